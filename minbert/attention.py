@@ -1,0 +1,74 @@
+"""Multi-head self-attention (Vaswani et al. 2017, section 3.2).
+
+Dimensions: B texts, T tokens, H hidden size, A heads, D = H / A.
+
+`reference_attention` is the dozen lines to read. `fused_attention` computes the same in torch's
+kernel. They share one signature; which one runs is chosen once, when the model is built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
+
+
+def reference_attention(
+    query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, dropout: float
+) -> Tensor:
+    """softmax(Q Kᵀ / √D) V over the keys that are real tokens.
+
+    `query`, `key`, `value`: (B, A, T, D). `key_mask`: (B, 1, 1, T), True at real tokens.
+    `dropout`: rate on the attention weights; 0 outside training. Returns (B, A, T, D).
+    """
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.size(-1))  # (B, A, T, T)
+    scores = scores.masked_fill(~key_mask, torch.finfo(scores.dtype).min)
+    weights = F.dropout(scores.softmax(dim=-1), dropout, training=dropout > 0)
+    return weights @ value  # (B, A, T, D)
+
+
+def fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, dropout: float
+) -> Tensor:
+    """The same function, by torch's scaled-dot-product kernel."""
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=key_mask, dropout_p=dropout
+    )
+
+
+ATTENTION: dict[str, AttentionFunction] = {
+    "fused": fused_attention,
+    "reference": reference_attention,
+}
+
+
+class SelfAttention(nn.Module):
+    """Queries, keys and values from the same tokens, A heads side by side, mixed by `output`."""
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, dropout: float, attend: AttentionFunction
+    ) -> None:
+        super().__init__()
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key = nn.Linear(hidden_size, hidden_size)
+        self.value = nn.Linear(hidden_size, hidden_size)
+        self.output = nn.Linear(hidden_size, hidden_size)
+        self.num_heads, self.dropout, self.attend = num_heads, dropout, attend
+
+    def forward(self, hidden: Tensor, key_mask: Tensor) -> Tensor:
+        """(B, T, H) and a mask (B, 1, 1, T) to (B, T, H)."""
+        query, key, value = (
+            self._split_heads(projection(hidden))
+            for projection in (self.query, self.key, self.value)
+        )
+        dropout = self.dropout if self.training else 0.0
+        context = self.attend(query, key, value, key_mask, dropout)  # (B, A, T, D)
+        return self.output(context.transpose(1, 2).flatten(2))  # (B, T, H)
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, A, T, D)

@@ -1,0 +1,140 @@
+"""From examples to padded tensors. Every distinct text is encoded once, before training.
+
+Dimensions: n examples, V texts an example (1, or 2 for a pair encoded as two), B examples in a
+batch, T tokens of its longest text. The V·B texts of a batch go through the encoder together:
+first the B first texts, then the B second ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from minbert.data import Split
+from minbert.tasks import Task
+from minbert.tokenizer import EncodedTexts, WordPieceTokenizer
+
+
+@dataclass(frozen=True)
+class Padded:
+    """N texts as equally long rows: `input_ids`, `attention_mask`, `token_type_ids`, all (N, T).
+
+    `real` counts the tokens that are not padding, known without asking the device.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    real: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples of one task on the device.
+
+    Either `tokens` holds their V·B texts, or `features` (V, B, H) their pooled vectors, kept from
+    an encoder that does not change.
+    """
+
+    task: Task
+    ids: tuple[str, ...]
+    labels: Tensor  # (B,)
+    views: int  # V
+    tokens: Padded | None
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A split, encoded. `rows[i]` gives the V texts of example i as indices into `texts`."""
+
+    task: Task
+    ids: tuple[str, ...]
+    labels: NDArray[np.float64]  # (n,), NaN where there is none
+    texts: EncodedTexts
+    rows: NDArray[np.int64]  # (n, V)
+    pad_id: int
+    features: Tensor | None = None  # (distinct texts, H), where they are kept
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each example's longest text, (n,): what its batch must be padded to."""
+        return np.max(self.texts.lengths[self.rows], axis=1)
+
+    def with_features(self, features: Tensor) -> Dataset:
+        """The same examples with the pooled vectors of their texts at hand."""
+        return replace(self, features=features)
+
+    def batch(self, indices: NDArray[np.int64], device: torch.device) -> Batch:
+        """The examples at `indices`, in that order."""
+        texts = self.rows[indices].T  # (V, B)
+        tokens = features = None
+        if self.features is None:
+            tokens = pad(self.texts, texts.reshape(-1), self.pad_id, device)
+        else:
+            features = self.features[torch.from_numpy(texts).to(self.features.device)]
+        return Batch(
+            task=self.task,
+            ids=tuple(self.ids[index] for index in indices),
+            labels=torch.from_numpy(self.labels[indices].astype(np.float32)).to(device),
+            views=len(texts),
+            tokens=tokens,
+            features=features,
+        )
+
+
+def encode_split(split: Split, tokenizer: WordPieceTokenizer, *, cross_encoder: bool) -> Dataset:
+    """Tokenize a split's distinct texts; with `cross_encoder` a pair counts as one text."""
+    number: dict[tuple[str, ...], int] = {}
+    rows = []
+    for example in split.examples:
+        views = [example.texts] if cross_encoder else [(text,) for text in example.texts]
+        rows.append([number.setdefault(view, len(number)) for view in views])
+    labels = [np.nan if example.label is None else example.label for example in split.examples]
+    return Dataset(
+        task=split.task,
+        ids=tuple(example.id for example in split.examples),
+        labels=np.asarray(labels, dtype=np.float64),
+        texts=tokenizer.encode(list(number)),
+        rows=np.asarray(rows, dtype=np.int64),
+        pad_id=tokenizer.pad_id,
+    )
+
+
+def pad(
+    texts: EncodedTexts, indices: NDArray[np.int64], pad_id: int, device: torch.device
+) -> Padded:
+    """The texts at `indices` as rows padded to the longest."""
+    lengths = texts.lengths[indices]
+    mask = np.arange(lengths.max()) < lengths[:, None]  # (N, T)
+    flat = np.concatenate([np.arange(texts.starts[i], texts.starts[i + 1]) for i in indices])
+    input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    input_ids[mask] = texts.ids[flat]
+    type_ids = np.zeros(mask.shape, dtype=np.int64)
+    type_ids[mask] = texts.type_ids[flat]
+    arrays = (input_ids, mask.astype(np.int64), type_ids)
+    tensors = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
+    return Padded(*tensors, real=int(lengths.sum()))
+
+
+def by_length(
+    lengths: NDArray[np.int64], most_tokens: int, most_rows: int = 256
+) -> Iterator[NDArray[np.int64]]:
+    """Indices of all texts in batches of similar length, at most `most_tokens` padded tokens each.
+
+    For passes without gradients, where order does not matter.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    first = 0
+    while first < len(order):
+        count = int(np.clip(most_tokens // lengths[order[first]], 1, most_rows))
+        yield order[first : first + count]
+        first += count

@@ -1,0 +1,119 @@
+"""The BERT encoder (Devlin et al. 2019): post-LayerNorm transformer layers over summed embeddings.
+
+Dimensions: B texts, T tokens, H hidden size. `embed()` and `encode()` are separate so that noise
+can enter at the word embeddings, before position, type and LayerNorm are added.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minbert import weights
+from minbert.attention import ATTENTION, AttentionFunction, SelfAttention
+from minbert.config import EncoderConfig
+
+
+class BertLayer(nn.Module):
+    """Attention, then a two-layer perceptron; each with dropout, residual and LayerNorm."""
+
+    def __init__(self, config: EncoderConfig, attend: AttentionFunction) -> None:
+        super().__init__()
+        size, eps = config.hidden_size, config.layer_norm_eps
+        self.attention = SelfAttention(
+            size, config.num_attention_heads, config.attention_probs_dropout_prob, attend
+        )
+        self.attention_norm = nn.LayerNorm(size, eps=eps)
+        self.intermediate = nn.Linear(size, config.intermediate_size)
+        self.output = nn.Linear(config.intermediate_size, size)
+        self.output_norm = nn.LayerNorm(size, eps=eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden: Tensor, key_mask: Tensor) -> Tensor:
+        """(B, T, H) to (B, T, H)."""
+        attended = self.dropout(self.attention(hidden, key_mask))
+        hidden = self.attention_norm(hidden + attended)
+        widened = F.gelu(self.intermediate(hidden))  # the exact GELU, by erf
+        return self.output_norm(hidden + self.dropout(self.output(widened)))
+
+
+class BertModel(nn.Module):
+    """Token ids to one vector a token and one a text."""
+
+    def __init__(self, config: EncoderConfig, attention: str = "fused") -> None:
+        """Random weights, as published: N(0, initializer_range²), biases 0."""
+        super().__init__()
+        self.config = config
+        self.vocab_files: dict[str, bytes] = {}
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        attend = ATTENTION[attention]
+        self.layers = nn.ModuleList(
+            BertLayer(config, attend) for _ in range(config.num_hidden_layers)
+        )
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
+        self.apply(self._initialize)
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, attention: str = "fused") -> BertModel:
+        """Load a folder in the published layout: `config.json`, `vocab.txt`, `model.safetensors`.
+
+        Raises InputError, naming them, for tensors that are missing, unexpected or mis-shaped.
+        """
+        folder = Path(path)
+        weights.check_folder(folder)
+        config = EncoderConfig.from_file(folder / "config.json")
+        with torch.device("meta"):  # no time spent on random weights that the file replaces
+            model = cls(config, attention)
+        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        model.load_state_dict(weights.read(folder, expected), assign=True)
+        model.vocab_files = weights.read_vocab_files(folder)
+        return model
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the same layout, readable by any library that reads published BERT folders."""
+        weights.write(Path(path), self.state_dict(), self.config.to_published(), self.vocab_files)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Word embeddings alone: (B, T) to (B, T, H)."""
+        return self.word_embeddings(input_ids)
+
+    def encode(
+        self,
+        embeddings: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Word embeddings (B, T, H) to `last_hidden_state` (B, T, H), `pooler_output` (B, H).
+
+        `attention_mask` (B, T) is 1 at real tokens. Token types default to 0.
+        """
+        positions = self.position_embeddings.weight[: embeddings.size(1)]  # (T, H)
+        if token_type_ids is None:
+            types = self.token_type_embeddings.weight[0]  # (H,)
+        else:
+            types = self.token_type_embeddings(token_type_ids)  # (B, T, H)
+        hidden = self.dropout(self.embedding_norm(embeddings + positions + types))
+        key_mask = attention_mask.bool()[:, None, None, :]  # (B, 1, 1, T)
+        for layer in self.layers:
+            hidden = layer(hidden, key_mask)
+        pooled = torch.tanh(self.pooler(hidden[:, 0]))  # [CLS]
+        return {"last_hidden_state": hidden, "pooler_output": pooled}
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`embed`, then `encode`."""
+        return self.encode(self.embed(input_ids), attention_mask, token_type_ids)

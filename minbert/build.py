@@ -1,0 +1,224 @@
+"""The only place that turns a `RunConfig` into objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from minbert import heads, sampling
+from minbert.batching import Dataset, encode_split
+from minbert.bert import BertModel
+from minbert.config import RunConfig
+from minbert.data import Split, read_split
+from minbert.evaluate import encode_texts, evaluate
+from minbert.model import MultitaskBert
+from minbert.objective import Objective
+from minbert.optimizer import AdamW, parameter_groups, rate_schedule
+from minbert.regularizers.base import Regularizer
+from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.smart import Adversarial
+from minbert.runtime import InputError, derive_seed, log, pick_autocast, seeded
+from minbert.tasks import TASKS, Task, overall
+from minbert.tokenizer import WordPieceTokenizer
+from minbert.train import Plan, Scored
+
+Key = tuple[str, str]  # (task, split)
+
+SCHEDULES = {"equal": sampling.EqualRoundRobin}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run consists of."""
+
+    model: MultitaskBert
+    objective: Objective
+    optimizer: AdamW
+    plan: Plan
+    splits: Mapping[Key, Split]
+    datasets: Mapping[Key, Dataset]
+
+
+def build(config: RunConfig, device: torch.device) -> Parts:
+    """Read the data, load the encoder, and put the parts together.
+
+    `config` is resolved: files located, no None in lr, epochs and batch_size.
+    """
+    splits = read_splits(config)
+    encoder = BertModel.from_pretrained(str(config.weights), config.attention)
+    datasets = _encode(config, splits, encoder)
+    model = _model(config, encoder, device)
+    trained = _trainable_tasks(config, model)
+    objective = Objective(_regularizers(config, model))
+    if config.option == "pretrain":
+        datasets = _with_frozen_features(config, model, objective, datasets)
+    plan = _plan(config, {name: datasets[name, "train"] for name in trained}, datasets, device)
+    assert config.lr is not None
+    groups = parameter_groups(model, config.weight_decay)
+    optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
+    return Parts(model, objective, optimizer, plan, splits, datasets)
+
+
+def read_splits(config: RunConfig) -> dict[Key, Split]:
+    """Every file the run needs: train files of what trains, dev and test of what is evaluated."""
+    keys = [(name, split) for name in config.evaluated_tasks for split in ("dev", "test")]
+    keys += [(name, "train") for name in config.trained_tasks]
+    return {
+        (name, split): read_split(
+            TASKS[name],
+            split,
+            Path(config.file(name, split)),
+            strict=config.strict,
+            limit=config.limit,
+        )
+        for name, split in keys
+    }
+
+
+def _encode(
+    config: RunConfig, splits: Mapping[Key, Split], encoder: BertModel
+) -> dict[Key, Dataset]:
+    longest = min(config.max_length, encoder.config.max_position_embeddings)
+    tokenizer = WordPieceTokenizer.from_folder(Path(str(config.weights)), longest)
+    if len(tokenizer.vocab) > encoder.config.vocab_size:
+        raise InputError(
+            f"{config.weights}: vocab.txt has {len(tokenizer.vocab)} tokens, "
+            f"config.json's vocab_size is {encoder.config.vocab_size}"
+        )
+    datasets = {}
+    for key, split in splits.items():
+        dataset = encode_split(split, tokenizer, cross_encoder=config.cross_encoder)
+        if dataset.texts.truncated:
+            total = len(dataset.texts.lengths)
+            log.warning(
+                "%s: %d of %d inputs cut to %d tokens",
+                *(split.path, dataset.texts.truncated, total, longest),
+            )
+        datasets[key] = dataset
+    return datasets
+
+
+def _model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
+    size, views = encoder.config.hidden_size, 1 if config.cross_encoder else 2
+    tasks = [TASKS[name] for name in config.evaluated_tasks]
+    with seeded(derive_seed(config.seed, "heads"), torch.device("cpu")):
+        relational = heads.RelationalLayer(size, views) if config.rlayer else None
+        own = {task.name: build_head(task, size, views, rlayer=config.rlayer) for task in tasks}
+    model = MultitaskBert(
+        encoder,
+        own,
+        relational=relational,
+        relational_tasks=frozenset(task.name for task in tasks if task.pair_head is not None),
+        pooling=config.pooling,
+        head_dropout=config.hidden_dropout_prob,
+        autocast=pick_autocast(config.precision, device),
+        frozen_encoder=config.option == "pretrain",
+        frozen_dropout=config.frozen_dropout,
+    )
+    return model.to(device)
+
+
+def build_head(task: Task, hidden_size: int, views: int, *, rlayer: bool) -> nn.Module:
+    """A task's head: its own over two vectors, else linear over the one that is left."""
+    if task.pair_head is None or views == 1 or rlayer:
+        return heads.VectorHead(hidden_size, task.num_outputs, task.center)
+    return task.pair_head(hidden_size)
+
+
+def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
+    """The tasks of the run that have weights to train: a cosine over a frozen encoder has none."""
+    idle = [
+        name
+        for name in config.trained_tasks
+        if model.frozen_encoder and not any(True for _ in model.head_parameters(name))
+    ]
+    if len(idle) == len(config.trained_tasks):
+        raise InputError(
+            f"--option pretrain --tasks {','.join(idle)}: nothing to train, the head has no "
+            "weights; add --rlayer or --cross_encoder, or take --option finetune"
+        )
+    for name in idle:
+        log.info("%s: its head has no weights, so with a frozen encoder it is only scored", name)
+    return [name for name in config.trained_tasks if name not in idle]
+
+
+def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
+    if not config.smart:
+        return []
+    terms: list[Regularizer] = []
+    if not config.no_adversarial:
+        terms.append(
+            Adversarial(
+                weight=config.smart_lambda,
+                epsilon=config.smart_epsilon,
+                sigma=config.smart_sigma,
+                eta=config.smart_eta,
+                steps=config.smart_steps,
+                dropout=config.smart_dropout,
+            )
+        )
+    if not config.no_bregman:
+        terms.append(
+            Bregman(
+                model,
+                weight=config.bregman_mu,
+                beta=config.bregman_beta,
+                dropout=config.smart_dropout,
+            )
+        )
+    return terms
+
+
+def _with_frozen_features(
+    config: RunConfig, model: MultitaskBert, objective: Objective, datasets: dict[Key, Dataset]
+) -> dict[Key, Dataset]:
+    """Encode each text once, where the encoder does not change and nothing enters at its input."""
+    kept = {"dev"}
+    if config.frozen_dropout:
+        log.info("frozen encoder with dropout: train texts are encoded anew at each step")
+    elif any(term.perturbs_inputs for term in objective.regularizers):
+        log.info("frozen encoder, perturbed inputs: train texts are encoded anew at each step")
+    else:
+        kept.add("train")
+    return {
+        (name, split): dataset.with_features(encode_texts(model, dataset, f"{split} {name}"))
+        if split in kept
+        else dataset
+        for (name, split), dataset in datasets.items()
+    }
+
+
+def _plan(
+    config: RunConfig,
+    train: Mapping[str, Dataset],
+    datasets: Mapping[Key, Dataset],
+    device: torch.device,
+) -> Plan:
+    assert config.batch_size is not None and config.epochs is not None and config.lr is not None
+    lengths = {name: dataset.lengths for name, dataset in train.items()}
+    kind = SCHEDULES[config.rrobin] if config.rrobin else sampling.SingleTask
+    schedule = kind(lengths, config.batch_size, config.seed)
+    total = config.epochs * schedule.steps_per_epoch
+    total = min(total, config.max_steps or total)
+    factor = rate_schedule(config.schedule, total, config.warmup, config.power)
+    dev = {name: datasets[name, "dev"] for name in config.evaluated_tasks}
+    lr = config.lr
+
+    def score(model: MultitaskBert) -> Scored:
+        scores = evaluate(model, dev)
+        return Scored(scores, overall({name: scores[name] for name in train}))
+
+    return Plan(
+        schedule=schedule,
+        draw=lambda task, rows: train[task].batch(rows, device),
+        rate=lambda step: lr * factor(step),
+        evaluate=score,
+        total_steps=total,
+        seed=config.seed,
+        clip=config.clip,
+        checkpoint_every=config.checkpoint_every,
+    )

@@ -1,0 +1,497 @@
+"""The two configurations: `EncoderConfig` (a published config.json) and `RunConfig` (the flags).
+
+A field of `RunConfig` is a flag of the command line, with its help, unit and limits in one place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minbert.runtime import InputError
+
+# ------------------------------------------------------------------------------------- encoder
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape and rates of a BERT encoder, under the keys of the published `config.json`."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or (entry.type == "int" and not isinstance(value, int)):
+                raise InputError(f"config.json: {entry.name} is {value!r}, not a number")
+        sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+        for name in (*sizes, "intermediate_size", "max_position_embeddings", "type_vocab_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"config.json: {name} is {getattr(self, name)}, not above 0")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"config.json: {name} is {getattr(self, name)}, not in [0, 1)")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"config.json: hidden_size {self.hidden_size} is not divisible by "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+
+    @classmethod
+    def from_file(cls, path: Path) -> EncoderConfig:
+        """Read a published `config.json`; keys that do not change the encoder are ignored.
+
+        Raises InputError for an unreadable file and for an architecture that the published keys
+        can name but this encoder does not implement.
+        """
+        try:
+            keys = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise InputError(f"{path}: not JSON ({error})") from error
+        if not isinstance(keys, dict):
+            raise InputError(f"{path}: expected a JSON object of BERT's configuration keys")
+        _refuse_other_architectures(path, keys)
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        required = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"}
+        if missing := sorted(required - keys.keys()):
+            raise InputError(f"{path}: lacks {', '.join(missing)}")
+        try:
+            return cls(**{name: value for name, value in keys.items() if name in known})
+        except InputError as error:
+            raise InputError(f"{path.parent / str(error)}") from error
+
+    def to_published(self) -> dict[str, Any]:
+        """The published keys, with those that name the architecture."""
+        return {
+            "architectures": ["BertModel"],
+            "model_type": "bert",
+            "hidden_act": "gelu",
+            "position_embedding_type": "absolute",
+            **dataclasses.asdict(self),
+        }
+
+
+def _refuse_other_architectures(path: Path, keys: dict[str, Any]) -> None:
+    implemented = {
+        "model_type": ("bert",),
+        "hidden_act": ("gelu",),
+        "position_embedding_type": ("absolute", None),
+        "is_decoder": (False,),
+        "add_cross_attention": (False,),
+    }
+    for key, values in implemented.items():
+        if key in keys and keys[key] not in values:
+            raise InputError(f"{path}: {key} {keys[key]!r} is not implemented, only {values[0]!r}")
+
+
+# ----------------------------------------------------------------------------------- run: flags
+
+COURSE_TASKS = ("sst", "para", "sts")
+DATA, MODEL, OPTIMIZATION, SMART, RUN, OUTPUT = (
+    "data",
+    "model",
+    "optimization",
+    "SMART (--smart; Jiang et al. 2020)",
+    "the run",
+    "prediction files (relative to the current folder)",
+)
+TRAINING = "what trains"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a flag's value must satisfy, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+POSITIVE = Limit(lambda x: 0 < x < float("inf"), "above 0")
+NOT_NEGATIVE = Limit(lambda x: 0 <= x < float("inf"), "0 or more")
+AT_LEAST_ONE = Limit(lambda x: x >= 1, "1 or more")
+RATE = Limit(lambda x: 0 <= x < 1, "at least 0 and below 1")
+FRACTION = Limit(lambda x: 0 <= x <= 1, "between 0 and 1")
+
+
+def flag(
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    choices: Collection[str] = (),
+    limit: Limit | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A RunConfig field with what its command-line flag needs. `metavar` names the unit."""
+    facts = {"group": group, "help": help, "choices": choices, "limit": limit, "metavar": metavar}
+    return field(default=default, metadata=facts)
+
+
+def _file(default: str, task: str, split: str) -> Any:
+    return flag(default, DATA, f"{task} {split} file", metavar="FILE")
+
+
+def _out(default: str, task: str, split: str) -> Any:
+    return flag(default, OUTPUT, f"{task} {split} predictions", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run. Defaults are the course's.
+
+    `lr`, `epochs` and `batch_size` may be None here; `resolved()` fills them in.
+    """
+
+    option: str = flag(
+        "pretrain",
+        TRAINING,
+        "pretrain: the encoder keeps its pretrained weights, only the heads train; "
+        "finetune: everything trains",
+        choices=("pretrain", "finetune"),
+    )
+    tasks: tuple[str, ...] | None = flag(
+        None,
+        TRAINING,
+        "tasks to train on, comma-separated, of sst, para, sts, cfimdb; "
+        "default sst, with --rrobin sst,para,sts. All of sst, para and sts are evaluated anyway",
+        metavar="TASK[,TASK...]",
+    )
+    rrobin: str | None = flag(
+        None,
+        TRAINING,
+        "train on all --tasks in turn, batch by batch; KIND defaults to equal: an epoch is as many "
+        "rounds as the smallest task has whole batches",
+        metavar="KIND",
+    )
+    epochs: int | None = flag(
+        None, TRAINING, "passes of the schedule; default 10", limit=AT_LEAST_ONE, metavar="N"
+    )
+    batch_size: int | None = flag(
+        None, TRAINING, "examples a step; default 8", limit=AT_LEAST_ONE, metavar="N"
+    )
+    max_steps: int | None = flag(
+        None,
+        TRAINING,
+        "end after this many optimizer steps, if that is sooner than --epochs",
+        limit=AT_LEAST_ONE,
+        metavar="STEPS",
+    )
+    seed: int = flag(11711, TRAINING, "seed of every random draw", limit=NOT_NEGATIVE, metavar="N")
+
+    data_dir: str | None = flag(
+        None,
+        DATA,
+        "folder in which the default file names are looked up (a named file wins); default: data/ "
+        "if the course's files are there, else the bundled synthetic sample",
+        metavar="FOLDER",
+    )
+    sst_train: str = _file("data/ids-sst-train.csv", "sst", "train")
+    sst_dev: str = _file("data/ids-sst-dev.csv", "sst", "dev")
+    sst_test: str = _file("data/ids-sst-test-student.csv", "sst", "test")
+    para_train: str = _file("data/quora-train.csv", "para", "train")
+    para_dev: str = _file("data/quora-dev.csv", "para", "dev")
+    para_test: str = _file("data/quora-test-student.csv", "para", "test")
+    sts_train: str = _file("data/sts-train.csv", "sts", "train")
+    sts_dev: str = _file("data/sts-dev.csv", "sts", "dev")
+    sts_test: str = _file("data/sts-test-student.csv", "sts", "test")
+    cfimdb_train: str = _file("data/ids-cfimdb-train.csv", "cfimdb", "train")
+    cfimdb_dev: str = _file("data/ids-cfimdb-dev.csv", "cfimdb", "dev")
+    cfimdb_test: str = _file("data/ids-cfimdb-test-student.csv", "cfimdb", "test")
+    strict: bool = flag(False, DATA, "stop at bad rows instead of reporting them and going on")
+    limit: int | None = flag(
+        None, DATA, "read only the first N rows of every file", limit=AT_LEAST_ONE, metavar="N"
+    )
+    max_length: int = flag(
+        512,
+        DATA,
+        "longest input in tokens, [CLS] and [SEP] included; longer ones are cut and counted",
+        limit=Limit(lambda n: n >= 5, "5 or more"),
+        metavar="TOKENS",
+    )
+
+    weights: str | None = flag(
+        None,
+        MODEL,
+        "folder with config.json, vocab.txt and model.safetensors (the published BERT layout); "
+        "default data/bert-base-uncased, else the bundled encoder",
+        metavar="FOLDER",
+    )
+    pooling: str = flag(
+        "cls",
+        MODEL,
+        "one vector per text: cls, BERT's pooler output; mean, the mean of the last hidden states",
+        choices=("cls", "mean"),
+    )
+    cross_encoder: bool = flag(
+        False, MODEL, "encode a pair together, as [CLS] a [SEP] b [SEP], not as two texts"
+    )
+    rlayer: bool = flag(
+        False, MODEL, "a relational layer, shared by the pair tasks, before their outputs"
+    )
+    hidden_dropout_prob: float = flag(
+        0.3,
+        MODEL,
+        "dropout before the heads (the encoder's own rates come from its config.json)",
+        limit=RATE,
+        metavar="P",
+    )
+    attention: str = flag(
+        "fused",
+        MODEL,
+        "fused: torch's attention kernel; reference: the dozen readable lines, same result",
+        choices=("fused", "reference"),
+    )
+    frozen_dropout: bool = flag(
+        False,
+        MODEL,
+        "with --option pretrain, keep the frozen encoder's dropout on, as the course's starter "
+        "does; every text is then encoded anew at each step",
+    )
+
+    lr: float | None = flag(
+        None,
+        OPTIMIZATION,
+        "learning rate; default 1e-3 for pretrain, 1e-5 for finetune",
+        limit=POSITIVE,
+        metavar="RATE",
+    )
+    weight_decay: float = flag(
+        0.0,
+        OPTIMIZATION,
+        "decoupled weight decay; biases and LayerNorm are exempt",
+        limit=NOT_NEGATIVE,
+        metavar="RATE",
+    )
+    betas: tuple[float, float] = flag(
+        (0.9, 0.999),
+        OPTIMIZATION,
+        "AdamW's decay rates of the first and the second moment",
+        limit=Limit(lambda pair: all(0 <= b < 1 for b in pair), "each at least 0 and below 1"),
+        metavar="BETA",
+    )
+    adam_eps: float = flag(
+        1e-6, OPTIMIZATION, "AdamW's epsilon", limit=NOT_NEGATIVE, metavar="EPS"
+    )
+    schedule: str = flag(
+        "constant",
+        OPTIMIZATION,
+        "learning rate after warm-up: constant, or down to 0 as (steps left / steps) "
+        "(linear) or its power (polynomial)",
+        choices=("constant", "linear", "polynomial"),
+    )
+    power: float = flag(
+        2.0, OPTIMIZATION, "exponent of --schedule polynomial", limit=POSITIVE, metavar="P"
+    )
+    warmup: float = flag(
+        0.0,
+        OPTIMIZATION,
+        "fraction of all steps in which the rate rises linearly to --lr",
+        limit=RATE,
+        metavar="FRACTION",
+    )
+    clip: float | None = flag(
+        None,
+        OPTIMIZATION,
+        "scale gradients down to this L2 norm; default off",
+        limit=POSITIVE,
+        metavar="NORM",
+    )
+
+    smart: bool = flag(False, SMART, "add SMART's adversarial and Bregman proximal terms")
+    smart_lambda: float = flag(
+        5.0, SMART, "weight of the adversarial term", limit=POSITIVE, metavar="W"
+    )
+    smart_epsilon: float = flag(
+        1e-5,
+        SMART,
+        "radius of the perturbation, in the word embeddings' unit (L-infinity)",
+        limit=POSITIVE,
+        metavar="R",
+    )
+    smart_sigma: float = flag(
+        1e-5,
+        SMART,
+        "standard deviation of its random start",
+        limit=POSITIVE,
+        metavar="S",
+    )
+    smart_eta: float = flag(1e-3, SMART, "size of an ascent step", limit=POSITIVE, metavar="STEP")
+    smart_steps: int = flag(1, SMART, "ascent steps", limit=NOT_NEGATIVE, metavar="N")
+    smart_dropout: str = flag(
+        "off",
+        SMART,
+        "masks of both branches of a divergence: off, no dropout; shared, the training pass's; "
+        "independent, fresh ones for the perturbed branch",
+        choices=("off", "shared", "independent"),
+    )
+    bregman_mu: float = flag(
+        1.0, SMART, "weight of the Bregman proximal term", limit=POSITIVE, metavar="W"
+    )
+    bregman_beta: float = flag(
+        0.995,
+        SMART,
+        "momentum of the averaged weights that it stays close to",
+        limit=RATE,
+        metavar="BETA",
+    )
+    no_adversarial: bool = flag(False, SMART, "leave the adversarial term out")
+    no_bregman: bool = flag(False, SMART, "leave the Bregman proximal term out")
+
+    use_gpu: bool = flag(False, RUN, "fail unless there is a GPU (one is used anyway if there)")
+    device: str = flag(
+        "auto",
+        RUN,
+        "auto takes cuda, then mps, then cpu",
+        choices=("auto", "cuda", "mps", "cpu"),
+    )
+    precision: str = flag(
+        "auto",
+        RUN,
+        "of the training pass; auto is bf16 on CUDA that has it, fp32 elsewhere. Regularizers' "
+        "divergences, evaluation and predictions are fp32 always",
+        choices=("auto", "fp32", "bf16"),
+    )
+    output_dir: str | None = flag(
+        None,
+        RUN,
+        "log, manifest and checkpoints; default runs/<name of the configuration>",
+        metavar="FOLDER",
+    )
+    resume: bool = flag(False, RUN, "go on from the last whole checkpoint in --output_dir")
+    checkpoint_every: int = flag(
+        500,
+        RUN,
+        "steps between checkpoints; one is written at each epoch's end anyway",
+        limit=AT_LEAST_ONE,
+        metavar="STEPS",
+    )
+
+    sst_dev_out: str = _out("predictions/sst-dev-output.csv", "sst", "dev")
+    sst_test_out: str = _out("predictions/sst-test-output.csv", "sst", "test")
+    para_dev_out: str = _out("predictions/para-dev-output.csv", "para", "dev")
+    para_test_out: str = _out("predictions/para-test-output.csv", "para", "test")
+    sts_dev_out: str = _out("predictions/sts-dev-output.csv", "sts", "dev")
+    sts_test_out: str = _out("predictions/sts-test-output.csv", "sts", "test")
+    cfimdb_dev_out: str = _out("predictions/{option}-cfimdb-dev-out.csv", "cfimdb", "dev")
+    cfimdb_test_out: str = _out("predictions/{option}-cfimdb-test-out.csv", "cfimdb", "test")
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value, facts = getattr(self, entry.name), entry.metadata
+            if value is None:
+                continue
+            if facts["choices"] and value not in facts["choices"]:
+                raise InputError(f"--{entry.name} {value}: not one of {', '.join(facts['choices'])}")
+            if facts["limit"] and not facts["limit"].holds(value):
+                raise InputError(f"--{entry.name} {value}: must be {facts['limit'].words}")
+        _check_combinations(self)
+
+    @property
+    def trained_tasks(self) -> tuple[str, ...]:
+        """The tasks whose batches train: `tasks`, or what leaving it out means."""
+        if self.tasks is not None:
+            return self.tasks
+        return COURSE_TASKS if self.rrobin else COURSE_TASKS[:1]
+
+    @property
+    def evaluated_tasks(self) -> tuple[str, ...]:
+        """The course's three tasks, and whatever else trains."""
+        return tuple(dict.fromkeys((*COURSE_TASKS, *self.trained_tasks)))
+
+    def resolved(self) -> RunConfig:
+        """This configuration with the course's values where lr, epochs, batch size are unset."""
+        lr = {"pretrain": 1e-3, "finetune": 1e-5}[self.option]
+        return dataclasses.replace(
+            self,
+            lr=self.lr or lr,
+            epochs=self.epochs or 10,
+            batch_size=self.batch_size or 8,
+        )
+
+    def file(self, task: str, split: str) -> str:
+        """The path given, or defaulted, for a task's `train`, `dev` or `test` file."""
+        return str(getattr(self, f"{task}_{split}"))
+
+    def out_file(self, task: str, split: str) -> str:
+        """The path of a task's prediction file for `dev` or `test`."""
+        return str(getattr(self, f"{task}_{split}_out")).format(option=self.option)
+
+
+# --------------------------------------------------------------------------------- combinations
+
+SCHEDULES = ("equal",)
+LATER_SCHEDULES = ("pre", "full", "proportional", "sqrt", "annealed", "temperature")
+PAIR_TASKS = ("para", "sts")
+
+
+def _check_combinations(config: RunConfig) -> None:
+    """Refuse what contradicts itself, whichever flags were typed."""
+    if config.rrobin in LATER_SCHEDULES:
+        raise InputError(f"--rrobin {config.rrobin}: not available yet; there is: equal")
+    if config.rrobin is not None and config.rrobin not in SCHEDULES:
+        raise InputError(f"--rrobin {config.rrobin}: no such schedule; there is: equal")
+    trained = config.trained_tasks
+    known = (*COURSE_TASKS, "cfimdb")
+    for name in trained:
+        if name not in known:
+            raise InputError(f"--tasks {name}: no such task; there are: {', '.join(known)}")
+    if len(set(trained)) < len(trained):
+        raise InputError(f"--tasks {','.join(trained)}: a task is named twice")
+    if len(trained) > 1 and not config.rrobin:
+        raise InputError(f"--tasks {','.join(trained)}: several tasks need --rrobin")
+    if len(trained) < 2 and config.rrobin:
+        raise InputError(f"--rrobin with --tasks {','.join(trained)}: needs two tasks or more")
+    if config.no_adversarial and config.no_bregman:
+        raise InputError("--no_adversarial --no_bregman: nothing is left of --smart")
+    if config.use_gpu and config.device == "cpu":
+        raise InputError("--use_gpu --device cpu: they contradict each other")
+
+
+def _idle_rules() -> list[tuple[tuple[str, ...], Callable[[RunConfig], bool], str]]:
+    """(flags, when they act, what they need): outside that they would silently do nothing."""
+    adversarial = tuple(f"smart_{name}" for name in ("lambda", "epsilon", "sigma", "eta", "steps"))
+    bregman = ("bregman_mu", "bregman_beta")
+    switches = ("smart_dropout", "no_adversarial", "no_bregman")
+    pairs: Callable[[RunConfig], bool] = lambda c: any(t in PAIR_TASKS for t in c.trained_tasks)
+    rules: list[tuple[tuple[str, ...], Callable[[RunConfig], bool], str]] = [
+        ((*adversarial, *bregman, *switches), lambda c: c.smart, "--smart"),
+        (adversarial, lambda c: not c.no_adversarial, "the adversarial term (--no_adversarial)"),
+        (bregman, lambda c: not c.no_bregman, "the Bregman term (--no_bregman)"),
+        (("smart_eta",), lambda c: c.smart_steps > 0, "--smart_steps above 0"),
+        (("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
+        (("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
+        (("rlayer", "cross_encoder"), pairs, "para or sts among the tasks that train"),
+    ]
+    for task in (*COURSE_TASKS, "cfimdb"):
+        trains: Callable[[RunConfig], bool] = lambda c, t=task: t in c.trained_tasks  # type: ignore[misc]
+        scored: Callable[[RunConfig], bool] = lambda c, t=task: t in c.evaluated_tasks  # type: ignore[misc]
+        others = (f"{task}_dev", f"{task}_test", f"{task}_dev_out", f"{task}_test_out")
+        rules.append(((f"{task}_train",), trains, f"{task} among the tasks that train"))
+        rules.append((others, scored, f"{task} among the tasks that train"))
+    return rules
+
+
+def refuse_idle_flags(config: RunConfig, given: Collection[str]) -> None:
+    """Raise InputError for a flag the user typed that would do nothing in this combination."""
+    for names, acts, needs in _idle_rules():
+        for name in names:
+            if name in given and not acts(config):
+                raise InputError(f"--{name} would do nothing here: it needs {needs}")

@@ -1,0 +1,57 @@
+"""Passes without gradients: pooled vectors of texts, logits of a dataset, dev scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minbert.batching import Dataset, by_length, pad
+from minbert.model import MultitaskBert
+from minbert.runtime import ProgressBar
+from minbert.tasks import Array
+
+_PASS_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}  # padded tokens a pass
+_HEAD_ROWS = 8192
+
+
+@torch.no_grad()
+def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
+    """Pooled vectors (distinct texts, H) of a dataset, without dropout, in full precision."""
+    texts, device = dataset.texts, model.device
+    model.eval()
+    pooled = torch.empty(len(texts.lengths), model.encoder.config.hidden_size, device=device)
+    with ProgressBar(len(pooled), title, "texts") as bar:
+        for indices in by_length(texts.lengths, _PASS_TOKENS[device.type]):
+            tokens = pad(texts, indices, dataset.pad_id, device)
+            pooled[torch.from_numpy(indices).to(device)] = model.pool(tokens)
+            bar.update(len(indices))
+    return pooled
+
+
+@torch.no_grad()
+def predict(model: MultitaskBert, dataset: Dataset, title: str) -> Array:
+    """Decoded predictions (n,), in the dataset's order."""
+    if dataset.features is None:
+        dataset = dataset.with_features(encode_texts(model, dataset, title))
+    logits = [
+        model(dataset.batch(np.arange(first, min(first + _HEAD_ROWS, len(dataset))), model.device))
+        for first in range(0, len(dataset), _HEAD_ROWS)
+    ]
+    return dataset.task.decode(torch.cat(logits).cpu().numpy())
+
+
+def score(dataset: Dataset, predictions: Array) -> float:
+    """The task's metric over the examples that have a label."""
+    labelled = ~np.isnan(dataset.labels)
+    return dataset.task.metric(predictions[labelled], dataset.labels[labelled])
+
+
+def evaluate(model: MultitaskBert, datasets: Mapping[str, Dataset]) -> dict[str, float]:
+    """The score of every task's dataset."""
+    return {
+        name: score(dataset, predict(model, dataset, f"dev {name}"))
+        for name, dataset in datasets.items()
+    }

@@ -1,0 +1,106 @@
+"""Durable files: whole or absent, hashed, and logs that can be cut back to a step.
+
+A file or folder is written under a temporary name beside its place, flushed to disk, and renamed:
+a reader, or a run that was killed, sees the old content or the new, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write; on success it takes `path`'s place in one rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        _sync(draft)
+        os.replace(draft, path)
+        _sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling folder to fill; on success it appears at `path` in one rename.
+
+    `path` must not exist yet.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        yield draft
+        for file in draft.iterdir():
+            _sync(file)
+        _sync(draft)
+        draft.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file atomically (UTF-8, `\\n` line ends on every system)."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file atomically. NaN has no JSON spelling and is refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+class JsonLines:
+    """A log of one JSON object a line, flushed as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._stream = path.open("a", encoding="utf-8")
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows; the file is readable up to the last whole line at any moment."""
+        self._stream.writelines(json.dumps(row) + "\n" for row in rows)
+        self._stream.flush()
+
+    def cut_before(self, step: int) -> None:
+        """Drop the rows of `step` and later, and a last line that a kill cut short."""
+        self._stream.close()
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
+            with contextlib.suppress(json.JSONDecodeError):
+                if json.loads(line)["step"] < step:
+                    kept.append(line)
+        write_text(self.path, "".join(kept))
+        self._stream = self.path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()

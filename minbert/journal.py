@@ -1,0 +1,78 @@
+"""The run's log: one JSON line a step, and the guard that stops a run on a non-finite value.
+
+On an accelerator values stay there until `flush_every` steps are due, so that logging does not
+make the host wait for the device at every step. On a CPU every step is flushed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minbert import files
+from minbert.batching import Batch
+from minbert.runtime import RunError
+
+
+@dataclass
+class _Pending:
+    facts: dict[str, Any]
+    ids: tuple[str, ...]
+    names: list[str]
+    values: list[Tensor]
+
+
+class Journal:
+    """Collects steps, writes them, and raises RunError at a loss or gradient that is not finite."""
+
+    def __init__(self, log: files.JsonLines, device: torch.device, flush_every: int = 20) -> None:
+        self._log = log
+        self._flush_every = 1 if device.type == "cpu" else flush_every
+        self._pending: list[_Pending] = []
+        self._since = time.monotonic()
+        self.last: dict[str, Any] = {}
+
+    def add(self, step: int, lr: float, batch: Batch, values: dict[str, Tensor]) -> None:
+        """Record a step before its update; flushes, and so checks, when one is due.
+
+        `values` are scalars on the device, `loss` and `grad_norm` among them.
+        """
+        tokens = 0 if batch.tokens is None else batch.tokens.real
+        facts = {"step": step, "task": batch.task.name, "lr": lr, "tokens": tokens}
+        self._pending.append(_Pending(facts, batch.ids, list(values), list(values.values())))
+        if len(self._pending) >= self._flush_every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending (the one synchronisation) and check it. Raises RunError."""
+        if not self._pending:
+            return
+        flat = torch.stack([v.double() for entry in self._pending for v in entry.values]).tolist()
+        now = time.monotonic()
+        tokens = sum(entry.facts["tokens"] for entry in self._pending)
+        speed = {"tokens_per_s": round(tokens / max(now - self._since, 1e-9))}
+        rows = []
+        for entry in self._pending:
+            values = dict(zip(entry.names, flat[: len(entry.names)], strict=True))
+            del flat[: len(entry.names)]
+            _check(entry, values)
+            rows.append({**entry.facts, **values, **speed})
+        self._log.write(rows)
+        self.last = rows[-1]
+        self._pending.clear()
+        self._since = now
+
+
+def _check(entry: _Pending, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise RunError(
+                f"step {entry.facts['step']}, task {entry.facts['task']}: {name} is {value}; "
+                f"no weight was changed by it. Example ids: {', '.join(entry.ids)}. "
+                "Lower --lr, set --clip, or look at these rows"
+            )

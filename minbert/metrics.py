@@ -1,0 +1,21 @@
+"""Scores on a dev set: accuracy and Pearson's r."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+
+def accuracy(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> float:
+    """Share of predictions that equal their label."""
+    return float(np.mean(predictions == labels))
+
+
+def pearson(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> float:
+    """Pearson's r; 0 where it is undefined (a constant on either side, fewer than two pairs)."""
+    if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+        return 0.0
+    # float64: near-constant float32 predictions lose their variance to rounding
+    r = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64)).statistic
+    return float(np.clip(r, -1.0, 1.0)) if np.isfinite(r) else 0.0

@@ -1,0 +1,133 @@
+"""One encoder, one head a task, and the pass that leads from a batch to logits.
+
+A pass is replayable: (word embeddings, masks' seed) determine its logits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from minbert.batching import Batch, Padded
+from minbert.bert import BertModel
+from minbert.runtime import seeded
+
+
+class MultitaskBert(nn.Module):
+    """Encoder → pooled vectors → dropout → (relational layer) → the task's head → logits.
+
+    Dimensions: B examples, V texts an example, T tokens, H hidden size, k outputs.
+    """
+
+    def __init__(
+        self,
+        encoder: BertModel,
+        heads: Mapping[str, nn.Module],
+        *,
+        relational: nn.Module | None = None,
+        relational_tasks: frozenset[str] = frozenset(),
+        pooling: str = "cls",
+        head_dropout: float = 0.3,
+        autocast: torch.dtype | None = None,
+        frozen_encoder: bool = False,
+        frozen_dropout: bool = False,
+    ) -> None:
+        """`autocast`: lower precision of the training pass, None for full.
+
+        `frozen_encoder` takes the encoder's weights out of training; it then runs without dropout
+        unless `frozen_dropout`.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(heads)
+        self.relational = relational
+        self._relational_tasks = relational_tasks
+        self._pooling = pooling
+        self._head_dropout = nn.Dropout(head_dropout)
+        self._autocast = autocast
+        self.frozen_encoder = frozen_encoder
+        self._encoder_dropout = frozen_dropout or not frozen_encoder
+        encoder.requires_grad_(not frozen_encoder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.encoder.pooler.weight.device
+
+    @property
+    def lowers_precision(self) -> bool:
+        """Whether a training pass runs below fp32, so that its logits are no exact branch."""
+        return self._autocast is not None
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether any dropout rate is above 0: without one, masks make no difference."""
+        own = [m.p for m in self.modules() if isinstance(m, nn.Dropout)]
+        return max(*own, self.encoder.config.attention_probs_dropout_prob) > 0
+
+    def embed(self, batch: Batch) -> Tensor | None:
+        """Word embeddings (V·B, T, H) of a batch; None where it carries features instead."""
+        return None if batch.tokens is None else self.encoder.embed(batch.tokens.input_ids)
+
+    def forward(
+        self,
+        batch: Batch,
+        embeddings: Tensor | None = None,
+        *,
+        mask_seed: int | None = None,
+        exact: bool = True,
+    ) -> Tensor:
+        """Logits (B, k) of a batch, from `embeddings` (V·B, T, H) in place of its own if given.
+
+        `mask_seed` switches dropout on and decides all its masks; None switches it off. `exact`
+        runs in the weights' precision, otherwise under the training pass's autocast.
+        """
+        self._set_dropout(mask_seed is not None)
+        masks = contextlib.nullcontext() if mask_seed is None else seeded(mask_seed, self.device)
+        with masks, self._precision(exact):
+            return self._head(batch, self._pooled(batch, embeddings))
+
+    def pool(self, tokens: Padded, embeddings: Tensor | None = None) -> Tensor:
+        """One vector a text, (N, H), before the heads' dropout."""
+        if embeddings is None:
+            embeddings = self.encoder.embed(tokens.input_ids)
+        outputs = self.encoder.encode(embeddings, tokens.attention_mask, tokens.token_type_ids)
+        if self._pooling == "cls":
+            return outputs["pooler_output"]
+        hidden = outputs["last_hidden_state"]
+        mask = tokens.attention_mask.unsqueeze(-1).to(hidden.dtype)  # (N, T, 1)
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def head_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """The weights between the pooled vectors and a task's logits."""
+        yield from self.heads[task].parameters()
+        if self.relational is not None and task in self._relational_tasks:
+            yield from self.relational.parameters()
+
+    def _pooled(self, batch: Batch, embeddings: Tensor | None) -> Tensor:
+        if batch.tokens is None:
+            assert batch.features is not None
+            return batch.features
+        return self.pool(batch.tokens, embeddings).unflatten(0, (batch.views, -1))  # (V, B, H)
+
+    def _head(self, batch: Batch, pooled: Tensor) -> Tensor:
+        # One mask an example, the same for both texts of a pair: under two masks a text would
+        # differ from itself, and the expected cosine of equal texts would be 0.7, not 1.
+        keep = self._head_dropout(torch.ones_like(pooled[0]))  # (B, H): 0 or 1 / (1 - p)
+        features = pooled * keep
+        if self.relational is not None and batch.task.name in self._relational_tasks:
+            features = self.relational(features)
+        logits: Tensor = self.heads[batch.task.name](features)
+        return logits
+
+    def _set_dropout(self, on: bool) -> None:
+        if self.training != on:
+            self.train(on)
+            self.encoder.train(on and self._encoder_dropout)
+
+    def _precision(self, exact: bool) -> torch.autocast:
+        enabled = not exact and self._autocast is not None
+        return torch.autocast(self.device.type, dtype=self._autocast, enabled=enabled)

@@ -1,0 +1,115 @@
+"""AdamW by hand (Loshchilov & Hutter 2019, algorithm 2), parameter groups and rate schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay.
+
+    With g the gradient, t the step, m and v the moments (`exp_avg`, `exp_avg_sq`):
+
+        m ← β₁ m + (1 - β₁) g
+        v ← β₂ v + (1 - β₂) g²
+        α = lr · √(1 - β₂ᵗ) / (1 - β₁ᵗ)     (lr itself without `correct_bias`)
+        θ ← θ - α m / (√v + ε)
+        θ ← θ - lr · weight_decay · θ
+
+    α is the efficient form of the bias correction (Kingma & Ba 2015, end of section 2), which
+    leaves ε uncorrected; the decay comes after the update and is not scaled by α. Both as the
+    course has them, and unlike torch.optim.AdamW.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        correct_bias: bool = True,
+    ) -> None:
+        """Raises ValueError, with the value, for a setting outside its range."""
+        limits = (("lr", lr, math.inf), ("eps", eps, math.inf), ("weight_decay", weight_decay, 1.0))
+        for name, value, top in (*limits, ("beta1", betas[0], 1.0), ("beta2", betas[1], 1.0)):
+            if not 0 <= value < top:
+                raise ValueError(f"{name} is {value}, must be at least 0 and below {top}")
+        settings = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "correct_bias": correct_bias,
+        }
+        super().__init__(params, settings)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient. Sparse gradients are refused."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    _update(param, param.grad, self.state[param], group)
+        return loss
+
+
+def _update(param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    if grad.is_sparse:
+        raise RuntimeError("AdamW does not support sparse gradients")
+    if not state:
+        state["step"] = 0
+        state["exp_avg"] = torch.zeros_like(param)
+        state["exp_avg_sq"] = torch.zeros_like(param)
+    state["step"] += 1
+    beta1, beta2 = group["betas"]
+    exp_avg, exp_avg_sq = state["exp_avg"], state["exp_avg_sq"]
+    exp_avg.lerp_(grad, 1 - beta1)
+    exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+    alpha = group["lr"]
+    if group["correct_bias"]:
+        alpha *= math.sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
+    param.addcdiv_(exp_avg, exp_avg_sq.sqrt().add_(group["eps"]), value=-alpha)
+    if group["weight_decay"]:
+        param.mul_(1 - group["lr"] * group["weight_decay"])
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: matrices decay, biases and LayerNorm (vectors) do not."""
+    trained = [param for param in model.parameters() if param.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def rate_schedule(
+    kind: str, total_steps: int, warmup: float = 0.0, power: float = 1.0
+) -> Callable[[int], float]:
+    """The factor on lr at a step, counted from 0.
+
+    It rises linearly over the first ⌈warmup · total_steps⌉ steps, so that the first step already
+    moves and the last of them has factor 1; then `constant` stays at 1, and `linear` and
+    `polynomial` fall as (steps left / steps after warm-up) ** power, with power 1 for `linear`.
+    """
+    rising = math.ceil(warmup * total_steps)
+    exponent = {"constant": 0.0, "linear": 1.0, "polynomial": power}[kind]
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        left = max(total_steps - step, 0) / max(total_steps - rising, 1)
+        return float(left**exponent)
+
+    return factor

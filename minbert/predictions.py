@@ -1,0 +1,31 @@
+"""Prediction files, byte for byte as the course's starter writes them.
+
+Header `id \\t Predicted_Sentiment \\n`, rows `{id} , {prediction} \\n`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from minbert import files
+from minbert.tasks import Array, Task
+
+
+def render(task: Task, ids: Sequence[str], predictions: Array) -> str:
+    """The file's text: a row an id, in the given order."""
+    rows = (f"{name} , {value} \n" for name, value in zip(ids, predictions, strict=True))
+    return f"id \t {task.prediction_column} \n{''.join(rows)}"
+
+
+def write(path: Path, task: Task, ids: Sequence[str], predictions: Array) -> None:
+    """Replace `path` atomically."""
+    files.write_text(path, render(task, ids, predictions))
+
+
+def count_rows(path: Path) -> int:
+    """Rows of an existing prediction file, 0 where there is none."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as stream:
+        return max(0, sum(1 for line in stream if line.strip()) - 1)

@@ -1,0 +1,90 @@
+"""SMART's adversarial regularizer (Jiang et al. 2020, section 2.1, algorithm 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from minbert.batching import Batch
+from minbert.model import MultitaskBert
+from minbert.regularizers.base import TrainingPass
+from minbert.runtime import derive_seed, generator
+
+
+class Adversarial:
+    """R_s = mean_i max over ‖x̃ᵢ - xᵢ‖_∞ ≤ ε of l_s(f(x̃ᵢ), f(xᵢ)).
+
+    x are the word embeddings of an example's real tokens (padding is never perturbed), f the rest
+    of the model, l_s the task's divergence. The maximum is approached by projected ascent:
+
+        x̃ ← x + N(0, σ²), clipped to the ball
+        S times:  g ← ∇_x̃ l_s(f(x̃), f(x));   x̃ ← Π_ε(x̃ + η g / ‖g‖_∞)
+
+    ‖g‖_∞ is each example's own. Where it is 0 (equal sentences under a cosine) the example keeps
+    its noise. The ascent takes input gradients only; the term's gradient flows through both
+    branches.
+    """
+
+    name = "adversarial"
+    perturbs_inputs = True
+
+    def __init__(
+        self,
+        *,
+        weight: float = 5.0,
+        epsilon: float = 1e-5,
+        sigma: float = 1e-5,
+        eta: float = 1e-3,
+        steps: int = 1,
+        dropout: str = "off",
+    ) -> None:
+        """`weight` is λ, `steps` S; `dropout` one of the policies of `TrainingPass`."""
+        self.weight = weight
+        self.epsilon, self.sigma, self.eta, self.steps = epsilon, sigma, eta, steps
+        self.dropout = dropout
+
+    def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+        """The term for this batch, a scalar."""
+        target = clean.clean_branch(self.dropout)
+        delta = self.perturbation(model, batch, clean)
+        assert clean.embeddings is not None
+        masks = clean.mask_seed(self.dropout, self.name, self.steps)
+        logits = model(batch, clean.embeddings + delta, mask_seed=masks)
+        return batch.task.divergence(logits, target)
+
+    def perturbation(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+        """x̃ - x after S ascent steps, (V·B, T, H), a constant."""
+        assert clean.embeddings is not None and batch.tokens is not None
+        real = batch.tokens.attention_mask.unsqueeze(-1)  # (V·B, T, 1)
+        start, target = clean.embeddings.detach(), clean.clean_branch(self.dropout).detach()
+        delta = self._noise(start, clean.seed) * real
+        for step in range(self.steps):
+            delta.requires_grad_()
+            masks = clean.mask_seed(self.dropout, self.name, step)
+            logits = model(batch, start + delta, mask_seed=masks)
+            (gradient,) = torch.autograd.grad(batch.task.divergence(logits, target), delta)
+            ascent = self.eta * _by_largest_entry(gradient * real, batch.views)
+            delta = (delta.detach() + ascent).clamp(-self.epsilon, self.epsilon)
+        return delta
+
+    def _noise(self, like: Tensor, seed: int) -> Tensor:
+        source = generator(derive_seed(seed, "adversarial start"), like.device)
+        noise = torch.randn(like.shape, generator=source, dtype=like.dtype, device=like.device)
+        return (self.sigma * noise).clamp(-self.epsilon, self.epsilon)
+
+    def after_step(self, model: MultitaskBert) -> None:
+        """Nothing to do."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Nothing to restore."""
+
+
+def _by_largest_entry(gradient: Tensor, views: int) -> Tensor:
+    """Each example's gradient, both its texts together, over its own ‖g‖_∞; 0 where that is 0."""
+    by_example = gradient.unflatten(0, (views, -1))  # (V, B, T, H)
+    largest = by_example.abs().amax(dim=(0, 2, 3), keepdim=True)  # (1, B, 1, 1)
+    return (by_example / torch.where(largest > 0, largest, 1)).flatten(0, 1)

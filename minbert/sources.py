@@ -1,0 +1,83 @@
+"""Where a run's files come from: named ones win, else what lies on disk decides."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+
+from minbert.config import COURSE_TASKS, RunConfig
+from minbert.runtime import InputError, log
+
+_HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the package
+SAMPLE = _HERE / "sample"
+_BUNDLED_ENCODER = _HERE / "minbert-mini"
+_COURSE = Path("data")
+_COURSE_ENCODER = _COURSE / "bert-base-uncased"
+
+
+def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
+    """The configuration with every file it needs found. `given` holds the flags that were typed.
+
+    Raises InputError where something is missing, or where some of the course's files are there
+    and others are not: real and synthetic data are never mixed by default.
+    """
+    return dataclasses.replace(
+        config, **_data_files(config, given), weights=str(_encoder_folder(config.weights))
+    )
+
+
+def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
+    needed = [f"{task}_{split}" for task in config.evaluated_tasks for split in ("dev", "test")]
+    needed += [f"{task}_train" for task in config.trained_tasks]
+    named = [key for key in needed if key in given]
+    for key in named:
+        if not Path(getattr(config, key)).is_file():
+            raise InputError(f"--{key} {getattr(config, key)}: no such file")
+    names = {key: Path(getattr(config, key)).name for key in needed if key not in given}
+    if not names:
+        log.info("data: the %d files named", len(needed))
+        return {}
+    folder, what = _data_folder(config)
+    if missing := sorted(name for name in names.values() if not (folder / name).is_file()):
+        raise InputError(
+            f"{folder}/ lacks {', '.join(missing)}: put all the files this run needs there, "
+            "name them with their flags, or point --data_dir elsewhere"
+        )
+    also = f", and {len(named)} files named" if named else ""
+    log.info("data: %s/ (%s)%s", folder, what, also)
+    return {key: str(folder / name) for key, name in names.items()}
+
+
+def _data_folder(config: RunConfig) -> tuple[Path, str]:
+    if config.data_dir is not None:
+        if not Path(config.data_dir).is_dir():
+            raise InputError(f"--data_dir {config.data_dir}: no such folder")
+        return Path(config.data_dir), "as --data_dir says"
+    defaults = {entry.name: str(entry.default) for entry in dataclasses.fields(RunConfig)}
+    course = [
+        Path(defaults[f"{task}_{split}"])
+        for task in (*COURSE_TASKS, "cfimdb")
+        for split in ("train", "dev", "test")
+    ]
+    if any(path.is_file() for path in course):
+        return _COURSE, "the course's files"
+    return SAMPLE, "the bundled synthetic sample: its scores say nothing about the real tasks"
+
+
+def _encoder_folder(weights: str | None) -> Path:
+    if weights is not None:
+        folder, why = Path(weights), "as --weights says"
+    elif _COURSE_ENCODER.is_dir():
+        folder, why = _COURSE_ENCODER, "found there"
+    elif _BUNDLED_ENCODER.is_dir():
+        folder, why = _BUNDLED_ENCODER, "the bundled encoder"
+    else:
+        raise InputError(
+            f"no encoder: neither {_COURSE_ENCODER}/ nor {_BUNDLED_ENCODER}/ is there; "
+            "give --weights a folder with config.json, vocab.txt and model.safetensors"
+        )
+    if not folder.is_dir():
+        raise InputError(f"--weights {weights}: no such folder")
+    log.info("weights: %s/ (%s)", folder, why)
+    return folder

@@ -1,0 +1,109 @@
+"""WordPiece (Wu et al. 2016; Devlin et al. 2019) through the `tokenizers` library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
+from minbert.runtime import InputError
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_CHUNK = 4096  # inputs a call: parallel inside, and the library's objects never pile up
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Token ids of N inputs, end to end in one array: `ids[starts[i]:starts[i + 1]]`.
+
+    `type_ids` are 0 up to the first [SEP], 1 after it. `truncated` counts inputs cut to fit.
+    """
+
+    ids: NDArray[np.int32]
+    type_ids: NDArray[np.int8]
+    starts: NDArray[np.int64]
+    truncated: int
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each input, special ones included, (N,)."""
+        return np.diff(self.starts)
+
+
+class WordPieceTokenizer:
+    """Texts to token ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with token types 0 and 1.
+
+    A pair too long loses tokens from its longer text first.
+    """
+
+    def __init__(self, vocab: dict[str, int], *, lowercase: bool, max_length: int) -> None:
+        """Raises InputError where `vocab` lacks a special token."""
+        if missing := [token for token in SPECIAL_TOKENS if token not in vocab]:
+            raise InputError(f"vocab.txt: lacks {', '.join(missing)}: not a BERT vocabulary")
+        self.vocab = vocab
+        self.pad_id = vocab["[PAD]"]
+        self._tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))
+        self._tokenizer.normalizer = BertNormalizer(lowercase=lowercase)
+        self._tokenizer.pre_tokenizer = BertPreTokenizer()
+        self._tokenizer.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
+        )
+        self._tokenizer.add_special_tokens(
+            [AddedToken(token, special=True) for token in SPECIAL_TOKENS]
+        )
+        self._tokenizer.enable_truncation(max_length)
+
+    @classmethod
+    def from_folder(cls, folder: Path, max_length: int) -> WordPieceTokenizer:
+        """Read `vocab.txt`, one token a line, and `tokenizer_config.json`'s `do_lower_case`.
+
+        Without the latter the vocabulary counts as lower-cased, as the course's is.
+        """
+        path = folder / "vocab.txt"
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as a vocabulary ({error})") from error
+        tokens = [line.rstrip("\r") for line in lines[: len(lines) - (lines[-1] == "")]]
+        vocab = {token: index for index, token in enumerate(tokens)}
+        return cls(vocab, lowercase=_lowercases(folder), max_length=max_length)
+
+    def encode(self, texts: Sequence[tuple[str, ...]]) -> EncodedTexts:
+        """Encode single texts (1-tuples) or pairs (2-tuples), on all cores."""
+        ids: list[NDArray[np.int32]] = []
+        type_ids: list[NDArray[np.int8]] = []
+        truncated = 0
+        for first in range(0, len(texts), _CHUNK):
+            chunk = [t[0] if len(t) == 1 else t for t in texts[first : first + _CHUNK]]
+            for encoding in self._tokenizer.encode_batch(chunk):
+                ids.append(np.asarray(encoding.ids, dtype=np.int32))
+                type_ids.append(np.asarray(encoding.type_ids, dtype=np.int8))
+                truncated += bool(encoding.overflowing)
+        return EncodedTexts(
+            ids=np.concatenate([np.zeros(0, np.int32), *ids]),
+            type_ids=np.concatenate([np.zeros(0, np.int8), *type_ids]),
+            starts=np.cumsum([0, *map(len, ids)], dtype=np.int64),
+            truncated=truncated,
+        )
+
+
+def _lowercases(folder: Path) -> bool:
+    path = folder / "tokenizer_config.json"
+    if not path.exists():
+        return True
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+    return bool(settings.get("do_lower_case", True))

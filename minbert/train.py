@@ -1,0 +1,228 @@
+"""The training loop. It knows no task and no regularizer by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from minbert.batching import Batch
+from minbert.checkpoint import CheckpointStore, optimizer_tensors, restore_optimizer
+from minbert.journal import Journal
+from minbert.model import MultitaskBert
+from minbert.runtime import ProgressBar, Stopped, StopRequest, derive_seed, log
+from minbert.sampling import Rows, Schedule
+
+
+class TrainingObjective(Protocol):
+    """What a step minimises; `minbert.objective.Objective` is one."""
+
+    def backward(self, model: MultitaskBert, batch: Batch, seed: int) -> dict[str, Tensor]:
+        """Add a batch's gradients; return detached scalars for the log, `loss` among them."""
+        ...
+
+    def after_step(self, model: MultitaskBert) -> None:
+        """Called after every optimizer step."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs back."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A dev evaluation: each task's score, and the one number the best epoch is chosen by."""
+
+    scores: Mapping[str, float]
+    criterion: float
+
+
+@dataclass
+class Progress:
+    """How far a run has come; all of it is in every checkpoint."""
+
+    step: int = 0
+    epochs_scored: int = 0
+    best_epoch: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    epoch_seconds: float = 0.0
+    tokens: dict[str, list[int]] = field(default_factory=dict)  # task -> [real, computed]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and what to do on the way."""
+
+    schedule: Schedule
+    draw: Callable[[str, Rows], Batch]
+    rate: Callable[[int], float]  # step -> learning rate
+    evaluate: Callable[[MultitaskBert], Scored]
+    total_steps: int
+    seed: int
+    clip: float | None = None
+    checkpoint_every: int = 500
+
+
+def fit(
+    model: MultitaskBert,
+    objective: TrainingObjective,
+    optimizer: Optimizer,
+    plan: Plan,
+    *,
+    store: CheckpointStore,
+    journal: Journal,
+    stop: StopRequest,
+    facts: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> Progress:
+    """Train to `plan.total_steps`, scoring dev after each epoch; the best epoch's model is kept.
+
+    `facts` are saved with every checkpoint. Raises RunError on a non-finite loss or gradient,
+    which never reaches the weights, and Stopped, after a checkpoint, on a signal.
+    """
+    progress = progress or Progress()
+    per_epoch = plan.schedule.steps_per_epoch
+    epochs = -(-plan.total_steps // per_epoch)
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+
+    def save() -> None:
+        tensors, numbers = optimizer_tensors(optimizer)
+        groups = {"model": model.state_dict(), "optimizer": tensors}
+        groups["objective"] = objective.state_dict()
+        state = {**facts, **asdict(progress), "optimizer": numbers}
+        store.save_step(progress.step, groups, state)
+
+    for epoch in range(progress.epochs_scored, epochs):
+        first, last = epoch * per_epoch, min((epoch + 1) * per_epoch, plan.total_steps)
+        steps = islice(plan.schedule.epoch(epoch), progress.step - first, last - first)
+        title = f"epoch {epoch + 1}/{epochs}"
+        bar = ProgressBar(last - first, title, "steps", done=progress.step - first)
+        with bar, stop.deferred():
+            for task, rows in steps:
+                began = time.monotonic()
+                batch = plan.draw(task, rows)
+                rate = plan.rate(progress.step)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                values = objective.backward(
+                    model, batch, derive_seed(plan.seed, "pass", progress.step)
+                )
+                norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+                journal.add(progress.step, rate, batch, {**values, "grad_norm": norm})
+                scale_gradients(params, norm, values["loss"], plan.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                objective.after_step(model)
+                progress.step += 1
+                _count_tokens(progress, batch)
+                progress.epoch_seconds += time.monotonic() - began
+                bar.update(loss=f"{journal.last.get('loss', 0):.4f}", **_shown(progress))
+                due = progress.step % plan.checkpoint_every == 0 and progress.step < last
+                if due or stop.signum is not None:
+                    journal.flush()
+                    save()
+                if stop.signum is not None:
+                    raise Stopped(stop.signum)
+        journal.flush()
+        _score(model, plan, progress, epoch, store, save, stop)
+        save()
+    return progress
+
+
+def scale_gradients(
+    params: list[Tensor], norm: Tensor, loss: Tensor, clip: float | None
+) -> None:
+    """Clip gradients to the L2 norm `clip`, and zero them all where norm or loss is not finite.
+
+    All on the device: the journal raises later, at its next flush, and until then a non-finite
+    value has not reached the weights. On a CPU the journal has raised already.
+    """
+    gradients = [param.grad for param in params if param.grad is not None]
+    if clip is not None:
+        torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0))
+    if norm.device.type != "cpu":
+        finite = torch.isfinite(norm) & torch.isfinite(loss)
+        for gradient in gradients:
+            gradient.copy_(torch.where(finite, gradient, 0.0))
+
+
+def _score(
+    model: MultitaskBert,
+    plan: Plan,
+    progress: Progress,
+    epoch: int,
+    store: CheckpointStore,
+    save: Callable[[], None],
+    stop: StopRequest,
+) -> None:
+    """Score dev after an epoch and keep the model if it is the best; on a signal save and stop."""
+    began = time.monotonic()
+    try:
+        with stop.immediate():
+            scored = plan.evaluate(model)
+    except Stopped:
+        save()
+        raise
+    row = {
+        "epoch": epoch + 1,
+        "step": progress.step,
+        "scores": dict(scored.scores),
+        "criterion": scored.criterion,
+        "train_seconds": round(progress.epoch_seconds, 3),
+        "dev_seconds": round(time.monotonic() - began, 3),
+    }
+    best = max((earlier["criterion"] for earlier in progress.history), default=float("-inf"))
+    if scored.criterion > best:
+        store.save_best(epoch + 1, model.state_dict())
+        progress.best_epoch = epoch + 1
+    progress.history.append(row)
+    progress.epochs_scored, progress.epoch_seconds = epoch + 1, 0.0
+    shown = ", ".join(f"{task} {score:.3f}" for task, score in scored.scores.items())
+    log.info(
+        "epoch %d: dev %s; overall of what trains %.4f%s; %.0f s training, %.0f s scoring",
+        *(epoch + 1, shown, scored.criterion, " (best)" if scored.criterion > best else ""),
+        *(row["train_seconds"], row["dev_seconds"]),
+    )
+
+
+def _count_tokens(progress: Progress, batch: Batch) -> None:
+    if batch.tokens is not None:
+        counts = progress.tokens.setdefault(batch.task.name, [0, 0])
+        counts[0] += batch.tokens.real
+        counts[1] += batch.tokens.input_ids.numel()
+
+
+def _shown(progress: Progress) -> dict[str, str]:
+    if not progress.history:
+        return {}
+    return {"dev": f"{max(row['criterion'] for row in progress.history):.4f}"}
+
+
+def resume(
+    model: MultitaskBert,
+    objective: TrainingObjective,
+    optimizer: Optimizer,
+    saved: tuple[Mapping[str, Mapping[str, Tensor]], Mapping[str, Any]],
+) -> Progress:
+    """Put a checkpoint's state back into the three, and return how far it had come.
+
+    A finished run's checkpoint has no tensors: there is nothing left to train.
+    """
+    groups, state = saved
+    if groups:
+        model.load_state_dict(groups["model"])
+        objective.load_state_dict(dict(groups["objective"]))
+        restore_optimizer(optimizer, groups["optimizer"], state["optimizer"])
+    known = Progress.__dataclass_fields__
+    return Progress(**{name: value for name, value in state.items() if name in known})

@@ -1,0 +1,171 @@
+"""Published BERT folders: reading them strictly, and writing them back.
+
+A folder holds `config.json`, `vocab.txt` and `model.safetensors` (or, read only, the older
+`pytorch_model.bin`). Names inside are translated to this package's by the table below.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from minbert import files
+from minbert.runtime import InputError, log
+
+VOCAB_FILES = ("vocab.txt", "tokenizer_config.json")
+
+# (published, ours): the first pair that matches a name's start renames it
+_NAMES = (
+    ("embeddings.LayerNorm", "embedding_norm"),
+    ("embeddings.word_embeddings", "word_embeddings"),
+    ("embeddings.position_embeddings", "position_embeddings"),
+    ("embeddings.token_type_embeddings", "token_type_embeddings"),
+    ("encoder.layer.{}.attention.self.query", "layers.{}.attention.query"),
+    ("encoder.layer.{}.attention.self.key", "layers.{}.attention.key"),
+    ("encoder.layer.{}.attention.self.value", "layers.{}.attention.value"),
+    ("encoder.layer.{}.attention.output.dense", "layers.{}.attention.output"),
+    ("encoder.layer.{}.attention.output.LayerNorm", "layers.{}.attention_norm"),
+    ("encoder.layer.{}.intermediate.dense", "layers.{}.intermediate"),
+    ("encoder.layer.{}.output.dense", "layers.{}.output"),
+    ("encoder.layer.{}.output.LayerNorm", "layers.{}.output_norm"),
+    ("pooler.dense", "pooler"),
+)
+
+
+def _rename(name: str, table: Mapping[str, str]) -> str | None:
+    """Translate one tensor's name, None where the table does not know it."""
+    stem, _, leaf = name.rpartition(".")
+    number = re.search(r"\.(\d+)\.", stem)
+    pattern = stem if number is None else stem.replace(number.group(), ".{}.", 1)
+    if pattern not in table or leaf not in ("weight", "bias"):
+        return None
+    index = number.group(1) if number else ""
+    return f"{table[pattern].format(index)}.{leaf}"
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError unless `folder` has the files of a published checkpoint."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of pretrained weights")
+    for name in ("config.json", "vocab.txt"):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: lacks {name}, which a published BERT folder has")
+    weights_file(folder)
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that holds the tensors; InputError where there is none."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{folder}: lacks model.safetensors (or pytorch_model.bin)")
+
+
+def read_vocab_files(folder: Path) -> dict[str, bytes]:
+    """The tokenizer's files, to be written back beside saved weights."""
+    return {n: (folder / n).read_bytes() for n in VOCAB_FILES if (folder / n).is_file()}
+
+
+def read(folder: Path, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """The tensors of a published folder, under our names, in fp32 where they were halves.
+
+    `expected` gives our names and shapes. Raises InputError naming tensors that are missing,
+    unexpected, mis-shaped or not finite. Published pretraining heads (`cls.*`) are left out and
+    named in the log.
+    """
+    path = weights_file(folder)
+    tensors, heads, unknown = _translate(path, _read_tensors(path))
+    if heads:
+        log.info("%s: unused pretraining heads left out: %s", path, ", ".join(heads))
+    wrong = {
+        "missing": [name for name in expected if name not in tensors],
+        "unexpected": unknown + [name for name in tensors if name not in expected],
+        "mis-shaped": [
+            f"{name} {tuple(tensors[name].shape)}, expected {tuple(shape)}"
+            for name, shape in expected.items()
+            if name in tensors and tensors[name].shape != shape
+        ],
+        "not finite": [n for n, t in tensors.items() if not bool(torch.isfinite(t).all())],
+    }
+    if complaints := [f"{kind}: {_some(names)}" for kind, names in wrong.items() if names]:
+        raise InputError(f"{path}: tensors do not fit config.json; {'; '.join(complaints)}")
+    return tensors
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))
+
+
+def _translate(
+    path: Path, raw: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Our names for what is known; the pretraining heads; what is neither."""
+    table = dict(_NAMES)
+    tensors: dict[str, Tensor] = {}
+    heads, unknown = [], []
+    for published, tensor in raw.items():
+        if published.startswith("cls."):
+            heads.append(published)
+            continue
+        bare = published.removeprefix("bert.")
+        if bare == "embeddings.position_ids":  # 0, 1, 2, …: a buffer older writers saved
+            continue
+        modern = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", bare))
+        name = _rename(modern, table)
+        if name is None:
+            unknown.append(published)
+        elif name in tensors:
+            raise InputError(f"{path}: {published} stands there twice, under two spellings")
+        else:
+            tensors[name] = _full_precision(tensor)
+    return tensors, heads, unknown
+
+
+def _full_precision(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # weights_only refuses code in the pickle; torch before 2.10 could be tricked all the same
+        if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
+            raise InputError(f"{path}: needs torch 2.10 or newer to be opened safely")
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: damaged or not a weights file ({first_line})") from error
+    if not isinstance(found, dict) or not all(isinstance(t, Tensor) for t in found.values()):
+        raise InputError(f"{path}: expected a dictionary of tensors")
+    return found
+
+
+def write(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    vocab_files: Mapping[str, bytes],
+) -> None:
+    """Write a published folder. Existing files of the same names are replaced one by one."""
+    table = {ours: published for published, ours in _NAMES}
+    published = {}
+    for name, tensor in tensors.items():
+        renamed = _rename(name, table)
+        assert renamed is not None, name
+        published[renamed] = tensor.detach().cpu().contiguous()
+    with files.replacing(folder / "model.safetensors") as draft:
+        save_file(published, draft, metadata={"format": "pt"})
+    for name, content in vocab_files.items():
+        with files.replacing(folder / name) as draft:
+            draft.write_bytes(content)
+    files.write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
