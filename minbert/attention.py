@@ -36,9 +36,7 @@ def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, dropout: float
 ) -> Tensor:
     """The same function, by torch's scaled-dot-product kernel."""
-    return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=key_mask, dropout_p=dropout
-    )
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
 
 
 ATTENTION: dict[str, AttentionFunction] = {

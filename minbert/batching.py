@@ -121,8 +121,10 @@ def pad(
     type_ids = np.zeros(mask.shape, dtype=np.int64)
     type_ids[mask] = texts.type_ids[flat]
     arrays = (input_ids, mask.astype(np.int64), type_ids)
-    tensors = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
-    return Padded(*tensors, real=int(lengths.sum()))
+    ids, attention_mask, types = (
+        torch.from_numpy(array).to(device, non_blocking=True) for array in arrays
+    )
+    return Padded(ids, attention_mask, types, real=int(lengths.sum()))
 
 
 def by_length(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from minbert import weights
 from minbert.attention import ATTENTION, AttentionFunction, SelfAttention
-from minbert.config import EncoderConfig
+from minbert.encoder_config import EncoderConfig
 
 
 class BertLayer(nn.Module):

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -30,7 +29,9 @@ class DamagedCheckpoint(Exception):
     """A checkpoint whose files do not match its manifest."""
 
 
-def save(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
+def save(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]
+) -> None:
     """Write a checkpoint: one safetensors file a group of `tensors`, and `facts` as JSON."""
     with files.new_folder(folder) as draft:
         for group, members in tensors.items():
@@ -119,7 +120,9 @@ class CheckpointStore:
 
     def _drop_unused_bests(self) -> None:
         kept = [json.loads((path / FACTS).read_text()) for path in self._numbered(_STEP)]
-        used = {self._best(facts["best_epoch"]) for facts in kept if facts["best_epoch"] is not None}
+        used = {
+            self._best(facts["best_epoch"]) for facts in kept if facts["best_epoch"] is not None
+        }
         for path in self._numbered(_BEST):
             if path not in used:
                 shutil.rmtree(path)
@@ -146,4 +149,3 @@ def restore_optimizer(
         state.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-

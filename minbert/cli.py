@@ -95,9 +95,9 @@ def _names(text: str) -> tuple[str, ...]:
 def parse(argv: Sequence[str]) -> RunConfig:
     """Flags to a configuration whose files are located. Raises InputError."""
     given = vars(make_parser().parse_args(argv))
-    if (mode := given.pop("fine_tune_mode", None)) is not None:
-        if given.setdefault("option", _MODES[mode]) != _MODES[mode]:
-            raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
+    mode = given.pop("fine_tune_mode", None)
+    if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
+        raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
     if "betas" in given:
         given["betas"] = tuple(given["betas"])
     config = RunConfig(**given)
@@ -121,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RunError, OSError) as error:
         log.error("error: %s", error)
     except Stopped as error:
+        log.error("stopped by %s; the same command with --resume goes on", error)
         return 128 + error.signum
     return 1
 

@@ -158,7 +158,8 @@ class _RowReader:
         if identifier in self._seen:
             return None, "; ".join([*complaints, f"duplicate id {identifier}"])
         texts = tuple(self._field(fields, column) for column in self._task.text_columns)
-        complaints += [f"empty {c}" for c, t in zip(self._task.text_columns, texts) if not t.strip()]
+        named = zip(self._task.text_columns, texts, strict=True)
+        complaints += [f"empty {column}" for column, text in named if not text.strip()]
         label = self._label(fields, complaints) if self._labelled else None
         if complaints and not self._keep:
             return None, f"id {identifier}: {'; '.join(complaints)}"

@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield draft
         _sync(draft)
-        os.replace(draft, path)
+        draft.replace(path)
         _sync(path.parent)
     finally:
         draft.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file atomically (UTF-8, `\\n` line ends on every system)."""
+    """Replace a text file atomically: UTF-8, and line ends as they stand in `text`."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
 

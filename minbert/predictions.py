@@ -1,6 +1,7 @@
 """Prediction files, byte for byte as the course's starter writes them.
 
-Header `id \\t Predicted_Sentiment \\n`, rows `{id} , {prediction} \\n`.
+A header `id <tab> Predicted_Sentiment`, then rows `{id} , {prediction}`; every line ends in a
+space before its newline, and the header has one on both sides of the tab.
 """
 
 from __future__ import annotations

@@ -15,9 +15,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import Any
 
 # Huge pages for tensors over 2 MB, where the kernel offers them: on a CPU the page faults of fresh
 # activations otherwise cost more than filling them. Read by torch at its first allocation.
@@ -156,16 +155,17 @@ class ProgressBar:
         )
         self._plain = not on_terminal
 
-    def update(self, count: int = 1, **shown: str) -> None:
-        """Move on by `count`; `shown` appears behind the bar, for example `loss="0.693"`."""
+    def update(self, count: int, shown: Mapping[str, str] | None = None) -> None:
+        """Move on by `count`; `shown` appears behind the bar, for example `{"loss": "0.693"}`."""
         self.done += count
+        shown = shown or {}
         if self._plain:
             self._speak(shown)
         else:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(count)
 
-    def _speak(self, shown: dict[str, str]) -> None:
+    def _speak(self, shown: Mapping[str, str]) -> None:
         elapsed = time.monotonic() - self._began
         if elapsed - self._spoke < self._every:
             return
@@ -206,7 +206,7 @@ class StopRequest:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._handle)
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self._immediate or self.signum is not None:
             raise Stopped(signum)
         self.signum = signum
@@ -229,18 +229,3 @@ class StopRequest:
             yield
         finally:
             self._immediate = before
-
-
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Versions and hardware for a run's manifest."""
-    from importlib.metadata import version
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    packages = ("torch", "numpy", "scipy", "tokenizers", "safetensors")
-    return {
-        "python": sys.version.split()[0],
-        "versions": {package: version(package) for package in packages},
-        "device": name,
-        "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count(),
-    }

@@ -106,7 +106,8 @@ PHRASE: Options = {
     ],
     "context": [""],
     "verb": ["{}"],
-    "object": _items("""long shot, dead heat, paper trail, fair copy, cold start, open book, damp squib,
+    "object": _items("""long shot, dead heat, paper trail, fair copy, cold start, open book,
+        damp squib,
         ground rule, slow burn, soft launch, blank slate, short notice, level field, hard stop"""),
 }
 TOPICS = [*(HOW_TO | job for job in _JOBS), PHRASE]

@@ -78,7 +78,9 @@ class TaskSampler:
 class SingleTask:
     """One task alone; an epoch is one pass over its rows."""
 
-    def __init__(self, lengths: Mapping[str, NDArray[np.int64]], batch_size: int, seed: int):
+    def __init__(
+        self, lengths: Mapping[str, NDArray[np.int64]], batch_size: int, seed: int
+    ) -> None:
         """`lengths` has the one task's name."""
         ((self._name, own),) = lengths.items()
         self._sampler = TaskSampler(self._name, own, batch_size, seed)
@@ -96,7 +98,9 @@ class EqualRoundRobin:
     What an epoch leaves of a task's rows comes first in the next.
     """
 
-    def __init__(self, lengths: Mapping[str, NDArray[np.int64]], batch_size: int, seed: int):
+    def __init__(
+        self, lengths: Mapping[str, NDArray[np.int64]], batch_size: int, seed: int
+    ) -> None:
         """`lengths`: each task's rows' tokens, in the order the tasks take turns."""
         rounds = max(1, min(map(len, lengths.values())) // batch_size)
         self._samplers = {

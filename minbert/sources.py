@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from minbert.config import COURSE_TASKS, RunConfig
 from minbert.runtime import InputError, log
@@ -22,9 +23,9 @@ def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
     Raises InputError where something is missing, or where some of the course's files are there
     and others are not: real and synthetic data are never mixed by default.
     """
-    return dataclasses.replace(
-        config, **_data_files(config, given), weights=str(_encoder_folder(config.weights))
-    )
+    found: dict[str, Any] = dict(_data_files(config, given))
+    found["weights"] = str(_encoder_folder(config.weights))
+    return dataclasses.replace(config, **found)
 
 
 def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:

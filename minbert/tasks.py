@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from minbert import heads, losses, metrics
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ TASKS: Mapping[str, Task] = {
             decode=_clipped(_TOP_SIMILARITY),
             metric=metrics.pearson,
             metric_name="Pearson r",
-            pair_head=lambda hidden_size: heads.CosineHead(_TOP_SIMILARITY),
+            pair_head=lambda _hidden_size: heads.CosineHead(_TOP_SIMILARITY),
             center=_TOP_SIMILARITY / 2,
         ),
         _sentiment("cfimdb", 2),

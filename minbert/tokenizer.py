@@ -51,7 +51,7 @@ class WordPieceTokenizer:
             raise InputError(f"vocab.txt: lacks {', '.join(missing)}: not a BERT vocabulary")
         self.vocab = vocab
         self.pad_id = vocab["[PAD]"]
-        self._tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))
+        self._tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106
         self._tokenizer.normalizer = BertNormalizer(lowercase=lowercase)
         self._tokenizer.pre_tokenizer = BertPreTokenizer()
         self._tokenizer.post_processor = TemplateProcessing(

@@ -127,7 +127,9 @@ def fit(
                 progress.step += 1
                 _count_tokens(progress, batch)
                 progress.epoch_seconds += time.monotonic() - began
-                bar.update(loss=f"{journal.last.get('loss', 0):.4f}", **_shown(progress))
+                bar.update(
+                    1, shown={"loss": f"{journal.last.get('loss', 0):.4f}", **_shown(progress)}
+                )
                 due = progress.step % plan.checkpoint_every == 0 and progress.step < last
                 if due or stop.signum is not None:
                     journal.flush()
@@ -140,9 +142,7 @@ def fit(
     return progress
 
 
-def scale_gradients(
-    params: list[Tensor], norm: Tensor, loss: Tensor, clip: float | None
-) -> None:
+def scale_gradients(params: list[Tensor], norm: Tensor, loss: Tensor, clip: float | None) -> None:
     """Clip gradients to the L2 norm `clip`, and zero them all where norm or loss is not finite.
 
     All on the device: the journal raises later, at its next flush, and until then a non-finite

@@ -62,7 +62,11 @@ def test_committed_files_are_what_the_generator_writes(
 ) -> None:
     assert sample.main(["--out", str(tmp_path / "new" / "folder")]) == 0
     assert contents(tmp_path / "new" / "folder") == contents(COMMITTED)
-    expected = [f"{stem}-{s}.csv: {n} rows" for stem in ROWS for s, n in zip(SPLITS, ROWS[stem])]
+    expected = [
+        f"{stem}-{s}.csv: {n} rows"
+        for stem in ROWS
+        for s, n in zip(SPLITS, ROWS[stem], strict=True)
+    ]
     assert capsys.readouterr().out.splitlines() == expected
 
 

@@ -34,7 +34,7 @@ class Bregman:
         self.weight, self.beta, self.dropout = weight, beta, dropout
         self._teacher = copy.deepcopy(model).requires_grad_(False)
 
-    def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+    def loss(self, _model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
         student = clean.clean_branch(self.dropout)
         with torch.no_grad():

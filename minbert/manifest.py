@@ -1,0 +1,127 @@
+"""What a run is, in JSON: the settings and files that decide its result, and how it went."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minbert import files, weights
+from minbert.config import RunConfig
+from minbert.runtime import InputError, RunError, Stopped
+from minbert.train import Progress
+
+# flags that change where or how a run happens, not what comes out
+_INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device")
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide a run's result: two runs that agree in them are the same run."""
+    decisive = {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in _INDIFFERENT and not name.endswith("_out")
+    }
+    return _as_json(decisive)
+
+
+def run_name(config: RunConfig) -> str:
+    """A readable name for the configuration, with a hash that tells any two apart."""
+    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+    words = [config.option, "rrobin" if config.rrobin else "", "+".join(config.trained_tasks)]
+    words += [name for name in ("smart", "rlayer", "cross_encoder") if getattr(config, name)]
+    words += [f"seed{config.seed}", digest[:8]]
+    return "-".join(word for word in words if word)
+
+
+def input_hashes(config: RunConfig) -> dict[str, str]:
+    """SHA-256 of every data and weights file that the run reads."""
+    keys = [f"{task}_{split}" for task in config.evaluated_tasks for split in ("dev", "test")]
+    keys += [f"{task}_train" for task in config.trained_tasks]
+    folder = Path(str(config.weights))
+    paths = {key: Path(getattr(config, key)) for key in keys}
+    paths["weights"] = weights.weights_file(folder)
+    paths |= {name: folder / name for name in ("config.json", *weights.VOCAB_FILES)}
+    return {key: files.sha256_of(path) for key, path in paths.items() if path.is_file()}
+
+
+def new_manifest(config: RunConfig, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:
+    """The manifest of a run that begins."""
+    packages = ("torch", "numpy", "scipy", "tokenizers", "safetensors")
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "status": "running",
+        "config": _as_json(dataclasses.asdict(config)),
+        "sha256": sha256,
+        "device": gpu or device.type,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "versions": {
+            "python": sys.version.split()[0],
+            **{package: version(package) for package in packages},
+        },
+        "git": _git_state(),
+    }
+
+
+@contextlib.contextmanager
+def recorded(path: Path, manifest: dict[str, Any], progress: Progress) -> Iterator[None]:
+    """Keep the manifest at `path` true: running, then how it ended, with every epoch's scores."""
+    began, earlier = time.monotonic(), _earlier_seconds(path)
+
+    def record(status: str) -> None:
+        manifest["status"] = status
+        manifest["wall_seconds"] = round(earlier + time.monotonic() - began, 1)
+        manifest["epochs"] = progress.history
+        files.write_json(path, manifest)
+
+    record("running")
+    try:
+        yield
+    except Stopped as error:
+        record(f"stopped by {error}")
+        raise
+    except (RunError, InputError, OSError) as error:
+        record(f"failed: {error}")
+        raise
+    record("finished")
+
+
+def _earlier_seconds(path: Path) -> float:
+    """Seconds that the same run took before it was resumed."""
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["wall_seconds"])
+    except (OSError, ValueError, KeyError):
+        return 0.0
+
+
+def _as_json(value: dict[str, Any]) -> dict[str, Any]:
+    """The same after a round trip, so that it compares equal to what is read back."""
+    read: dict[str, Any] = json.loads(json.dumps(value))
+    return read
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the code and whether its files differ from it; None outside a repository."""
+    here = str(Path(__file__).resolve().parent)
+
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", here, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = bool(ask("status", "--porcelain", "--untracked-files=no", "."))
+        return {"commit": ask("rev-parse", "HEAD"), "changed": changed}
+    except (OSError, subprocess.CalledProcessError):
+        return None
