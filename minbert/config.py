@@ -373,27 +373,35 @@ def _check_combinations(config: RunConfig) -> None:
         raise InputError("--use_gpu --device cpu: they contradict each other")
 
 
-def _idle_rules() -> list[tuple[tuple[str, ...], Callable[[RunConfig], bool], str]]:
+Condition = Callable[[RunConfig], bool]
+
+
+def _trains(*tasks: str) -> Condition:
+    return lambda config: any(task in config.trained_tasks for task in tasks)
+
+
+def _is_scored(task: str) -> Condition:
+    return lambda config: task in config.evaluated_tasks
+
+
+def _idle_rules() -> list[tuple[tuple[str, ...], Condition, str]]:
     """(flags, when they act, what they need): outside that they would silently do nothing."""
     adversarial = tuple(f"smart_{name}" for name in ("lambda", "epsilon", "sigma", "eta", "steps"))
     bregman = ("bregman_mu", "bregman_beta")
     switches = ("smart_dropout", "no_adversarial", "no_bregman")
-    pairs: Callable[[RunConfig], bool] = lambda c: any(t in PAIR_TASKS for t in c.trained_tasks)
-    rules: list[tuple[tuple[str, ...], Callable[[RunConfig], bool], str]] = [
+    rules: list[tuple[tuple[str, ...], Condition, str]] = [
         ((*adversarial, *bregman, *switches), lambda c: c.smart, "--smart"),
         (adversarial, lambda c: not c.no_adversarial, "the adversarial term (--no_adversarial)"),
         (bregman, lambda c: not c.no_bregman, "the Bregman term (--no_bregman)"),
         (("smart_eta",), lambda c: c.smart_steps > 0, "--smart_steps above 0"),
         (("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         (("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
-        (("rlayer", "cross_encoder"), pairs, "para or sts among the tasks that train"),
+        (("rlayer", "cross_encoder"), _trains(*PAIR_TASKS), "para or sts to train"),
     ]
     for task in (*COURSE_TASKS, "cfimdb"):
-        trains: Callable[[RunConfig], bool] = lambda c, t=task: t in c.trained_tasks  # type: ignore[misc]
-        scored: Callable[[RunConfig], bool] = lambda c, t=task: t in c.evaluated_tasks  # type: ignore[misc]
         others = (f"{task}_dev", f"{task}_test", f"{task}_dev_out", f"{task}_test_out")
-        rules.append(((f"{task}_train",), trains, f"{task} among the tasks that train"))
-        rules.append((others, scored, f"{task} among the tasks that train"))
+        rules.append(((f"{task}_train",), _trains(task), f"{task} to train (--tasks, --rrobin)"))
+        rules.append((others, _is_scored(task), f"{task} to train (--tasks, --rrobin)"))
     return rules
 
 

@@ -11,16 +11,11 @@ import contextlib
 import hashlib
 import logging
 import math
-import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from types import FrameType
-
-# Huge pages for tensors over 2 MB, where the kernel offers them: on a CPU the page faults of fresh
-# activations otherwise cost more than filling them. Read by torch at its first allocation.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 from torch import Tensor
