@@ -52,7 +52,8 @@ class Journal:
         """Write what is pending (the one synchronisation) and check it. Raises RunError."""
         if not self._pending:
             return
-        flat = torch.stack([v.double() for entry in self._pending for v in entry.values]).tolist()
+        # fp32 is enough for a log, and all that an mps device has
+        flat = torch.stack([v.float() for entry in self._pending for v in entry.values]).tolist()
         now = time.monotonic()
         tokens = sum(entry.facts["tokens"] for entry in self._pending)
         speed = {"tokens_per_s": round(tokens / max(now - self._since, 1e-9))}

@@ -97,6 +97,7 @@ def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.devic
             f"--use_gpu: torch {torch.__version__} sees no GPU here; "
             "leave the flag out to run on the CPU, or install a GPU build of torch"
         )
+    torch.set_float32_matmul_precision("highest")  # no TF32: it would drown an ε-sized effect
     return torch.device(name)
 
 
