@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minbert.runtime import at_least_fp32
+
 
 def cosine(u: Tensor, v: Tensor, eps: float = 1e-8) -> Tensor:
     """Cosine of the last dimension; finite, with a finite gradient, for zero vectors too."""
-    return F.cosine_similarity(u, v, dim=-1, eps=eps)
+    return F.cosine_similarity(at_least_fp32(u), at_least_fp32(v), dim=-1, eps=eps)
 
 
 class VectorHead(nn.Module):
@@ -74,6 +76,6 @@ class RelationalLayer(nn.Module):
     def _features(self, pooled: Tensor) -> Tensor:
         if len(pooled) == 1:
             return pooled[0]
-        u, v = pooled
+        u, v = at_least_fp32(pooled)
         norms = u.norm(dim=-1, keepdim=True) * v.norm(dim=-1, keepdim=True)
         return torch.cat([u, v, (u - v).abs(), u * v / (norms + self.eps)], dim=-1)

@@ -16,7 +16,7 @@ from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.config import COURSE_TASKS, RunConfig
 from minbert.evaluate import predict, score
 from minbert.journal import Journal
-from minbert.manifest import identity, input_hashes, new_manifest, recorded, run_name
+from minbert.manifest import input_hashes, new_manifest, recorded, run_name, settings
 from minbert.run_folder import BAD_ROWS, LOG, MANIFEST, claimed
 from minbert.runtime import InputError, RunError, StopRequest, log, pick_device
 from minbert.tasks import TASKS, Array, overall
@@ -44,7 +44,7 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
     with claimed(folder, resume=config.resume):
         _announce(config, str(device), folder)
         parts = build(config, device)
-        facts = {"identity": identity(config), "sha256": input_hashes(config)}
+        facts = {"settings": settings(config), "sha256": input_hashes(config)}
         progress = _progress(config, parts, facts, folder)
         files.write_text(folder / BAD_ROWS, _bad_rows(parts))
         manifest = new_manifest(config, facts["sha256"], device)
@@ -100,7 +100,7 @@ def _progress(config: RunConfig, parts: Parts, facts: Mapping[str, Any], folder:
             log.info("--resume: no whole checkpoint in %s, starting afresh", folder)
         (folder / LOG).unlink(missing_ok=True)
         return Progress()
-    for part in ("identity", "sha256"):
+    for part in ("settings", "sha256"):
         before, now = saved[1][part], facts[part]
         if changed := [key for key in now if before.get(key) != now[key]]:
             raise InputError(

@@ -19,26 +19,31 @@ import torch
 
 from minbert import files, weights
 from minbert.config import RunConfig
+from minbert.data import SPLITS
 from minbert.runtime import InputError, RunError, Stopped
+from minbert.tasks import TASKS
 from minbert.train import Progress
 
 # flags that change where or how a run happens, not what comes out
 _INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device")
+_PLACES = ("weights", "data_dir", *(f"{t}_{s}" for t in TASKS for s in SPLITS))
 
 
-def identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that decide a run's result: two runs that agree in them are the same run."""
-    decisive = {
-        name: value
-        for name, value in dataclasses.asdict(config).items()
-        if name not in _INDIFFERENT and not name.endswith("_out")
-    }
-    return _as_json(decisive)
+def settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that, with the contents of its input files, decide a run's result."""
+    return _as_json(
+        {
+            name: value
+            for name, value in dataclasses.asdict(config).items()
+            if name not in (*_INDIFFERENT, *_PLACES) and not name.endswith("_out")
+        }
+    )
 
 
 def run_name(config: RunConfig) -> str:
     """A readable name for the configuration, with a hash that tells any two apart."""
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+    decisive = {**settings(config), **{name: getattr(config, name) for name in _PLACES}}
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     words = [config.option, "rrobin" if config.rrobin else "", "+".join(config.trained_tasks)]
     words += [name for name in ("smart", "rlayer", "cross_encoder") if getattr(config, name)]
     words += [f"seed{config.seed}", digest[:8]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -59,6 +59,20 @@ class Progress:
     epoch_seconds: float = 0.0
     tokens: dict[str, list[int]] = field(default_factory=dict)  # task -> [real, computed]
 
+    def count(self, batch: Batch, seconds: float) -> None:
+        """One more step is done."""
+        self.step += 1
+        self.epoch_seconds += seconds
+        if batch.tokens is not None:
+            counts = self.tokens.setdefault(batch.task.name, [0, 0])
+            counts[0] += batch.tokens.real
+            counts[1] += batch.tokens.input_ids.numel()
+
+    @property
+    def best(self) -> float:
+        """The highest criterion so far, -inf before the first score."""
+        return max((row["criterion"] for row in self.history), default=float("-inf"))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -94,14 +108,13 @@ def fit(
     progress = progress or Progress()
     per_epoch = plan.schedule.steps_per_epoch
     epochs = -(-plan.total_steps // per_epoch)
-    params = [param for group in optimizer.param_groups for param in group["params"]]
 
     def save() -> None:
+        journal.flush()  # nothing is saved that has not been checked
         tensors, numbers = optimizer_tensors(optimizer)
         groups = {"model": model.state_dict(), "optimizer": tensors}
         groups["objective"] = objective.state_dict()
-        state = {**facts, **asdict(progress), "optimizer": numbers}
-        store.save_step(progress.step, groups, state)
+        store.save_step(progress.step, groups, {**facts, **asdict(progress), "optimizer": numbers})
 
     for epoch in range(progress.epochs_scored, epochs):
         first, last = epoch * per_epoch, min((epoch + 1) * per_epoch, plan.total_steps)
@@ -112,27 +125,11 @@ def fit(
             for task, rows in steps:
                 began = time.monotonic()
                 batch = plan.draw(task, rows)
-                rate = plan.rate(progress.step)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                values = objective.backward(
-                    model, batch, derive_seed(plan.seed, "pass", progress.step)
-                )
-                norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-                journal.add(progress.step, rate, batch, {**values, "grad_norm": norm})
-                scale_gradients(params, norm, values["loss"], plan.clip)
-                optimizer.step()
-                optimizer.zero_grad()
-                objective.after_step(model)
-                progress.step += 1
-                _count_tokens(progress, batch)
-                progress.epoch_seconds += time.monotonic() - began
-                bar.update(
-                    1, shown={"loss": f"{journal.last.get('loss', 0):.4f}", **_shown(progress)}
-                )
+                train_step(model, objective, optimizer, plan, progress.step, batch, journal)
+                progress.count(batch, time.monotonic() - began)
+                bar.update(1, _shown(journal, progress))
                 due = progress.step % plan.checkpoint_every == 0 and progress.step < last
                 if due or stop.signum is not None:
-                    journal.flush()
                     save()
                 if stop.signum is not None:
                     raise Stopped(stop.signum)
@@ -142,15 +139,40 @@ def fit(
     return progress
 
 
-def scale_gradients(params: list[Tensor], norm: Tensor, loss: Tensor, clip: float | None) -> None:
+def train_step(
+    model: MultitaskBert,
+    objective: TrainingObjective,
+    optimizer: Optimizer,
+    plan: Plan,
+    step: int,
+    batch: Batch,
+    journal: Journal,
+) -> None:
+    """One batch, one update."""
+    rate = plan.rate(step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    values = objective.backward(model, batch, derive_seed(plan.seed, "pass", step))
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    gradients = [param.grad for param in params if param.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    journal.add(step, rate, batch, {**values, "grad_norm": norm})
+    scale_gradients(gradients, norm, values["loss"], plan.clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    objective.after_step(model)
+
+
+def scale_gradients(
+    gradients: Sequence[Tensor], norm: Tensor, loss: Tensor, clip: float | None
+) -> None:
     """Clip gradients to the L2 norm `clip`, and zero them all where norm or loss is not finite.
 
     All on the device: the journal raises later, at its next flush, and until then a non-finite
     value has not reached the weights. On a CPU the journal has raised already.
     """
-    gradients = [param.grad for param in params if param.grad is not None]
     if clip is not None:
-        torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0))
+        torch._foreach_mul_(list(gradients), (clip / (norm + 1e-6)).clamp(max=1.0))
     if norm.device.type != "cpu":
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         for gradient in gradients:
@@ -182,8 +204,8 @@ def _score(
         "train_seconds": round(progress.epoch_seconds, 3),
         "dev_seconds": round(time.monotonic() - began, 3),
     }
-    best = max((earlier["criterion"] for earlier in progress.history), default=float("-inf"))
-    if scored.criterion > best:
+    is_best = scored.criterion > progress.best
+    if is_best:
         store.save_best(epoch + 1, model.state_dict())
         progress.best_epoch = epoch + 1
     progress.history.append(row)
@@ -191,22 +213,17 @@ def _score(
     shown = ", ".join(f"{task} {score:.3f}" for task, score in scored.scores.items())
     log.info(
         "epoch %d: dev %s; overall of what trains %.4f%s; %.0f s training, %.0f s scoring",
-        *(epoch + 1, shown, scored.criterion, " (best)" if scored.criterion > best else ""),
+        *(epoch + 1, shown, scored.criterion, " (best)" if is_best else ""),
         *(row["train_seconds"], row["dev_seconds"]),
     )
 
 
-def _count_tokens(progress: Progress, batch: Batch) -> None:
-    if batch.tokens is not None:
-        counts = progress.tokens.setdefault(batch.task.name, [0, 0])
-        counts[0] += batch.tokens.real
-        counts[1] += batch.tokens.input_ids.numel()
-
-
-def _shown(progress: Progress) -> dict[str, str]:
-    if not progress.history:
-        return {}
-    return {"dev": f"{max(row['criterion'] for row in progress.history):.4f}"}
+def _shown(journal: Journal, progress: Progress) -> dict[str, str]:
+    """What stands behind the progress bar: the last loss known, and the best dev score."""
+    shown = {"loss": f"{journal.last['loss']:.4f}"} if journal.last else {}
+    if progress.history:
+        shown["best dev"] = f"{progress.best:.4f}"
+    return shown
 
 
 def resume(

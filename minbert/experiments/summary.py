@@ -1,0 +1,108 @@
+"""Finished runs over seeds: `python -m minbert.experiments.summary MANIFEST...`.
+
+Runs that differ only in their seed form a row: mean and standard deviation of each dev score, and
+the mean seconds of an epoch. Takes manifest.json files or run folders; prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minbert.run_folder import MANIFEST
+from minbert.runtime import InputError, log, set_up_logging
+
+# Settings that say where a run happened, not which configuration it is.
+_PLACES = ("seed", "output_dir", "resume", "checkpoint_every", "device")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A finished run's manifest, from its file or folder. Raises InputError."""
+    path = path / MANIFEST if path.is_dir() else path
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        status = manifest["status"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a run's manifest ({error})") from error
+    if status != "finished":
+        raise InputError(f"{path}: this run has not finished ({status})")
+    return manifest
+
+
+def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Runs that differ only in their seed, together, in the order of their first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for manifest in manifests:
+        config = {
+            name: value
+            for name, value in manifest["config"].items()
+            if name not in _PLACES and not name.endswith("_out")
+        }
+        groups.setdefault(json.dumps(config, sort_keys=True), []).append(manifest)
+    return list(groups.values())
+
+
+def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """A label a group: the settings in which the groups differ, as flags."""
+    configs = [group[0]["config"] for group in groups]
+    names = [
+        name
+        for name in configs[0]
+        if name not in _PLACES
+        and not name.endswith("_out")
+        and len({json.dumps(config[name]) for config in configs}) > 1
+    ]
+    labels = []
+    for config in configs:
+        words = [
+            f"--{name}" if config[name] is True else f"--{name} {config[name]}"
+            for name in names
+            if config[name] not in (False, None)
+        ]
+        labels.append(" ".join(words) or "as the others have in common")
+    return labels
+
+
+def table(manifests: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table: a row a configuration, mean (standard deviation) over its seeds."""
+    groups = group_by_configuration(manifests)
+    tasks = list(groups[0][0]["dev"])
+    header = ["configuration", "seeds", *tasks, "train s/epoch", "dev s/epoch"]
+    rows = [header, ["---"] * len(header)]
+    for group, label in zip(groups, differing_settings(groups), strict=True):
+        epochs = [epoch for manifest in group for epoch in manifest["epochs"]]
+        seconds = [
+            f"{statistics.mean(epoch[kind] for epoch in epochs):.0f}"
+            for kind in ("train_seconds", "dev_seconds")
+        ]
+        scores = [_mean_and_spread([manifest["dev"][task] for manifest in group]) for task in tasks]
+        rows.append([label, str(len(group)), *scores, *seconds])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{statistics.mean(values):.3f} ({statistics.stdev(values):.3f})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit code."""
+    set_up_logging()
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("manifests", nargs="+", metavar="MANIFEST", type=Path)
+    try:
+        print(table([read_manifest(path) for path in parser.parse_args(argv).manifests]))
+    except InputError as error:
+        log.error("error: %s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

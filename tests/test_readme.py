@@ -1,0 +1,39 @@
+"""The README keeps its promises: commands as CI runs them, flags that exist, links that lead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from minbert.cli import make_parser
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def commands() -> list[str]:
+    return re.findall(r"```bash\n(.*?)\n```", README, flags=re.DOTALL)
+
+
+def test_set_up_commands_are_one_line_each() -> None:
+    assert all("\n" not in command for command in commands())
+    assert all(command.startswith("pip install") for command in commands()[:2])
+
+
+def test_ci_runs_the_test_command_word_for_word() -> None:
+    assert commands()[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_flag_that_is_named_exists() -> None:
+    known = {flag for action in make_parser()._actions for flag in action.option_strings}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", README)) - {"--no-deps"}  # pip's
+    assert named <= known, named - known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
