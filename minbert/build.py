@@ -82,7 +82,10 @@ def read_splits(config: RunConfig) -> dict[Key, Split]:
 def _encode(
     config: RunConfig, splits: Mapping[Key, Split], encoder: BertModel
 ) -> dict[Key, Dataset]:
-    longest = min(config.max_length, encoder.config.max_position_embeddings)
+    positions = encoder.config.max_position_embeddings
+    longest = config.max_length or positions
+    if longest > positions:
+        raise InputError(f"--max_length {longest}: the encoder has {positions} positions")
     tokenizer = WordPieceTokenizer.from_folder(Path(str(config.weights)), longest)
     if len(tokenizer.vocab) > encoder.config.vocab_size:
         raise InputError(

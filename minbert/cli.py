@@ -39,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     """One flag a field of RunConfig, in its groups; only flags that were typed are stored."""
     parser = _OneLineParser(
         prog="multitask_classifier.py",
+        usage="python %(prog)s --option {pretrain,finetune} [flags]",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -64,7 +65,7 @@ def _argument(entry: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     facts, default = entry.metadata, entry.default
     text = facts["help"].replace("%", "%%")
     if hint is bool:
-        return {"action": "store_true", "help": text}
+        return {"action": "store_true", "help": f"{text} (default: off)"}
     settings: dict[str, Any] = {"type": _value_type(hint), "metavar": facts["metavar"]}
     if facts["choices"]:
         settings["choices"] = facts["choices"]

@@ -127,10 +127,11 @@ class RunConfig:
     limit: int | None = flag(
         None, DATA, "read only the first N rows of every file", limit=AT_LEAST_ONE, metavar="N"
     )
-    max_length: int = flag(
-        512,
+    max_length: int | None = flag(
+        None,
         DATA,
-        "longest input in tokens, [CLS] and [SEP] included; longer ones are cut and counted",
+        "longest input in tokens, [CLS] and [SEP] included; longer ones are cut and counted; "
+        "default: as many positions as the encoder has",
         limit=Limit(lambda n: n >= 5, "5 or more"),
         metavar="TOKENS",
     )
