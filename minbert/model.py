@@ -124,9 +124,10 @@ class MultitaskBert(nn.Module):
         return logits
 
     def _set_dropout(self, on: bool) -> None:
-        if self.training != on:
+        in_encoder = on and self._encoder_dropout
+        if self.training != on or self.encoder.training != in_encoder:
             self.train(on)
-            self.encoder.train(on and self._encoder_dropout)
+            self.encoder.train(in_encoder)
 
     def _precision(self, exact: bool) -> torch.autocast:
         enabled = not exact and self._autocast is not None

@@ -1,0 +1,133 @@
+"""What several test files share: a tiny vocabulary, random encoders, models, data sets, files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from minbert.batching import Dataset, encode_split
+from minbert.bert import BertModel
+from minbert.build import build_head
+from minbert.data import Example, Split
+from minbert.encoder_config import EncoderConfig
+from minbert.heads import RelationalLayer
+from minbert.model import MultitaskBert
+from minbert.tasks import TASKS
+from minbert.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+
+CPU = torch.device("cpu")
+WORDS = (
+    "a the film plot cast is was not very good bad dull fine great poor how do i learn to cook "
+    "ride dance a man woman dog plays sings runs guitar song in on park street quickly slowly "
+    "red green blue big small old new ##s ##ing ##ly"
+)
+VOCAB = {t: i for i, t in enumerate(dict.fromkeys([*SPECIAL_TOKENS, *WORDS.split()]))}
+_PLAIN = [word for word in VOCAB if word not in SPECIAL_TOKENS and not word.startswith("##")]
+_STEMS = {"sst": "ids-sst", "para": "quora", "sts": "sts", "cfimdb": "ids-cfimdb"}
+_TOP_LABEL = {"sst": 4, "para": 1, "sts": 5, "cfimdb": 1}
+
+
+def make_tokenizer(max_length: int = 32) -> WordPieceTokenizer:
+    """A tokenizer over `VOCAB`, which fits an encoder with `vocab_size` 60."""
+    return WordPieceTokenizer(VOCAB, lowercase=True, max_length=max_length)
+
+
+def make_encoder(config: EncoderConfig, attention: str = "fused", **changes: Any) -> BertModel:
+    """A random encoder. `changes` replace fields of `config`."""
+    return BertModel(dataclasses.replace(config, **changes), attention)
+
+
+def save_encoder(folder: Path, config: EncoderConfig, **changes: Any) -> Path:
+    """A folder in the published layout with random weights and `VOCAB`."""
+    encoder = make_encoder(config, **changes)
+    encoder.vocab_files = {"vocab.txt": "".join(f"{token}\n" for token in VOCAB).encode()}
+    encoder.save_pretrained(folder)
+    return folder
+
+
+def make_model(
+    encoder: BertModel,
+    tasks: Iterable[str] = ("sst", "para", "sts"),
+    *,
+    views: int = 2,
+    rlayer: bool = False,
+    **settings: Any,
+) -> MultitaskBert:
+    """A model with random heads. `views` is 1 for a cross-encoder."""
+    size = encoder.config.hidden_size
+    return MultitaskBert(
+        encoder,
+        {name: build_head(TASKS[name], size, views, rlayer=rlayer) for name in tasks},
+        relational=RelationalLayer(size, views) if rlayer else None,
+        relational_tasks=frozenset({"para", "sts"}),
+        **settings,
+    )
+
+
+def make_dataset(
+    task: str,
+    texts: Sequence[tuple[str, ...]],
+    labels: Sequence[float | None],
+    *,
+    cross_encoder: bool = False,
+    max_length: int = 32,
+) -> Dataset:
+    """An encoded data set whose ids are 0, 1, 2, ..."""
+    rows = zip(texts, labels, strict=True)
+    examples = [Example(str(i), text, label) for i, (text, label) in enumerate(rows)]
+    split = Split(TASKS[task], "train", Path("nowhere.csv"), examples, [], len(examples))
+    return encode_split(split, make_tokenizer(max_length), cross_encoder=cross_encoder)
+
+
+def random_texts(task: str, count: int, seed: int = 0, most_words: int = 12) -> list[tuple[str, ...]]:
+    """Sentences, or pairs of them, of 1 to `most_words` words."""
+    draw = Random(seed)
+    views = len(TASKS[task].text_columns)
+    return [
+        tuple(" ".join(draw.choices(_PLAIN, k=draw.randint(1, most_words))) for _ in range(views))
+        for _ in range(count)
+    ]
+
+
+def random_dataset(
+    task: str, count: int, seed: int = 0, *, most_words: int = 12, cross_encoder: bool = False
+) -> Dataset:
+    """Random texts whose label is a function of the first one's length, so it can be learned."""
+    texts = random_texts(task, count, seed, most_words)
+    labels = [float(len(text[0].split()) % (_TOP_LABEL[task] + 1)) for text in texts]
+    return make_dataset(task, texts, labels, cross_encoder=cross_encoder)
+
+
+def whole_batch(dataset: Dataset) -> Any:
+    """All examples as one batch, in order."""
+    return dataset.batch(torch.arange(len(dataset)).numpy(), CPU)
+
+
+def write_course_files(
+    folder: Path, rows: int = 16, seed: int = 0, tasks: Iterable[str] = ("sst", "para", "sts")
+) -> Path:
+    """The course's files under their default names, with random texts of `VOCAB`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        columns, label = TASKS[task].text_columns, TASKS[task].label_column
+        for number, split in enumerate(("train", "dev", "test-student")):
+            labelled = split != "test-student"
+            lines = ["\t".join(["", "id", *columns, *([label] if labelled else [])])]
+            for i, text in enumerate(random_texts(task, rows, seed + number)):
+                value = [str(float(i % (_TOP_LABEL[task] + 1)))] if labelled else []
+                lines.append("\t".join([str(i), f"{task}{split[:1]}{i:03d}", *text, *value]))
+            path = folder / f"{_STEMS[task]}-{split}.csv"
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dicts agree bit for bit."""
+    return first.keys() == second.keys() and all(
+        torch.equal(tensor, second[name]) for name, tensor in first.items()
+    )

@@ -1,0 +1,100 @@
+"""What only a CUDA device can show. Run where there is one; skipped, with the reason, elsewhere."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from minbert.encoder_config import EncoderConfig
+from minbert.model import MultitaskBert
+from minbert.objective import Objective
+from minbert.optimizer import AdamW
+from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.smart import Adversarial
+from minbert.sampling import EqualRoundRobin
+from minbert.train import scale_gradients
+from tests.helpers import make_encoder, make_model, random_dataset
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def losses(model: MultitaskBert, steps: int, *, smart: bool) -> list[float]:
+    """The first losses of a round-robin training on the model's device."""
+    data = {task: random_dataset(task, 64) for task in ("sst", "para", "sts")}
+    schedule = EqualRoundRobin({name: one.lengths for name, one in data.items()}, 8, seed=1)
+    # ε large enough for the term to count in the loss
+    terms: Any = [Adversarial(epsilon=1e-2, sigma=1e-2, eta=1e-2), Bregman(model)] if smart else []
+    objective, optimizer = Objective(terms), AdamW(model.parameters(), lr=1e-3)
+    values = []
+    for step, (task, rows) in zip(range(steps), schedule.epoch(0), strict=False):
+        terms = objective.backward(model, data[task].batch(rows, model.device), seed=step)
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.after_step(model)
+        values.append(float(terms["loss"]))
+    return values
+
+
+def test_first_20_losses_agree_with_the_cpu(tiny: EncoderConfig) -> None:
+    model = make_model(make_encoder(tiny, **NO_DROPOUT), head_dropout=0.0)
+    on_gpu = copy.deepcopy(model).cuda()
+    assert losses(on_gpu, 20, smart=False) == pytest.approx(
+        losses(model, 20, smart=False), abs=1e-3
+    )
+
+
+def test_smart_trains_on_the_gpu_with_dropout(tiny: EncoderConfig) -> None:
+    values = losses(make_model(make_encoder(tiny)).cuda(), 20, smart=True)
+    assert all(torch.isfinite(torch.tensor(values)))
+
+
+@pytest.mark.parametrize("dropout", ["off", "shared"])
+def test_divergences_are_fp32_under_bf16_autocast(tiny: EncoderConfig, dropout: str) -> None:
+    plain = make_model(make_encoder(tiny)).cuda()
+    lowered = make_model(make_encoder(tiny), autocast=torch.bfloat16).cuda()
+    lowered.load_state_dict(plain.state_dict())
+    batch = random_dataset("sst", 8).batch(torch.arange(8).numpy(), plain.device)
+    term = Adversarial(epsilon=1e-2, sigma=1e-2, dropout=dropout)
+    values = [float(term.loss(m, batch, TrainingPass(m, batch, 3))) for m in (plain, lowered)]
+    assert values[0] > 0
+    assert values[1] == pytest.approx(values[0], rel=1e-4)
+
+
+def test_masks_replay_on_the_gpu(tiny: EncoderConfig) -> None:
+    model = make_model(make_encoder(tiny)).cuda()
+    batch = random_dataset("para", 8).batch(torch.arange(8).numpy(), model.device)
+    first, again, other = (model(batch, mask_seed=seed) for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_non_finite_gradients_are_zeroed_on_the_device() -> None:
+    gradients = [torch.tensor([1.0, float("nan")]).cuda(), torch.ones(3).cuda()]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    scale_gradients(gradients, norm, torch.ones((), device="cuda"), clip=1.0)
+    assert all(bool((gradient == 0).all()) for gradient in gradients)
+
+
+def test_a_step_does_not_wait_for_the_device(tiny: EncoderConfig) -> None:
+    model = make_model(make_encoder(tiny)).cuda()
+    batch = random_dataset("sts", 8).batch(torch.arange(8).numpy(), model.device)
+    objective, optimizer = Objective([Adversarial()]), AdamW(model.parameters())
+    objective.backward(model, batch, seed=0)  # first use allocates and may wait
+    optimizer.step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        terms = objective.backward(model, batch, seed=1)
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        scale_gradients(gradients, norm, terms["loss"], clip=1.0)
+        optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
