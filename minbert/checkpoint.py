@@ -63,7 +63,7 @@ class CheckpointStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for draft in folder.glob(".*.tmp"):  # left by a killed run
-            shutil.rmtree(draft)
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
     def _numbered(self, prefix: str) -> list[Path]:
         return sorted(self.folder.glob(f"{prefix}[0-9]*"))
@@ -76,7 +76,7 @@ class CheckpointStore:
         `facts` has `epochs_scored`, and in `best_epoch` the best model that it relies on.
         """
         target = self.folder / f"{_STEP}{step:08d}-{facts['epochs_scored']:04d}"
-        shutil.rmtree(target, ignore_errors=True)  # there only where it was passed over as damaged
+        shutil.rmtree(target, ignore_errors=True)  # there only if damaged and not yet noticed
         save(target, tensors, facts)
         for old in self._numbered(_STEP)[:-_KEPT]:
             shutil.rmtree(old)
@@ -102,7 +102,7 @@ class CheckpointStore:
                 shutil.rmtree(old)
 
     def load_last(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-        """The newest whole checkpoint, None without one. Damaged ones are named and passed over.
+        """The newest whole checkpoint, None without one. Damaged ones are named and set aside.
 
         That of a finished run has no tensors.
         """
@@ -112,7 +112,8 @@ class CheckpointStore:
             try:
                 return load(folder)
             except DamagedCheckpoint as error:
-                log.warning("checkpoint passed over: %s", error)
+                log.warning("damaged checkpoint set aside: %s", error)
+                folder.rename(_unused(folder.with_name(f"damaged-{folder.name}")))
         return None
 
     def _best(self, epoch: int) -> Path:
@@ -126,6 +127,10 @@ class CheckpointStore:
         for path in self._numbered(_BEST):
             if path not in used:
                 shutil.rmtree(path)
+
+
+def _unused(path: Path) -> Path:
+    return path if not path.exists() else _unused(path.with_name(f"{path.name}+"))
 
 
 def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -186,7 +186,7 @@ class RunConfig:
         0.0,
         OPTIMIZATION,
         "decoupled weight decay; biases and LayerNorm are exempt",
-        limit=NOT_NEGATIVE,
+        limit=RATE,
         metavar="RATE",
     )
     betas: tuple[float, float] = flag(
@@ -341,7 +341,7 @@ class RunConfig:
 
     def out_file(self, task: str, split: str) -> str:
         """The path of a task's prediction file for `dev` or `test`."""
-        return str(getattr(self, f"{task}_{split}_out")).format(option=self.option)
+        return str(getattr(self, f"{task}_{split}_out")).replace("{option}", self.option)
 
 
 # --------------------------------------------------------------------------------- combinations
@@ -359,6 +359,8 @@ def _check_combinations(config: RunConfig) -> None:
         raise InputError(f"--rrobin {config.rrobin}: no such schedule; there is: equal")
     trained = config.trained_tasks
     known = (*COURSE_TASKS, "cfimdb")
+    if not trained:
+        raise InputError("--tasks: names no task")
     for name in trained:
         if name not in known:
             raise InputError(f"--tasks {name}: no such task; there are: {', '.join(known)}")

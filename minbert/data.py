@@ -84,13 +84,14 @@ def read_split(
         if example is not None:
             examples.append(example)
     _report(path, rows, bad_rows, strict)
-    if not examples:
-        raise InputError(f"{path}: no usable row among {rows}")
+    if not any(name == "test" or example.label is not None for example in examples):
+        what = "" if name == "test" else " with a label"
+        raise InputError(f"{path}: no usable row{what} among {rows}")
     return Split(task, name, path, examples, bad_rows, rows)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines without their ends. Lines of nothing but white space are no rows."""
+    """Numbered lines without their ends. Lines of nothing but spaces are no rows."""
     try:
         stream = path.open("rb")
     except OSError as error:
@@ -98,7 +99,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with stream:
         for number, line in enumerate(stream, start=1):
             content = line.rstrip(b"\r\n")
-            if content.strip():
+            if content.strip(b" "):
                 yield number, content
 
 
@@ -153,7 +154,7 @@ class _RowReader:
         if not complaints and len(fields) != self._header[""]:
             complaints.append(f"{len(fields)} columns, not {self._header['']}")
         identifier = self._field(fields, "id").strip()
-        if not identifier:
+        if not identifier or (complaints and "\ufffd" in identifier):
             return None, "; ".join([*complaints, "no id"])
         if identifier in self._seen:
             return None, "; ".join([*complaints, f"duplicate id {identifier}"])

@@ -41,6 +41,9 @@ class EncoderConfig:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"config.json: {name} is {getattr(self, name)}, not in [0, 1)")
+        for name in ("layer_norm_eps", "initializer_range"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"config.json: {name} is {getattr(self, name)}, not 0 or more")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"config.json: hidden_size {self.hidden_size} is not divisible by "

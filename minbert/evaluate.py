@@ -22,7 +22,8 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     """Pooled vectors (distinct texts, H) of a dataset, without dropout, in full precision."""
     texts, device = dataset.texts, model.device
     model.eval()
-    pooled = torch.empty(len(texts.lengths), model.encoder.config.hidden_size, device=device)
+    like = model.encoder.pooler.weight  # its device and dtype
+    pooled = like.new_empty(len(texts.lengths), model.encoder.config.hidden_size)
     with ProgressBar(len(pooled), title, "texts") as bar:
         for indices in by_length(texts.lengths, _PASS_TOKENS[device.type]):
             tokens = pad(texts, indices, dataset.pad_id, device)

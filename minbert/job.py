@@ -17,7 +17,7 @@ from minbert.config import COURSE_TASKS, RunConfig
 from minbert.evaluate import predict, score
 from minbert.journal import Journal
 from minbert.manifest import input_hashes, new_manifest, recorded, run_name, settings
-from minbert.run_folder import BAD_ROWS, LOG, MANIFEST, claimed
+from minbert.run_folder import BAD_ROWS, LOG, MANIFEST, held, set_earlier_run_aside
 from minbert.runtime import InputError, RunError, StopRequest, log, pick_device
 from minbert.tasks import TASKS, Array, overall
 from minbert.train import Progress, fit, resume
@@ -41,14 +41,14 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
     device = pick_device(config.device, require_gpu=config.use_gpu)
     folder = Path(config.output_dir or Path("runs") / run_name(config))
     _check_outputs(config)
-    with claimed(folder, resume=config.resume):
+    with held(folder):
         _announce(config, str(device), folder)
         parts = build(config, device)
         facts = {"settings": settings(config), "sha256": input_hashes(config)}
         progress = _progress(config, parts, facts, folder)
-        files.write_text(folder / BAD_ROWS, _bad_rows(parts))
         manifest = new_manifest(config, facts["sha256"], device)
         with recorded(folder / MANIFEST, manifest, progress):
+            files.write_text(folder / BAD_ROWS, _bad_rows(parts))
             _train(parts, facts, progress, folder, stop)
             with stop.immediate():
                 scores = _finish(config, parts, progress, folder)
@@ -98,7 +98,7 @@ def _progress(config: RunConfig, parts: Parts, facts: Mapping[str, Any], folder:
     if saved is None:
         if config.resume:
             log.info("--resume: no whole checkpoint in %s, starting afresh", folder)
-        (folder / LOG).unlink(missing_ok=True)
+        set_earlier_run_aside(folder)
         return Progress()
     for part in ("settings", "sha256"):
         before, now = saved[1][part], facts[part]

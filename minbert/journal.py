@@ -58,12 +58,14 @@ class Journal:
         tokens = sum(entry.facts["tokens"] for entry in self._pending)
         speed = {"tokens_per_s": round(tokens / max(now - self._since, 1e-9))}
         rows = []
-        for entry in self._pending:
-            values = dict(zip(entry.names, flat[: len(entry.names)], strict=True))
-            del flat[: len(entry.names)]
-            _check(entry, values)
-            rows.append({**entry.facts, **values, **speed})
-        self._log.write(rows)
+        try:
+            for entry in self._pending:
+                values = dict(zip(entry.names, flat[: len(entry.names)], strict=True))
+                del flat[: len(entry.names)]
+                _check(entry, values)
+                rows.append({**entry.facts, **values, **speed})
+        finally:
+            self._log.write(rows)  # up to a step that failed
         self.last = rows[-1]
         self._pending.clear()
         self._since = now
@@ -74,6 +76,6 @@ def _check(entry: _Pending, values: dict[str, float]) -> None:
         if not math.isfinite(value):
             raise RunError(
                 f"step {entry.facts['step']}, task {entry.facts['task']}: {name} is {value}; "
-                f"no weight was changed by it. Example ids: {', '.join(entry.ids)}. "
+                f"it reached no weight. Example ids: {', '.join(entry.ids)}. "
                 "Lower --lr, set --clip, or look at these rows"
             )

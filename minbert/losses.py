@@ -32,8 +32,9 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
 def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
     """KL(p‖q) + KL(q‖p) of two softmax distributions over k > 1 logits (B, k).
 
-    Computed as Σⱼ (pⱼ - qⱼ)(log pⱼ - log qⱼ), whose terms are never negative: the sum of two
-    separate KLs can come out below zero in fp32 where p and q nearly agree.
+    Computed as Σⱼ (pⱼ - qⱼ)(log pⱼ - log qⱼ), no term of which is negative. KL(p‖q) alone is a
+    sum of terms of both signs, and near p = q in fp32 two of them, each rounded, need not add up
+    to something positive.
     """
     log_p = at_least_fp32(first).log_softmax(dim=-1)
     log_q = at_least_fp32(second).log_softmax(dim=-1)

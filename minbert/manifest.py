@@ -20,7 +20,7 @@ import torch
 from minbert import files, weights
 from minbert.config import RunConfig
 from minbert.data import SPLITS
-from minbert.runtime import InputError, RunError, Stopped
+from minbert.runtime import Stopped
 from minbert.tasks import TASKS
 from minbert.train import Progress
 
@@ -97,7 +97,7 @@ def recorded(path: Path, manifest: dict[str, Any], progress: Progress) -> Iterat
     except Stopped as error:
         record(f"stopped by {error}")
         raise
-    except (RunError, InputError, OSError) as error:
+    except Exception as error:
         record(f"failed: {error}")
         raise
     record("finished")
@@ -107,7 +107,7 @@ def _earlier_seconds(path: Path) -> float:
     """Seconds that the same run took before it was resumed."""
     try:
         return float(json.loads(path.read_text(encoding="utf-8"))["wall_seconds"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return 0.0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
@@ -17,5 +19,7 @@ def pearson(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> fl
     if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0
     # float64: near-constant float32 predictions lose their variance to rounding
-    r = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64)).statistic
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+        r = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64)).statistic
     return float(np.clip(r, -1.0, 1.0)) if np.isfinite(r) else 0.0

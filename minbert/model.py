@@ -64,9 +64,10 @@ class MultitaskBert(nn.Module):
 
     @property
     def has_dropout(self) -> bool:
-        """Whether any dropout rate is above 0: without one, masks make no difference."""
-        own = [m.p for m in self.modules() if isinstance(m, nn.Dropout)]
-        return max(*own, self.encoder.config.attention_probs_dropout_prob) > 0
+        """Whether any dropout acts in a training pass: without one, masks make no difference."""
+        rates = self.encoder.config
+        within = max(rates.hidden_dropout_prob, rates.attention_probs_dropout_prob)
+        return self._head_dropout.p > 0 or (self._encoder_dropout and within > 0)
 
     def embed(self, batch: Batch) -> Tensor | None:
         """Word embeddings (V·B, T, H) of a batch; None where it carries features instead."""

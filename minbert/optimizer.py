@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -103,7 +104,7 @@ def rate_schedule(
     moves and the last of them has factor 1; then `constant` stays at 1, and `linear` and
     `polynomial` fall as (steps left / steps after warm-up) ** power, with power 1 for `linear`.
     """
-    rising = math.ceil(warmup * total_steps)
+    rising = math.ceil(Fraction(str(warmup)) * total_steps)  # exact: 0.07 * 100 is above 7
     exponent = {"constant": 0.0, "linear": 1.0, "polynomial": power}[kind]
 
     def factor(step: int) -> float:

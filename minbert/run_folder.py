@@ -1,53 +1,60 @@
-"""A run's folder: taken by one run at a time, never overwritten."""
+"""A run's folder: held by one run at a time, never overwritten."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from minbert.runtime import InputError, log
 
 MANIFEST, LOG, BAD_ROWS = "manifest.json", "log.jsonl", "bad_rows.jsonl"
-_LOCK = "lock"
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, *, resume: bool) -> Iterator[None]:
-    """Hold the folder for this run alone.
+def held(folder: Path) -> Iterator[None]:
+    """Hold the folder for this run alone; if nothing was put into it, it goes again.
 
-    Without `resume` an earlier run's folder is first moved aside, to a name that ends in .old1,
-    .old2, ... Raises InputError where something else than a run is in the way, or another run is
-    at work there.
+    Raises InputError where something else than a run is in the way, or another run is at work.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: a file of that name is in the way")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _LOCK).exists():
-        raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
-    if (folder / MANIFEST).exists() and not resume:
-        with _lock(folder):
-            aside = _move_aside(folder)
-        log.info("%s holds an earlier run: moved to %s", folder, aside)
-    with _lock(folder):
-        yield
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{folder}: another run is using it; name another --output_dir"
-            ) from error
+    if _contents(folder) and not (folder / MANIFEST).exists():
+        raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, folder)
         yield
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):  # not empty: as it should be
+            folder.rmdir()
 
 
-def _move_aside(folder: Path) -> Path:
+def _contents(folder: Path) -> list[Path]:
+    """What is in the folder, but for drafts that a killed run left."""
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"{folder}: another run is using it; name another --output_dir") from error
+
+
+def set_earlier_run_aside(folder: Path) -> None:
+    """Move what an earlier run left in `folder` to a sibling, named with .old1, .old2, ..."""
+    if not _contents(folder):
+        return
     number = 1
-    while (target := folder.with_name(f"{folder.name}.old{number}")).exists():
+    while (aside := folder.with_name(f"{folder.name}.old{number}")).exists():
         number += 1
-    return folder.rename(target)
+    aside.mkdir()
+    # the manifest last: with it gone the rest would no longer count as a run
+    for entry in sorted(_contents(folder), key=lambda entry: entry.name == MANIFEST):
+        entry.rename(aside / entry.name)
+    log.info("%s held an earlier run, which is now in %s", folder, aside)

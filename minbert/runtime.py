@@ -122,10 +122,14 @@ def at_least_fp32(x: Tensor) -> Tensor:
 
 
 class _BarFriendlyHandler(logging.Handler):
-    """Writes log lines above a live progress bar instead of through it."""
+    """Writes log lines above a live progress bar instead of through it.
+
+    Control characters, which a file's or flag's text may bring along, are spelled out.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in self.format(record))
+        tqdm.write(line, file=sys.stderr)
 
 
 def set_up_logging() -> None:
@@ -163,7 +167,7 @@ class ProgressBar:
 
     def _speak(self, shown: Mapping[str, str]) -> None:
         elapsed = time.monotonic() - self._began
-        if elapsed - self._spoke < self._every:
+        if self.done == self._first or elapsed - self._spoke < self._every:
             return
         self._spoke = elapsed
         left = elapsed / (self.done - self._first) * (self.total - self.done)

@@ -29,12 +29,12 @@ class Schedule(Protocol):
 
 
 class TaskSampler:
-    """One task's batches. Every row comes once before any comes again.
+    """One task's batches, from shuffles of its rows laid end to end.
 
-    Rows come from an endless row of shuffles; an epoch takes the next `batches · batch_size` of
-    them (or exactly one shuffle, the last batch being what is left). What it takes is cut into
-    pools of 50 batches, sorted by length inside each, so that a batch's texts need little padding;
-    then the batches are shuffled.
+    An epoch takes the next `batches · batch_size` rows (or exactly one shuffle, the last batch
+    being what is left), so that no row ever comes twice more often than another. What an epoch
+    takes is cut into pools of 50 batches, sorted by length inside each, so that a batch's texts
+    need little padding; then the batches are shuffled.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SingleTask:
 class EqualRoundRobin:
     """The tasks in turn, a batch each: as many rounds an epoch as the smallest has whole batches.
 
-    What an epoch leaves of a task's rows comes first in the next.
+    The next epoch goes on with the rows that an epoch leaves over.
     """
 
     def __init__(

@@ -36,6 +36,8 @@ def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
         if not Path(getattr(config, key)).is_file():
             raise InputError(f"--{key} {getattr(config, key)}: no such file")
     names = {key: Path(getattr(config, key)).name for key in needed if key not in given}
+    if not names and "data_dir" in given:
+        raise InputError("--data_dir would do nothing here: every file is named")
     if not names:
         log.info("data: the %d files named", len(needed))
         return {}
@@ -44,6 +46,11 @@ def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
         raise InputError(
             f"{folder}/ lacks {', '.join(missing)}: put all the files this run needs there, "
             "name them with their flags, or point --data_dir elsewhere"
+        )
+    if named and folder == SAMPLE:
+        raise InputError(
+            f"--{named[0]} is named, and {', '.join(names)} would come from the synthetic sample: "
+            "name these too, or give --data_dir the folder they are in"
         )
     also = f", and {len(named)} files named" if named else ""
     log.info("data: %s/ (%s)%s", folder, what, also)

@@ -106,4 +106,6 @@ def _lowercases(folder: Path) -> bool:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: expected a JSON object")
     return bool(settings.get("do_lower_case", True))

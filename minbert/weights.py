@@ -7,14 +7,12 @@ A folder holds `config.json`, `vocab.txt` and `model.safetensors` (or, read only
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -94,6 +92,7 @@ def read(folder: Path, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
             for name, shape in expected.items()
             if name in tensors and tensors[name].shape != shape
         ],
+        "not floating point": [n for n, t in tensors.items() if not t.is_floating_point()],
         "not finite": [n for n, t in tensors.items() if not bool(torch.isfinite(t).all())],
     }
     if complaints := [f"{kind}: {_some(names)}" for kind, names in wrong.items() if names]:
@@ -135,14 +134,13 @@ def _full_precision(tensor: Tensor) -> Tensor:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    pickled = path.suffix != ".safetensors"
+    # weights_only refuses code in the pickle; torch before 2.10 could be tricked all the same
+    if pickled and tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
+        raise InputError(f"{path}: needs torch 2.10 or newer to be opened safely")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # weights_only refuses code in the pickle; torch before 2.10 could be tricked all the same
-        if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
-            raise InputError(f"{path}: needs torch 2.10 or newer to be opened safely")
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        found = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
+    except Exception as error:  # a damaged file can make the readers raise anything
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: damaged or not a weights file ({first_line})") from error
     if not isinstance(found, dict) or not all(isinstance(t, Tensor) for t in found.values()):

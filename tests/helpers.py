@@ -84,7 +84,9 @@ def make_dataset(
     return encode_split(split, make_tokenizer(max_length), cross_encoder=cross_encoder)
 
 
-def random_texts(task: str, count: int, seed: int = 0, most_words: int = 12) -> list[tuple[str, ...]]:
+def random_texts(
+    task: str, count: int, seed: int = 0, most_words: int = 12
+) -> list[tuple[str, ...]]:
     """Sentences, or pairs of them, of 1 to `most_words` words."""
     draw = Random(seed)
     views = len(TASKS[task].text_columns)

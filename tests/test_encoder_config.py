@@ -91,7 +91,7 @@ def test_small_numbers_are_finite_and_not_negative(
 
 
 def test_heads_share_the_hidden_size_evenly(tmp_path: Path, tiny: EncoderConfig) -> None:
-    with pytest.raises(InputError, match="hidden_size 16 is not divisible by .* 5"):
+    with pytest.raises(InputError, match=r"hidden_size 16 is not divisible by .* 5"):
         EncoderConfig.from_file(written(tmp_path, tiny, num_attention_heads=5))
 
 

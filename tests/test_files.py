@@ -73,7 +73,7 @@ def test_new_folder_never_replaces_one(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     path.mkdir()
     (path / "precious").write_text("old")
-    with pytest.raises(OSError), new_folder(path) as draft:  # noqa: PT011
+    with pytest.raises(OSError), new_folder(path) as draft:
         (draft / "one").write_text("1")
     assert names(tmp_path) == ["checkpoint"] and names(path) == ["precious"]
 

@@ -1,0 +1,189 @@
+"""SMART written out from its formulas, as an oracle: BERT's forward pass, the tasks' divergences,
+the projected ascent and the averaged teacher, in plain tensor operations on a table of weights.
+
+Nothing here calls the package's model, losses or regularizers; only the names of the weights are
+shared. Masks are replayed by seeding torch's default generator and drawing in the order of the
+published model. Dimensions: N texts, B examples, T tokens, H hidden size, A heads, D = H / A.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minbert.batching import Batch
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Net:
+    """What the weights alone do not tell."""
+
+    task: str
+    form: str  # bi, cross, relational or cross-relational
+    dropout: float
+    head_dropout: float
+    pooling: str = "cls"
+    layers: int = 2
+    heads: int = 4
+    eps: float = 1e-12
+
+
+def _dropped(x: Tensor, rate: float, on: bool) -> Tensor:
+    if not on or rate == 0:
+        return x
+    return x * torch.empty_like(x).bernoulli_(1 - rate) / (1 - rate)
+
+
+def _normalized(x: Tensor, w: Weights, name: str, eps: float) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    variance = (centred * centred).mean(-1, keepdim=True)
+    return centred / torch.sqrt(variance + eps) * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def _linear(x: Tensor, w: Weights, name: str) -> Tensor:
+    return torch.einsum("...i,oi->...o", x, w[f"{name}.weight"]) + w[f"{name}.bias"]
+
+
+def _attention(x: Tensor, w: Weights, name: str, mask: Tensor, net: Net, on: bool) -> Tensor:
+    rows, length, size = x.shape
+    depth = size // net.heads
+    q, k, v = (
+        _linear(x, w, f"{name}.{part}").reshape(rows, length, net.heads, depth)
+        for part in ("query", "key", "value")
+    )
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(depth)
+    scores = scores + torch.log(mask.to(x.dtype))[:, None, None, :]  # log 0 = -inf
+    odds = torch.exp(scores - scores.amax(-1, keepdim=True))
+    shares = _dropped(odds / odds.sum(-1, keepdim=True), net.dropout, on)
+    mixed = torch.einsum("bhqk,bkhd->bqhd", shares, v).reshape(rows, length, size)
+    return _linear(mixed, w, f"{name}.output")
+
+
+def _pooled(w: Weights, net: Net, batch: Batch, x: Tensor, on: bool) -> Tensor:
+    assert batch.tokens is not None
+    mask, length = batch.tokens.attention_mask, x.shape[1]
+    x = x + w["encoder.position_embeddings.weight"][:length]
+    x = x + w["encoder.token_type_embeddings.weight"][batch.tokens.token_type_ids]
+    x = _dropped(_normalized(x, w, "encoder.embedding_norm", net.eps), net.dropout, on)
+    for number in range(net.layers):
+        layer = f"encoder.layers.{number}"
+        attended = _attention(x, w, f"{layer}.attention", mask, net, on)
+        attended = _dropped(attended, net.dropout, on)
+        x = _normalized(x + attended, w, f"{layer}.attention_norm", net.eps)
+        wide = _linear(x, w, f"{layer}.intermediate")
+        wide = wide * 0.5 * (1 + torch.erf(wide / math.sqrt(2)))
+        narrow = _dropped(_linear(wide, w, f"{layer}.output"), net.dropout, on)
+        x = _normalized(x + narrow, w, f"{layer}.output_norm", net.eps)
+    if net.pooling == "mean":
+        weight = mask.to(x.dtype)
+        return torch.einsum("bth,bt->bh", x, weight) / weight.sum(1, keepdim=True)
+    return torch.tanh(_linear(x[:, 0], w, "encoder.pooler"))
+
+
+def logits(w: Weights, net: Net, batch: Batch, x: Tensor, seed: int | None) -> Tensor:
+    """f(x): word embeddings (N, T, H) to logits (B, k), under the masks of `seed`."""
+    if seed is not None:
+        torch.manual_seed(seed)
+    on = seed is not None
+    pooled = _pooled(w, net, batch, x, on).reshape(batch.views, len(batch.ids), -1)
+    keep = _dropped(torch.ones_like(pooled[0]), net.head_dropout, on)
+    u, v = pooled[0] * keep, pooled[-1] * keep
+    dot, lengths = (u * v).sum(-1, keepdim=True), (u.norm(dim=-1) * v.norm(dim=-1))[:, None]
+    if net.form == "bi" and net.task == "sts":
+        return 5 * dot / lengths
+    if net.form == "bi" and net.task == "para":
+        return _linear(torch.cat([u, v, (u - v).abs()], -1), w, "heads.para.output")
+    features = u
+    if net.task != "sst" and "relational" in net.form:
+        if batch.views == 2:
+            features = torch.cat([u, v, (u - v).abs(), u * v / (lengths + 1e-8)], -1)
+        features = _linear(features, w, "relational.dense")
+        features = torch.where(features > 0, features, 0.01 * features)
+    return _linear(features, w, f"heads.{net.task}.output")
+
+
+def divergence(task: str, s: Tensor, t: Tensor) -> Tensor:
+    """l_s: KL(p‖q) + KL(q‖p), a logit standing for (1 - σ, σ); the squared error for sts."""
+    if task == "sts":
+        return ((s - t) ** 2).sum() / len(s)
+    if task == "para":
+        s, t = (torch.cat([torch.zeros_like(logit), logit], -1) for logit in (s, t))
+    p, q = torch.softmax(s, -1), torch.softmax(t, -1)
+    return (p * torch.log(p / q) + q * torch.log(q / p)).sum() / len(s)
+
+
+def embedded(w: Weights, batch: Batch) -> Tensor:
+    """x, the word embeddings (N, T, H)."""
+    assert batch.tokens is not None
+    return w["encoder.word_embeddings.weight"][batch.tokens.input_ids]
+
+
+def ascended(
+    w: Weights,
+    net: Net,
+    batch: Batch,
+    noise: Tensor,
+    masks: Sequence[int | None],
+    *,
+    epsilon: float,
+    eta: float,
+) -> Tensor:
+    """x̃ - x. `masks[0]` is the clean branch's, the others those of the ascent's steps."""
+    assert batch.tokens is not None
+    fixed = {name: weight.detach() for name, weight in w.items()}
+    x, real = embedded(fixed, batch), batch.tokens.attention_mask
+    clean = logits(fixed, net, batch, x, masks[0])
+    delta = noise.clamp(-epsilon, epsilon) * real[:, :, None]
+    size = len(batch.ids)
+    for seed in masks[1:]:
+        delta = delta.clone().requires_grad_()
+        apart = divergence(net.task, logits(fixed, net, batch, x + delta, seed), clean)
+        (slope,) = torch.autograd.grad(apart, delta)
+        delta = delta.detach().clone()
+        for example in range(size):
+            texts = [example + view * size for view in range(batch.views)]
+            largest = max(float(slope[text].abs().max()) for text in texts)
+            for text in texts:
+                if largest > 0:
+                    delta[text] += eta * slope[text] / largest
+                delta[text] = delta[text].clamp(-epsilon, epsilon) * real[text][:, None]
+    return delta
+
+
+def adversarial(
+    w: Weights,
+    net: Net,
+    batch: Batch,
+    noise: Tensor,
+    masks: Sequence[int | None],
+    *,
+    epsilon: float,
+    eta: float,
+) -> Tensor:
+    """R_s. `masks` of the clean branch, of each step of the ascent, of the perturbed branch."""
+    delta = ascended(w, net, batch, noise, masks[:-1], epsilon=epsilon, eta=eta)
+    x = embedded(w, batch)
+    clean = logits(w, net, batch, x, masks[0])
+    return divergence(net.task, logits(w, net, batch, x + delta, masks[-1]), clean)
+
+
+def bregman(
+    w: Weights, teacher: Weights, net: Net, batch: Batch, masks: Sequence[int | None]
+) -> Tensor:
+    """l_s(f(x; θ), f(x; θ̃)). `masks` of the student and of the teacher."""
+    student = logits(w, net, batch, embedded(w, batch), masks[0])
+    still = {name: weight.detach() for name, weight in teacher.items()}
+    return divergence(
+        net.task, student, logits(still, net, batch, embedded(still, batch), masks[1])
+    )
+
+
+def moved(teacher: Weights, w: Weights, beta: float) -> Weights:
+    """θ̃ ← (1 - β) θ + β θ̃."""
+    return {name: (1 - beta) * w[name].detach() + beta * old for name, old in teacher.items()}

@@ -1,0 +1,372 @@
+"""The encoder against the published implementation: outputs, gradients, invariances, dropout.
+
+Dimensions: B texts, T tokens, H hidden size.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from minbert.bert import BertModel
+from minbert.encoder_config import EncoderConfig
+from minbert.runtime import seeded
+from minbert.tokenizer import WordPieceTokenizer
+from minbert.weights import _NAMES, _rename
+
+Batch = dict[str, Tensor]
+PATHS = ("fused", "reference")
+each_path = pytest.mark.parametrize("attention", PATHS)
+PUBLISHED_NAMES = {ours: published for published, ours in _NAMES}
+
+
+def published_model(folder: Path) -> Any:
+    """The same folder in the reference library."""
+    from transformers import BertModel as Published
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return Published.from_pretrained(folder, attn_implementation="eager").eval()
+
+
+@pytest.fixture(scope="module")
+def sentences(course_data: Path, minilm: Path) -> list[list[int]]:
+    """Token ids of 194 real sentences and 6 long reviews, cut to 96 tokens; shortest first."""
+    texts = []
+    for name, count in (("ids-sst-dev.csv", 194), ("ids-cfimdb-dev.csv", 6)):
+        with (course_data / name).open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+        texts += [(row["sentence"],) for row in rows[:: len(rows) // count][:count]]
+    encoded = WordPieceTokenizer.from_folder(minilm, 96).encode(texts)
+    bounds = zip(encoded.starts[:-1], encoded.starts[1:], strict=True)
+    return sorted((encoded.ids[start:end].tolist() for start, end in bounds), key=len)
+
+
+def batch_of(rows: list[list[int]], length: int = 0) -> Batch:
+    """Padded to the longest row, or to `length`; the second half of a row is type 1."""
+    length = max(length, *(len(row) for row in rows))
+    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])[:, None]
+    places = torch.arange(length)
+    return {
+        "input_ids": ids,
+        "attention_mask": (places < lengths).long(),
+        "token_type_ids": ((places >= lengths // 2) & (places < lengths)).long(),
+    }
+
+
+def random_batch(config: EncoderConfig, lengths: tuple[int, ...] = (9, 5, 1, 7)) -> Batch:
+    return batch_of([torch.randint(1, config.vocab_size, (n,)).tolist() for n in lengths])
+
+
+def assert_agree(ours: dict[str, Tensor], theirs: Any, mask: Tensor, tolerance: float) -> None:
+    """Hidden states of real tokens, and the pooled vectors."""
+    for name, real in (("last_hidden_state", mask.bool()), ("pooler_output", slice(None))):
+        found, expected = ours[name][real], theirs[name][real]
+        assert (found - expected).abs().max().item() < tolerance, name
+
+
+# --------------------------------------------------------------- published weights, real texts
+
+
+@pytest.fixture(scope="module")
+def published(minilm: Path) -> Any:
+    return published_model(minilm)
+
+
+@pytest.fixture(scope="module")
+def published_outputs(published: Any, sentences: list[list[int]]) -> list[tuple[Batch, Any]]:
+    """What the reference library says of the 200 sentences, 20 of like length at a time."""
+    batches = [batch_of(sentences[first : first + 20]) for first in range(0, 200, 20)]
+    with torch.no_grad():
+        return [(batch, published(**batch)) for batch in batches]
+
+
+@each_path
+def test_published_weights_on_real_sentences(
+    published_outputs: list[tuple[Batch, Any]],
+    minilm: Path,
+    sentences: list[list[int]],
+    attention: str,
+) -> None:
+    """In the same batches; with mixed lengths and more padding than needed; alone."""
+    assert len(sentences) == 200
+    assert max(map(len, sentences)) > 10 * min(map(len, sentences))
+    model = BertModel.from_pretrained(minilm, attention).eval()
+    pooled = torch.cat([expected["pooler_output"] for _, expected in published_outputs])
+    with torch.no_grad():
+        for batch, expected in published_outputs:
+            assert_agree(model(**batch), expected, batch["attention_mask"], 1e-5)
+        regrouped = torch.randperm(180)[:24].tolist()
+        for company in (regrouped[:12], regrouped[12:]):
+            batch = batch_of([sentences[i] for i in company], length=70)
+            assert (model(**batch)["pooler_output"] - pooled[company]).abs().max() < 1e-5
+        for i in range(0, 200, 25):
+            alone = model(**batch_of([sentences[i]]))["pooler_output"][0]
+            assert (alone - pooled[i]).abs().max() < 1e-5
+
+
+@each_path
+def test_published_weights_gradients(
+    published: Any, minilm: Path, sentences: list[list[int]], attention: str
+) -> None:
+    """Every parameter's, of a fixed random projection of both outputs."""
+    model = BertModel.from_pretrained(minilm, attention).eval()
+    batch = batch_of(sentences[::25])
+    assert_gradients_agree(model, published, batch, 1e-4)
+
+
+def assert_gradients_agree(model: BertModel, published: Any, batch: Batch, bound: float) -> None:
+    """Largest difference over largest gradient, parameter by parameter."""
+    mask = batch["attention_mask"][..., None]
+    shape = (*mask.shape[:2], model.config.hidden_size)
+    dtype = model.pooler.weight.dtype
+    onto = torch.randn(shape, dtype=dtype), torch.randn(shape[0], shape[2], dtype=dtype)
+    for each in (model, published):
+        each.zero_grad()
+        out = each(**batch)
+        hidden = (out["last_hidden_state"] * mask * onto[0]).sum()
+        (hidden + (out["pooler_output"] * onto[1]).sum()).backward()
+    theirs = dict(published.named_parameters())
+    ours = dict(model.named_parameters())
+    assert len(theirs) == len(ours)
+    for name, param in ours.items():
+        expected = theirs[str(_rename(name, PUBLISHED_NAMES))].grad
+        assert param.grad is not None, name
+        if name.endswith("attention.key.bias"):  # softmax ignores a common shift: zero but noise
+            reference = ours[name.replace("bias", "weight")].grad
+            assert reference is not None
+            assert param.grad.abs().max() < bound * reference.abs().max(), name
+            continue
+        worst = (param.grad - expected).abs().max() / expected.abs().max()
+        assert worst.item() < bound, name
+
+
+# ------------------------------------------------------------------------- tiny random weights
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path, tiny: EncoderConfig) -> Path:
+    """A folder written by the reference library, with every weight and bias random."""
+    from transformers import BertConfig
+    from transformers import BertModel as Published
+
+    config = BertConfig(**dataclasses.asdict(tiny), hidden_act="gelu")
+    model = Published(config)
+    with torch.no_grad():
+        for param in model.parameters():
+            param.normal_(std=0.3)
+    model.save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    return tmp_path / "theirs"
+
+
+@each_path
+def test_random_weights_in_fp64(tiny_folder: Path, tiny: EncoderConfig, attention: str) -> None:
+    ours = BertModel.from_pretrained(tiny_folder, attention).double().eval()
+    theirs = published_model(tiny_folder).double()
+    assert ours.config == tiny
+    batch = random_batch(tiny)
+    for inputs in (batch, {k: v for k, v in batch.items() if k != "token_type_ids"}):
+        found, expected = ours(**inputs), theirs(**inputs)
+        assert found["last_hidden_state"].dtype is torch.float64
+        assert_agree(found, expected, batch["attention_mask"], 1e-12)
+    assert_gradients_agree(ours, theirs, batch, 1e-10)
+
+
+def test_a_folder_we_save_loads_there(tmp_path: Path, tiny: EncoderConfig) -> None:
+    model = BertModel(tiny).eval()
+    with torch.no_grad():
+        for param in model.parameters():
+            param.normal_(std=0.3)
+    model.save_pretrained(tmp_path / "ours")
+    theirs, batch = published_model(tmp_path / "ours"), random_batch(tiny)
+    with torch.no_grad():
+        assert_agree(model(**batch), theirs(**batch), batch["attention_mask"], 1e-5)
+
+
+def test_a_folder_goes_there_and_back(tiny_folder: Path, tmp_path: Path) -> None:
+    first = BertModel.from_pretrained(tiny_folder)
+    first.save_pretrained(tmp_path / "ours")
+    published_model(tmp_path / "ours").save_pretrained(tmp_path / "again")
+    (tmp_path / "again" / "vocab.txt").write_bytes((tmp_path / "ours" / "vocab.txt").read_bytes())
+    again = BertModel.from_pretrained(tmp_path / "again")
+    assert again.config == first.config
+    for (name, a), b in zip(first.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+# ------------------------------------------------------------------------------- its own rules
+
+
+def no_dropout(config: EncoderConfig) -> EncoderConfig:
+    return dataclasses.replace(config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
+@each_path
+def test_batch_composition_does_not_matter(tiny: EncoderConfig, attention: str) -> None:
+    """Order, company and padding change nothing but roundings."""
+    model = BertModel(tiny, attention).double().eval()
+    lengths = (9, 5, 1, 7)
+    rows = [torch.randint(1, tiny.vocab_size, (n,)).tolist() for n in lengths]
+    together = model(**batch_of(rows))
+    order = [2, 0, 3, 1]
+    permuted = model(**batch_of([rows[i] for i in order]))
+    padded = model(**batch_of(rows, length=20))
+    for i, row in enumerate(rows):
+        alone = model(**batch_of([row]))
+        for other, place in ((alone, 0), (permuted, order.index(i)), (padded, i)):
+            for name, cut in (("last_hidden_state", slice(len(row))), ("pooler_output", ...)):
+                torch.testing.assert_close(
+                    other[name][place][cut], together[name][i][cut], rtol=1e-10, atol=1e-12
+                )
+
+
+@each_path
+def test_what_stands_at_padding_does_not_matter(tiny: EncoderConfig, attention: str) -> None:
+    model, batch = BertModel(tiny, attention).double().eval(), random_batch(tiny)
+    mask = batch["attention_mask"]
+    garbage = torch.randint(1, tiny.vocab_size, mask.shape)
+    other = {**batch, "input_ids": torch.where(mask.bool(), batch["input_ids"], garbage)}
+    assert torch.equal(model(**other)["pooler_output"], model(**batch)["pooler_output"])
+    embeddings = model.embed(batch["input_ids"]).detach().requires_grad_()
+    model.encode(embeddings, mask)["pooler_output"].sum().backward()
+    assert embeddings.grad is not None
+    assert not embeddings.grad[~mask.bool()].any()
+    assert embeddings.grad[mask.bool()].any(dim=-1).all()
+
+
+def test_token_types_matter_and_default_to_nought(tiny: EncoderConfig) -> None:
+    model, batch = BertModel(tiny).eval(), random_batch(tiny)
+    types = batch.pop("token_type_ids")
+    plain = model(**batch)["pooler_output"]
+    zeros = model(**batch, token_type_ids=torch.zeros_like(types))["pooler_output"]
+    torch.testing.assert_close(plain, zeros)
+    typed = model(**batch, token_type_ids=types)["pooler_output"]
+    assert (typed - plain).abs().amax(dim=-1).min() > 1e-4
+
+
+def test_word_order_matters(tiny: EncoderConfig) -> None:
+    model = BertModel(tiny).double().eval()
+    forth, back = model(**batch_of([[2, 5, 6, 7], [2, 7, 6, 5]]))["pooler_output"]
+    assert (forth - back).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_is_embed_then_encode(tiny: EncoderConfig, training: bool) -> None:
+    model, batch = BertModel(tiny).train(training), random_batch(tiny)
+    with seeded(3, torch.device("cpu")):
+        whole = model(**batch)
+    with seeded(3, torch.device("cpu")):
+        parts = model.encode(
+            model.embed(batch["input_ids"]), batch["attention_mask"], batch["token_type_ids"]
+        )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_embed_is_the_word_table_alone(tiny: EncoderConfig) -> None:
+    """Noise enters before position, type and LayerNorm, which `encode` applies once."""
+    model, batch = BertModel(tiny), random_batch(tiny)
+    expected = model.word_embeddings.weight[batch["input_ids"]]
+    assert torch.equal(model.embed(batch["input_ids"]), expected)
+
+
+def test_longest_input(tiny: EncoderConfig) -> None:
+    longest = tiny.max_position_embeddings
+    model = BertModel(tiny).eval()
+    out = model(**batch_of([[1] * longest]))
+    assert out["last_hidden_state"].shape == (1, longest, tiny.hidden_size)
+    with pytest.raises(RuntimeError):
+        model(**batch_of([[1] * (longest + 1)]))
+
+
+def test_random_weights_are_as_published() -> None:
+    config = EncoderConfig(hidden_size=128, num_attention_heads=2, num_hidden_layers=1)
+    model = BertModel(dataclasses.replace(config, vocab_size=500, initializer_range=0.05))
+    for name, param in model.named_parameters():
+        if name.endswith("bias"):
+            assert not param.any(), name
+        elif "norm" in name:
+            assert (param == 1).all(), name
+        elif param.numel() > 5000:
+            assert param.std().item() == pytest.approx(0.05, rel=0.05), name
+
+
+# ------------------------------------------------------------------------------------- dropout
+
+
+def test_dropout_stands_where_published(tiny: EncoderConfig) -> None:
+    """Hidden dropout after the embeddings and twice a layer; attention dropout on the weights."""
+    config = dataclasses.replace(tiny, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.4)
+    calls: list[tuple[str, float]] = []
+
+    def record(_q: Tensor, _k: Tensor, value: Tensor, _mask: Tensor, rate: float) -> Tensor:
+        calls.append(("attention", rate))
+        return value
+
+    model = BertModel(config)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.register_forward_hook(lambda m, *_: calls.append(("hidden", m.p)))
+        if hasattr(module, "attend"):
+            module.attend = record
+    layer = [("attention", 0.4), ("hidden", 0.2), ("hidden", 0.2)]
+    model.train()(**random_batch(config))
+    assert calls == [("hidden", 0.2), *layer * config.num_hidden_layers]
+    calls.clear()
+    model.eval()(**random_batch(config))
+    assert {rate for kind, rate in calls if kind == "attention"} == {0.0}
+
+
+def test_dropout_is_as_published(tiny_folder: Path, tiny: EncoderConfig) -> None:
+    """With the same random draws in the same order, training outputs agree too."""
+    config = dataclasses.replace(tiny, attention_probs_dropout_prob=0.3, hidden_dropout_prob=0.3)
+    ours = BertModel(config, "reference").double()
+    ours.load_state_dict(BertModel.from_pretrained(tiny_folder).state_dict())
+    theirs = published_model(tiny_folder).double()
+    for module in theirs.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.3
+    batch = random_batch(config, (6, 6, 6))
+    outs = []
+    for model in (ours, theirs):
+        with seeded(11, torch.device("cpu")):
+            outs.append(model.train()(**batch))
+    assert_agree(outs[0], outs[1], batch["attention_mask"], 1e-12)
+    plain = ours.eval()(**batch)
+    assert (plain["pooler_output"] - outs[0]["pooler_output"]).abs().max() > 1e-3
+
+
+@each_path
+def test_evaluation_has_no_dropout(tiny: EncoderConfig, attention: str) -> None:
+    model, batch = BertModel(tiny, attention).eval(), random_batch(tiny)
+    first, again = (model(**batch)["pooler_output"] for _ in range(2))
+    assert torch.equal(first, again)
+    still = BertModel(no_dropout(tiny), attention)
+    still.load_state_dict(model.state_dict())
+    assert torch.equal(still.train()(**batch)["pooler_output"], first)
+
+
+@each_path
+def test_masks_replay_and_reach_the_gradients(tiny: EncoderConfig, attention: str) -> None:
+    model, batch = BertModel(tiny, attention).train(), random_batch(tiny)
+    runs = []
+    for seed in (1, 1, 2):
+        with seeded(seed, torch.device("cpu")):
+            out = model(**batch)["pooler_output"]
+        runs.append([out, *torch.autograd.grad(out.sum(), list(model.layers.parameters()))])
+    assert all(torch.equal(a, b) for a, b in zip(runs[0], runs[1], strict=True))
+    assert not torch.equal(runs[0][0], runs[2][0])
+
+
+def test_parameter_count_of_bert_base() -> None:
+    with torch.device("meta"):
+        model = BertModel(EncoderConfig())
+    assert sum(math.prod(p.shape) for p in model.parameters()) == 109_482_240

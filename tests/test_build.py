@@ -1,0 +1,272 @@
+"""From a configuration to the parts of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from helpers import CPU, VOCAB, same_tensors, save_encoder, whole_batch, write_course_files
+
+from minbert.build import Parts, build
+from minbert.config import RunConfig
+from minbert.encoder_config import EncoderConfig
+from minbert.heads import CosineHead, DifferenceHead, VectorHead
+from minbert.runtime import InputError
+from minbert.sampling import EqualRoundRobin, SingleTask
+from minbert.tasks import TASKS, overall
+
+TASK_NAMES = ("sst", "para", "sts", "cfimdb")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all the course's files, tiny, and an encoder."""
+    folder = tmp_path_factory.mktemp("place")
+    write_course_files(folder / "data", rows=10, tasks=TASK_NAMES)
+    torch.manual_seed(0)
+    save_encoder(folder / "weights", TINY, initializer_range=0.3)
+    return folder
+
+
+def make_config(place: Path, **changes: Any) -> RunConfig:
+    defaults = RunConfig()
+    files = {
+        f"{task}_{split}": str(place / "data" / Path(defaults.file(task, split)).name)
+        for task in TASK_NAMES
+        for split in ("train", "dev", "test")
+    }
+    given: dict[str, Any] = {
+        **files,
+        "option": "finetune",
+        "rrobin": "equal",
+        "weights": str(place / "weights"),
+        "batch_size": 4,
+        "epochs": 3,
+        **changes,
+    }
+    if "tasks" in changes and len(changes["tasks"]) == 1:
+        given["rrobin"] = None
+    return RunConfig(**given).resolved()
+
+
+def make(place: Path, **changes: Any) -> Parts:
+    return build(make_config(place, **changes), CPU)
+
+
+def test_every_file_a_run_needs_is_read_and_no_other(place: Path) -> None:
+    alone = make(place, tasks=("sst",))
+    evaluated = {(t, s) for t in ("sst", "para", "sts") for s in ("dev", "test")}
+    assert alone.datasets.keys() == evaluated | {("sst", "train")}
+    assert isinstance(alone.plan.schedule, SingleTask)
+    robin = make(place)
+    assert robin.datasets.keys() == evaluated | {(t, "train") for t in ("sst", "para", "sts")}
+    assert isinstance(robin.plan.schedule, EqualRoundRobin)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        ({}, {"sst": VectorHead, "para": DifferenceHead, "sts": CosineHead}),
+        ({"rlayer": True}, dict.fromkeys(("sst", "para", "sts"), VectorHead)),
+        ({"cross_encoder": True}, dict.fromkeys(("sst", "para", "sts"), VectorHead)),
+        ({"tasks": ("sst", "cfimdb")}, {"cfimdb": VectorHead}),
+    ],
+    ids=str,
+)
+def test_heads_fit_the_model(place: Path, changes: dict[str, Any], kinds: dict[str, type]) -> None:
+    parts = make(place, **changes)
+    for task, kind in kinds.items():
+        assert type(parts.model.heads[task]) is kind
+        logits = parts.model(whole_batch(parts.datasets[task, "dev"]))
+        assert logits.shape == (10, TASKS[task].num_outputs)
+    assert (parts.model.relational is not None) == bool(changes.get("rlayer"))
+
+
+def test_the_seed_decides_the_heads_and_the_weights_file_the_encoder(place: Path) -> None:
+    first = make(place, seed=1).model
+    torch.rand(3)
+    assert same_tensors(first.state_dict(), make(place, seed=1).model.state_dict())
+    other = make(place, seed=2).model
+    assert same_tensors(first.encoder.state_dict(), other.encoder.state_dict())
+    assert not same_tensors(first.heads.state_dict(), other.heads.state_dict())
+
+
+def test_a_tasks_head_does_not_depend_on_what_else_trains(place: Path) -> None:
+    alone, both = make(place, tasks=("sst",)).model, make(place).model
+    assert same_tensors(alone.heads["sst"].state_dict(), both.heads["sst"].state_dict())
+
+
+def test_building_leaves_the_default_generator_alone(place: Path) -> None:
+    before = torch.get_rng_state()
+    make(place, smart=True)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_settings_reach_the_parts_that_use_them(place: Path) -> None:
+    parts = make(
+        place,
+        lr=1e-3,
+        betas=(0.8, 0.95),
+        adam_eps=1e-7,
+        weight_decay=0.1,
+        clip=2.0,
+        warmup=0.5,
+        schedule="linear",
+        checkpoint_every=9,
+        seed=5,
+    )
+    decays = {group["weight_decay"] for group in parts.optimizer.param_groups}
+    assert decays == {0.0, 0.1}
+    for group in parts.optimizer.param_groups:
+        assert (group["betas"], group["eps"]) == ((0.8, 0.95), 1e-7)
+    plan = parts.plan
+    assert (plan.clip, plan.checkpoint_every, plan.seed) == (2.0, 9, 5)
+    assert plan.schedule.steps_per_epoch == 6
+    assert plan.total_steps == 18
+    assert plan.rate(8) == pytest.approx(1e-3)
+    assert plan.rate(0) == pytest.approx(1e-3 / 9)
+    assert plan.rate(17) == pytest.approx(1e-3 / 9)
+
+
+@pytest.mark.parametrize(("max_steps", "total"), [(5, 5), (18, 18), (99, 18), (None, 18)])
+def test_max_steps_shortens_and_never_lengthens(
+    place: Path, max_steps: int | None, total: int
+) -> None:
+    assert make(place, max_steps=max_steps).plan.total_steps == total
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, []),
+        ({"smart": True}, ["adversarial", "bregman"]),
+        ({"smart": True, "no_bregman": True}, ["adversarial"]),
+        ({"smart": True, "no_adversarial": True}, ["bregman"]),
+    ],
+    ids=str,
+)
+def test_what_is_off_is_absent(place: Path, changes: dict[str, Any], names: list[str]) -> None:
+    terms = make(place, **changes).objective.regularizers
+    assert [term.name for term in terms] == names
+
+
+def test_smarts_settings_reach_its_terms(place: Path) -> None:
+    own = {
+        "smart_lambda": 3.0,
+        "smart_epsilon": 1e-3,
+        "smart_sigma": 2e-3,
+        "smart_eta": 3e-3,
+        "smart_steps": 2,
+        "smart_dropout": "shared",
+        "bregman_mu": 0.5,
+        "bregman_beta": 0.9,
+    }
+    terms: Any = make(place, smart=True, **own).objective.regularizers
+    adversarial, bregman = terms
+    assert adversarial.weight == 3.0
+    assert (adversarial.epsilon, adversarial.sigma) == (1e-3, 2e-3)
+    assert (adversarial.eta, adversarial.steps) == (3e-3, 2)
+    assert (bregman.weight, bregman.beta) == (0.5, 0.9)
+    assert adversarial.dropout == bregman.dropout == "shared"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, True),
+        ({"frozen_dropout": True}, False),
+        ({"smart": True}, False),
+        ({"smart": True, "no_adversarial": True}, True),
+    ],
+    ids=str,
+)
+def test_a_frozen_encoders_texts_are_encoded_once_unless_something_enters_there(
+    place: Path, changes: dict[str, Any], kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="minbert"):
+        parts = make(place, option="pretrain", rlayer=True, **changes)
+    assert not any(param.requires_grad for param in parts.model.encoder.parameters())
+    assert (parts.datasets["sst", "train"].features is not None) == kept
+    assert parts.datasets["sst", "dev"].features is not None
+    assert ("encoded anew" in caplog.text) != kept
+
+
+def test_kept_features_lead_to_the_same_loss_as_texts(place: Path) -> None:
+    kept = make(place, option="pretrain", rlayer=True)
+    anew = make(place, option="pretrain", rlayer=True, smart=True)
+    for task in ("sst", "para", "sts"):
+        rows = np.arange(4)
+        logits = [parts.model(parts.plan.draw(task, rows), mask_seed=3) for parts in (kept, anew)]
+        torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_head_without_weights_is_only_scored_with_a_frozen_encoder(place: Path) -> None:
+    parts = make(place, option="pretrain")
+    assert {task for task, _ in parts.plan.schedule.epoch(0)} == {"sst", "para"}
+    scored = parts.plan.evaluate(parts.model)
+    assert scored.scores.keys() == {"sst", "para", "sts"}
+    trained = {task: scored.scores[task] for task in ("sst", "para")}
+    assert scored.criterion == pytest.approx(overall(trained))
+    with pytest.raises(InputError, match="nothing to train"):
+        make(place, option="pretrain", tasks=("sts",))
+    make(place, option="finetune", tasks=("sts",))
+
+
+def test_only_the_heads_train_over_a_frozen_encoder(place: Path) -> None:
+    parts = make(place, option="pretrain", rlayer=True)
+    trained = {id(p) for group in parts.optimizer.param_groups for p in group["params"]}
+    names = {name.split(".")[0] for name, p in parts.model.named_parameters() if id(p) in trained}
+    assert names == {"heads", "relational"}
+
+
+def test_the_criterion_is_the_overall_of_what_trains(place: Path) -> None:
+    parts = make(place, tasks=("sst",))
+    scored = parts.plan.evaluate(parts.model)
+    assert scored.scores.keys() == {"sst", "para", "sts"}
+    assert scored.criterion == pytest.approx(scored.scores["sst"])
+
+
+def test_inputs_cut_to_fit_are_counted_in_the_log(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="minbert"):
+        parts = make(place, max_length=6)
+    assert parts.datasets["sst", "train"].lengths.max() == 6
+    cut = parts.datasets["sst", "train"].texts.truncated
+    assert f"ids-sst-train.csv: {cut} of 10 inputs cut to 6 tokens" in caplog.text
+
+
+def test_a_length_beyond_the_encoders_positions_is_an_error(place: Path) -> None:
+    with pytest.raises(InputError, match="--max_length 33"):
+        make(place, max_length=33)
+
+
+def test_limit_and_strict_reach_every_file(place: Path) -> None:
+    assert {split.rows for split in make(place, limit=3, batch_size=2).splits.values()} == {3}
+    path = place / "bad.csv"
+    path.write_text((place / "data" / "sts-dev.csv").read_text() + "11\tx\ta\tb\tnan\n")
+    assert len(make(place, sts_dev=str(path)).splits["sts", "dev"].bad_rows) == 1
+    with pytest.raises(InputError, match=r"bad\.csv:12"):
+        make(place, sts_dev=str(path), strict=True)
+
+
+def test_a_vocabulary_larger_than_the_encoders_is_an_error(
+    place: Path, tmp_path: Path, tiny: EncoderConfig
+) -> None:
+    small = save_encoder(tmp_path / "small", dataclasses.replace(tiny, vocab_size=20))
+    with pytest.raises(InputError, match=f"vocab.txt has {len(VOCAB)} tokens"):
+        make(place, weights=str(small))
+
+
+@pytest.mark.parametrize("option", ["pretrain", "finetune"])
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+def test_precision_is_lowered_only_where_asked_for(
+    place: Path, option: str, precision: str
+) -> None:
+    model = make(place, option=option, rlayer=True, precision=precision).model
+    assert model.lowers_precision == (precision == "bf16")

@@ -1,0 +1,319 @@
+"""`RunConfig`: limits, contradictions, flags that would do nothing, and what is filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from minbert.config import (
+    COURSE_TASKS,
+    DATA,
+    LATER_SCHEDULES,
+    OUTPUT,
+    SCHEDULES,
+    SMART,
+    RunConfig,
+    refuse_idle_flags,
+)
+from minbert.optimizer import AdamW
+from minbert.runtime import InputError
+
+FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
+ALL_TASKS = (*COURSE_TASKS, "cfimdb")
+NAN, INF = math.nan, math.inf
+
+
+def config(**settings: Any) -> RunConfig:
+    return RunConfig(**settings)
+
+
+# ------------------------------------------------------------------------------------ defaults
+
+
+def test_defaults_are_the_courses() -> None:
+    plain = RunConfig()
+    assert (plain.option, plain.seed, plain.hidden_dropout_prob) == ("pretrain", 11711, 0.3)
+    assert plain.file("sst", "train") == "data/ids-sst-train.csv"
+    assert plain.file("para", "test") == "data/quora-test-student.csv"
+    assert plain.out_file("sts", "dev") == "predictions/sts-dev-output.csv"
+    assert (plain.smart_epsilon, plain.smart_sigma, plain.smart_eta) == (1e-5, 1e-5, 1e-3)
+    assert (plain.smart_lambda, plain.smart_steps, plain.smart_dropout) == (5.0, 1, "off")
+    assert (plain.bregman_mu, plain.bregman_beta) == (1.0, 0.995)
+
+
+def test_a_configuration_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_flag_says_what_it_does(name: str) -> None:
+    facts = FIELDS[name].metadata
+    assert facts["group"] and facts["help"]
+    assert FIELDS[name].type == "bool" or facts["choices"] or facts["metavar"]
+
+
+@pytest.mark.parametrize(("option", "lr"), [("pretrain", 1e-3), ("finetune", 1e-5)])
+def test_resolved_takes_the_courses_values(option: str, lr: float) -> None:
+    unset = RunConfig(option=option)
+    assert (unset.lr, unset.epochs, unset.batch_size) == (None, None, None)
+    done = unset.resolved()
+    assert (done.lr, done.epochs, done.batch_size) == (lr, 10, 8)
+    others = {"lr": done.lr, "epochs": done.epochs, "batch_size": done.batch_size}
+    assert dataclasses.replace(unset, **others) == done  # nothing else changes
+
+
+def test_resolved_leaves_what_is_set() -> None:
+    given = RunConfig(option="finetune", lr=3e-4, epochs=1, batch_size=64)
+    assert given.resolved() == given
+    assert given.resolved().resolved() == given
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained", "evaluated"),
+    [
+        ({}, ("sst",), COURSE_TASKS),
+        ({"rrobin": "equal"}, COURSE_TASKS, COURSE_TASKS),
+        ({"tasks": ("sts",)}, ("sts",), COURSE_TASKS),
+        ({"tasks": ("cfimdb",)}, ("cfimdb",), ALL_TASKS),
+        ({"tasks": ("sts", "sst"), "rrobin": "equal"}, ("sts", "sst"), COURSE_TASKS),
+        ({"tasks": ("cfimdb", "para"), "rrobin": "equal"}, ("cfimdb", "para"), ALL_TASKS),
+    ],
+)
+def test_trained_and_evaluated_tasks(
+    settings: dict[str, Any], trained: tuple[str, ...], evaluated: tuple[str, ...]
+) -> None:
+    assert config(**settings).trained_tasks == trained
+    assert config(**settings).evaluated_tasks == evaluated
+
+
+@pytest.mark.parametrize("option", ["pretrain", "finetune"])
+def test_cfimdb_predictions_are_named_for_the_option(option: str) -> None:
+    named = config(option=option)
+    assert named.out_file("cfimdb", "dev") == f"predictions/{option}-cfimdb-dev-out.csv"
+
+
+@pytest.mark.parametrize("name", ["a{b}.csv", "{}.csv", "{0}.csv", "a}b.csv", "{option.x}.csv"])
+def test_braces_in_a_file_name_are_only_braces(name: str) -> None:
+    assert config(sst_dev_out=name).out_file("sst", "dev") == name
+
+
+# -------------------------------------------------------------------------------------- limits
+
+COUNT = ((0, -1), (1, 7))
+OPEN = ((0.0, -1e-3, NAN, INF), (1e-12, 1e6))
+CLOSED = ((-1e-9, NAN, INF), (0.0, 0.5))
+BELOW_ONE = ((-0.1, 1.0, 1.5, NAN, INF), (0.0, 0.999))
+LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accepted
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "max_steps": COUNT,
+    "limit": COUNT,
+    "checkpoint_every": COUNT,
+    "seed": ((-1,), (0, 2**40)),
+    "max_length": ((4, 0, -1), (5, 512)),
+    "hidden_dropout_prob": BELOW_ONE,
+    "lr": OPEN,
+    "weight_decay": ((-0.1, NAN, INF), (0.0, 0.1)),
+    "betas": (((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, NAN)), ((0.0, 0.0), (0.9, 0.98))),
+    "adam_eps": CLOSED,
+    "power": OPEN,
+    "warmup": BELOW_ONE,
+    "clip": OPEN,
+    "smart_lambda": OPEN,
+    "smart_epsilon": OPEN,
+    "smart_sigma": OPEN,
+    "smart_eta": OPEN,
+    "smart_steps": ((-1,), (0, 3)),
+    "bregman_mu": OPEN,
+    "bregman_beta": BELOW_ONE,
+}
+REFUSED = [(name, value) for name, (bad, _) in LIMITS.items() for value in bad]
+ACCEPTED = [(name, value) for name, (_, good) in LIMITS.items() for value in good]
+
+
+def test_every_number_has_a_limit_and_is_tested() -> None:
+    assert set(LIMITS) == {name for name, entry in FIELDS.items() if entry.metadata["limit"]}
+    numbers = [n for n, e in FIELDS.items() if "int" in e.type.split() or "float" in e.type.split()]
+    assert set(numbers) <= set(LIMITS)
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_a_value_beyond_its_limit(name: str, value: Any) -> None:
+    with pytest.raises(InputError) as refused:
+        config(**{name: value})
+    assert str(refused.value).startswith(f"--{name} {value}: must be ")
+
+
+@pytest.mark.parametrize(("name", "value"), ACCEPTED)
+def test_a_value_at_its_limit(name: str, value: Any) -> None:
+    assert getattr(config(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("value", [0.99, 1.0, 3.0])
+def test_weight_decay_is_refused_here_or_accepted_there(value: float) -> None:
+    """The optimizer must take whatever the configuration lets through."""
+    import torch
+
+    try:
+        accepted = config(weight_decay=value)
+    except InputError:
+        return
+    AdamW([torch.nn.Parameter(torch.zeros(1))], weight_decay=accepted.weight_decay)
+
+
+CHOSEN = [(name, entry.metadata["choices"]) for name, entry in FIELDS.items()]
+CHOSEN = [(name, choices) for name, choices in CHOSEN if choices]
+
+
+@pytest.mark.parametrize(("name", "choices"), CHOSEN)
+def test_choices(name: str, choices: tuple[str, ...]) -> None:
+    for choice in choices:
+        assert getattr(config(**{name: choice}), name) == choice
+    for wrong in ("", "nonsense", choices[0].upper()):
+        with pytest.raises(InputError, match=f"--{name} {wrong}: not one of {choices[0]}"):
+            config(**{name: wrong})
+
+
+# -------------------------------------------------------------------------------- contradictions
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        *(({"rrobin": kind}, f"--rrobin {kind}: not available yet") for kind in LATER_SCHEDULES),
+        ({"rrobin": "nonsense"}, "--rrobin nonsense: no such schedule"),
+        ({"rrobin": ""}, "no such schedule"),
+        ({"tasks": ("sst", "nonsense"), "rrobin": "equal"}, "--tasks nonsense: no such task"),
+        ({"tasks": ("",)}, "no such task"),
+        ({"tasks": ()}, "--tasks"),
+        ({"tasks": ("sst", "sts", "sst"), "rrobin": "equal"}, "named twice"),
+        ({"tasks": ("sst", "sts")}, "--tasks sst,sts: several tasks need --rrobin"),
+        ({"tasks": ("sst",), "rrobin": "equal"}, "needs two tasks or more"),
+        ({"smart": True, "no_adversarial": True, "no_bregman": True}, "nothing is left of --smart"),
+        ({"use_gpu": True, "device": "cpu"}, "--use_gpu --device cpu: they contradict"),
+    ],
+)
+def test_contradictions_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words) as refused:
+        config(**settings)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_every_schedule_is_accepted(kind: str) -> None:
+    assert config(rrobin=kind).rrobin == kind
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "mps"])
+def test_use_gpu_goes_with_any_gpu(device: str) -> None:
+    assert config(use_gpu=True, device=device).use_gpu
+
+
+# ---------------------------------------------------------------------------------- idle flags
+
+EVERYTHING = {"tasks": ALL_TASKS, "rrobin": "equal"}
+ADVERSARIAL = ("smart_lambda", "smart_epsilon", "smart_sigma", "smart_eta", "smart_steps")
+BREGMAN = ("bregman_mu", "bregman_beta")
+SMART_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == SMART and n != "smart"]
+
+
+def idle(name: str, **settings: Any) -> str:
+    """The refusal of a typed flag in this combination, empty where the flag acts."""
+    try:
+        refuse_idle_flags(config(**settings), {name})
+    except InputError as error:
+        assert str(error).startswith(f"--{name} would do nothing here: it needs ")
+        return str(error)
+    return ""
+
+
+def test_nothing_typed_is_never_idle() -> None:
+    refuse_idle_flags(RunConfig(), ())
+    refuse_idle_flags(config(smart=True, no_bregman=True, schedule="linear"), ())
+
+
+@pytest.mark.parametrize("name", SMART_FLAGS)
+def test_smart_flags_need_smart(name: str) -> None:
+    assert "needs --smart" in idle(name)
+    assert not idle(name, smart=True)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_adversarial_flags_need_their_term(name: str) -> None:
+    assert "--no_adversarial" in idle(name, smart=True, no_adversarial=True)
+    assert not idle(name, smart=True, no_bregman=True)
+
+
+@pytest.mark.parametrize("name", BREGMAN)
+def test_bregman_flags_need_their_term(name: str) -> None:
+    assert "--no_bregman" in idle(name, smart=True, no_bregman=True)
+    assert not idle(name, smart=True, no_adversarial=True)
+
+
+def test_an_ascent_step_has_a_size_only_where_there_is_one() -> None:
+    assert "--smart_steps above 0" in idle("smart_eta", smart=True, smart_steps=0)
+    assert not idle("smart_sigma", smart=True, smart_steps=0)
+
+
+def test_smart_dropout_acts_on_either_term() -> None:
+    assert not idle("smart_dropout", smart=True, no_adversarial=True)
+    assert not idle("smart_dropout", smart=True, no_bregman=True)
+
+
+def test_frozen_dropout_needs_a_frozen_encoder() -> None:
+    assert "--option pretrain" in idle("frozen_dropout", option="finetune", frozen_dropout=True)
+    assert not idle("frozen_dropout", frozen_dropout=True)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_power_needs_a_polynomial(schedule: str) -> None:
+    assert "--schedule polynomial" in idle("power", schedule=schedule)
+    assert not idle("power", schedule="polynomial")
+
+
+@pytest.mark.parametrize("name", ["rlayer", "cross_encoder"])
+def test_pair_flags_need_a_pair_task(name: str) -> None:
+    setting = {name: True}
+    assert "para or sts" in idle(name, **setting)
+    assert "para or sts" in idle(name, tasks=("cfimdb", "sst"), rrobin="equal", **setting)
+    assert not idle(name, tasks=("para",), **setting)
+    assert not idle(name, tasks=("sst", "sts"), rrobin="equal", **setting)
+
+
+@pytest.mark.parametrize("task", ALL_TASKS)
+def test_a_train_file_needs_its_task(task: str) -> None:
+    other = "sts" if task != "sts" else "sst"
+    assert f"needs {task}" in idle(f"{task}_train", tasks=(other,))
+    assert not idle(f"{task}_train", tasks=(task,))
+
+
+@pytest.mark.parametrize("kind", ["dev", "test", "dev_out", "test_out"])
+def test_cfimdbs_other_files_need_it_to_train(kind: str) -> None:
+    assert "needs cfimdb" in idle(f"cfimdb_{kind}")
+    assert not idle(f"cfimdb_{kind}", tasks=("cfimdb",))
+    for task in COURSE_TASKS:  # evaluated whatever trains
+        assert not idle(f"{task}_{kind}", tasks=("cfimdb",))
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_flag_acts_somewhere(name: str) -> None:
+    """No flag is idle in all combinations, or it should not exist."""
+    widest = {**EVERYTHING, "smart": True, "schedule": "polynomial", "frozen_dropout": True}
+    assert not idle(name, **widest)
+
+
+def test_the_first_idle_flag_is_named_among_others() -> None:
+    with pytest.raises(InputError, match="--power would do nothing"):
+        refuse_idle_flags(config(lr=1.0), {"lr", "seed", "power"})
+
+
+def test_file_flags_are_grouped_by_what_they_are() -> None:
+    for task in ALL_TASKS:
+        for split in ("train", "dev", "test"):
+            assert FIELDS[f"{task}_{split}"].metadata["group"] == DATA
+        for split in ("dev", "test"):
+            assert FIELDS[f"{task}_{split}_out"].metadata["group"] == OUTPUT

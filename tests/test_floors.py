@@ -1,0 +1,122 @@
+"""The house's one rule of structure: imports point downwards, never up and never in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "minbert"
+FLOORS = (
+    "config runtime files encoder_config",
+    "tokenizer attention optimizer metrics losses heads sources",
+    "bert weights tasks",
+    "data batching sampling model",
+    "regularizers.base regularizers.smart regularizers.bregman objective evaluate predictions "
+    "checkpoint journal run_folder",
+    "train",
+    "build manifest",
+    "job cli sample experiments.summary",
+)
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
+
+Imports = Mapping[str, Set[str]]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name, `__init__.py` files apart."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.name != "__init__.py"
+    }
+
+
+def imported(source: str, known: Set[str]) -> set[str]:
+    """The modules of this package that `source` imports, wherever in it the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where they point"
+            found.add(str(node.module))
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name.removeprefix("minbert.") for name in found if name.startswith("minbert.")} & known
+
+
+def upward(imports: Imports, floor: Mapping[str, int]) -> set[tuple[str, str]]:
+    """Pairs (importer, imported) that point to a higher floor."""
+    return {
+        (name, other)
+        for name, others in imports.items()
+        for other in others
+        if floor[other] > floor[name]
+    }
+
+
+def circle(imports: Imports) -> list[str]:
+    """Modules that import each other in a circle, in order; empty where there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> Iterator[list[str]]:
+        if name in path:
+            yield [*path[path.index(name) :], name]
+        elif name not in done:
+            for other in sorted(imports.get(name, ())):
+                yield from visit(other, [*path, name])
+            done.add(name)
+
+    return next((found for name in sorted(imports) for found in visit(name, [])), [])
+
+
+@pytest.fixture(scope="module")
+def imports() -> Imports:
+    files = modules()
+    return {
+        name: imported(path.read_text(encoding="utf-8"), files.keys())
+        for name, path in files.items()
+    }
+
+
+def test_every_module_has_its_floor() -> None:
+    assert modules().keys() == FLOOR.keys()
+
+
+def test_imports_point_downwards(imports: Imports) -> None:
+    assert upward(imports, FLOOR) == set()
+
+
+def test_there_is_no_circle(imports: Imports) -> None:
+    assert circle(imports) == []
+
+
+def test_init_files_are_empty() -> None:
+    files = list(PACKAGE.rglob("__init__.py"))
+    assert files
+    assert [path for path in files if path.read_bytes()] == []
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {path.parent for path in modules().values()}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_every_import_of_the_package_is_seen(imports: Imports) -> None:
+    assert {"files", "weights", "train", "config", "runtime"} <= imports["manifest"]
+    assert imports["model"] >= {"batching", "bert", "runtime"}
+    source = (
+        "import minbert.a\ndef f():\n    from minbert import b\n    from minbert.c.d import x\n"
+    )
+    assert imported(source, {"a", "b", "c.d", "e"}) == {"a", "b", "c.d"}
+
+
+def test_upward_imports_and_circles_are_found() -> None:
+    floor = {"low": 0, "other": 0, "high": 1}
+    assert upward({"low": {"high"}, "high": set()}, floor) == {("low", "high")}
+    assert upward({"low": {"other"}, "high": {"low"}}, floor) == set()
+    assert circle({"low": {"other"}, "other": {"high"}, "high": {"low"}})
+    assert circle({"low": {"low"}}) == ["low", "low"]
+    assert circle({"low": set(), "other": {"low"}, "high": {"low", "other"}}) == []

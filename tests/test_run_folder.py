@@ -1,0 +1,82 @@
+"""A run's folder: one run at a time, and no earlier run is ever overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minbert.run_folder import MANIFEST, held, set_earlier_run_aside
+from minbert.runtime import InputError
+
+
+def leave_a_run(folder: Path, content: str = "{}") -> None:
+    """A folder as a run that starts afresh leaves it."""
+    with held(folder):
+        set_earlier_run_aside(folder)
+        (folder / MANIFEST).write_text(content)
+        (folder / "checkpoint").mkdir()
+
+
+def test_a_folder_that_stays_empty_goes_again(tmp_path: Path) -> None:
+    with held(tmp_path / "runs" / "new"):
+        assert (tmp_path / "runs" / "new").is_dir()
+    assert not (tmp_path / "runs" / "new").exists()
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    leave_a_run(tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for content in ("first", "second", "third"):
+        leave_a_run(folder, content)
+    for name, content in {"run.old1": "first", "run.old2": "second", "run": "third"}.items():
+        assert (tmp_path / name / MANIFEST).read_text() == content
+        assert (tmp_path / name / "checkpoint").is_dir()
+
+
+def test_holding_alone_changes_nothing(tmp_path: Path) -> None:
+    leave_a_run(tmp_path / "run", "first")
+    with held(tmp_path / "run"):
+        assert (tmp_path / "run" / MANIFEST).read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with held(folder):
+        (folder / MANIFEST).write_text("at work")
+        with pytest.raises(InputError, match="another run is using it"), held(folder):
+            pass
+        assert (folder / MANIFEST).read_text() == "at work"
+    with held(folder):
+        pass
+
+
+def test_a_run_that_fails_lets_its_folder_go(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), held(tmp_path / "run"):
+        raise ZeroDivisionError
+    with held(tmp_path / "run"):
+        pass
+
+
+def test_a_draft_that_a_kill_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / f".{MANIFEST}.123.tmp").write_text("{")
+    with held(tmp_path / "run"):
+        pass
+
+
+def test_something_else_than_a_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("words")
+    (tmp_path / "file").write_text("words")
+    with pytest.raises(InputError, match="something else"), held(tmp_path / "thesis"):
+        pass
+    with pytest.raises(InputError, match="a file of that name"), held(tmp_path / "file"):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["chapter.tex", "file", "thesis"]

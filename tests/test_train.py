@@ -1,0 +1,455 @@
+"""The loop: it learns, it can be stopped anywhere, and nothing but finite values moves weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+from helpers import (
+    CPU,
+    WORDS,
+    make_dataset,
+    make_encoder,
+    make_model,
+    random_dataset,
+    same_tensors,
+)
+from torch import Tensor
+
+from minbert import checkpoint
+from minbert.batching import Batch, Dataset
+from minbert.checkpoint import CheckpointStore
+from minbert.encoder_config import EncoderConfig
+from minbert.evaluate import evaluate
+from minbert.files import JsonLines
+from minbert.journal import Journal
+from minbert.model import MultitaskBert
+from minbert.objective import Objective
+from minbert.optimizer import AdamW, parameter_groups
+from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.smart import Adversarial
+from minbert.runtime import RunError, Stopped, StopRequest
+from minbert.sampling import EqualRoundRobin, Schedule, SingleTask
+from minbert.tasks import overall
+from minbert.train import Plan, Progress, Scored, fit, resume, scale_gradients
+
+SIGTERM = 15
+SHAPE = dataclasses.replace(TINY, num_hidden_layers=1, initializer_range=0.2)
+
+
+@dataclasses.dataclass
+class Run:
+    """All that a training needs, made anew for every start, as a new process would."""
+
+    folder: Path
+    model: MultitaskBert
+    objective: Any
+    optimizer: AdamW
+    plan: Plan
+    stop: StopRequest = dataclasses.field(default_factory=StopRequest)
+
+    def __call__(self, *, resumed: bool = False) -> Progress:
+        lines = JsonLines(self.folder / "log.jsonl")
+        progress = None
+        if resumed:
+            saved = CheckpointStore(self.folder).load_last()
+            assert saved is not None
+            progress = resume(self.model, self.objective, self.optimizer, saved)
+            lines.cut_before(progress.step)
+        try:
+            return fit(
+                self.model,
+                self.objective,
+                self.optimizer,
+                self.plan,
+                store=CheckpointStore(self.folder),
+                journal=Journal(lines, CPU),
+                stop=self.stop,
+                facts={"who": "test"},
+                progress=progress,
+            )
+        finally:
+            lines.close()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        lines = (self.folder / "log.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def change(self, **changes: Any) -> None:
+        self.plan = dataclasses.replace(self.plan, **changes)
+
+    def before_step(self, act: Callable[[int], None]) -> None:
+        """Call `act` with the number of the step about to be made."""
+        draw, steps = self.plan.draw, itertools.count()
+
+        def acting(task: str, rows: Any) -> Batch:
+            act(next(steps))
+            return draw(task, rows)
+
+        self.change(draw=acting)
+
+
+@pytest.fixture
+def shape() -> EncoderConfig:
+    return SHAPE
+
+
+def make_run(
+    folder: Path,
+    shape: EncoderConfig,
+    *,
+    smart: bool = False,
+    epochs: int = 2,
+    batch_size: int = 4,
+    checkpoint_every: int = 500,
+    init: int = 1,
+    lr: float = 5e-3,
+) -> Run:
+    """A run over three tiny tasks in turn; `init` seeds its first weights."""
+    torch.manual_seed(init)
+    model = make_model(make_encoder(shape))
+    terms: list[Any] = []
+    if smart:
+        terms = [
+            Adversarial(epsilon=1e-2, sigma=1e-2, eta=1e-2, dropout="independent"),
+            Bregman(model, beta=0.9, dropout="shared"),
+        ]
+    sizes = {"sst": 13, "para": 11, "sts": 8}
+    data = {task: random_dataset(task, size, seed=5) for task, size in sizes.items()}
+    schedule = EqualRoundRobin({t: d.lengths for t, d in data.items()}, batch_size, 3)
+    return Run(
+        folder,
+        model,
+        Objective(terms),
+        AdamW(parameter_groups(model, 0.01), lr=123.0),
+        _plan(schedule, data, epochs * schedule.steps_per_epoch, checkpoint_every, lr),
+    )
+
+
+def _plan(
+    schedule: Schedule, data: dict[str, Dataset], total: int, checkpoint_every: int, lr: float
+) -> Plan:
+    def score(model: MultitaskBert) -> Scored:
+        scores = evaluate(model, data)
+        return Scored(scores, overall(scores))
+
+    return Plan(
+        schedule=schedule,
+        draw=lambda task, rows: data[task].batch(rows, CPU),
+        rate=lambda step: lr / (step + 1),
+        evaluate=score,
+        total_steps=total,
+        seed=3,
+        clip=1.0,
+        checkpoint_every=checkpoint_every,
+    )
+
+
+def scripted(criteria: Sequence[float]) -> Callable[[MultitaskBert], Scored]:
+    """A dev evaluation that says what it is told."""
+    left: Iterator[float] = iter(criteria)
+    return lambda _model: Scored({"sst": 0.0}, next(left))
+
+
+def state(run: Run) -> dict[str, Tensor]:
+    """Everything a run has to show for itself: the model and the regularizers' state."""
+    return {**run.model.state_dict(), **run.objective.state_dict()}
+
+
+def test_the_loss_falls_on_a_problem_that_can_be_learned(
+    tmp_path: Path, shape: EncoderConfig
+) -> None:
+    model = make_model(make_encoder(shape, hidden_dropout_prob=0.0), ["sst"], head_dropout=0.0)
+    fillers = WORDS.split()[20:30]
+    texts = [(f"{word} {filler}",) for filler in fillers for word in ("good", "bad")]
+    data = {"sst": make_dataset("sst", texts, [4.0, 0.0] * len(fillers))}
+    schedule = SingleTask({"sst": data["sst"].lengths}, 5, 0)
+    plan = dataclasses.replace(_plan(schedule, data, 60, 500, 0), rate=lambda _step: 1e-2)
+    run = Run(tmp_path, model, Objective(), AdamW(parameter_groups(model, 0)), plan)
+    progress = run()
+    losses = [row["loss"] for row in run.log]
+    assert sum(losses[-4:]) < 0.1 * sum(losses[:4])
+    assert progress.history[-1]["scores"]["sst"] == 1.0
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run with everything on that is never stopped."""
+    run = make_run(tmp_path_factory.mktemp("straight"), SHAPE, smart=True)
+    run()
+    return run
+
+
+def assert_same_run(run: Run, straight: Run) -> None:
+    assert same_tensors(state(run), state(straight))
+    assert [row["step"] for row in run.log] == list(range(straight.plan.total_steps))
+    timeless = [
+        [{k: v for k, v in row.items() if k != "tokens_per_s"} for row in one.log]
+        for one in (run, straight)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_run_stopped_at_any_step_goes_on_to_the_same_weights(
+    tmp_path: Path, shape: EncoderConfig, straight: Run, step: int
+) -> None:
+    assert straight.plan.total_steps == 12
+    first = make_run(tmp_path, shape, smart=True)
+    first.before_step(lambda now: setattr(first.stop, "signum", SIGTERM) if now == step else None)
+    with pytest.raises(Stopped) as caught:
+        first()
+    assert caught.value.signum == SIGTERM
+    assert len(first.log) == step + 1  # the step under way was finished
+    again = make_run(tmp_path, shape, smart=True, init=99)
+    progress = again(resumed=True)
+    assert progress.step == 12
+    assert_same_run(again, straight)
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 6, 8, 11])
+def test_a_run_killed_at_any_step_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, shape: EncoderConfig, straight: Run, step: int
+) -> None:
+    def kill(now: int) -> None:
+        if now == step:
+            raise KeyboardInterrupt
+
+    first = make_run(tmp_path, shape, smart=True, checkpoint_every=2)
+    first.before_step(kill)
+    with pytest.raises(KeyboardInterrupt):
+        first()
+    again = make_run(tmp_path, shape, smart=True, init=99, checkpoint_every=2)
+    again(resumed=True)
+    assert_same_run(again, straight)
+
+
+def test_a_run_resumed_after_its_last_step_changes_nothing(
+    tmp_path: Path, shape: EncoderConfig
+) -> None:
+    first = make_run(tmp_path, shape)
+    done = first()
+    again = make_run(tmp_path, shape, init=99)
+    progress = again(resumed=True)
+    assert dataclasses.asdict(progress) == dataclasses.asdict(done)
+    assert same_tensors(again.model.state_dict(), first.model.state_dict())
+
+
+def test_a_stop_while_dev_is_scored_keeps_the_epoch(
+    tmp_path: Path, shape: EncoderConfig, straight: Run
+) -> None:
+    def interrupted(_model: MultitaskBert) -> Scored:
+        raise Stopped(SIGTERM)
+
+    first = make_run(tmp_path, shape, smart=True)
+    first.change(evaluate=interrupted)
+    with pytest.raises(Stopped):
+        first()
+    again = make_run(tmp_path, shape, smart=True, init=99)
+    assert again(resumed=True).step == 12
+    assert_same_run(again, straight)
+
+
+def test_the_log_has_a_line_a_step_with_every_term_apart(straight: Run) -> None:
+    assert [row["step"] for row in straight.log] == list(range(12))
+    assert [row["task"] for row in straight.log] == ["sst", "para", "sts"] * 4
+    for row in straight.log:
+        terms = row["task_loss"] + 5.0 * row["adversarial"] + row["bregman"]
+        assert row["loss"] == pytest.approx(terms, rel=1e-5)
+        assert row["grad_norm"] > 0
+        assert row["tokens"] > 0
+    assert all(row["adversarial"] > 0 for row in straight.log)
+    assert straight.log[0]["bregman"] == 0  # the teacher starts as the model
+    assert all(row["bregman"] > 0 for row in straight.log[1:])
+
+
+def test_the_learning_rate_is_the_plans(straight: Run) -> None:
+    expected = [5e-3 / (step + 1) for step in range(12)]
+    assert [row["lr"] for row in straight.log] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_rate_of_zero_moves_nothing(tmp_path: Path, shape: EncoderConfig) -> None:
+    run = make_run(tmp_path, shape, lr=0.0)  # though the optimizer was built with another rate
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    run()
+    assert same_tensors(before, run.model.state_dict())
+
+
+@pytest.mark.parametrize("steps", [1, 5, 6, 7])
+def test_max_steps_ends_a_run_with_a_score(
+    tmp_path: Path, shape: EncoderConfig, steps: int
+) -> None:
+    run = make_run(tmp_path, shape)
+    run.change(total_steps=steps)
+    progress = run()
+    assert progress.step == steps == len(run.log)
+    assert [row["step"] for row in progress.history] == ([steps] if steps < 7 else [6, 7])
+    assert progress.best_epoch is not None
+
+
+def test_the_best_epochs_model_is_kept(tmp_path: Path, shape: EncoderConfig) -> None:
+    models: list[dict[str, Tensor]] = []
+    run = make_run(tmp_path, shape, epochs=4)
+    criteria = iter([0.2, 0.7, 0.7, 0.5])
+
+    def score(model: MultitaskBert) -> Scored:
+        models.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return Scored({"sst": 0.0}, next(criteria))
+
+    run.change(evaluate=score)
+    progress = run()
+    assert progress.best_epoch == 2  # the first of equals
+    assert [row["criterion"] for row in progress.history] == [0.2, 0.7, 0.7, 0.5]
+    assert same_tensors(CheckpointStore(tmp_path).load_best(2), models[1])
+    assert not same_tensors(models[1], models[3])
+
+
+def test_the_best_epoch_survives_a_resume(tmp_path: Path, shape: EncoderConfig) -> None:
+    first = make_run(tmp_path, shape, epochs=3)
+    first.change(evaluate=scripted([0.9]))
+    with pytest.raises(StopIteration):  # killed while scoring the second epoch
+        first()
+    again = make_run(tmp_path, shape, epochs=3, init=99)
+    again.change(evaluate=scripted([0.1, 0.2]))
+    progress = again(resumed=True)
+    assert progress.best_epoch == 1
+    assert [row["criterion"] for row in progress.history] == [0.9, 0.1, 0.2]
+    CheckpointStore(tmp_path).load_best(1)
+
+
+def test_checkpoints_come_when_due_and_at_each_epochs_end(
+    tmp_path: Path, shape: EncoderConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[tuple[int, int]] = []
+    original = CheckpointStore.save_step
+
+    def noted(self: CheckpointStore, step: int, tensors: Any, facts: Any) -> None:
+        saved.append((step, facts["epochs_scored"]))
+        original(self, step, tensors, facts)
+
+    monkeypatch.setattr(CheckpointStore, "save_step", noted)
+    make_run(tmp_path, shape, checkpoint_every=4)()
+    assert saved == [(4, 0), (6, 1), (8, 1), (12, 2)]
+
+
+def test_facts_are_in_every_checkpoint(tmp_path: Path, shape: EncoderConfig) -> None:
+    make_run(tmp_path, shape)()
+    for folder in tmp_path.glob("step-*"):
+        assert checkpoint.load(folder)[1]["who"] == "test"
+
+
+class Poisoned(Objective):
+    """An objective whose loss, or one gradient, is not finite at the third step."""
+
+    def __init__(self, where: str, value: float) -> None:
+        super().__init__()
+        self.calls, self.where, self.value = 0, where, value
+
+    def backward(self, model: MultitaskBert, batch: Batch, seed: int) -> dict[str, Tensor]:
+        values = super().backward(model, batch, seed)
+        self.calls += 1
+        if self.calls == 3:
+            if self.where == "loss":
+                values["loss"] = torch.tensor(self.value)
+            else:
+                weight = next(p for p in model.parameters() if p.grad is not None)
+                assert weight.grad is not None
+                weight.grad[0, 0] = self.value
+        return values
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_stops_the_run_before_the_weights_move(
+    tmp_path: Path, shape: EncoderConfig, where: str, value: float
+) -> None:
+    clean = make_run(tmp_path / "clean", shape)
+    clean.change(total_steps=2)
+    clean()
+    run = make_run(tmp_path / "poisoned", shape)
+    run.objective = Poisoned(where, value)
+    with pytest.raises(RunError, match=r"step 2, task sts: .* ids: \d"):
+        run()
+    assert same_tensors(run.model.state_dict(), clean.model.state_dict())
+    assert len(run.log) == 2
+
+
+class OnAccelerator(Tensor):
+    """A CPU tensor that says it lies elsewhere, so that the device's branch is taken."""
+
+    device: Any = SimpleNamespace(type="cuda")
+
+
+@pytest.mark.parametrize("place", ["cpu", "accelerator"])
+@pytest.mark.parametrize("clip", [None, 0.5, 1e3])
+def test_clipping_is_torchs(place: str, clip: float | None) -> None:
+    torch.manual_seed(2)
+    params = [torch.nn.Parameter(torch.zeros(size)) for size in ((3, 4), (5,))]
+    for param in params:
+        param.grad = torch.randn(param.shape)
+    gradients = [param.grad.clone() for param in params if param.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if place == "accelerator":
+        norm = norm.as_subclass(OnAccelerator)
+    scale_gradients(gradients, norm, torch.tensor(1.0), clip)
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_(params, clip)
+    for ours, param in zip(gradients, params, strict=True):
+        torch.testing.assert_close(ours, param.grad, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize(
+    ("loss", "entry"),
+    [(1.0, float("nan")), (1.0, float("inf")), (float("nan"), 1.0), (float("inf"), 1.0)],
+)
+def test_on_a_device_what_is_not_finite_never_reaches_the_optimizer(
+    clip: float | None, loss: float, entry: float
+) -> None:
+    gradients = [torch.ones(2, 3), torch.tensor([entry, 2.0])]
+    norm = torch.nn.utils.get_total_norm(gradients).as_subclass(OnAccelerator)
+    scale_gradients(gradients, norm, torch.tensor(loss), clip)
+    assert all(not gradient.any() for gradient in gradients)
+
+
+def test_tokens_are_counted_by_task(straight: Run) -> None:
+    progress = CheckpointStore(straight.folder).load_last()
+    assert progress is not None
+    counted = progress[1]["tokens"]
+    assert list(counted) == ["sst", "para", "sts"]
+    for task, (real, computed) in counted.items():
+        logged = sum(row["tokens"] for row in straight.log if row["task"] == task)
+        assert real == logged <= computed
+
+
+def test_an_objective_sees_a_new_seed_at_every_step(tmp_path: Path, shape: EncoderConfig) -> None:
+    seeds: list[int] = []
+
+    class Noting:
+        name, weight, perturbs_inputs = "noting", 1.0, False
+
+        def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+            seeds.append(clean.seed)
+            return clean.logits.sum() * 0
+
+        def after_step(self, model: MultitaskBert) -> None: ...
+
+        def state_dict(self) -> dict[str, Tensor]:
+            return {}
+
+        def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
+
+    run = make_run(tmp_path, shape)
+    run.objective = Objective([Noting()])
+    run()
+    assert len(set(seeds)) == 12
