@@ -212,8 +212,8 @@ def _plan(
     lr = config.lr
 
     def score(model: MultitaskBert) -> Scored:
-        scores = evaluate(model, dev)
-        return Scored(scores, overall({name: scores[name] for name in train}))
+        scores, predictions = evaluate(model, dev)
+        return Scored(scores, overall({name: scores[name] for name in train}), predictions)
 
     return Plan(
         schedule=schedule,

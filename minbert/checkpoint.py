@@ -82,15 +82,21 @@ class CheckpointStore:
             shutil.rmtree(old)
         self._drop_unused_bests()
 
-    def save_best(self, epoch: int, model: Mapping[str, Tensor]) -> None:
-        """Keep the model after `epoch` epochs, beside the earlier best that checkpoints rely on."""
+    def save_best(
+        self, epoch: int, model: Mapping[str, Tensor], predictions: Mapping[str, Tensor]
+    ) -> None:
+        """Keep the model after `epoch` epochs and what it predicts on dev.
+
+        The earlier best stays beside it as long as a checkpoint relies on it.
+        """
         target = self._best(epoch)
         shutil.rmtree(target, ignore_errors=True)  # what a killed run left
-        save(target, {"model": model}, {})
+        save(target, {"model": model, "predictions": predictions}, {})
 
-    def load_best(self, epoch: int) -> dict[str, Tensor]:
-        """The model kept by `save_best(epoch)`. Raises DamagedCheckpoint."""
-        return load(self._best(epoch))[0]["model"]
+    def load_best(self, epoch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The model and the predictions of `save_best(epoch)`. Raises DamagedCheckpoint."""
+        groups, _ = load(self._best(epoch))
+        return groups["model"], groups["predictions"]
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """The run is done: keep its facts and its best model, drop all else."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minbert.batching import Dataset, by_length, pad
 from minbert.model import MultitaskBert
-from minbert.runtime import ProgressBar
+from minbert.runtime import ProgressBar, release_memory
 from minbert.tasks import Array
 
 _PASS_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}  # padded tokens a pass
@@ -29,6 +29,7 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
             tokens = pad(texts, indices, dataset.pad_id, device)
             pooled[torch.from_numpy(indices).to(device)] = model.pool(tokens)
             bar.update(len(indices))
+    release_memory()
     return pooled
 
 
@@ -50,9 +51,9 @@ def score(dataset: Dataset, predictions: Array) -> float:
     return dataset.task.metric(predictions[labelled], dataset.labels[labelled])
 
 
-def evaluate(model: MultitaskBert, datasets: Mapping[str, Dataset]) -> dict[str, float]:
-    """The score of every task's dataset."""
-    return {
-        name: score(dataset, predict(model, dataset, f"dev {name}"))
-        for name, dataset in datasets.items()
-    }
+def evaluate(
+    model: MultitaskBert, datasets: Mapping[str, Dataset]
+) -> tuple[dict[str, float], dict[str, Array]]:
+    """The score of every task's dataset, and the predictions scored."""
+    predictions = {name: predict(model, one, f"dev {name}") for name, one in datasets.items()}
+    return {name: score(one, predictions[name]) for name, one in datasets.items()}, predictions

@@ -140,18 +140,18 @@ def _train(
 
 
 def _finish(config: RunConfig, parts: Parts, progress: Progress, folder: Path) -> dict[str, float]:
-    """Predict with the best epoch's model and write every file; returns the dev scores."""
+    """Predict test with the best epoch's model and write every file; returns the dev scores."""
     assert progress.best_epoch is not None
     try:
-        best = CheckpointStore(folder).load_best(progress.best_epoch)
+        best, kept = CheckpointStore(folder).load_best(progress.best_epoch)
     except DamagedCheckpoint as error:
         raise RunError(f"the best model cannot be read back: {error}; run again") from error
     parts.model.load_state_dict(best)
-    predicted: dict[Key, Array] = {
-        (name, split): predict(parts.model, parts.datasets[name, split], f"{split} {name}")
-        for name in config.evaluated_tasks
-        for split in ("dev", "test")
-    }
+    predicted: dict[Key, Array] = {}
+    for name in config.evaluated_tasks:
+        test = parts.datasets[name, "test"]
+        predicted[name, "dev"] = kept[name].numpy()
+        predicted[name, "test"] = predict(parts.model, test, f"test {name}")
     for (name, split), values in predicted.items():
         ids = parts.datasets[name, split].ids
         predictions.write(Path(config.out_file(name, split)), TASKS[name], ids, values)

@@ -8,6 +8,7 @@ step k is the run that never stopped, with no random state to save.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import logging
 import math
@@ -116,6 +117,16 @@ def pick_autocast(precision: str, device: torch.device) -> torch.dtype | None:
 def at_least_fp32(x: Tensor) -> Tensor:
     """fp16 and bf16 go up to fp32; fp32 and fp64 stay. A bare `.float()` would downcast fp64."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, where the C library can (glibc).
+
+    Batches of ever other shapes leave its heap full of holes: without this, training a 23 million
+    parameter encoder on a CPU grows from 2 to 5 GB.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # no such library, no such function
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 # ------------------------------------------------------------------------- logs, bars, signals

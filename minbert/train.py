@@ -16,8 +16,9 @@ from minbert.batching import Batch
 from minbert.checkpoint import CheckpointStore, optimizer_tensors, restore_optimizer
 from minbert.journal import Journal
 from minbert.model import MultitaskBert
-from minbert.runtime import ProgressBar, Stopped, StopRequest, derive_seed, log
+from minbert.runtime import ProgressBar, Stopped, StopRequest, derive_seed, log, release_memory
 from minbert.sampling import Rows, Schedule
+from minbert.tasks import Array
 
 
 class TrainingObjective(Protocol):
@@ -42,10 +43,11 @@ class TrainingObjective(Protocol):
 
 @dataclass(frozen=True)
 class Scored:
-    """A dev evaluation: each task's score, and the one number the best epoch is chosen by."""
+    """A dev evaluation: scores, the one number the best epoch is chosen by, the predictions."""
 
     scores: Mapping[str, float]
     criterion: float
+    predictions: Mapping[str, Array]
 
 
 @dataclass
@@ -129,6 +131,8 @@ def fit(
                 progress.count(batch, time.monotonic() - began)
                 bar.update(1, _shown(journal, progress))
                 due = progress.step % plan.checkpoint_every == 0 and progress.step < last
+                if progress.step % 100 == 0:
+                    release_memory()
                 if due or stop.signum is not None:
                     save()
                 if stop.signum is not None:
@@ -206,7 +210,8 @@ def _score(
     }
     is_best = scored.criterion > progress.best
     if is_best:
-        store.save_best(epoch + 1, model.state_dict())
+        predictions = {name: torch.from_numpy(own) for name, own in scored.predictions.items()}
+        store.save_best(epoch + 1, model.state_dict(), predictions)
         progress.best_epoch = epoch + 1
     progress.history.append(row)
     progress.epochs_scored, progress.epoch_seconds = epoch + 1, 0.0

@@ -211,31 +211,31 @@ def test_all_damaged_is_as_none(tmp_path: Path) -> None:
 
 def test_a_best_model_lives_as_long_as_a_checkpoint_relies_on_it(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
-    store.save_best(1, {"weight": torch.tensor([1.0])})
+    store.save_best(1, {"weight": torch.tensor([1.0])}, {})
     store.save_step(10, groups(), facts(1, best=1))
-    store.save_best(2, {"weight": torch.tensor([2.0])})
+    store.save_best(2, {"weight": torch.tensor([2.0])}, {})
     store.save_step(20, groups(), facts(2, best=2))
     assert {"best-0001", "best-0002"} <= names(tmp_path)  # the checkpoint at 10 needs the first
-    assert float(store.load_best(1)["weight"]) == 1
+    assert float(store.load_best(1)[0]["weight"]) == 1
     store.save_step(30, groups(), facts(3, best=2))
     assert "best-0001" not in names(tmp_path)
-    assert float(store.load_best(2)["weight"]) == 2
+    assert float(store.load_best(2)[0]["weight"]) == 2
     DAMAGE["weights"](tmp_path / "best-0002")
     with pytest.raises(DamagedCheckpoint):
         store.load_best(2)
 
 
 def test_a_best_model_of_a_killed_run_is_written_anew(tmp_path: Path) -> None:
-    CheckpointStore(tmp_path).save_best(1, {"weight": torch.tensor([1.0])})
+    CheckpointStore(tmp_path).save_best(1, {"weight": torch.tensor([1.0])}, {})
     store = CheckpointStore(tmp_path)
-    store.save_best(1, {"weight": torch.tensor([3.0])})
-    assert float(store.load_best(1)["weight"]) == 3
+    store.save_best(1, {"weight": torch.tensor([3.0])}, {})
+    assert float(store.load_best(1)[0]["weight"]) == 3
 
 
 def test_a_finished_run_keeps_its_facts_and_its_best_model_only(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for epoch in (1, 2, 3):
-        store.save_best(epoch, {"weight": torch.tensor([float(epoch)])})
+        store.save_best(epoch, {"weight": torch.tensor([float(epoch)])}, {})
         store.save_step(epoch * 10, groups(), facts(epoch, best=min(epoch, 2)))
     (tmp_path / "log.jsonl").write_text("{}\n")
     store.finish(facts(3, best=2, step=30))

@@ -90,7 +90,7 @@ def test_a_row_without_label_is_predicted_and_not_scored(model: MultitaskBert) -
 
 def test_each_task_is_scored_by_its_own_metric(model: MultitaskBert) -> None:
     datasets = {task: random_dataset(task, 20) for task in TASK_NAMES}
-    scores = evaluate(model, datasets)
+    scores, _ = evaluate(model, datasets)
     predicted = {task: predict(model, data, "test") for task, data in datasets.items()}
     assert scores["sst"] == np.mean(predicted["sst"] == datasets["sst"].labels)
     assert scores["para"] == np.mean(predicted["para"] == datasets["para"].labels)

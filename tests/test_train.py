@@ -140,8 +140,8 @@ def _plan(
     schedule: Schedule, data: dict[str, Dataset], total: int, checkpoint_every: int, lr: float
 ) -> Plan:
     def score(model: MultitaskBert) -> Scored:
-        scores = evaluate(model, data)
-        return Scored(scores, overall(scores))
+        scores, predictions = evaluate(model, data)
+        return Scored(scores, overall(scores), predictions)
 
     return Plan(
         schedule=schedule,
@@ -158,7 +158,7 @@ def _plan(
 def scripted(criteria: Sequence[float]) -> Callable[[MultitaskBert], Scored]:
     """A dev evaluation that says what it is told."""
     left: Iterator[float] = iter(criteria)
-    return lambda _model: Scored({"sst": 0.0}, next(left))
+    return lambda _model: Scored({"sst": 0.0}, next(left), {})
 
 
 def state(run: Run) -> dict[str, Tensor]:
@@ -304,13 +304,13 @@ def test_the_best_epochs_model_is_kept(tmp_path: Path, shape: EncoderConfig) -> 
 
     def score(model: MultitaskBert) -> Scored:
         models.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return Scored({"sst": 0.0}, next(criteria))
+        return Scored({"sst": 0.0}, next(criteria), {})
 
     run.change(evaluate=score)
     progress = run()
     assert progress.best_epoch == 2  # the first of equals
     assert [row["criterion"] for row in progress.history] == [0.2, 0.7, 0.7, 0.5]
-    assert same_tensors(CheckpointStore(tmp_path).load_best(2), models[1])
+    assert same_tensors(CheckpointStore(tmp_path).load_best(2)[0], models[1])
     assert not same_tensors(models[1], models[3])
 
 
