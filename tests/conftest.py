@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from minbert.encoder_config import EncoderConfig
+from tests.helpers import TINY
 
 torch.set_num_threads(1)  # tiny models: a second thread only waits
-
-TINY = EncoderConfig(
-    vocab_size=60,
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=32,
-    max_position_embeddings=32,
-)
 
 
 @pytest.fixture(autouse=True)
 def seeded_default_generator() -> None:
     """Random models of a test are the same in every run."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def handlers_put_back() -> Iterator[None]:
+    """The command line takes over two signals and the log; a test gives them back."""
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    log = logging.getLogger("minbert")
+    before = (log.handlers[:], log.level, log.propagate)
+    yield
+    log.handlers[:], log.propagate = before[0], before[2]
+    log.setLevel(before[1])
+    for number, handler in signals.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

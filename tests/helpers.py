@@ -21,6 +21,14 @@ from minbert.tasks import TASKS
 from minbert.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 
 CPU = torch.device("cpu")
+TINY = EncoderConfig(
+    vocab_size=60,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=32,
+    max_position_embeddings=32,
+)
 WORDS = (
     "a the film plot cast is was not very good bad dull fine great poor how do i learn to cook "
     "ride dance a man woman dog plays sings runs guitar song in on park street quickly slowly "

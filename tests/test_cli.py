@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,19 +42,6 @@ COURSE = {
     "sts_dev_out": "predictions/sts-dev-output.csv",
     "sts_test_out": "predictions/sts-test-output.csv",
 }
-
-
-@pytest.fixture(autouse=True)
-def handlers_put_back() -> Iterator[None]:
-    """The command line takes over two signals and the log."""
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    log = logging.getLogger("minbert")
-    before = (log.handlers[:], log.level, log.propagate)
-    yield
-    log.handlers[:], log.propagate = before[0], before[2]
-    log.setLevel(before[1])
-    for number, handler in signals.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

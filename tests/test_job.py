@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import random
@@ -32,19 +31,6 @@ COURSE_TASKS = ("sst", "para", "sts")
 SIX = tuple(f"{task}-{split}-output.csv" for task in COURSE_TASKS for split in ("dev", "test"))
 MAIN = ("--option", "finetune", "--rrobin", "--smart")
 SHORT = ("--weights", "encoder", "--output_dir", "out", "--epochs", "2", "--lr", "1e-3")
-
-
-@pytest.fixture(autouse=True)
-def handlers_put_back() -> Iterator[None]:
-    """The command line takes over two signals and the log."""
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    log = logging.getLogger("minbert")
-    before = (log.handlers[:], log.level, log.propagate)
-    yield
-    log.handlers[:], log.propagate = before[0], before[2]
-    log.setLevel(before[1])
-    for number, handler in signals.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -15,18 +15,10 @@ from minbert import heads
 from minbert.batching import Batch, Padded
 from minbert.bert import BertModel
 from minbert.build import build_head
-from minbert.encoder_config import EncoderConfig
 from minbert.model import MultitaskBert
 from minbert.tasks import TASKS
+from tests.helpers import TINY
 
-SHAPE = EncoderConfig(
-    vocab_size=60,
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=32,
-    max_position_embeddings=32,
-)
 PAIRS = frozenset({"para", "sts"})
 
 
@@ -71,7 +63,7 @@ def tiny_model(
     """
     torch.manual_seed(11)
     shape = dataclasses.replace(
-        SHAPE, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+        TINY, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )
     rlayer = "relational" in case.form
     own = {
@@ -107,7 +99,7 @@ def tiny_batch(case: Case, *, lengths: Sequence[int] | None = None, seed: int = 
     size, longest = len(lengths) // case.views, max(lengths)
     source = torch.Generator().manual_seed(seed)
     mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
-    ids = torch.randint(5, SHAPE.vocab_size, mask.shape, generator=source) * mask
+    ids = torch.randint(5, TINY.vocab_size, mask.shape, generator=source) * mask
     types = (torch.arange(longest) >= 3).long() * mask
     labels = torch.arange(size) % 2 if case.task == "para" else torch.arange(size) % 5
     return Batch(
