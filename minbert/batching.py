@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,11 +81,11 @@ class Dataset:
         if self.features is None:
             tokens = pad(self.texts, texts.reshape(-1), self.pad_id, device)
         else:
-            features = self.features[torch.from_numpy(texts).to(self.features.device)]
+            features = self.features[_sent(texts, self.features.device)]
         return Batch(
             task=self.task,
             ids=tuple(self.ids[index] for index in indices),
-            labels=torch.from_numpy(self.labels[indices].astype(np.float32)).to(device),
+            labels=_sent(self.labels[indices].astype(np.float32), device),
             views=len(texts),
             tokens=tokens,
             features=features,
@@ -120,11 +121,18 @@ def pad(
     input_ids[mask] = texts.ids[flat]
     type_ids = np.zeros(mask.shape, dtype=np.int64)
     type_ids[mask] = texts.type_ids[flat]
-    arrays = (input_ids, mask.astype(np.int64), type_ids)
     ids, attention_mask, types = (
-        torch.from_numpy(array).to(device, non_blocking=True) for array in arrays
+        _sent(array, device) for array in (input_ids, mask.astype(np.int64), type_ids)
     )
     return Padded(ids, attention_mask, types, real=int(lengths.sum()))
+
+
+def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on the device; from pinned memory to CUDA, so that the host need not wait."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def by_length(

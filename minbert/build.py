@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from minbert.train import Plan, Scored
 Key = tuple[str, str]  # (task, split)
 
 SCHEDULES = {"equal": sampling.EqualRoundRobin}
+_SHORTEST = 5  # [CLS] a [SEP] b [SEP]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Parts:
     plan: Plan
     splits: Mapping[Key, Split]
     datasets: Mapping[Key, Dataset]
+    trained: Sequence[str]  # the tasks whose batches train
 
 
 def build(config: RunConfig, device: torch.device) -> Parts:
@@ -60,7 +62,7 @@ def build(config: RunConfig, device: torch.device) -> Parts:
     assert config.lr is not None
     groups = parameter_groups(model, config.weight_decay)
     optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
-    return Parts(model, objective, optimizer, plan, splits, datasets)
+    return Parts(model, objective, optimizer, plan, splits, datasets, trained)
 
 
 def read_splits(config: RunConfig) -> dict[Key, Split]:
@@ -84,6 +86,10 @@ def _encode(
 ) -> dict[Key, Dataset]:
     positions = encoder.config.max_position_embeddings
     longest = config.max_length or positions
+    if positions < _SHORTEST:
+        raise InputError(f"{config.weights}: {positions} positions are too few for a pair of texts")
+    if config.cross_encoder and encoder.config.type_vocab_size < 2:
+        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: no --cross_encoder")
     if longest > positions:
         raise InputError(f"--max_length {longest}: the encoder has {positions} positions")
     tokenizer = WordPieceTokenizer.from_folder(Path(str(config.weights)), longest)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -36,7 +36,7 @@ def save(
     with files.new_folder(folder) as draft:
         for group, members in tensors.items():
             cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in members.items()}
-            save_file(cpu, draft / f"{group}.safetensors")
+            files.save_tensors(draft / f"{group}.safetensors", cpu, {"format": "pt"})
         files.write_json(draft / FACTS, facts)
         hashes = {file.name: files.sha256_of(file) for file in sorted(draft.iterdir())}
         files.write_json(draft / MANIFEST, {"sha256": hashes})

@@ -90,7 +90,7 @@ def _value_type(hint: Any) -> Callable[[str], Any]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+    return tuple(name.strip() for name in text.split(","))
 
 
 def parse(argv: Sequence[str]) -> RunConfig:

@@ -13,6 +13,7 @@ from typing import Any
 from minbert.runtime import InputError
 
 COURSE_TASKS = ("sst", "para", "sts")
+KNOWN_TASKS = (*COURSE_TASKS, "cfimdb")
 DATA, MODEL, OPTIMIZATION, SMART, RUN, OUTPUT = (
     "data",
     "model",
@@ -36,7 +37,6 @@ POSITIVE = Limit(lambda x: 0 < x < float("inf"), "above 0")
 NOT_NEGATIVE = Limit(lambda x: 0 <= x < float("inf"), "0 or more")
 AT_LEAST_ONE = Limit(lambda x: x >= 1, "1 or more")
 RATE = Limit(lambda x: 0 <= x < 1, "at least 0 and below 1")
-FRACTION = Limit(lambda x: 0 <= x <= 1, "between 0 and 1")
 
 
 def flag(
@@ -196,7 +196,7 @@ class RunConfig:
         limit=Limit(lambda pair: all(0 <= b < 1 for b in pair), "each at least 0 and below 1"),
         metavar="BETA",
     )
-    adam_eps: float = flag(1e-6, OPTIMIZATION, "AdamW's epsilon", limit=NOT_NEGATIVE, metavar="EPS")
+    adam_eps: float = flag(1e-6, OPTIMIZATION, "AdamW's epsilon", limit=POSITIVE, metavar="EPS")
     schedule: str = flag(
         "constant",
         OPTIMIZATION,
@@ -358,12 +358,11 @@ def _check_combinations(config: RunConfig) -> None:
     if config.rrobin is not None and config.rrobin not in SCHEDULES:
         raise InputError(f"--rrobin {config.rrobin}: no such schedule; there is: equal")
     trained = config.trained_tasks
-    known = (*COURSE_TASKS, "cfimdb")
     if not trained:
         raise InputError("--tasks: names no task")
     for name in trained:
-        if name not in known:
-            raise InputError(f"--tasks {name}: no such task; there are: {', '.join(known)}")
+        if name not in KNOWN_TASKS:
+            raise InputError(f"--tasks {name}: no such task; there are: {', '.join(KNOWN_TASKS)}")
     if len(set(trained)) < len(trained):
         raise InputError(f"--tasks {','.join(trained)}: a task is named twice")
     if len(trained) > 1 and not config.rrobin:
@@ -401,7 +400,7 @@ def _idle_rules() -> list[tuple[tuple[str, ...], Condition, str]]:
         (("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
         (("rlayer", "cross_encoder"), _trains(*PAIR_TASKS), "para or sts to train"),
     ]
-    for task in (*COURSE_TASKS, "cfimdb"):
+    for task in KNOWN_TASKS:
         others = (f"{task}_dev", f"{task}_test", f"{task}_dev_out", f"{task}_test_out")
         rules.append(((f"{task}_train",), _trains(task), f"{task} to train (--tasks, --rrobin)"))
         rules.append((others, _is_scored(task), f"{task} to train (--tasks, --rrobin)"))

@@ -156,6 +156,8 @@ class _RowReader:
         identifier = self._field(fields, "id").strip()
         if not identifier or (complaints and "\ufffd" in identifier):
             return None, "; ".join([*complaints, "no id"])
+        if not identifier.isprintable():
+            return None, "; ".join([*complaints, f"unprintable id {identifier!r}"])
         if identifier in self._seen:
             return None, "; ".join([*complaints, f"duplicate id {identifier}"])
         texts = tuple(self._field(fields, column) for column in self._task.text_columns)

@@ -10,6 +10,8 @@ from typing import Any
 
 from minbert.runtime import InputError
 
+_LARGEST = 2**24  # no published size comes near
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -36,8 +38,8 @@ class EncoderConfig:
                 raise InputError(f"config.json: {entry.name} is {value!r}, not a number")
         sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
         for name in (*sizes, "intermediate_size", "max_position_embeddings", "type_vocab_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"config.json: {name} is {getattr(self, name)}, not above 0")
+            if not 1 <= getattr(self, name) <= _LARGEST:
+                raise InputError(f"config.json: {name} is {getattr(self, name)}, not 1..{_LARGEST}")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"config.json: {name} is {getattr(self, name)}, not in [0, 1)")
@@ -61,7 +63,7 @@ class EncoderConfig:
             keys = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not JSON ({error})") from error
         if not isinstance(keys, dict):
             raise InputError(f"{path}: expected a JSON object of BERT's configuration keys")
@@ -94,6 +96,9 @@ def _refuse_other_architectures(path: Path, keys: dict[str, Any]) -> None:
         "is_decoder": (False,),
         "add_cross_attention": (False,),
     }
+    for name in keys.get("architectures") or []:
+        if not str(name).startswith("Bert"):
+            raise InputError(f"{path}: architecture {name!r} is not implemented, only BERT's")
     for key, values in implemented.items():
         if key in keys and keys[key] not in values:
             raise InputError(f"{path}: {key} {keys[key]!r} is not implemented, only {values[0]!r}")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minbert.batching import Dataset, by_length, pad
 from minbert.model import MultitaskBert
-from minbert.runtime import ProgressBar, release_memory
+from minbert.runtime import ProgressBar, RunError, release_memory
 from minbert.tasks import Array
 
 _PASS_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}  # padded tokens a pass
@@ -35,14 +35,17 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
 
 @torch.no_grad()
 def predict(model: MultitaskBert, dataset: Dataset, title: str) -> Array:
-    """Decoded predictions (n,), in the dataset's order."""
+    """Decoded predictions (n,), in the dataset's order. Raises RunError where one is not finite."""
     if dataset.features is None:
         dataset = dataset.with_features(encode_texts(model, dataset, title))
     logits = [
         model(dataset.batch(np.arange(first, min(first + _HEAD_ROWS, len(dataset))), model.device))
         for first in range(0, len(dataset), _HEAD_ROWS)
     ]
-    return dataset.task.decode(torch.cat(logits).cpu().numpy())
+    finite = torch.cat(logits).cpu().numpy()
+    if not np.isfinite(finite).all():
+        raise RunError(f"{title}: predictions are not finite; lower --lr, or set --clip")
+    return dataset.task.decode(finite)
 
 
 def score(dataset: Dataset, predictions: Array) -> float:

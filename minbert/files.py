@@ -11,9 +11,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 
 def sha256_of(path: Path) -> str:
@@ -31,11 +35,16 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def draft_of(path: Path) -> Path:
+    """The temporary sibling under which `path` is written."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary sibling to write; on success it takes `path`'s place in one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = draft_of(path)
     try:
         yield draft
         _sync(draft)
@@ -52,7 +61,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     `path` must not exist yet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = draft_of(path)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
@@ -70,6 +79,25 @@ def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically: UTF-8, and line ends as they stand in `text`."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Replace several text files, none before all are written: a full disk leaves the old ones."""
+    with contextlib.ExitStack() as drafts:
+        written = {path: drafts.enter_context(replacing(path)) for path in texts}
+        for path, draft in written.items():
+            draft.write_text(texts[path], encoding="utf-8", newline="\n")
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file with the umask's rights. Raises OSError, for a full disk say."""
+    try:
+        save_file(dict(tensors), path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot be written ({error})") from error
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -94,9 +122,10 @@ class JsonLines:
         """Drop the rows of `step` and later, and a last line that a kill cut short."""
         self._stream.close()
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines(keepends=True):
             # without its line feed a row is torn, even where it happens to parse
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 if line.endswith("\n") and json.loads(line)["step"] < step:
                     kept.append(line)
         write_text(self.path, "".join(kept))

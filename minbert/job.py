@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.config import COURSE_TASKS, RunConfig
 from minbert.evaluate import predict, score
 from minbert.journal import Journal
-from minbert.manifest import input_hashes, new_manifest, recorded, run_name, settings
+from minbert.manifest import input_files, input_hashes, new_manifest, recorded, run_name, settings
 from minbert.run_folder import BAD_ROWS, LOG, MANIFEST, held, set_earlier_run_aside
 from minbert.runtime import InputError, RunError, StopRequest, log, pick_device
 from minbert.tasks import TASKS, Array, overall
@@ -40,7 +39,7 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
     config = config.resolved()
     device = pick_device(config.device, require_gpu=config.use_gpu)
     folder = Path(config.output_dir or Path("runs") / run_name(config))
-    _check_outputs(config)
+    _check_outputs(config, folder)
     with held(folder):
         _announce(config, str(device), folder)
         parts = build(config, device)
@@ -55,29 +54,48 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
             manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
             manifest["computed_per_real_token"] = padding_ratios(progress)
             CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
-    print(summary(config, scores, progress))
+    print(summary(config, parts.trained, scores, progress))
     return Result(folder, scores, manifest)
 
 
-def _check_outputs(config: RunConfig) -> None:
+def _check_outputs(config: RunConfig, folder: Path) -> None:
     """Fail now, not after a night of training, where a prediction file could not be written.
 
-    And never let a run over the first --limit rows replace the predictions of a whole one.
+    And write over nothing but predictions: no input, no other file, not the predictions of a whole
+    run by one over its first --limit rows.
     """
+    inputs = {path.resolve() for path in input_files(config).values()}
+    taken: dict[Path, str] = {}
     for task in config.evaluated_tasks:
         for split in ("dev", "test"):
             path, key = Path(config.out_file(task, split)), f"--{task}_{split}_out"
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"{key} {path}: its folder cannot be made ({error})") from error
-            if path.is_dir() or not os.access(path.parent, os.W_OK):
-                raise InputError(f"{key} {path}: cannot be written")
-            if config.limit and (rows := predictions.count_rows(path)) > config.limit:
-                raise InputError(
-                    f"{path} holds {rows} predictions and --limit {config.limit} would leave fewer "
-                    f"in their place: move it away, or name another file with {key}"
-                )
+            place = path.resolve()
+            if place in taken:
+                raise InputError(f"{key} {path}: {taken[place]} names the same file")
+            if place in inputs:
+                raise InputError(f"{key} {path}: the run reads this file")
+            if folder.resolve() in place.parents:
+                raise InputError(f"{key} {path}: lies in the run's own folder {folder}")
+            taken[place] = key
+            _check_target(path, key, config.limit)
+
+
+def _check_target(path: Path, key: str, limit: int | None) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.draft_of(path).touch()
+        files.draft_of(path).unlink()
+    except OSError as error:
+        raise InputError(f"{key} {path}: cannot be written ({error.strerror})") from error
+    if not path.exists():
+        return
+    if path.is_symlink() or not path.is_file() or not predictions.is_prediction_file(path):
+        raise InputError(f"{key} {path}: holds something else than predictions; name another file")
+    if limit and (rows := predictions.count_rows(path)) > limit:
+        raise InputError(
+            f"{path} holds {rows} predictions and --limit {limit} would leave fewer in their "
+            f"place: move it away, or name another file with {key}"
+        )
 
 
 def _announce(config: RunConfig, device: str, folder: Path) -> None:
@@ -102,10 +120,12 @@ def _progress(config: RunConfig, parts: Parts, facts: Mapping[str, Any], folder:
         return Progress()
     for part in ("settings", "sha256"):
         before, now = saved[1][part], facts[part]
-        if changed := [key for key in now if before.get(key) != now[key]]:
+        keys = dict.fromkeys((*now, *before))
+        if changed := [key for key in keys if before.get(key) != now.get(key)]:
+            key = changed[0]
             raise InputError(
                 f"--resume: {folder} was begun with another {', '.join(changed)} "
-                f"({changed[0]} was {before.get(changed[0])}, is {now[changed[0]]}); use the same, "
+                f"({key} was {before.get(key)}, is {now.get(key)}); use the same, "
                 "or start another run with --output_dir"
             )
     progress = resume(parts.model, parts.objective, parts.optimizer, saved)
@@ -152,9 +172,13 @@ def _finish(config: RunConfig, parts: Parts, progress: Progress, folder: Path) -
         test = parts.datasets[name, "test"]
         predicted[name, "dev"] = kept[name].numpy()
         predicted[name, "test"] = predict(parts.model, test, f"test {name}")
-    for (name, split), values in predicted.items():
-        ids = parts.datasets[name, split].ids
-        predictions.write(Path(config.out_file(name, split)), TASKS[name], ids, values)
+    texts = {
+        Path(config.out_file(name, split)): predictions.render(
+            TASKS[name], parts.datasets[name, split].ids, values
+        )
+        for (name, split), values in predicted.items()
+    }
+    files.write_texts(texts)
     return {
         name: score(parts.datasets[name, "dev"], predicted[name, "dev"])
         for name in config.evaluated_tasks
@@ -166,14 +190,16 @@ def padding_ratios(progress: Progress) -> dict[str, float]:
     return {task: computed / real for task, (real, computed) in progress.tokens.items()}
 
 
-def summary(config: RunConfig, scores: Mapping[str, float], progress: Progress) -> str:
+def summary(
+    config: RunConfig, trained: Sequence[str], scores: Mapping[str, float], progress: Progress
+) -> str:
     """The run's result as a table for stdout."""
     ratios = padding_ratios(progress)
     lines = [f"dev scores of the best epoch ({progress.best_epoch} of {len(progress.history)})"]
     for name, value in scores.items():
-        trained = "" if name in config.trained_tasks else "  (not trained)"
+        remark = "" if name in trained else "  (not trained)"
         ratio = f"  {ratios[name]:.3f} tokens computed per real token" if name in ratios else ""
-        lines.append(f"  {name:<7}{TASKS[name].metric_name:<10}{value:6.3f}{ratio}{trained}")
+        lines.append(f"  {name:<7}{TASKS[name].metric_name:<10}{value:6.3f}{ratio}{remark}")
     course = {name: scores[name] for name in COURSE_TASKS}
     lines.append(f"  overall (2024) {overall(course):8.3f}")
     lines.append(f"  overall (2023) {sum(course.values()) / len(course):8.3f}")

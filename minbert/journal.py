@@ -48,6 +48,10 @@ class Journal:
         if len(self._pending) >= self._flush_every:
             self.flush()
 
+    def leave_out_time(self) -> None:
+        """Count tokens a second from now on: what came since the last step was no training."""
+        self._since = time.monotonic()
+
     def flush(self) -> None:
         """Write what is pending (the one synchronisation) and check it. Raises RunError."""
         if not self._pending:
@@ -74,8 +78,9 @@ class Journal:
 def _check(entry: _Pending, values: dict[str, float]) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
+            where = f"step {entry.facts['step']}, task {entry.facts['task']}"
             raise RunError(
-                f"step {entry.facts['step']}, task {entry.facts['task']}: {name} is {value}; "
-                f"it reached no weight. Example ids: {', '.join(entry.ids)}. "
+                f"{where}: {name} is {value}; its gradients were not used. "
+                f"Example ids: {', '.join(entry.ids)}. "
                 "Lower --lr, set --clip, or look at these rows"
             )

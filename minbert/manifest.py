@@ -25,7 +25,7 @@ from minbert.tasks import TASKS
 from minbert.train import Progress
 
 # flags that change where or how a run happens, not what comes out
-_INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device")
+INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device")
 _PLACES = ("weights", "data_dir", *(f"{t}_{s}" for t in TASKS for s in SPLITS))
 
 
@@ -35,7 +35,7 @@ def settings(config: RunConfig) -> dict[str, Any]:
         {
             name: value
             for name, value in dataclasses.asdict(config).items()
-            if name not in (*_INDIFFERENT, *_PLACES) and not name.endswith("_out")
+            if name not in (*INDIFFERENT, *_PLACES) and not name.endswith("_out")
         }
     )
 
@@ -50,15 +50,20 @@ def run_name(config: RunConfig) -> str:
     return "-".join(word for word in words if word)
 
 
-def input_hashes(config: RunConfig) -> dict[str, str]:
-    """SHA-256 of every data and weights file that the run reads."""
+def input_files(config: RunConfig) -> dict[str, Path]:
+    """Every data and weights file that the run reads."""
     keys = [f"{task}_{split}" for task in config.evaluated_tasks for split in ("dev", "test")]
     keys += [f"{task}_train" for task in config.trained_tasks]
     folder = Path(str(config.weights))
     paths = {key: Path(getattr(config, key)) for key in keys}
     paths["weights"] = weights.weights_file(folder)
     paths |= {name: folder / name for name in ("config.json", *weights.VOCAB_FILES)}
-    return {key: files.sha256_of(path) for key, path in paths.items() if path.is_file()}
+    return {key: path for key, path in paths.items() if path.is_file()}
+
+
+def input_hashes(config: RunConfig) -> dict[str, str]:
+    """SHA-256 of every one of them."""
+    return {key: files.sha256_of(path) for key, path in input_files(config).items()}
 
 
 def new_manifest(config: RunConfig, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from minbert import files
 from minbert.tasks import Array, Task
 
 
@@ -19,14 +18,15 @@ def render(task: Task, ids: Sequence[str], predictions: Array) -> str:
     return f"id \t {task.prediction_column} \n{''.join(rows)}"
 
 
-def write(path: Path, task: Task, ids: Sequence[str], predictions: Array) -> None:
-    """Replace `path` atomically."""
-    files.write_text(path, render(task, ids, predictions))
-
-
 def count_rows(path: Path) -> int:
     """Rows of an existing prediction file, 0 where there is none."""
     if not path.is_file():
         return 0
     with path.open("rb") as stream:
         return max(0, sum(1 for line in stream if line.strip()) - 1)
+
+
+def is_prediction_file(path: Path) -> bool:
+    """Whether an existing file begins as every prediction file does."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"id"

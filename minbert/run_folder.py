@@ -11,6 +11,8 @@ from pathlib import Path
 from minbert.runtime import InputError, log
 
 MANIFEST, LOG, BAD_ROWS = "manifest.json", "log.jsonl", "bad_rows.jsonl"
+# the manifest last: with it gone the rest would no longer count as a run
+_OURS = ("step-*", "best-*", "damaged-*", "finished", LOG, BAD_ROWS, MANIFEST)
 
 
 @contextlib.contextmanager
@@ -21,7 +23,12 @@ def held(folder: Path) -> Iterator[None]:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: a file of that name is in the way")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {folder}: cannot be made ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--output_dir {folder}: cannot be written")
     if _contents(folder) and not (folder / MANIFEST).exists():
         raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
     handle = os.open(folder, os.O_RDONLY)
@@ -48,13 +55,13 @@ def _lock(handle: int, folder: Path) -> None:
 
 def set_earlier_run_aside(folder: Path) -> None:
     """Move what an earlier run left in `folder` to a sibling, named with .old1, .old2, ..."""
-    if not _contents(folder):
+    ours = [entry for pattern in _OURS for entry in sorted(folder.glob(pattern))]
+    if not ours:
         return
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.old{number}")).exists():
+    home, number = folder.resolve(), 1
+    while (aside := home.with_name(f"{home.name}.old{number}")).exists():
         number += 1
     aside.mkdir()
-    # the manifest last: with it gone the rest would no longer count as a run
-    for entry in sorted(_contents(folder), key=lambda entry: entry.name == MANIFEST):
+    for entry in ours:
         entry.rename(aside / entry.name)
     log.info("%s held an earlier run, which is now in %s", folder, aside)

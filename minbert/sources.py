@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from minbert.config import COURSE_TASKS, RunConfig
+from minbert.config import KNOWN_TASKS, RunConfig
 from minbert.runtime import InputError, log
 
 _HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the package
@@ -65,7 +65,7 @@ def _data_folder(config: RunConfig) -> tuple[Path, str]:
     defaults = {entry.name: str(entry.default) for entry in dataclasses.fields(RunConfig)}
     course = [
         Path(defaults[f"{task}_{split}"])
-        for task in (*COURSE_TASKS, "cfimdb")
+        for task in KNOWN_TASKS
         for split in ("train", "dev", "test")
     ]
     if any(path.is_file() for path in course):

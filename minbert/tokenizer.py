@@ -45,14 +45,24 @@ class WordPieceTokenizer:
     A pair too long loses tokens from its longer text first.
     """
 
-    def __init__(self, vocab: dict[str, int], *, lowercase: bool, max_length: int) -> None:
-        """Raises InputError where `vocab` lacks a special token."""
+    def __init__(
+        self,
+        vocab: dict[str, int],
+        *,
+        max_length: int,
+        lowercase: bool = True,
+        strip_accents: bool | None = None,
+        split_chinese: bool = True,
+    ) -> None:
+        """`strip_accents` None follows `lowercase`. InputError where a special token is lacking."""
         if missing := [token for token in SPECIAL_TOKENS if token not in vocab]:
             raise InputError(f"vocab.txt: lacks {', '.join(missing)}: not a BERT vocabulary")
         self.vocab = vocab
         self.pad_id = vocab["[PAD]"]
         self._tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106
-        self._tokenizer.normalizer = BertNormalizer(lowercase=lowercase)
+        self._tokenizer.normalizer = BertNormalizer(
+            lowercase=lowercase, strip_accents=strip_accents, handle_chinese_chars=split_chinese
+        )
         self._tokenizer.pre_tokenizer = BertPreTokenizer()
         self._tokenizer.post_processor = TemplateProcessing(
             single="[CLS] $A [SEP]",
@@ -66,9 +76,10 @@ class WordPieceTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path, max_length: int) -> WordPieceTokenizer:
-        """Read `vocab.txt`, one token a line, and `tokenizer_config.json`'s `do_lower_case`.
+        """Read `vocab.txt`, one token a line, and the settings in `tokenizer_config.json`.
 
-        Without the latter the vocabulary counts as lower-cased, as the course's is.
+        Without the latter the vocabulary counts as lower-cased, as the course's is. Raises
+        InputError for a file that cannot be read, or a token that stands twice.
         """
         path = folder / "vocab.txt"
         try:
@@ -77,7 +88,10 @@ class WordPieceTokenizer:
             raise InputError(f"{path}: cannot be read as a vocabulary ({error})") from error
         tokens = [line.rstrip("\r") for line in lines[: len(lines) - (lines[-1] == "")]]
         vocab = {token: index for index, token in enumerate(tokens)}
-        return cls(vocab, lowercase=_lowercases(folder), max_length=max_length)
+        if len(vocab) < len(tokens):
+            twice = next(token for index, token in enumerate(tokens) if vocab[token] != index)
+            raise InputError(f"{path}: {twice!r} stands there twice")
+        return cls(vocab, max_length=max_length, **_settings(folder))
 
     def encode(self, texts: Sequence[tuple[str, ...]]) -> EncodedTexts:
         """Encode single texts (1-tuples) or pairs (2-tuples), on all cores."""
@@ -98,14 +112,23 @@ class WordPieceTokenizer:
         )
 
 
-def _lowercases(folder: Path) -> bool:
+def _settings(folder: Path) -> dict[str, bool]:
+    """What `tokenizer_config.json` says of the normalisation, under this module's names."""
     path = folder / "tokenizer_config.json"
     if not path.exists():
-        return True
+        return {}
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    if not isinstance(settings, dict):
+        published = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(published, dict):
         raise InputError(f"{path}: expected a JSON object")
-    return bool(settings.get("do_lower_case", True))
+    names = {
+        "do_lower_case": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "split_chinese",
+    }
+    found = {ours: published.get(theirs) for theirs, ours in names.items()}
+    if wrong := [name for name, value in found.items() if not isinstance(value, bool | None)]:
+        raise InputError(f"{path}: {wrong[0]} is {found[wrong[0]]!r}, not true or false")
+    return {name: value for name, value in found.items() if value is not None}

@@ -116,7 +116,9 @@ def fit(
         tensors, numbers = optimizer_tensors(optimizer)
         groups = {"model": model.state_dict(), "optimizer": tensors}
         groups["objective"] = objective.state_dict()
-        store.save_step(progress.step, groups, {**facts, **asdict(progress), "optimizer": numbers})
+        state = {**facts, **asdict(progress), "optimizer": numbers}
+        store.save_step(progress.step, groups, state)
+        journal.leave_out_time()
 
     for epoch in range(progress.epochs_scored, epochs):
         first, last = epoch * per_epoch, min((epoch + 1) * per_epoch, plan.total_steps)
@@ -137,9 +139,13 @@ def fit(
                     save()
                 if stop.signum is not None:
                     raise Stopped(stop.signum)
-        journal.flush()
-        _score(model, plan, progress, epoch, store, save, stop)
-        save()
+            began = time.monotonic()
+            journal.flush()
+            progress.epoch_seconds += time.monotonic() - began
+            _score(model, plan, progress, epoch, store, save, stop)
+            save()
+        if stop.signum is not None:
+            raise Stopped(stop.signum)
     return progress
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from minbert import files
@@ -70,11 +70,14 @@ def weights_file(folder: Path) -> Path:
 
 def read_vocab_files(folder: Path) -> dict[str, bytes]:
     """The tokenizer's files, to be written back beside saved weights."""
-    return {n: (folder / n).read_bytes() for n in VOCAB_FILES if (folder / n).is_file()}
+    try:
+        return {n: (folder / n).read_bytes() for n in VOCAB_FILES if (folder / n).is_file()}
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def read(folder: Path, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """The tensors of a published folder, under our names, in fp32 where they were halves.
+    """The tensors of a published folder, under our names, in fp32 whatever they were stored in.
 
     `expected` gives our names and shapes. Raises InputError naming tensors that are missing,
     unexpected, mis-shaped or not finite. Published pretraining heads (`cls.*`) are left out and
@@ -130,7 +133,7 @@ def _translate(
 
 
 def _full_precision(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -162,7 +165,7 @@ def write(
         assert renamed is not None, name
         published[renamed] = tensor.detach().cpu().contiguous()
     with files.replacing(folder / "model.safetensors") as draft:
-        save_file(published, draft, metadata={"format": "pt"})
+        files.save_tensors(draft, published, {"format": "pt"})
     for name, content in vocab_files.items():
         with files.replacing(folder / name) as draft:
             draft.write_bytes(content)

@@ -407,6 +407,57 @@ def test_output_that_cannot_be_written_is_said_before_training(
     assert not (place / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--sst_dev_out", "data/ids-sst-dev.csv"], "the run reads this file"),
+        (["--sst_dev_out", "encoder/config.json"], "the run reads this file"),
+        (["--sst_dev_out", "p/x.csv", "--sts_dev_out", "p/../p/x.csv"], "names the same file"),
+        (["--sst_dev_out", "out/manifest.json"], "lies in the run's own folder"),
+        (["--sst_dev_out", "thesis.txt"], "holds something else than predictions"),
+        (["--sst_dev_out", "fifo"], "holds something else than predictions"),
+        (["--sst_dev_out", "link"], "holds something else than predictions"),
+        (["--sst_dev_out", "x" * 250], "cannot be written"),
+    ],
+)
+def test_nothing_but_predictions_is_ever_written_over(
+    place: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
+    (place / "thesis.txt").write_text("years of work")
+    (place / "link").symlink_to("thesis.txt")
+    os.mkfifo(place / "fifo")
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    assert run(*flags) == 2
+    assert words in complaint(capsys)
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_a_full_disk_at_the_end_leaves_all_old_predictions(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("--seed", "1") == 0
+    before = written()
+    write, calls = Path.write_text, iter(range(100))
+
+    def disk_full(path: Path, text: str, **settings: str) -> int:
+        if path.parent.name == "predictions" and next(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return write(path, text, **settings)
+
+    monkeypatch.setattr(Path, "write_text", disk_full)
+    assert run("--seed", "2") == 1
+    assert written() == before
+
+
+def test_weights_that_are_no_numbers_never_become_predictions(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*MAIN, "--lr", "1e38", "--max_steps", "1") == 1
+    assert "predictions are not finite" in capsys.readouterr().err
+    assert not list((place / "predictions").iterdir())
+    assert not list((place / "out").glob("best-*"))
+
+
 def test_earlier_run_is_moved_aside_not_overwritten(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -417,7 +468,7 @@ def test_earlier_run_is_moved_aside_not_overwritten(
     assert (place / "out.old1" / "manifest.json").read_bytes() == kept[0]
     assert (place / "out.old2" / "manifest.json").read_bytes() == kept[1]
     assert manifest()["config"]["seed"] == 3
-    assert "out held an earlier run, which is now in out.old2" in capsys.readouterr().err
+    assert "out held an earlier run, which is now in" in capsys.readouterr().err
 
 
 def test_folder_of_something_else_is_left_alone(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from minbert import predictions
-from minbert.tasks import TASKS
+from minbert.files import write_texts
+from minbert.tasks import TASKS, Array, Task
 
 LOGITS = {
     "sst": np.asarray([[0, 0, 0, 9, 0], [5, 0, 0, 0, 0]], dtype=np.float32),
@@ -25,10 +26,14 @@ EXPECTED = {
 }
 
 
+def write(path: Path, task: Task, ids: list[str], values: Array) -> None:
+    write_texts({path: predictions.render(task, ids, values)})
+
+
 @pytest.mark.parametrize("task", LOGITS)
 def test_a_file_is_the_courses_byte_for_byte_in_the_given_order(tmp_path: Path, task: str) -> None:
     path = tmp_path / "predictions" / "out.csv"
-    predictions.write(path, TASKS[task], ["b02", "a01"], TASKS[task].decode(LOGITS[task]))
+    write(path, TASKS[task], ["b02", "a01"], TASKS[task].decode(LOGITS[task]))
     assert path.read_bytes() == EXPECTED[task]
 
 
@@ -50,7 +55,7 @@ def test_a_prediction_is_due_for_every_id(tmp_path: Path) -> None:
     path.write_text("old")
     for ids in (["a"], ["a", "b", "c"]):
         with pytest.raises(ValueError, match="zip"):
-            predictions.write(path, TASKS["sst"], ids, np.asarray([1, 2]))
+            write(path, TASKS["sst"], ids, np.asarray([1, 2]))
     assert path.read_text() == "old"
 
 
@@ -65,7 +70,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 
     monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space"):
-        predictions.write(path, TASKS["sst"], ["a"], np.asarray([1]))
+        write(path, TASKS["sst"], ["a"], np.asarray([1]))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -77,5 +82,14 @@ def test_rows_of_a_file_are_counted_without_its_header(tmp_path: Path) -> None:
     assert predictions.count_rows(path) == 0
     for count in (0, 1, 5):
         ids = [str(i) for i in range(count)]
-        predictions.write(path, TASKS["sst"], ids, np.arange(count))
+        write(path, TASKS["sst"], ids, np.arange(count))
         assert predictions.count_rows(path) == count
+
+
+def test_a_prediction_file_is_known_by_its_first_word(tmp_path: Path) -> None:
+    write(tmp_path / "ours.csv", TASKS["sst"], ["a"], np.asarray([1]))
+    (tmp_path / "data.csv").write_text("\tid\tsentence\n")
+    (tmp_path / "thesis.txt").write_text("Chapter 1")
+    assert predictions.is_prediction_file(tmp_path / "ours.csv")
+    assert not predictions.is_prediction_file(tmp_path / "thesis.txt")
+    assert not predictions.is_prediction_file(tmp_path / "data.csv")

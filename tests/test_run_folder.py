@@ -15,7 +15,7 @@ def leave_a_run(folder: Path, content: str = "{}") -> None:
     with held(folder):
         set_earlier_run_aside(folder)
         (folder / MANIFEST).write_text(content)
-        (folder / "checkpoint").mkdir()
+        (folder / "best-0001").mkdir()
 
 
 def test_a_folder_that_stays_empty_goes_again(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
         leave_a_run(folder, content)
     for name, content in {"run.old1": "first", "run.old2": "second", "run": "third"}.items():
         assert (tmp_path / name / MANIFEST).read_text() == content
-        assert (tmp_path / name / "checkpoint").is_dir()
+        assert (tmp_path / name / "best-0001").is_dir()
 
 
 def test_holding_alone_changes_nothing(tmp_path: Path) -> None:
@@ -80,3 +80,19 @@ def test_something_else_than_a_run_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a file of that name"), held(tmp_path / "file"):
         pass
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["chapter.tex", "file", "thesis"]
+
+
+def test_files_that_are_not_the_runs_stay(tmp_path: Path) -> None:
+    leave_a_run(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("words")
+    leave_a_run(tmp_path / "run", "second")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "words"
+    assert (tmp_path / "run.old1" / MANIFEST).exists()
+
+
+def test_the_current_folder_can_hold_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for content in ("first", "second"):
+        leave_a_run(Path(), content)
+    assert (tmp_path / "here.old1" / MANIFEST).read_text() == "first"

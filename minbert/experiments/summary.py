@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from minbert.manifest import INDIFFERENT
 from minbert.run_folder import MANIFEST
 from minbert.runtime import InputError, log, set_up_logging
 
-# Settings that say where a run happened, not which configuration it is.
-_PLACES = ("seed", "output_dir", "resume", "checkpoint_every", "device")
+# Settings in which the runs of one row may differ.
+_FREE = (*INDIFFERENT, "seed")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dic
         config = {
             name: value
             for name, value in manifest["config"].items()
-            if name not in _PLACES and not name.endswith("_out")
+            if name not in _FREE and not name.endswith("_out")
         }
         groups.setdefault(json.dumps(config, sort_keys=True), []).append(manifest)
     return list(groups.values())
@@ -53,7 +54,7 @@ def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[st
     names = [
         name
         for name in configs[0]
-        if name not in _PLACES
+        if name not in _FREE
         and not name.endswith("_out")
         and len({json.dumps(config[name]) for config in configs}) > 1
     ]
