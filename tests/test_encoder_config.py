@@ -114,6 +114,14 @@ def test_other_architectures_are_refused_by_name(
     assert repr(value) in str(refused.value)
 
 
+def test_another_architecture_is_refused_without_a_model_type(
+    tmp_path: Path, tiny: EncoderConfig
+) -> None:
+    path = written(tmp_path, tiny, model_type=..., architectures=["RobertaModel"])
+    with pytest.raises(InputError, match="'RobertaModel' is not implemented"):
+        EncoderConfig.from_file(path)
+
+
 @pytest.mark.parametrize("key", SIZES[:4])
 def test_keys_that_must_be_there(tmp_path: Path, tiny: EncoderConfig, key: str) -> None:
     with pytest.raises(InputError, match=f"lacks {key}"):

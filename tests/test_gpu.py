@@ -85,16 +85,21 @@ def test_non_finite_gradients_are_zeroed_on_the_device() -> None:
 
 def test_a_step_does_not_wait_for_the_device(tiny: EncoderConfig) -> None:
     model = make_model(make_encoder(tiny)).cuda()
-    batch = random_dataset("sts", 8).batch(torch.arange(8).numpy(), model.device)
-    objective, optimizer = Objective([Adversarial()]), AdamW(model.parameters())
-    objective.backward(model, batch, seed=0)  # first use allocates and may wait
-    optimizer.step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        terms = objective.backward(model, batch, seed=1)
+    data = random_dataset("sts", 8)
+    objective, optimizer = Objective([Adversarial(), Bregman(model)]), AdamW(model.parameters())
+
+    def step(seed: int) -> None:
+        batch = data.batch(torch.arange(8).numpy(), model.device)
+        terms = objective.backward(model, batch, seed)
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         scale_gradients(gradients, norm, terms["loss"], clip=1.0)
         optimizer.step()
+        objective.after_step(model)
+
+    step(0)  # first use allocates and may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(1)
     finally:
         torch.cuda.set_sync_debug_mode("default")

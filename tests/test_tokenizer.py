@@ -222,12 +222,40 @@ def test_lower_case_is_the_folders_choice(
     assert ids(tmp_path, "Hello World") == [2, *expected, 3]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"strip_accents": False},
+        {"strip_accents": True, "do_lower_case": False},
+        {"tokenize_chinese_chars": False},
+        {"do_lower_case": False},
+    ],
+)
+def test_published_settings_mean_what_they_mean_to_the_reference(
+    minilm: Path, tmp_path: Path, settings: dict[str, bool]
+) -> None:
+    from transformers import BertTokenizerFast
+
+    vocab = minilm / "vocab.txt"
+    folder_with(tmp_path, vocab.read_bytes(), json.dumps(settings))
+    reference = BertTokenizerFast(vocab=str(vocab), **settings)
+    text = "Café naïve 你好世界 Hello"
+    encoded = WordPieceTokenizer.from_folder(tmp_path, 64).encode([(text,)])
+    assert encoded.ids.tolist() == reference(text)["input_ids"]
+
+
+def test_a_token_that_stands_twice_is_named(tmp_path: Path) -> None:
+    folder_with(tmp_path, "\n".join([*WORDS, "hello"]).encode())
+    with pytest.raises(InputError, match="'hello' stands there twice"):
+        WordPieceTokenizer.from_folder(tmp_path, 16)
+
+
 def test_a_cased_vocabulary_keeps_accents(tmp_path: Path) -> None:
     folder_with(tmp_path, "\n".join(WORDS).encode(), json.dumps({"do_lower_case": False}))
     assert ids(tmp_path, "É") == [2, 9, 3]
 
 
-@pytest.mark.parametrize("config", ["{", "", "[]", "null", "3"])
+@pytest.mark.parametrize("config", ["{", "", "[]", "null", "3", '{"do_lower_case": "false"}'])
 def test_a_damaged_tokenizer_config_is_named(tmp_path: Path, config: str) -> None:
     folder_with(tmp_path, "\n".join(WORDS).encode(), config)
     with pytest.raises(InputError, match=r"tokenizer_config\.json"):
