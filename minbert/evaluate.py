@@ -42,10 +42,10 @@ def predict(model: MultitaskBert, dataset: Dataset, title: str) -> Array:
         model(dataset.batch(np.arange(first, min(first + _HEAD_ROWS, len(dataset))), model.device))
         for first in range(0, len(dataset), _HEAD_ROWS)
     ]
-    finite = torch.cat(logits).cpu().numpy()
-    if not np.isfinite(finite).all():
+    values = torch.cat(logits).cpu().numpy()
+    if not np.isfinite(values).all():
         raise RunError(f"{title}: predictions are not finite; lower --lr, or set --clip")
-    return dataset.task.decode(finite)
+    return dataset.task.decode(values)
 
 
 def score(dataset: Dataset, predictions: Array) -> float:

@@ -102,7 +102,7 @@ def recorded(path: Path, manifest: dict[str, Any], progress: Progress) -> Iterat
     except Stopped as error:
         record(f"stopped by {error}")
         raise
-    except Exception as error:
+    except Exception as error:  # recorded whatever it is, and raised again
         record(f"failed: {error}")
         raise
     record("finished")
