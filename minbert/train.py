@@ -125,20 +125,21 @@ def fit(
         steps = islice(plan.schedule.epoch(epoch), progress.step - first, last - first)
         title = f"epoch {epoch + 1}/{epochs}"
         bar = ProgressBar(last - first, title, "steps", done=progress.step - first)
-        with bar, stop.deferred():
-            for task, rows in steps:
-                began = time.monotonic()
-                batch = plan.draw(task, rows)
-                train_step(model, objective, optimizer, plan, progress.step, batch, journal)
-                progress.count(batch, time.monotonic() - began)
-                bar.update(1, _shown(journal, progress))
-                due = progress.step % plan.checkpoint_every == 0 and progress.step < last
-                if progress.step % 100 == 0:
-                    release_memory()
-                if due or stop.signum is not None:
-                    save()
-                if stop.signum is not None:
-                    raise Stopped(stop.signum)
+        with stop.deferred():
+            with bar:
+                for task, rows in steps:
+                    began = time.monotonic()
+                    batch = plan.draw(task, rows)
+                    train_step(model, objective, optimizer, plan, progress.step, batch, journal)
+                    progress.count(batch, time.monotonic() - began)
+                    bar.update(1, _shown(journal, progress))
+                    due = progress.step % plan.checkpoint_every == 0 and progress.step < last
+                    if progress.step % 100 == 0:
+                        release_memory()
+                    if due or stop.signum is not None:
+                        save()
+                    if stop.signum is not None:
+                        raise Stopped(stop.signum)
             began = time.monotonic()
             journal.flush()
             progress.epoch_seconds += time.monotonic() - began
