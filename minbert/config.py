@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from minbert.flags import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    RATE,
+    RATES,
+    Limit,
+    check_values,
+    flag,
+)
 from minbert.runtime import InputError
 
 COURSE_TASKS = ("sst", "para", "sts")
@@ -23,34 +33,6 @@ DATA, MODEL, OPTIMIZATION, SMART, RUN, OUTPUT = (
     "prediction files (relative to the current folder)",
 )
 TRAINING = "what trains"
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What a flag's value must satisfy, and how to say so."""
-
-    holds: Callable[[Any], bool]
-    words: str
-
-
-POSITIVE = Limit(lambda x: 0 < x < float("inf"), "above 0")
-NOT_NEGATIVE = Limit(lambda x: 0 <= x < float("inf"), "0 or more")
-AT_LEAST_ONE = Limit(lambda x: x >= 1, "1 or more")
-RATE = Limit(lambda x: 0 <= x < 1, "at least 0 and below 1")
-
-
-def flag(
-    default: Any,
-    group: str,
-    help: str,
-    *,
-    choices: Collection[str] = (),
-    limit: Limit | None = None,
-    metavar: str | None = None,
-) -> Any:
-    """A RunConfig field with what its command-line flag needs. `metavar` names the unit."""
-    facts = {"group": group, "help": help, "choices": choices, "limit": limit, "metavar": metavar}
-    return field(default=default, metadata=facts)
 
 
 def _file(default: str, task: str, split: str) -> Any:
@@ -88,6 +70,7 @@ class RunConfig:
         "train on all --tasks in turn, batch by batch; KIND defaults to equal: an epoch is as many "
         "rounds as the smallest task has whole batches",
         metavar="KIND",
+        bare="equal",
     )
     epochs: int | None = flag(
         None, TRAINING, "passes of the schedule; default 10", limit=AT_LEAST_ONE, metavar="N"
@@ -193,7 +176,7 @@ class RunConfig:
         (0.9, 0.999),
         OPTIMIZATION,
         "AdamW's decay rates of the first and the second moment",
-        limit=Limit(lambda pair: all(0 <= b < 1 for b in pair), "each at least 0 and below 1"),
+        limit=RATES,
         metavar="BETA",
     )
     adam_eps: float = flag(1e-6, OPTIMIZATION, "AdamW's epsilon", limit=POSITIVE, metavar="EPS")
@@ -301,16 +284,7 @@ class RunConfig:
     cfimdb_test_out: str = _out("predictions/{option}-cfimdb-test-out.csv", "cfimdb", "test")
 
     def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):
-            value, facts = getattr(self, entry.name), entry.metadata
-            if value is None:
-                continue
-            if facts["choices"] and value not in facts["choices"]:
-                raise InputError(
-                    f"--{entry.name} {value}: not one of {', '.join(facts['choices'])}"
-                )
-            if facts["limit"] and not facts["limit"].holds(value):
-                raise InputError(f"--{entry.name} {value}: must be {facts['limit'].words}")
+        check_values(self)
         _check_combinations(self)
 
     @property

@@ -144,7 +144,8 @@ def test_every_number_has_a_limit_and_is_tested() -> None:
 def test_a_value_beyond_its_limit(name: str, value: Any) -> None:
     with pytest.raises(InputError) as refused:
         config(**{name: value})
-    assert str(refused.value).startswith(f"--{name} {value}: must be ")
+    typed = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    assert str(refused.value).startswith(f"--{name} {typed}: must be ")
 
 
 @pytest.mark.parametrize(("name", "value"), ACCEPTED)

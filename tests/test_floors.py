@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
-    "config runtime files encoder_config",
+    "config runtime flags files encoder_config",
     "tokenizer attention optimizer metrics losses heads sources",
     "bert weights tasks",
     "data batching sampling model",
@@ -18,7 +18,7 @@ FLOORS = (
     "checkpoint journal run_folder",
     "train",
     "build manifest",
-    "job cli sample experiments.summary",
+    "job command cli sample experiments.summary",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 

@@ -1,0 +1,130 @@
+"""A field of a configuration is a flag of the command line: its help and limits in one place.
+
+A configuration is a frozen dataclass whose fields are made by `flag()`. `add_flags` turns them
+into arguments, `check_values` holds the values to what the flags promise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from minbert.runtime import InputError
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a flag's value must satisfy, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+POSITIVE = Limit(lambda x: 0 < x < float("inf"), "above 0")
+NOT_NEGATIVE = Limit(lambda x: 0 <= x < float("inf"), "0 or more")
+AT_LEAST_ONE = Limit(lambda x: x >= 1, "1 or more")
+RATE = Limit(lambda x: 0 <= x < 1, "at least 0 and below 1")
+RATES = Limit(lambda pair: all(0 <= x < 1 for x in pair), "each at least 0 and below 1")
+
+
+def flag(
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    choices: Collection[str] = (),
+    limit: Limit | None = None,
+    metavar: str | None = None,
+    bare: str | None = None,
+) -> Any:
+    """A configuration's field with what its flag needs.
+
+    `metavar` names the unit; `bare` is the value of the flag when it stands without one.
+    """
+    facts = {"group": group, "help": help, "choices": choices, "limit": limit, "metavar": metavar}
+    return field(default=default, metadata={**facts, "bare": bare})
+
+
+def check_values(config: Any) -> None:
+    """Raise InputError, with flag and value, where a field is not of its choices or limits."""
+    for entry in dataclasses.fields(config):
+        value, facts = getattr(config, entry.name), entry.metadata
+        if value is None:
+            continue
+        if facts["choices"] and value not in facts["choices"]:
+            raise InputError(f"--{entry.name} {value}: not one of {', '.join(facts['choices'])}")
+        if facts["limit"] and not facts["limit"].holds(value):
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            raise InputError(f"--{entry.name} {shown}: must be {facts['limit'].words}")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Complains in one line, as InputError, and stores only the flags that were typed."""
+
+    def __init__(self, **settings: Any) -> None:
+        """`settings` are ArgumentParser's."""
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            **settings,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message} (--help lists the flags)")
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type) -> dict[str, Any]:
+    """Add one flag a field of the configuration `kind`; returns the groups, by title."""
+    hints = typing.get_type_hints(kind)
+    groups: dict[str, Any] = {}
+    for entry in dataclasses.fields(kind):
+        title = entry.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        groups[title].add_argument(f"--{entry.name}", **_argument(entry, hints[entry.name]))
+    return groups
+
+
+def _argument(entry: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+    facts, default = entry.metadata, entry.default
+    text = facts["help"].replace("%", "%%")
+    if hint is bool:
+        return {"action": "store_true", "help": f"{text} (default: off)"}
+    settings: dict[str, Any] = {"type": _value_type(hint), "metavar": facts["metavar"]}
+    if facts["choices"]:
+        settings["choices"] = facts["choices"]
+    if facts["bare"] is not None:
+        settings |= {"nargs": "?", "const": facts["bare"]}
+    if hint == tuple[float, float]:
+        settings |= {"nargs": 2, "action": _Pair}
+    if default is not None:
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        text += f" (default: {shown})"
+    return {**settings, "help": text}
+
+
+class _Pair(argparse.Action):
+    """Two values as a tuple, as a frozen configuration holds them."""
+
+    def __call__(self, _parser: Any, given: argparse.Namespace, values: Any, *_: Any) -> None:
+        setattr(given, self.dest, tuple(values))
+
+
+def _value_type(hint: Any) -> Callable[[str], Any]:
+    options = {part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)}
+    if tuple[str, ...] in options:
+        return _names
+    for kind in (int, float, str):
+        if kind in options:
+            return kind
+    raise AssertionError(hint)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
