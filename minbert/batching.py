@@ -49,6 +49,21 @@ class Batch:
     tokens: Padded | None
     features: Tensor | None = None
 
+    @property
+    def name(self) -> str:
+        """The task's."""
+        return self.task.name
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that go through the encoder, padding apart."""
+        return 0 if self.tokens is None else self.tokens.real
+
+    @property
+    def computed_tokens(self) -> int:
+        """The same with padding."""
+        return 0 if self.tokens is None else self.tokens.input_ids.numel()
+
 
 @dataclass(frozen=True)
 class Dataset:

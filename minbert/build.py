@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from minbert import heads, sampling
-from minbert.batching import Dataset, encode_split
+from minbert.batching import Batch, Dataset, encode_split
 from minbert.bert import BertModel
 from minbert.config import RunConfig
 from minbert.data import Split, read_split
@@ -39,7 +39,7 @@ class Parts:
     model: MultitaskBert
     objective: Objective
     optimizer: AdamW
-    plan: Plan
+    plan: Plan[MultitaskBert, Batch]
     splits: Mapping[Key, Split]
     datasets: Mapping[Key, Dataset]
     trained: Sequence[str]  # the tasks whose batches train
@@ -206,7 +206,7 @@ def _plan(
     train: Mapping[str, Dataset],
     datasets: Mapping[Key, Dataset],
     device: torch.device,
-) -> Plan:
+) -> Plan[MultitaskBert, Batch]:
     assert config.batch_size is not None and config.epochs is not None and config.lr is not None
     lengths = {name: dataset.lengths for name, dataset in train.items()}
     kind = SCHEDULES[config.rrobin] if config.rrobin else sampling.SingleTask

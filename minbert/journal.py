@@ -9,14 +9,37 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from minbert import files
-from minbert.batching import Batch
 from minbert.runtime import RunError
+
+
+class StepBatch(Protocol):
+    """What loop and log ask of a batch, whatever it trains. `minbert.batching.Batch` is one."""
+
+    @property
+    def name(self) -> str:
+        """The task's."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Where its examples can be found again."""
+        ...
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that go through the encoder, padding apart."""
+        ...
+
+    @property
+    def computed_tokens(self) -> int:
+        """The same with padding."""
+        ...
 
 
 @dataclass
@@ -37,13 +60,12 @@ class Journal:
         self._since = time.monotonic()
         self.last: dict[str, Any] = {}
 
-    def add(self, step: int, lr: float, batch: Batch, values: dict[str, Tensor]) -> None:
+    def add(self, step: int, lr: float, batch: StepBatch, values: dict[str, Tensor]) -> None:
         """Record a step before its update; flushes, and so checks, when one is due.
 
         `values` are scalars on the device, `loss` and `grad_norm` among them.
         """
-        tokens = 0 if batch.tokens is None else batch.tokens.real
-        facts = {"step": step, "task": batch.task.name, "lr": lr, "tokens": tokens}
+        facts = {"step": step, "task": batch.name, "lr": lr, "tokens": batch.real_tokens}
         self._pending.append(_Pending(facts, batch.ids, list(values), list(values.values())))
         if len(self._pending) >= self._flush_every:
             self.flush()

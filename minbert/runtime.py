@@ -185,7 +185,7 @@ class ProgressBar:
         extras = "".join(f", {name} {value}" for name, value in shown.items())
         log.info(
             "%s: %d/%d %s, %s left%s",
-            *(self.title, self.done, self.total, self.unit, _clock(left), extras),
+            *(self.title, self.done, self.total, self.unit, clock(left), extras),
         )
 
     def __enter__(self) -> ProgressBar:
@@ -195,7 +195,8 @@ class ProgressBar:
         self._bar.close()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss."""
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

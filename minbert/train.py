@@ -1,4 +1,4 @@
-"""The training loop. It knows no task and no regularizer by name."""
+"""The training loop. It knows no task and no regularizer by name, nor what the model is for."""
 
 from __future__ import annotations
 
@@ -6,29 +6,40 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from minbert.batching import Batch
 from minbert.checkpoint import CheckpointStore, optimizer_tensors, restore_optimizer
-from minbert.journal import Journal
-from minbert.model import MultitaskBert
-from minbert.runtime import ProgressBar, Stopped, StopRequest, derive_seed, log, release_memory
+from minbert.journal import Journal, StepBatch
+from minbert.runtime import (
+    ProgressBar,
+    Stopped,
+    StopRequest,
+    clock,
+    derive_seed,
+    log,
+    release_memory,
+)
 from minbert.sampling import Rows, Schedule
 from minbert.tasks import Array
 
+M = TypeVar("M", bound=nn.Module)
+B = TypeVar("B", bound=StepBatch)
+M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
+B_contra = TypeVar("B_contra", bound=StepBatch, contravariant=True)
 
-class TrainingObjective(Protocol):
+
+class TrainingObjective(Protocol[M_contra, B_contra]):
     """What a step minimises; `minbert.objective.Objective` is one."""
 
-    def backward(self, model: MultitaskBert, batch: Batch, seed: int) -> dict[str, Tensor]:
+    def backward(self, model: M_contra, batch: B_contra, seed: int) -> dict[str, Tensor]:
         """Add a batch's gradients; return detached scalars for the log, `loss` among them."""
         ...
 
-    def after_step(self, model: MultitaskBert) -> None:
+    def after_step(self, model: M_contra) -> None:
         """Called after every optimizer step."""
         ...
 
@@ -43,7 +54,7 @@ class TrainingObjective(Protocol):
 
 @dataclass(frozen=True)
 class Scored:
-    """A dev evaluation: scores, the one number the best epoch is chosen by, the predictions."""
+    """An evaluation: scores, the one number the best epoch is chosen by, the predictions."""
 
     scores: Mapping[str, float]
     criterion: float
@@ -61,14 +72,14 @@ class Progress:
     epoch_seconds: float = 0.0
     tokens: dict[str, list[int]] = field(default_factory=dict)  # task -> [real, computed]
 
-    def count(self, batch: Batch, seconds: float) -> None:
+    def count(self, batch: StepBatch, seconds: float) -> None:
         """One more step is done."""
         self.step += 1
         self.epoch_seconds += seconds
-        if batch.tokens is not None:
-            counts = self.tokens.setdefault(batch.task.name, [0, 0])
-            counts[0] += batch.tokens.real
-            counts[1] += batch.tokens.input_ids.numel()
+        if batch.computed_tokens:
+            counts = self.tokens.setdefault(batch.name, [0, 0])
+            counts[0] += batch.real_tokens
+            counts[1] += batch.computed_tokens
 
     @property
     def best(self) -> float:
@@ -77,24 +88,34 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Words:
+    """What the log calls a stretch between evaluations, the examples scored, and the criterion."""
+
+    epoch: str = "epoch"
+    dev: str = "dev"
+    criterion: str = "overall of what trains"
+
+
+@dataclass(frozen=True)
+class Plan(Generic[M, B]):
     """How long to train and what to do on the way."""
 
     schedule: Schedule
-    draw: Callable[[str, Rows], Batch]
+    draw: Callable[[str, Rows], B]
     rate: Callable[[int], float]  # step -> learning rate
-    evaluate: Callable[[MultitaskBert], Scored]
+    evaluate: Callable[[M], Scored]
     total_steps: int
     seed: int
     clip: float | None = None
     checkpoint_every: int = 500
+    words: Words = Words()
 
 
 def fit(
-    model: MultitaskBert,
-    objective: TrainingObjective,
+    model: M,
+    objective: TrainingObjective[M, B],
     optimizer: Optimizer,
-    plan: Plan,
+    plan: Plan[M, B],
     *,
     store: CheckpointStore,
     journal: Journal,
@@ -102,7 +123,7 @@ def fit(
     facts: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> Progress:
-    """Train to `plan.total_steps`, scoring dev after each epoch; the best epoch's model is kept.
+    """Train to `plan.total_steps`, scoring after each epoch; the best epoch's model is kept.
 
     `facts` are saved with every checkpoint. Raises RunError on a non-finite loss or gradient,
     which never reaches the weights, and Stopped, after a checkpoint, on a signal.
@@ -123,7 +144,7 @@ def fit(
     for epoch in range(progress.epochs_scored, epochs):
         first, last = epoch * per_epoch, min((epoch + 1) * per_epoch, plan.total_steps)
         steps = islice(plan.schedule.epoch(epoch), progress.step - first, last - first)
-        title = f"epoch {epoch + 1}/{epochs}"
+        title = f"{plan.words.epoch} {epoch + 1}/{epochs}"
         bar = ProgressBar(last - first, title, "steps", done=progress.step - first)
         with stop.deferred():
             with bar:
@@ -132,7 +153,7 @@ def fit(
                     batch = plan.draw(task, rows)
                     train_step(model, objective, optimizer, plan, progress.step, batch, journal)
                     progress.count(batch, time.monotonic() - began)
-                    bar.update(1, _shown(journal, progress))
+                    bar.update(1, _shown(journal, progress, plan.words))
                     due = progress.step % plan.checkpoint_every == 0 and progress.step < last
                     if progress.step % 100 == 0:
                         release_memory()
@@ -151,12 +172,12 @@ def fit(
 
 
 def train_step(
-    model: MultitaskBert,
-    objective: TrainingObjective,
+    model: M,
+    objective: TrainingObjective[M, B],
     optimizer: Optimizer,
-    plan: Plan,
+    plan: Plan[M, B],
     step: int,
-    batch: Batch,
+    batch: B,
     journal: Journal,
 ) -> None:
     """One batch, one update."""
@@ -191,8 +212,8 @@ def scale_gradients(
 
 
 def _score(
-    model: MultitaskBert,
-    plan: Plan,
+    model: M,
+    plan: Plan[M, B],
     progress: Progress,
     epoch: int,
     store: CheckpointStore,
@@ -222,25 +243,39 @@ def _score(
         progress.best_epoch = epoch + 1
     progress.history.append(row)
     progress.epochs_scored, progress.epoch_seconds = epoch + 1, 0.0
-    shown = ", ".join(f"{task} {score:.3f}" for task, score in scored.scores.items())
+    shown = ", ".join(f"{name} {score:.3f}" for name, score in scored.scores.items())
+    words = plan.words
     log.info(
-        "epoch %d: dev %s; overall of what trains %.4f%s; %.0f s training, %.0f s scoring",
-        *(epoch + 1, shown, scored.criterion, " (best)" if is_best else ""),
-        *(row["train_seconds"], row["dev_seconds"]),
+        "%s %d: %s %s; %s %.4f%s; %.0f s training, %.0f s scoring%s",
+        *(words.epoch, epoch + 1, words.dev, shown),
+        *(words.criterion, scored.criterion, " (best)" if is_best else ""),
+        *(row["train_seconds"], row["dev_seconds"], _left(plan, progress)),
     )
 
 
-def _shown(journal: Journal, progress: Progress) -> dict[str, str]:
-    """What stands behind the progress bar: the last loss known, and the best dev score."""
-    shown = {"loss": f"{journal.last['loss']:.4f}"} if journal.last else {}
+def _left(plan: Plan[M, B], progress: Progress) -> str:
+    """How long the rest will take if it goes on as in the epoch just scored."""
+    last, before = progress.history[-1], progress.history[:-1]
+    steps = last["step"] - (before[-1]["step"] if before else 0)
+    rest = plan.total_steps - progress.step
+    seconds = rest / max(steps, 1) * (last["train_seconds"] + last["dev_seconds"])
+    return f"; about {clock(seconds)} left" if rest else ""
+
+
+def _shown(journal: Journal, progress: Progress, words: Words) -> dict[str, str]:
+    """What stands behind the progress bar: the last loss known, the speed, the best score."""
+    shown = {}
+    if journal.last:
+        shown["loss"] = f"{journal.last['loss']:.4f}"
+        shown["tokens/s"] = f"{journal.last['tokens_per_s']:,}"
     if progress.history:
-        shown["best dev"] = f"{progress.best:.4f}"
+        shown[f"best {words.dev}"] = f"{progress.best:.4f}"
     return shown
 
 
 def resume(
-    model: MultitaskBert,
-    objective: TrainingObjective,
+    model: M,
+    objective: TrainingObjective[M, B],
     optimizer: Optimizer,
     saved: tuple[Mapping[str, Mapping[str, Tensor]], Mapping[str, Any]],
 ) -> Progress:
