@@ -40,13 +40,15 @@ def flag(
     limit: Limit | None = None,
     metavar: str | None = None,
     bare: str | None = None,
+    several: bool = False,
 ) -> Any:
     """A configuration's field with what its flag needs.
 
-    `metavar` names the unit; `bare` is the value of the flag when it stands without one.
+    `metavar` names the unit; `bare` is the value of the flag when it stands without one; with
+    `several` it takes values separated by blanks.
     """
     facts = {"group": group, "help": help, "choices": choices, "limit": limit, "metavar": metavar}
-    return field(default=default, metadata={**facts, "bare": bare})
+    return field(default=default, metadata={**facts, "bare": bare, "several": several})
 
 
 def check_values(config: Any) -> None:
@@ -102,15 +104,17 @@ def _argument(entry: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     if facts["bare"] is not None:
         settings |= {"nargs": "?", "const": facts["bare"]}
     if hint == tuple[float, float]:
-        settings |= {"nargs": 2, "action": _Pair}
-    if default is not None:
+        settings |= {"nargs": 2, "action": _Tuple}
+    if facts["several"]:
+        settings |= {"nargs": "+", "action": _Tuple, "type": str}
+    if default is not None and default != ():
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
         text += f" (default: {shown})"
     return {**settings, "help": text}
 
 
-class _Pair(argparse.Action):
-    """Two values as a tuple, as a frozen configuration holds them."""
+class _Tuple(argparse.Action):
+    """Several values as a tuple, as a frozen configuration holds them."""
 
     def __call__(self, _parser: Any, given: argparse.Namespace, values: Any, *_: Any) -> None:
         setattr(given, self.dest, tuple(values))

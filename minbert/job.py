@@ -14,12 +14,12 @@ from minbert.build import Key, Parts, build
 from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.config import COURSE_TASKS, RunConfig
 from minbert.evaluate import predict, score
-from minbert.journal import Journal
 from minbert.manifest import input_files, input_hashes, new_manifest, recorded, run_name, settings
-from minbert.run_folder import BAD_ROWS, LOG, MANIFEST, held, set_earlier_run_aside
+from minbert.run_folder import BAD_ROWS, MANIFEST, held
+from minbert.runs import Trainee, starting_point, train
 from minbert.runtime import InputError, RunError, StopRequest, log, pick_device
 from minbert.tasks import TASKS, Array, overall
-from minbert.train import Progress, fit, resume
+from minbert.train import Progress
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,12 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
         _announce(config, str(device), folder)
         parts = build(config, device)
         facts = {"settings": settings(config), "sha256": input_hashes(config)}
-        progress = _progress(config, parts, facts, folder)
+        trainee = Trainee(parts.model, parts.objective, parts.optimizer, parts.plan)
+        progress = starting_point(folder, trainee, facts, go_on=config.resume)
         manifest = new_manifest(config, facts["sha256"], device)
         with recorded(folder / MANIFEST, manifest, progress):
             files.write_text(folder / BAD_ROWS, _bad_rows(parts))
-            _train(parts, facts, progress, folder, stop)
+            train(folder, trainee, facts, progress, stop)
             with stop.immediate():
                 scores = _finish(config, parts, progress, folder)
             manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
@@ -110,53 +111,9 @@ def _announce(config: RunConfig, device: str, folder: Path) -> None:
         log.warning("--limit %d: the predictions are not for handing in", config.limit)
 
 
-def _progress(config: RunConfig, parts: Parts, facts: Mapping[str, Any], folder: Path) -> Progress:
-    """Where the run begins: at its last whole checkpoint with --resume, else at step 0."""
-    saved = CheckpointStore(folder).load_last() if config.resume else None
-    if saved is None:
-        if config.resume:
-            log.info("--resume: no whole checkpoint in %s, starting afresh", folder)
-        set_earlier_run_aside(folder)
-        return Progress()
-    for part in ("settings", "sha256"):
-        before, now = saved[1][part], facts[part]
-        keys = dict.fromkeys((*now, *before))
-        if changed := [key for key in keys if before.get(key) != now.get(key)]:
-            key = changed[0]
-            raise InputError(
-                f"--resume: {folder} was begun with another {', '.join(changed)} "
-                f"({key} was {before.get(key)}, is {now.get(key)}); use the same, "
-                "or start another run with --output_dir"
-            )
-    progress = resume(parts.model, parts.objective, parts.optimizer, saved)
-    log.info("resumed at step %d of %d", progress.step, parts.plan.total_steps)
-    return progress
-
-
 def _bad_rows(parts: Parts) -> str:
     rows = [row for split in parts.splits.values() for row in split.bad_rows]
     return "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows)
-
-
-def _train(
-    parts: Parts, facts: Mapping[str, Any], progress: Progress, folder: Path, stop: StopRequest
-) -> None:
-    lines = files.JsonLines(folder / LOG)
-    lines.cut_before(progress.step)
-    try:
-        fit(
-            parts.model,
-            parts.objective,
-            parts.optimizer,
-            parts.plan,
-            store=CheckpointStore(folder),
-            journal=Journal(lines, parts.model.device),
-            stop=stop,
-            facts=facts,
-            progress=progress,
-        )
-    finally:
-        lines.close()
 
 
 def _finish(config: RunConfig, parts: Parts, progress: Progress, folder: Path) -> dict[str, float]:

@@ -66,8 +66,8 @@ def input_hashes(config: RunConfig) -> dict[str, str]:
     return {key: files.sha256_of(path) for key, path in input_files(config).items()}
 
 
-def new_manifest(config: RunConfig, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:
-    """The manifest of a run that begins."""
+def new_manifest(config: Any, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:
+    """The manifest of a run that begins. `config` is a dataclass."""
     packages = ("torch", "numpy", "scipy", "tokenizers", "safetensors")
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from minbert.runtime import InputError, log
 
-MANIFEST, LOG, BAD_ROWS = "manifest.json", "log.jsonl", "bad_rows.jsonl"
+MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
 # the manifest last: with it gone the rest would no longer count as a run
-_OURS = ("step-*", "best-*", "damaged-*", "finished", LOG, BAD_ROWS, MANIFEST)
+_OURS = ("step-*", "best-*", "damaged-*", "finished", ENCODER, LOG, BAD_ROWS, MANIFEST)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class WordPieceTokenizer:
             raise InputError(f"vocab.txt: lacks {', '.join(missing)}: not a BERT vocabulary")
         self.vocab = vocab
         self.pad_id = vocab["[PAD]"]
+        self._settings = (lowercase, strip_accents, split_chinese)
         self._tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106
         self._tokenizer.normalizer = BertNormalizer(
             lowercase=lowercase, strip_accents=strip_accents, handle_chinese_chars=split_chinese
@@ -93,14 +95,26 @@ class WordPieceTokenizer:
             raise InputError(f"{path}: {twice!r} stands there twice")
         return cls(vocab, max_length=max_length, **_settings(folder))
 
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of what decides the ids of a text: vocabulary and normalisation."""
+        decisive = json.dumps([sorted(self.vocab.items()), self._settings])
+        return hashlib.sha256(decisive.encode()).hexdigest()
+
+    def encode_plain(self, sentences: Sequence[str]) -> EncodedTexts:
+        """Encode sentences alone, without [CLS] and [SEP] around them."""
+        return self._encode([(sentence,) for sentence in sentences], special=False)
+
     def encode(self, texts: Sequence[tuple[str, ...]]) -> EncodedTexts:
         """Encode single texts (1-tuples) or pairs (2-tuples), on all cores."""
+        return self._encode(texts, special=True)
+
+    def _encode(self, texts: Sequence[tuple[str, ...]], *, special: bool) -> EncodedTexts:
         ids: list[NDArray[np.int32]] = []
         type_ids: list[NDArray[np.int8]] = []
         truncated = 0
         for first in range(0, len(texts), _CHUNK):
             chunk = [t[0] if len(t) == 1 else t for t in texts[first : first + _CHUNK]]
-            for encoding in self._tokenizer.encode_batch(chunk):
+            for encoding in self._tokenizer.encode_batch(chunk, add_special_tokens=special):
                 ids.append(np.asarray(encoding.ids, dtype=np.int32))
                 type_ids.append(np.asarray(encoding.type_ids, dtype=np.int8))
                 truncated += bool(encoding.overflowing)

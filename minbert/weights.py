@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,13 @@ _NAMES = (
     ("encoder.layer.{}.output.dense", "layers.{}.output"),
     ("encoder.layer.{}.output.LayerNorm", "layers.{}.output_norm"),
     ("pooler.dense", "pooler"),
+)
+# the heads of pretraining; decoder.* are copies of the word embeddings and of the bias
+_HEADS = (
+    ("cls.predictions", "mlm"),
+    ("cls.predictions.transform.dense", "mlm.dense"),
+    ("cls.predictions.transform.LayerNorm", "mlm.norm"),
+    ("cls.seq_relationship", "nsp"),
 )
 
 
@@ -76,23 +83,26 @@ def read_vocab_files(folder: Path) -> dict[str, bytes]:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def read(folder: Path, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+def read(
+    folder: Path, expected: Mapping[str, torch.Size], heads: Mapping[str, torch.Size] | None = None
+) -> dict[str, Tensor]:
     """The tensors of a published folder, under our names, in fp32 whatever they were stored in.
 
-    `expected` gives our names and shapes. Raises InputError naming tensors that are missing,
-    unexpected, mis-shaped or not finite. Published pretraining heads (`cls.*`) are left out and
-    named in the log.
+    `expected` gives our names and shapes, `heads` those of pretraining heads, which are read as
+    far as they are there. Raises InputError naming tensors that are missing, unexpected,
+    mis-shaped or not finite. Other pretraining heads (`cls.*`) are left out and named in the log.
     """
-    path = weights_file(folder)
-    tensors, heads, unknown = _translate(path, _read_tensors(path))
-    if heads:
-        log.info("%s: unused pretraining heads left out: %s", path, ", ".join(heads))
+    path, heads = weights_file(folder), heads or {}
+    tensors, unused, unknown = _translate(path, _read_tensors(path), heads)
+    if unused:
+        log.info("%s: unused pretraining heads left out: %s", path, ", ".join(unused))
+    shapes = {**expected, **heads}
     wrong = {
         "missing": [name for name in expected if name not in tensors],
-        "unexpected": unknown + [name for name in tensors if name not in expected],
+        "unexpected": unknown + [name for name in tensors if name not in shapes],
         "mis-shaped": [
             f"{name} {tuple(tensors[name].shape)}, expected {tuple(shape)}"
-            for name, shape in expected.items()
+            for name, shape in shapes.items()
             if name in tensors and tensors[name].shape != shape
         ],
         "not floating point": [n for n, t in tensors.items() if not t.is_floating_point()],
@@ -108,28 +118,27 @@ def _some(names: list[str], most: int = 4) -> str:
 
 
 def _translate(
-    path: Path, raw: Mapping[str, Tensor]
+    path: Path, raw: Mapping[str, Tensor], wanted: Collection[str]
 ) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Our names for what is known; the pretraining heads; what is neither."""
-    table = dict(_NAMES)
+    """Our names for what is known; the pretraining heads not `wanted`; what is neither."""
+    table = dict((*_NAMES, *_HEADS))
     tensors: dict[str, Tensor] = {}
-    heads, unknown = [], []
+    unused, unknown = [], []
     for published, tensor in raw.items():
-        if published.startswith("cls."):
-            heads.append(published)
-            continue
         bare = published.removeprefix("bert.")
         if bare == "embeddings.position_ids":  # 0, 1, 2, …: a buffer older writers saved
             continue
         modern = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", bare))
         name = _rename(modern, table)
-        if name is None:
+        if published.startswith("cls.") and name not in wanted:
+            unused.append(published)
+        elif name is None:
             unknown.append(published)
         elif name in tensors:
             raise InputError(f"{path}: {published} stands there twice, under two spellings")
         else:
             tensors[name] = _full_precision(tensor)
-    return tensors, heads, unknown
+    return tensors, unused, unknown
 
 
 def _full_precision(tensor: Tensor) -> Tensor:
@@ -156,17 +165,28 @@ def write(
     tensors: Mapping[str, Tensor],
     config: Mapping[str, Any],
     vocab_files: Mapping[str, bytes],
+    *,
+    heads: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a published folder. Existing files of the same names are replaced one by one."""
-    table = {ours: published for published, ours in _NAMES}
-    published = {}
-    for name, tensor in tensors.items():
-        renamed = _rename(name, table)
-        assert renamed is not None, name
-        published[renamed] = tensor.detach().cpu().contiguous()
+    """Write a published folder. Existing files of the same names are replaced one by one.
+
+    With pretraining `heads` the encoder's names get the prefix `bert.` that goes with them.
+    `dtype` converts what is stored, None keeps it.
+    """
+    prefix = "bert." if heads else ""
+    published = {f"{prefix}{_published(name, _NAMES)}": t for name, t in tensors.items()}
+    published |= {_published(name, _HEADS): t for name, t in (heads or {}).items()}
+    stored = {name: t.detach().cpu().to(dtype).contiguous() for name, t in published.items()}
     with files.replacing(folder / "model.safetensors") as draft:
-        files.save_tensors(draft, published, {"format": "pt"})
+        files.save_tensors(draft, stored, {"format": "pt"})
     for name, content in vocab_files.items():
         with files.replacing(folder / name) as draft:
             draft.write_bytes(content)
     files.write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _published(name: str, names: tuple[tuple[str, str], ...]) -> str:
+    renamed = _rename(name, {ours: published for published, ours in names})
+    assert renamed is not None, name
+    return renamed

@@ -17,8 +17,11 @@ FLOORS = (
     "regularizers.base regularizers.smart regularizers.bregman objective evaluate predictions "
     "checkpoint journal run_folder",
     "train",
-    "build manifest",
-    "job command cli sample experiments.summary",
+    "build manifest runs",
+    "job command cli sample experiments.summary pretrain pretraining.corpus pretraining.vocabulary "
+    "pretraining.packing pretraining.shards pretraining.order pretraining.masking "
+    "pretraining.model pretraining.objective pretraining.config pretraining.build "
+    "pretraining.budget pretraining.job",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 

@@ -1,0 +1,48 @@
+"""The command `python -m minbert.pretrain`: text files to an encoder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from minbert.command import run_command
+from minbert.flags import OneLineParser, add_flags
+from minbert.pretraining.config import PretrainConfig, refuse_idle_flags
+from minbert.pretraining.job import run
+
+_DESCRIPTION = """\
+Pretrain a BERT encoder on plain text, by masked language modelling and next-sentence prediction,
+or go on from one with --weights. Typical:
+
+  python -m minbert.pretrain --text wiki/*.txt.xz --time_budget 2h --dropout 0 --save my-encoder
+  python -m minbert.pretrain --text reviews.txt --weights my-encoder --no_nsp --passes 3
+"""
+
+
+def make_parser() -> OneLineParser:
+    """One flag a field of PretrainConfig; only flags that were typed are stored."""
+    parser = OneLineParser(
+        prog="python -m minbert.pretrain",
+        usage="%(prog)s --text FILE [FILE ...] [flags]",
+        description=_DESCRIPTION,
+    )
+    add_flags(parser, PretrainConfig)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> PretrainConfig:
+    """Flags to a configuration. Raises InputError."""
+    given = vars(make_parser().parse_args(argv))
+    config = PretrainConfig(**given)
+    refuse_idle_flags(config, given)
+    return config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return run_command(lambda stop: run(parse(arguments), stop))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

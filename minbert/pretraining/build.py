@@ -1,0 +1,137 @@
+"""From a `PretrainConfig` to model, text and plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minbert import weights
+from minbert.encoder_config import EncoderConfig
+from minbert.optimizer import AdamW, parameter_groups, rate_schedule
+from minbert.pretraining.config import PretrainConfig
+from minbert.pretraining.masking import Masker
+from minbert.pretraining.model import PretrainingBert, fresh
+from minbert.pretraining.objective import (
+    PretrainingObjective,
+    TextBatch,
+    score_held_out,
+    text_batch,
+)
+from minbert.pretraining.order import ShuffledShards
+from minbert.pretraining.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
+from minbert.pretraining.vocabulary import cached_vocabulary
+from minbert.runs import Trainee
+from minbert.runtime import InputError, pick_autocast
+from minbert.tokenizer import WordPieceTokenizer
+from minbert.train import Plan, Words
+
+WORDS = Words("part", "held-out text", "minus the losses' sum")
+_NO_LIMIT = 2**30  # sentences are cut when they are packed, not before
+
+Pretrainee = Trainee[PretrainingBert, TextBatch]
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """All that a run needs but the number of its steps."""
+
+    config: PretrainConfig
+    model: PretrainingBert
+    masker: Masker
+    text: Mapping[str, PackedText]
+
+
+def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
+    """Read, and where it is not cached make, everything the run needs. Raises InputError."""
+    source = _vocabulary_folder(config)
+    model = _model(config, source, device)
+    tokenizer = _tokenizer(source, model.published)
+    masker = Masker(tokenizer.vocab, config.mask_rate, whole_words=config.whole_words)
+    return Ingredients(config, model, masker, _packed(config, tokenizer))
+
+
+def trainee(parts: Ingredients, steps: int, model: PretrainingBert | None = None) -> Pretrainee:
+    """A run of `steps` steps, over `model` in place of the run's own if given."""
+    config, model = parts.config, model or parts.model
+    factor = rate_schedule(config.schedule, steps, config.warmup, config.power)
+    train, scored = parts.text[TRAIN], parts.text[HELD_OUT].first(config.scored_rows)
+    per_part = max(1, math.ceil(steps / config.scorings))
+    plan: Plan[PretrainingBert, TextBatch] = Plan(
+        schedule=ShuffledShards(train, config.batch_size, per_part, config.seed),
+        draw=lambda _task, rows: text_batch(train, rows),
+        rate=lambda step: config.lr * factor(step),
+        evaluate=lambda trained: score_held_out(trained, scored, parts.masker, config.piece),
+        total_steps=steps,
+        seed=config.seed,
+        clip=config.clip,
+        checkpoint_every=config.checkpoint_every,
+        words=WORDS,
+    )
+    groups = parameter_groups(model, config.weight_decay)
+    optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
+    return Trainee(model, PretrainingObjective(parts.masker, config.piece), optimizer, plan)
+
+
+def text_files(config: PretrainConfig) -> list[Path]:
+    """The files to read."""
+    return [Path(name) for name in config.text]
+
+
+def _vocabulary_folder(config: PretrainConfig) -> Path:
+    if config.weights is not None:
+        weights.check_folder(Path(config.weights))
+        return Path(config.weights)
+    if config.vocab is not None:
+        return Path(config.vocab)
+    files = text_files(config)
+    return cached_vocabulary(Path(config.cache), files, config.vocab_size, config.held_out)
+
+
+def _model(config: PretrainConfig, source: Path, device: torch.device) -> PretrainingBert:
+    if config.weights is not None:
+        shape = EncoderConfig.from_file(source / "config.json")
+    else:
+        shape = config.shape(len(WordPieceTokenizer.from_folder(source, _NO_LIMIT).vocab))
+    _check_shape(config, shape)
+    model = fresh(
+        shape,
+        config.seed,
+        attention=config.attention,
+        dropout=config.dropout,
+        next_sentence=not config.no_nsp,
+        autocast=pick_autocast(config.precision, device),
+    )
+    if config.weights is not None:
+        model.load_published(source)
+    model.encoder.vocab_files = weights.read_vocab_files(source)
+    return model.to(device)
+
+
+def _check_shape(config: PretrainConfig, shape: EncoderConfig) -> None:
+    positions = shape.max_position_embeddings
+    if config.sequence_length > positions:
+        raise InputError(
+            f"--sequence_length {config.sequence_length}: the encoder has {positions} positions"
+        )
+    if shape.type_vocab_size < 2 and not config.no_nsp:
+        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: take --no_nsp")
+
+
+def _tokenizer(source: Path, shape: EncoderConfig) -> WordPieceTokenizer:
+    tokenizer = WordPieceTokenizer.from_folder(source, _NO_LIMIT)
+    if len(tokenizer.vocab) > shape.vocab_size:
+        raise InputError(
+            f"{source}: vocab.txt has {len(tokenizer.vocab)} tokens, "
+            f"config.json's vocab_size is {shape.vocab_size}"
+        )
+    return tokenizer
+
+
+def _packed(config: PretrainConfig, tokenizer: WordPieceTokenizer) -> dict[str, PackedText]:
+    recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
+    folder = cached(Path(config.cache), text_files(config), tokenizer, recipe)
+    return {part: PackedText(folder, part) for part in (TRAIN, HELD_OUT)}

@@ -1,0 +1,88 @@
+"""Text to pretrain on: files of documents, one sentence a line, a blank line between documents.
+
+Files may be plain, `.gz` or `.xz`; they are read as a stream, so they may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, cast
+
+from minbert.runtime import InputError, ProgressBar, log
+
+Document = list[str]  # its sentences, none of them empty
+_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+_MEGABYTE = 2**20
+
+
+def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
+    """The documents of all files, in order, under a progress bar of megabytes as stored.
+
+    Lines that are not UTF-8 are left out, counted and reported. Raises InputError for a file that
+    cannot be read or is damaged.
+    """
+    total = sum(path.stat().st_size for path in paths) // _MEGABYTE
+    with ProgressBar(total, title, "MB") as bar:
+        for path in paths:
+            yield from _documents(_lines(path, bar))
+
+
+def check_files(paths: Sequence[Path]) -> None:
+    """Raise InputError for a file that is not there or stands twice."""
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"--text {path}: no such file")
+    resolved = [path.resolve() for path in paths]
+    for index, path in enumerate(resolved):
+        if path in resolved[:index]:
+            raise InputError(f"--text {paths[index]}: stands there twice")
+
+
+def is_held_out(document: Document, share: float) -> bool:
+    """Whether a document is kept from training: by a hash of its text, whatever file it is in."""
+    digest = hashlib.sha256("\n".join(document).encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _lines(path: Path, bar: ProgressBar) -> Iterator[str]:
+    """Lines without their ends, bad ones left out; moves the bar on by what was read of `path`."""
+    shown, bad = 0, []
+    try:
+        with path.open("rb") as raw:
+            opener = cast(Callable[[IO[bytes]], IO[bytes]], _OPENERS.get(path.suffix, _as_it_is))
+            for number, line in enumerate(opener(raw), 1):
+                try:
+                    yield line.decode("utf-8").strip()
+                except UnicodeDecodeError:
+                    bad.append(number)
+                if number % 1000 == 0 and raw.tell() // _MEGABYTE > shown:
+                    bar.update(raw.tell() // _MEGABYTE - shown)
+                    shown = raw.tell() // _MEGABYTE
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"--text {path}: cannot be read ({error})") from error
+    bar.update(path.stat().st_size // _MEGABYTE - shown)
+    if bad:
+        log.warning(
+            "%s: %d lines left out, not UTF-8, the first at line %d", path, len(bad), bad[0]
+        )
+
+
+def _as_it_is(stream: IO[bytes]) -> IO[bytes]:
+    return stream
+
+
+def _documents(lines: Iterable[str]) -> Iterator[Document]:
+    sentences: Document = []
+    for line in lines:
+        if line:
+            sentences.append(line)
+        elif sentences:
+            yield sentences
+            sentences = []
+    if sentences:
+        yield sentences

@@ -1,0 +1,86 @@
+"""Which tokens a masked language model has to guess, and what stands in their place.
+
+Devlin et al. 2019, section 3.1: 15% of a text's tokens are chosen; of these 80% become [MASK],
+10% a random token, 10% stay. Dimensions: B rows, T tokens, M tokens chosen in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_MASKED, _RANDOM = 0.8, 0.1
+_NO_TEXT = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")  # of the special tokens; [UNK] is some word
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Rows with tokens replaced: `positions` (M,) index the flattened rows, `targets` (M,)."""
+
+    input_ids: Tensor
+    positions: Tensor
+    targets: Tensor
+
+
+class Masker:
+    """Draws masks over rows of token ids."""
+
+    def __init__(self, vocab: Mapping[str, int], rate: float, *, whole_words: bool) -> None:
+        """`whole_words` chooses all pieces of a word or none (the "whole word masking" models)."""
+        self._rate, self._whole_words = rate, whole_words
+        self._mask_id, self._size = vocab["[MASK]"], max(vocab.values()) + 1
+        self._is_special = torch.zeros(self._size, dtype=torch.bool)
+        self._is_special[[vocab[name] for name in _NO_TEXT]] = True
+        self._continues = torch.zeros(self._size, dtype=torch.bool)
+        self._continues[[index for token, index in vocab.items() if token.startswith("##")]] = True
+
+    def __call__(self, input_ids: Tensor, generator: torch.Generator) -> Masked:
+        """Choose ⌊rate · n + ½⌋ of each row's n real tokens, at least one, and replace them.
+
+        `input_ids` (B, T) on the CPU. With whole words the last word that would be one too many
+        is skipped, as published, so a row may end a piece or two short of its number.
+        """
+        candidates = ~self._is_special[input_ids]  # (B, T)
+        numbers = (candidates.sum(dim=1) * self._rate + 0.5).floor().long().clamp(min=1)
+        keys = torch.rand(input_ids.shape, generator=generator)
+        if self._whole_words:
+            chosen = self._words(input_ids, candidates, numbers, keys)
+        else:
+            ranks = keys.masked_fill(~candidates, 2.0).argsort(dim=1).argsort(dim=1)
+            chosen = (ranks < numbers[:, None]) & candidates
+        positions = chosen.flatten().nonzero().squeeze(1)
+        targets = input_ids.flatten()[positions]
+        return Masked(self._replaced(input_ids, positions, targets, generator), positions, targets)
+
+    def _words(
+        self, input_ids: Tensor, candidates: Tensor, numbers: Tensor, keys: Tensor
+    ) -> Tensor:
+        begins = candidates & ~self._continues[input_ids]
+        chosen = torch.zeros_like(candidates)
+        for row, most in enumerate(numbers.tolist()):
+            starts = begins[row].nonzero().squeeze(1)
+            ends = torch.cat([starts[1:], starts.new_tensor([input_ids.size(1)])])
+            taken = 0
+            for word in keys[row, starts].argsort().tolist():
+                if taken >= most:
+                    break
+                piece = torch.arange(int(starts[word]), int(ends[word]))
+                piece = piece[candidates[row, piece]]  # the row's [SEP] ends a word too
+                if taken == 0 or taken + len(piece) <= most:
+                    chosen[row, piece] = True
+                    taken += len(piece)
+        return chosen
+
+    def _replaced(
+        self, input_ids: Tensor, positions: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        roll = torch.rand(targets.shape, generator=generator)
+        other = torch.randint(self._size, targets.shape, generator=generator)
+        instead = torch.where(roll < _MASKED + _RANDOM, other, targets)
+        instead[roll < _MASKED] = self._mask_id
+        replaced = input_ids.flatten().clone()
+        replaced[positions] = instead
+        return replaced.view_as(input_ids)
