@@ -6,7 +6,9 @@ Rows are masked anew at every step, from the step's seed. Dimensions: B rows, T 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -64,16 +66,13 @@ class PretrainingObjective:
     def backward(self, model: PretrainingBert, batch: TextBatch, seed: int) -> dict[str, Tensor]:
         """Add this batch's gradients; returns `loss`, `mlm_loss` and, with pairs, `nsp_loss`."""
         masked = mask_rows(self._masker, batch.rows, seed)
-        rows, longest = masked.input_ids.shape
         totals: dict[str, Tensor] = {}
-        for first in range(0, rows, self._piece):
-            last = min(first + self._piece, rows)
-            begin, end = np.searchsorted(masked.positions, [first * longest, last * longest])
-            piece = Piece(batch.rows, masked, slice(first, last), slice(int(begin), int(end)))
-            of_words, of_rows = (end - begin) / len(masked.targets), (last - first) / rows
-            shares = {"mlm_loss": of_words, "nsp_loss": of_rows}
-            terms = piece_losses(model, piece, derive_seed(seed, "dropout", first))
-            parts = {name: value * shares[name] for name, value in terms.items()}
+        for piece in pieces(batch.rows, masked, self._piece):
+            dropout = derive_seed(seed, "dropout", piece.rows.start)
+            losses = piece_losses(model, piece, dropout)
+            parts = {"mlm_loss": losses["mlm_loss"] / len(masked.targets)}
+            if "nsp_loss" in losses:
+                parts["nsp_loss"] = losses["nsp_loss"] / len(batch.ids)
             parts["loss"] = torch.stack(list(parts.values())).sum()
             parts["loss"].backward()
             for name, value in parts.items():
@@ -141,14 +140,29 @@ def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def piece_losses(model: PretrainingBert, piece: Piece, mask_seed: int | None) -> dict[str, Tensor]:
-    """Mean cross-entropies of a piece: `mlm_loss` and, where the model has the head, `nsp_loss`."""
+def pieces(rows: Rows, masked: Masked, size: int) -> Iterator[Piece]:
+    """A masked batch in pieces of `size` rows."""
+    count, length = masked.input_ids.shape
+    bounds = torch.arange(0, count + size, size).clamp(max=count)
+    words = torch.searchsorted(masked.positions, bounds * length).tolist()
+    for (first, last), (begin, end) in zip(pairwise(bounds.tolist()), pairwise(words), strict=True):
+        yield Piece(rows, masked, slice(first, last), slice(begin, end))
+
+
+def piece_losses(
+    model: PretrainingBert, piece: Piece, mask_seed: int | None = None
+) -> dict[str, Tensor]:
+    """Summed cross-entropies of a piece: `mlm_loss` and, where the model has the head, `nsp_loss`;
+    beside that `nsp_right`, how many rows were told right.
+    """
     device = model.device
     words, rows = model(piece.tokens(device), piece.positions(device), mask_seed)
-    losses = {"mlm_loss": F.cross_entropy(at_least_fp32(words), piece.targets(device))}
+    targets, labels = piece.targets(device), piece.is_random(device)
+    found = {"mlm_loss": F.cross_entropy(at_least_fp32(words), targets, reduction="sum")}
     if rows is not None:
-        losses["nsp_loss"] = F.cross_entropy(at_least_fp32(rows), piece.is_random(device))
-    return losses
+        found["nsp_loss"] = F.cross_entropy(at_least_fp32(rows), labels, reduction="sum")
+        found["nsp_right"] = (rows.argmax(dim=1) == labels).sum()
+    return found
 
 
 @torch.no_grad()
@@ -157,31 +171,16 @@ def score_held_out(model: PretrainingBert, text: PackedText, masker: Masker, pie
 
     The criterion is minus the sum of the two losses.
     """
-    sums = {"words": 0.0, "word_loss": 0.0, "rows": 0.0, "row_loss": 0.0, "right": 0.0}
+    rows = text.take(np.arange(len(text)))
+    masked = mask_rows(masker, rows, seed=0)
+    sums = dict.fromkeys(("mlm_loss", "nsp_loss", "nsp_right"), 0.0)
     with ProgressBar(len(text), "held-out text", "rows") as bar:
-        for first in range(0, len(text), piece):
-            rows = text.take(np.arange(first, min(first + piece, len(text))))
-            for name, value in _counted(model, rows, mask_rows(masker, rows, first)).items():
-                sums[name] += value
-            bar.update(len(rows.lengths))
-    loss = sums["word_loss"] / sums["words"]
+        for part in pieces(rows, masked, piece):
+            for name, value in piece_losses(model, part).items():
+                sums[name] += value.item()
+            bar.update(part.rows.stop - part.rows.start)
+    loss, nsp_loss = sums["mlm_loss"] / len(masked.targets), sums["nsp_loss"] / len(text)
     scores = {"mlm loss": loss, "perplexity": math.exp(min(loss, 700.0))}
-    criterion = -loss
     if model.nsp is not None:
-        scores["nsp accuracy"] = sums["right"] / sums["rows"]
-        criterion -= sums["row_loss"] / sums["rows"]
-    return Scored(scores, criterion, {})
-
-
-def _counted(model: PretrainingBert, rows: Rows, masked: Masked) -> dict[str, float]:
-    device = model.device
-    piece = Piece(rows, masked, slice(0, len(rows.lengths)), slice(0, len(masked.targets)))
-    words, pairs = model(piece.tokens(device), piece.positions(device))
-    loss = F.cross_entropy(at_least_fp32(words), piece.targets(device), reduction="sum")
-    found = {"words": float(len(masked.targets)), "word_loss": float(loss)}
-    if pairs is not None:
-        pairs, labels = at_least_fp32(pairs), piece.is_random(device)
-        found["rows"] = float(len(labels))
-        found["row_loss"] = float(F.cross_entropy(pairs, labels, reduction="sum"))
-        found["right"] = float((pairs.argmax(dim=1) == labels).sum())
-    return found
+        scores["nsp accuracy"] = sums["nsp_right"] / len(text)
+    return Scored(scores, -loss - nsp_loss, {})

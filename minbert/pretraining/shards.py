@@ -59,7 +59,7 @@ class PackedText:
             names = [f"{part}-{number:05d}" for number in range(len(meta["rows"][part]))]
             self._ids = [np.load(folder / f"{name}.ids.npy", mmap_mode="r") for name in names]
             self._facts = [np.load(folder / f"{name}.facts.npy", mmap_mode="r") for name in names]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError) as error:
             raise InputError(f"{folder}: damaged ({error}); remove the folder") from error
         self.sizes = np.asarray(meta["rows"][part], dtype=np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)

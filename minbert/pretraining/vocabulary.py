@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -28,9 +29,13 @@ def cached_vocabulary(cache: Path, paths: Sequence[Path], size: int, held_out: f
     decisive = json.dumps([_FORMAT, hashes, size, held_out])
     folder = cache / f"vocabulary-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
     if not folder.exists():
-        documents = read_documents(paths, "vocabulary")
-        kept = (document for document in documents if not is_held_out(document, held_out))
-        made = train_vocabulary((s for document in kept for s in document), size)
+
+        def sentences() -> Iterator[str]:
+            documents = read_documents(paths, "vocabulary")
+            kept = (document for document in documents if not is_held_out(document, held_out))
+            return (sentence for document in kept for sentence in document)
+
+        made = train_vocabulary(sentences, size)
         with files.new_folder(folder) as draft:
             for name, content in made.items():
                 (draft / name).write_bytes(content)
@@ -38,21 +43,27 @@ def cached_vocabulary(cache: Path, paths: Sequence[Path], size: int, held_out: f
     return folder
 
 
-def train_vocabulary(sentences: Iterable[str], size: int) -> dict[str, bytes]:
-    """The files of a lower-cased vocabulary of `size` tokens.
+def train_vocabulary(sentences: Callable[[], Iterable[str]], size: int) -> dict[str, bytes]:
+    """The files of a lower-cased vocabulary of `size` tokens; `sentences` is called twice.
 
-    Raises InputError where the text makes fewer.
+    The library's trainer numbers a letter inside a word (`##e`) when it first meets one, in an
+    order that changes from run to run, and breaks ties between merges by these numbers. Named
+    beforehand they have fixed numbers, and the same text gives the same vocabulary.
+
+    Raises InputError where the text makes another number of tokens.
     """
     tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()
+    letters = _letters(tokenizer.normalizer, sentences())
     trainer = WordPieceTrainer(
         vocab_size=size,
-        special_tokens=list(SPECIAL_TOKENS),
-        limit_alphabet=_LETTERS,
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{letter}" for letter in letters)],
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(sentences, trainer)
+    tokenizer.train_from_iterator(sentences(), trainer)
     vocab = tokenizer.get_vocab()
     if len(vocab) != size:
         raise InputError(
@@ -64,3 +75,12 @@ def train_vocabulary(sentences: Iterable[str], size: int) -> dict[str, bytes]:
         "vocab.txt": "".join(f"{token}\n" for token in tokens).encode(),
         "tokenizer_config.json": (json.dumps(settings, indent=1) + "\n").encode(),
     }
+
+
+def _letters(normalizer: BertNormalizer, sentences: Iterable[str]) -> list[str]:
+    """The most frequent characters, sorted."""
+    counts: Counter[str] = Counter()
+    for sentence in sentences:
+        counts.update(normalizer.normalize_str(sentence))
+    ranked = sorted(counts, key=lambda letter: (-counts[letter], letter))
+    return sorted(letter for letter in ranked[: _LETTERS + 1] if not letter.isspace())
