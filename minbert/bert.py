@@ -70,7 +70,8 @@ class BertModel(nn.Module):
     def from_pretrained(cls, path: str | Path, attention: str = "fused") -> BertModel:
         """Load a folder in the published layout: `config.json`, `vocab.txt`, `model.safetensors`.
 
-        Raises InputError, naming them, for tensors that are missing, unexpected or mis-shaped.
+        Dropout is off until `train()` switches it on. Raises InputError, naming them, for tensors
+        that are missing, unexpected or mis-shaped.
         """
         folder = Path(path)
         weights.check_folder(folder)
@@ -80,7 +81,7 @@ class BertModel(nn.Module):
         expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
         model.load_state_dict(weights.read(folder, expected), assign=True)
         model.vocab_files = weights.read_vocab_files(folder)
-        return model
+        return model.eval()
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the same layout, readable by any library that reads published BERT folders."""

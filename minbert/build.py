@@ -58,7 +58,7 @@ def build(config: RunConfig, device: torch.device) -> Parts:
     objective = Objective(_regularizers(config, model))
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
-    plan = _plan(config, {name: datasets[name, "train"] for name in trained}, datasets, device)
+    plan = _plan(config, trained, datasets, device)
     assert config.lr is not None
     groups = parameter_groups(model, config.weight_decay)
     optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
@@ -150,6 +150,11 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
             f"--option pretrain --tasks {','.join(idle)}: nothing to train, the head has no "
             "weights; add --rlayer or --cross_encoder, or take --option finetune"
         )
+    if idle and len(idle) == len(config.trained_tasks) - 1:
+        raise InputError(
+            f"--option pretrain --rrobin: the head of {', '.join(idle)} has no weights to train, "
+            "which leaves one task; name more --tasks, or add --rlayer or --cross_encoder"
+        )
     for name in idle:
         log.info("%s: its head has no weights, so with a frozen encoder it is only scored", name)
     return [name for name in config.trained_tasks if name not in idle]
@@ -201,16 +206,26 @@ def _with_frozen_features(
     }
 
 
+def _schedule(
+    config: RunConfig, trained: Sequence[str], datasets: Mapping[Key, Dataset]
+) -> sampling.Schedule:
+    assert config.batch_size is not None
+    lengths = {name: datasets[name, "train"].lengths for name in config.trained_tasks}
+    if config.rrobin is None:
+        return sampling.SingleTask(lengths, config.batch_size, config.seed)
+    skipped = lengths.keys() - set(trained)
+    return SCHEDULES[config.rrobin](lengths, config.batch_size, config.seed, skipped)
+
+
 def _plan(
     config: RunConfig,
-    train: Mapping[str, Dataset],
+    trained: Sequence[str],
     datasets: Mapping[Key, Dataset],
     device: torch.device,
 ) -> Plan[MultitaskBert, Batch]:
     assert config.batch_size is not None and config.epochs is not None and config.lr is not None
-    lengths = {name: dataset.lengths for name, dataset in train.items()}
-    kind = SCHEDULES[config.rrobin] if config.rrobin else sampling.SingleTask
-    schedule = kind(lengths, config.batch_size, config.seed)
+    train = {name: datasets[name, "train"] for name in trained}
+    schedule = _schedule(config, trained, datasets)
     total = config.epochs * schedule.steps_per_epoch
     total = min(total, config.max_steps or total)
     factor = rate_schedule(config.schedule, total, config.warmup, config.power)

@@ -116,7 +116,10 @@ class CheckpointStore:
         finished = [path for path in (self.folder / _FINISHED,) if path.exists()]
         for folder in reversed([*steps, *finished]):
             try:
-                return load(folder)
+                groups, facts = load(folder)
+                if facts["best_epoch"] is not None:  # whole only with the model it relies on
+                    self.load_best(facts["best_epoch"])
+                return groups, facts
             except DamagedCheckpoint as error:
                 log.warning("damaged checkpoint set aside: %s", error)
                 folder.rename(_unused(folder.with_name(f"damaged-{folder.name}")))

@@ -11,6 +11,7 @@ files it is still predicted wherever its id can be read, because every id is due
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,8 +157,8 @@ class _RowReader:
         identifier = self._field(fields, "id").strip()
         if not identifier or (complaints and "\ufffd" in identifier):
             return None, "; ".join([*complaints, "no id"])
-        if not identifier.isprintable():
-            return None, "; ".join([*complaints, f"unprintable id {identifier!r}"])
+        if any(unicodedata.category(letter) == "Cc" for letter in identifier):
+            return None, "; ".join([*complaints, f"control character in id {identifier!r}"])
         if identifier in self._seen:
             return None, "; ".join([*complaints, f"duplicate id {identifier}"])
         texts = tuple(self._field(fields, column) for column in self._task.text_columns)

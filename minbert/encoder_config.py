@@ -96,7 +96,10 @@ def _refuse_other_architectures(path: Path, keys: dict[str, Any]) -> None:
         "is_decoder": (False,),
         "add_cross_attention": (False,),
     }
-    for name in keys.get("architectures") or []:
+    names = keys.get("architectures") or []
+    if not isinstance(names, list):
+        raise InputError(f"{path}: architectures is {names!r}, not a list of names")
+    for name in names:
         if not str(name).startswith("Bert"):
             raise InputError(f"{path}: architecture {name!r} is not implemented, only BERT's")
     for key, values in implemented.items():

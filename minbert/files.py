@@ -7,6 +7,7 @@ a reader, or a run that was killed, sees the old content or the new, never a par
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -82,11 +83,38 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_texts(texts: Mapping[Path, str]) -> None:
-    """Replace several text files, none before all are written: a full disk leaves the old ones."""
-    with contextlib.ExitStack() as drafts:
-        written = {path: drafts.enter_context(replacing(path)) for path in texts}
-        for path, draft in written.items():
+    """Replace several text files, none before all are on disk: a full one leaves the old ones."""
+    drafts = {path: draft_of(path) for path in texts}
+    try:
+        for path, draft in drafts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             draft.write_text(texts[path], encoding="utf-8", newline="\n")
+            _sync(draft)
+        for path, draft in drafts.items():
+            draft.replace(path)
+        for folder in {path.parent for path in texts}:
+            _sync(folder)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+
+
+def remove_dead_drafts(path: Path) -> None:
+    """Remove drafts of `path` whose process, killed while it wrote, is no more."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        process = draft.name.removesuffix(".tmp").rpartition(".")[2]
+        if process.isdecimal() and not _is_alive(int(process)):
+            draft.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; or no process number at all
+        return True
+    return True
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -51,10 +51,13 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
             files.write_text(folder / BAD_ROWS, _bad_rows(parts))
             train(folder, trainee, facts, progress, stop)
             with stop.immediate():
-                scores = _finish(config, parts, progress, folder)
+                predicted = _predict(config, parts, progress, folder)
+            scores = _scores(config, parts, predicted)
             manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
             manifest["computed_per_real_token"] = padding_ratios(progress)
-            CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
+            with stop.deferred():  # all six files and the mark that the run is done, or none
+                files.write_texts(_rendered(config, parts, predicted))
+                CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     print(summary(config, parts.trained, scores, progress))
     return Result(folder, scores, manifest)
 
@@ -82,8 +85,11 @@ def _check_outputs(config: RunConfig, folder: Path) -> None:
 
 
 def _check_target(path: Path, key: str, limit: int | None) -> None:
+    if not path.name:
+        raise InputError(f"{key} {path}: names no file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_dead_drafts(path)
         files.draft_of(path).touch()
         files.draft_of(path).unlink()
     except OSError as error:
@@ -116,8 +122,8 @@ def _bad_rows(parts: Parts) -> str:
     return "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows)
 
 
-def _finish(config: RunConfig, parts: Parts, progress: Progress, folder: Path) -> dict[str, float]:
-    """Predict test with the best epoch's model and write every file; returns the dev scores."""
+def _predict(config: RunConfig, parts: Parts, progress: Progress, folder: Path) -> dict[Key, Array]:
+    """Predictions of the best epoch's model: those on dev as they were scored, test anew."""
     assert progress.best_epoch is not None
     try:
         best, kept = CheckpointStore(folder).load_best(progress.best_epoch)
@@ -129,16 +135,23 @@ def _finish(config: RunConfig, parts: Parts, progress: Progress, folder: Path) -
         test = parts.datasets[name, "test"]
         predicted[name, "dev"] = kept[name].numpy()
         predicted[name, "test"] = predict(parts.model, test, f"test {name}")
-    texts = {
+    return predicted
+
+
+def _scores(config: RunConfig, parts: Parts, predicted: Mapping[Key, Array]) -> dict[str, float]:
+    return {
+        name: score(parts.datasets[name, "dev"], predicted[name, "dev"])
+        for name in config.evaluated_tasks
+    }
+
+
+def _rendered(config: RunConfig, parts: Parts, predicted: Mapping[Key, Array]) -> dict[Path, str]:
+    """The text of every prediction file."""
+    return {
         Path(config.out_file(name, split)): predictions.render(
             TASKS[name], parts.datasets[name, split].ids, values
         )
         for (name, split), values in predicted.items()
-    }
-    files.write_texts(texts)
-    return {
-        name: score(parts.datasets[name, "dev"], predicted[name, "dev"])
-        for name in config.evaluated_tasks
     }
 
 

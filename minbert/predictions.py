@@ -6,6 +6,7 @@ space before its newline, and the header has one on both sides of the tab.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def count_rows(path: Path) -> int:
 
 
 def is_prediction_file(path: Path) -> bool:
-    """Whether an existing file begins as every prediction file does."""
+    """Whether an existing file is empty or begins as every handout's prediction files do."""
     with path.open("rb") as stream:
-        return stream.read(2) == b"id"
+        begins = stream.read(64)
+    return not begins or re.match(rb"(\xef\xbb\xbf)?\s*id\s*[\t,]\s*Predicted_", begins) is not None

@@ -6,13 +6,13 @@ a run can go on from any step without replaying the draws before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minbert.runtime import derive_seed
+from minbert.runtime import InputError, derive_seed
 
 Rows = NDArray[np.int64]
 POOL = 50  # batches sorted by length together
@@ -99,14 +99,30 @@ class EqualRoundRobin:
     """
 
     def __init__(
-        self, lengths: Mapping[str, NDArray[np.int64]], batch_size: int, seed: int
+        self,
+        lengths: Mapping[str, NDArray[np.int64]],
+        batch_size: int,
+        seed: int,
+        skipped: Collection[str] = (),
     ) -> None:
-        """`lengths`: each task's rows' tokens, in the order the tasks take turns."""
-        rounds = max(1, min(map(len, lengths.values())) // batch_size)
+        """`lengths`: each task's rows' tokens, in the order the tasks take turns.
+
+        Those `skipped` count for the rounds, but have no turn. Raises InputError where a task has
+        not one whole batch.
+        """
+        smallest = min(lengths, key=lambda name: len(lengths[name]))
+        rounds = len(lengths[smallest]) // batch_size
+        if not rounds:
+            raise InputError(
+                f"--batch_size {batch_size}: {smallest} has only {len(lengths[smallest])} rows to "
+                "train on, not one whole batch; lower it"
+            )
         self._samplers = {
-            name: TaskSampler(name, own, batch_size, seed, rounds) for name, own in lengths.items()
+            name: TaskSampler(name, own, batch_size, seed, rounds)
+            for name, own in lengths.items()
+            if name not in skipped
         }
-        self.steps_per_epoch = rounds * len(lengths)
+        self.steps_per_epoch = rounds * len(self._samplers)
 
     def epoch(self, number: int) -> Iterator[tuple[str, Rows]]:
         """Round after round."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,7 @@ class Task:
 
 def _class_label(count: int) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = float(text)
+        value = _number(text)
         if value not in range(count):
             raise ValueError(f"label {text!r} is not one of 0..{count - 1}")
         return value
@@ -49,9 +50,16 @@ def _class_label(count: int) -> Callable[[str], float]:
     return parse
 
 
+def _number(text: str) -> float:
+    """A number in plain spelling; `float` alone would also read 0_1 and other scripts' digits."""
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE) is None:
+        raise ValueError(f"label {text!r} is not a number")
+    return float(text)
+
+
 def _score_label(top: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = float(text)
+        value = _number(text)
         if not (math.isfinite(value) and 0 <= value <= top):
             raise ValueError(f"label {text!r} is not between 0 and {top:g}")
         return value

@@ -370,3 +370,8 @@ def test_parameter_count_of_bert_base() -> None:
     with torch.device("meta"):
         model = BertModel(EncoderConfig())
     assert sum(math.prod(p.shape) for p in model.parameters()) == 109_482_240
+
+
+def test_a_loaded_encoder_has_dropout_off(tiny_folder: Path) -> None:
+    encoder = BertModel.from_pretrained(tiny_folder)
+    assert not any(module.training for module in encoder.modules())

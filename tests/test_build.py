@@ -12,6 +12,7 @@ import torch
 from conftest import TINY
 from helpers import CPU, VOCAB, same_tensors, save_encoder, whole_batch, write_course_files
 
+from minbert.attention import ATTENTION
 from minbert.build import Parts, build
 from minbert.config import RunConfig
 from minbert.encoder_config import EncoderConfig
@@ -131,6 +132,35 @@ def test_settings_reach_the_parts_that_use_them(place: Path) -> None:
     assert plan.rate(8) == pytest.approx(1e-3)
     assert plan.rate(0) == pytest.approx(1e-3 / 9)
     assert plan.rate(17) == pytest.approx(1e-3 / 9)
+
+
+def test_the_models_settings_reach_it(place: Path) -> None:
+    changed = make(place, pooling="mean", hidden_dropout_prob=0.5, attention="reference").model
+    plain = make(place).model
+    for model, pooling, dropout, attend in (
+        (changed, "mean", 0.5, ATTENTION["reference"]),
+        (plain, "cls", 0.3, ATTENTION["fused"]),
+    ):
+        assert model._pooling == pooling
+        assert model._head_dropout.p == dropout
+        assert all(layer.attention.attend is attend for layer in model.encoder.layers)
+
+
+def test_a_frozen_head_without_weights_leaves_the_rounds_as_they_are(
+    place: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "sts-train.csv"
+    lines = (place / "data" / "sts-train.csv").read_text().splitlines()
+    short.write_text("\n".join(lines[:6]) + "\n")  # 5 rows: one batch of 4
+    frozen = make(place, option="pretrain", sts_train=str(short))
+    assert frozen.trained == ["sst", "para"]
+    assert frozen.plan.schedule.steps_per_epoch == 2
+
+
+def test_a_round_robin_that_one_task_would_be_left_of_is_refused(place: Path) -> None:
+    with pytest.raises(InputError, match="leaves one task"):
+        make(place, option="pretrain", tasks=("sst", "sts"))
+    assert len(make(place, option="pretrain", tasks=("sst", "sts"), rlayer=True).trained) == 2
 
 
 @pytest.mark.parametrize(("max_steps", "total"), [(5, 5), (18, 18), (99, 18), (None, 18)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,3 +302,20 @@ def test_nothing_is_pickled(saved: Path) -> None:
     assert {path.suffix for path in saved.iterdir()} == {".safetensors", ".json"}
     hashes = json.loads((saved / "manifest.json").read_text())["sha256"]
     assert hashes.keys() == names(saved) - {"manifest.json"}
+
+
+@pytest.mark.parametrize("harm", ["damaged", "gone"])
+def test_a_checkpoint_is_whole_only_with_its_best_model(tmp_path: Path, harm: str) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save_best(1, {"weight": torch.tensor([1.0])}, {})
+    store.save_step(10, groups(), facts(1, best=1))
+    store.save_best(2, {"weight": torch.tensor([2.0])}, {})
+    store.save_step(20, groups(), facts(2, best=2))
+    if harm == "damaged":
+        DAMAGE["weights"](tmp_path / "best-0002")
+    else:
+        shutil.rmtree(tmp_path / "best-0002")
+    saved = CheckpointStore(tmp_path).load_last()
+    assert saved is not None
+    assert saved[1]["best_epoch"] == 1
+    assert float(store.load_best(1)[0]["weight"]) == 1

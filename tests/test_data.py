@@ -41,6 +41,9 @@ BAD_ROWS = {
     "blank label": (b"1\tx\ta film\t  ", True, "no label"),
     "not a number": (b"1\tx\ta film\tgood", True, "good"),
     "nan": (b"1\tx\ta film\tnan", True, "nan"),
+    "underscore": (b"1\tx\ta film\t0_1", True, "0_1"),
+    "digits of another script": ("1\tx\ta film\t٣".encode(), True, "٣"),
+    "control character in the id": (b"1\tx\x07y\ta film\t3", False, "control character"),
     "infinite": (b"1\tx\ta film\tinf", True, "inf"),
     "above the range": (b"1\tx\ta film\t5", True, "0..4"),
     "below the range": (b"1\tx\ta film\t-1", True, "0..4"),
@@ -306,3 +309,10 @@ def test_either_text_of_a_pair_may_be_what_is_missing(reader: Reader) -> None:
         "id z: empty sentence2",
     ]
     assert split.examples[2].texts == ("a", "")
+
+
+def test_an_id_is_opaque(reader: Reader) -> None:
+    """A no-break space or another script in an id is no reason to leave a row out."""
+    split = reader("\tid\tsentence\tsentiment\n1\té\u00a0ü\ta film\t3\n".encode())
+    assert [example.id for example in split.examples] == ["é\u00a0ü"]
+    assert split.bad_rows == []

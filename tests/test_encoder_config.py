@@ -114,6 +114,12 @@ def test_other_architectures_are_refused_by_name(
     assert repr(value) in str(refused.value)
 
 
+@pytest.mark.parametrize("value", [5, "BertModel", {"a": 1}])
+def test_architectures_that_are_no_list(tmp_path: Path, tiny: EncoderConfig, value: Any) -> None:
+    with pytest.raises(InputError, match=r"architectures is .* not a list"):
+        EncoderConfig.from_file(written(tmp_path, tiny, architectures=value))
+
+
 def test_another_architecture_is_refused_without_a_model_type(
     tmp_path: Path, tiny: EncoderConfig
 ) -> None:

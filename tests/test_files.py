@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from minbert import files
 from minbert.files import JsonLines, new_folder, replacing, sha256_of, write_json, write_text
 
 
@@ -162,3 +166,41 @@ def test_cut_before_of_an_empty_log(tmp_path: Path) -> None:
     log.cut_before(0)
     log.close()
     assert log.path.read_text() == ""
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_several_texts_are_replaced_all_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """A disk that is full when the third file is flushed leaves the first two as they were."""
+    paths = [tmp_path / f"{name}.txt" for name in "abc"]
+    files.write_texts(dict.fromkeys(paths, "old"))
+    left, sync = [failing], files._sync
+
+    def full(path: Path) -> None:
+        if left[0] == 0:
+            raise OSError(122, "quota exceeded")
+        left[0] -= 1
+        sync(path)
+
+    monkeypatch.setattr(files, "_sync", full)
+    with pytest.raises(OSError, match="quota"):
+        files.write_texts(dict.fromkeys(paths, "new"))
+    assert [path.read_text() for path in paths] == ["old"] * 3
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+def test_drafts_of_dead_processes_are_removed_and_no_others(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = {
+        f".out.csv.{dead.pid}.tmp": True,
+        f".out.csv.{os.getpid()}.tmp": False,
+        f".other.csv.{dead.pid}.tmp": False,
+        ".out.csv.notes.tmp": False,
+        "out.csv": False,
+    }
+    for name in names:
+        (tmp_path / name).touch()
+    files.remove_dead_drafts(tmp_path / "out.csv")
+    assert {name: not (tmp_path / name).exists() for name in names} == names

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minbert import cli, job, predictions
+from minbert import cli, files, job, predictions
 from minbert.bert import BertModel
 from minbert.encoder_config import EncoderConfig
 from minbert.objective import Objective
@@ -418,6 +418,8 @@ def test_output_that_cannot_be_written_is_said_before_training(
         (["--sst_dev_out", "fifo"], "holds something else than predictions"),
         (["--sst_dev_out", "link"], "holds something else than predictions"),
         (["--sst_dev_out", "x" * 250], "cannot be written"),
+        (["--sst_dev_out", ""], "names no file"),
+        (["--sst_dev_out", "."], "names no file"),
     ],
 )
 def test_nothing_but_predictions_is_ever_written_over(
@@ -784,3 +786,25 @@ def test_killed_run_resumes_to_the_same_bytes(place: Path, start) -> None:
 @pytest.mark.slow
 def test_run_killed_many_times_resumes_to_the_same_bytes(place: Path, start) -> None:
     check_kills(place, start, kills=15)
+
+
+def test_a_signal_while_the_files_are_written_does_not_mix_two_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--option", "finetune", "--rrobin", "--lr", "0.01")
+    assert run(*flags, "--seed", "1") == 0
+    before = written()
+    sync = files._sync
+
+    def signalled(path: Path) -> None:
+        if path.parent.name == "predictions":
+            monkeypatch.setattr(files, "_sync", sync)
+            os.kill(os.getpid(), signal.SIGTERM)
+        sync(path)
+
+    monkeypatch.setattr(files, "_sync", signalled)
+    assert run(*flags, "--seed", "2") == 0  # it came when all was done
+    assert files._sync is sync
+    after = written()
+    assert after.keys() == before.keys()
+    assert all(after[name] != before[name] for name in after if name.startswith("sts"))

@@ -86,10 +86,18 @@ def test_rows_of_a_file_are_counted_without_its_header(tmp_path: Path) -> None:
         assert predictions.count_rows(path) == count
 
 
-def test_a_prediction_file_is_known_by_its_first_word(tmp_path: Path) -> None:
+def test_a_prediction_file_is_known_by_its_header(tmp_path: Path) -> None:
     write(tmp_path / "ours.csv", TASKS["sst"], ["a"], np.asarray([1]))
     (tmp_path / "data.csv").write_text("\tid\tsentence\n")
     (tmp_path / "thesis.txt").write_text("Chapter 1")
+    (tmp_path / "ideas.txt").write_text("ideas for a thesis")
+    (tmp_path / "rows.csv").write_text("id\tsentence\n")
+    (tmp_path / "comma.csv").write_text("id,Predicted_Similarity\n")
+    (tmp_path / "empty.csv").touch()
     assert predictions.is_prediction_file(tmp_path / "ours.csv")
     assert not predictions.is_prediction_file(tmp_path / "thesis.txt")
+    assert predictions.is_prediction_file(tmp_path / "comma.csv")
+    assert predictions.is_prediction_file(tmp_path / "empty.csv")
+    assert not predictions.is_prediction_file(tmp_path / "ideas.txt")
+    assert not predictions.is_prediction_file(tmp_path / "rows.csv")
     assert not predictions.is_prediction_file(tmp_path / "data.csv")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from minbert.batching import encode_split
 from minbert.data import read_split
+from minbert.runtime import InputError
 from minbert.sampling import EqualRoundRobin, Schedule, SingleTask, TaskSampler
 from minbert.tasks import TASKS
 from minbert.tokenizer import WordPieceTokenizer
@@ -84,9 +85,18 @@ def test_round_robin_takes_tasks_in_turn_for_the_smallest_tasks_whole_batches() 
     assert all(len(rows) == 4 for _, rows in steps)
 
 
-def test_round_robin_takes_at_least_one_round() -> None:
-    schedule = EqualRoundRobin({"sst": lengths(3), "sts": lengths(40)}, 8, 0)
-    assert [(task, len(rows)) for task, rows in schedule.epoch(0)] == [("sst", 8), ("sts", 8)]
+def test_a_batch_larger_than_a_tasks_data_is_refused_and_not_filled_with_copies() -> None:
+    with pytest.raises(InputError, match="--batch_size 8: sst has only 7 rows"):
+        EqualRoundRobin({"sst": lengths(7), "sts": lengths(40)}, 8, 0)
+    assert EqualRoundRobin({"sst": lengths(8), "sts": lengths(40)}, 8, 0).steps_per_epoch == 2
+
+
+def test_a_skipped_task_counts_for_the_rounds_and_has_no_turn() -> None:
+    sizes = {"sst": lengths(30), "para": lengths(90), "sts": lengths(13)}
+    whole, without = (EqualRoundRobin(sizes, 4, 1, skipped) for skipped in ((), ("sts",)))
+    kept = [(task, list(rows)) for task, rows in whole.epoch(0) if task != "sts"]
+    assert [(task, list(rows)) for task, rows in without.epoch(0)] == kept
+    assert without.steps_per_epoch == len(kept) == 2 * 3
 
 
 def test_tasks_of_equal_size_are_shuffled_apart() -> None:

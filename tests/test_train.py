@@ -453,3 +453,28 @@ def test_an_objective_sees_a_new_seed_at_every_step(tmp_path: Path, shape: Encod
     run.objective = Objective([Noting()])
     run()
     assert len(set(seeds)) == 12
+
+
+def test_the_proximal_teacher_follows_every_step(tmp_path: Path, shape: EncoderConfig) -> None:
+    """θ̃ ← (1 - β)θ + βθ̃ after each update, with the weights that the update left."""
+    torch.manual_seed(1)
+    run = make_run(tmp_path, shape, epochs=1, lr=1e-2)
+    term = Bregman(run.model, beta=0.5, dropout="off")
+    run.objective = Objective([term])
+    expected = {name: param.detach().clone() for name, param in run.model.named_parameters()}
+    seen: list[int] = []
+    told = run.objective.after_step
+
+    def after_step(model: MultitaskBert) -> None:
+        for name, param in model.named_parameters():
+            expected[name].lerp_(param.detach(), 0.5)
+        seen.append(len(seen))
+        told(model)
+
+    run.objective.after_step = after_step
+    progress = run()
+    assert len(seen) == progress.step > 3
+    teacher = term.state_dict()
+    for name, value in expected.items():
+        (own,) = (tensor for key, tensor in teacher.items() if key.endswith(name))
+        torch.testing.assert_close(own, value, rtol=1e-5, atol=1e-7)
