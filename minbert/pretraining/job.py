@@ -40,6 +40,10 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
     folder = Path(config.output_dir)
     target = Path(config.save or folder / ENCODER)
     _check_target(target)
+    for key in ("weights", "vocab"):
+        source = getattr(config, key)
+        if source and folder.resolve() in Path(source).resolve().parents:
+            raise InputError(f"--{key} {source}: lies in the run's own folder {folder}")
     with held(folder):
         parts = gather(config, device)
         steps = total_steps(parts, folder, began)

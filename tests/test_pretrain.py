@@ -1,0 +1,278 @@
+"""The pretraining command: it learns, resumes to the same bytes, and refuses in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from minbert import pretrain
+from minbert.bert import BertModel
+from minbert.pretraining import budget, objective
+from minbert.pretraining.config import PretrainConfig
+from minbert.runtime import InputError
+from tests.helpers import TINY, VOCAB, save_encoder
+from tests.pretraining.texts import learnable_documents, random_documents, write_documents
+
+SHAPE = ["--layers", "1", "--hidden_size", "32", "--attention_heads", "2", "--positions", "32"]
+SMALL = ["--sequence_length", "24", "--batch_size", "16", "--piece", "6", "--held_out", "0.1"]
+SMALL += ["--output_dir", "out", "--cache", "cache", "--scorings", "3", "--checkpoint_every", "4"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with text and with the tests' vocabulary, made the current one."""
+    write_documents(tmp_path / "text.txt", random_documents(150))
+    (tmp_path / "vocab").mkdir()
+    (tmp_path / "vocab" / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*argv: str, start: tuple[str, ...] = ("--vocab", "vocab")) -> int:
+    shape = [] if "--weights" in start else SHAPE
+    return pretrain.main(["--text", "text.txt", *start, *shape, *SMALL, *argv])
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err.splitlines()[-1]
+
+
+def weights_of(folder: Path | str) -> bytes:
+    return (Path(folder) / "model.safetensors").read_bytes()
+
+
+def manifest() -> dict[str, Any]:
+    return json.loads(Path("out/manifest.json").read_text())
+
+
+def test_it_learns_words_and_neighbours(place: Path) -> None:
+    write_documents(place / "text.txt", learnable_documents(1500))
+    flags = ("--steps", "300", "--lr", "5e-3", "--dropout", "0", "--batch_size", "64")
+    assert run(*flags) == 0
+    (first, *_, last) = manifest()["epochs"]
+    assert last["scores"]["perplexity"] < 0.5 * first["scores"]["perplexity"] < len(VOCAB)
+    assert last["scores"]["nsp accuracy"] > 0.8
+    assert last["criterion"] > first["criterion"]
+
+
+def test_what_it_writes_is_an_encoder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--steps", "4", "--save", "made", "--half") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("encoder written to made\n")
+    encoder = BertModel.from_pretrained("made")
+    assert encoder.config.hidden_size == 32
+    assert set(encoder.vocab_files) == {"vocab.txt"}
+    stored = load_file("made/model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert {name.split(".")[0] for name in stored} == {"bert", "cls"}
+    assert not list(Path("made").glob(".*"))
+
+
+def test_its_own_vocabulary(place: Path) -> None:
+    assert run("--steps", "2", "--vocab_size", "100", start=()) == 0
+    encoder = BertModel.from_pretrained("out/encoder")
+    assert encoder.config.vocab_size == 100
+    assert set(encoder.vocab_files) == {"vocab.txt", "tokenizer_config.json"}
+
+
+@pytest.mark.parametrize("flags", [(), ("--no_nsp",), ("--whole_words",)], ids=str)
+@pytest.mark.parametrize("stopped_at", [1, 4, 7])
+def test_a_run_that_was_stopped_ends_in_the_same_bytes(
+    place: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], stopped_at: int
+) -> None:
+    assert run("--steps", "9", "--output_dir", "whole", *flags) == 0
+    backward, calls = objective.PretrainingObjective.backward, [0]
+
+    def interrupted(self: Any, *args: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == stopped_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return backward(self, *args)
+
+    monkeypatch.setattr(objective.PretrainingObjective, "backward", interrupted)
+    assert run("--steps", "9", *flags) == 143
+    assert not Path("out/encoder").exists()
+    assert run("--steps", "9", "--resume", *flags) == 0
+    assert weights_of("out/encoder") == weights_of("whole/encoder")
+    logs = [
+        [{k: v for k, v in json.loads(line).items() if k != "tokens_per_s"} for line in text]
+        for text in (
+            Path(f"{name}/log.jsonl").read_text().splitlines() for name in ("out", "whole")
+        )
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_a_time_budget_fixes_the_steps_once(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(budget, "_measure", lambda *_, **__: (10.0, 5.0))
+    backward, calls = objective.PretrainingObjective.backward, [0]
+
+    def interrupted(self: Any, *args: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return backward(self, *args)
+
+    monkeypatch.setattr(objective.PretrainingObjective, "backward", interrupted)
+    assert run("--time_budget", "2m") == 143
+    steps = manifest()["total_steps"]
+    assert 8 <= steps <= 10  # (120 · .98 - 3 · 5 - a second or so) / 10
+    monkeypatch.setattr(budget, "_measure", lambda *_, **__: (1.0, 1.0))
+    assert run("--time_budget", "2m", "--resume") == 0
+    assert manifest()["total_steps"] == steps
+    assert manifest()["epochs"][-1]["step"] == steps
+    rates = [json.loads(line)["lr"] for line in Path("out/log.jsonl").read_text().splitlines()]
+    assert len(rates) == steps
+    assert rates[-1] < 0.2 * max(rates)
+
+
+def test_a_time_budget_is_about_kept(place: Path) -> None:
+    assert run("--time_budget", "6s") == 0
+    assert manifest()["wall_seconds"] < 12
+    assert manifest()["total_steps"] > 3
+
+
+def test_measuring_leaves_no_trace(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--steps", "5", "--output_dir", "plain") == 0
+    parts_total = budget._affordable
+
+    def five(*args: Any) -> int:
+        parts_total(*args)
+        return 5
+
+    monkeypatch.setattr(budget, "_affordable", five)
+    assert run("--time_budget", "20s") == 0
+    assert weights_of("out/encoder") == weights_of("plain/encoder")
+
+
+def test_a_budget_that_is_too_short(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--time_budget", "0.01s") == 2
+    assert "--time_budget 0.01s: too short" in complaint(capsys)
+    assert not Path("out").exists()
+
+
+def test_passes_over_the_text(place: Path) -> None:
+    assert run("--passes", "0.5", "--batch_size", "4") == 0
+    half = manifest()["total_steps"]
+    assert run("--passes", "1", "--batch_size", "4") == 0
+    assert abs(manifest()["total_steps"] - 2 * half) <= 1
+
+
+def test_no_steps_write_the_encoder_as_it_begins(place: Path) -> None:
+    assert run("--steps", "0", "--seed", "3") == 0
+    first = weights_of("out/encoder")
+    assert run("--steps", "0", "--seed", "3") == 0
+    assert weights_of("out/encoder") == first
+    assert run("--steps", "0", "--seed", "4") == 0
+    assert weights_of("out/encoder") != first
+
+
+def test_going_on_from_an_encoder_without_heads(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_encoder(place / "begun", TINY)
+    assert run("--steps", "0", start=("--weights", "begun")) == 0
+    assert "no whole mlm head, so it begins fresh" in capsys.readouterr().err
+    before, after = (load_file(f"{name}/model.safetensors") for name in ("begun", "out/encoder"))
+    assert all(torch.equal(after[f"bert.{name}"], tensor) for name, tensor in before.items())
+    assert run("--steps", "3", start=("--weights", "out/encoder")) == 2
+    assert "lies in the run's own folder" in capsys.readouterr().err
+    Path("out/encoder").rename("headed")
+    assert run("--steps", "3", start=("--weights", "headed")) == 0
+    assert "begins fresh" not in capsys.readouterr().err
+
+
+def test_an_earlier_encoder_stays_until_the_new_one_is_done(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("--steps", "2", "--save", "made") == 0
+    before = weights_of("made")
+
+    def fails(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(objective.PretrainingObjective, "backward", fails)
+    assert run("--steps", "2", "--save", "made", "--seed", "5") == 1
+    assert weights_of("made") == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--text", "nowhere.txt"], "nowhere.txt: no such file"),
+        (["--text"], "expected at least one argument"),
+        (["--steps", "1", "--passes", "1"], "--steps and --passes"),
+        (["--time_budget", "soon"], "--time_budget soon: give a time"),
+        (["--time_budget", "-5m"], "--time_budget"),
+        (["--steps", "-1"], "--steps -1: must be 0 or more"),
+        (["--hidden_size", "33"], "hidden_size 33 is not divisible"),
+        (["--weights", "vocab"], "does nothing beside"),
+        (["--vocab_size", "50"], "--vocab_size would do nothing"),
+        (["--power", "2"], "--power would do nothing"),
+        (["--sequence_length", "64"], "the encoder has 32 positions"),
+        (["--sequence_length", "8"], "must be 16 or more"),
+        (["--held_out", "0"], "--held_out 0.0: must be above 0"),
+        (["--vocab", "nowhere"], "nowhere"),
+        (["--save", "text.txt"], "a file of that name"),
+        (["--save", "."], "holds something else than an encoder"),
+        (["--attention", "flash"], "invalid choice"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_one_line(
+    place: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: str
+) -> None:
+    assert run(*argv) == 2
+    assert words in complaint(capsys)
+    assert not Path("out").exists()
+
+
+def test_shape_flags_beside_weights_would_do_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_encoder(place / "begun", TINY)
+    assert run("--layers", "2", start=("--weights", "begun")) == 2
+    assert "--layers would do nothing" in complaint(capsys)
+
+
+def test_another_setting_is_no_run_to_go_on_with(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--steps", "3") == 0
+    capsys.readouterr()
+    assert run("--steps", "3", "--lr", "1e-4", "--resume") == 2
+    assert "another lr" in complaint(capsys)
+    write_documents(place / "text.txt", random_documents(150, seed=1))
+    assert run("--steps", "3", "--resume") == 2
+    assert "another text 0" in complaint(capsys)
+
+
+def test_a_run_needs_text() -> None:
+    with pytest.raises(InputError, match="--text"):
+        PretrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("0.5m", 30)]
+)
+def test_times(text: str, seconds: float) -> None:
+    assert PretrainConfig(text=("a",), time_budget=text).budget_seconds() == seconds
+
+
+def test_help_gives_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        pretrain.main(["--help"])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"--{name} " in shown for name in PretrainConfig.__dataclass_fields__)
