@@ -6,7 +6,7 @@ A field is a flag of the command line, with its help, unit and limits in one pla
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ DATA, MODEL, OPTIMIZATION, SMART, RUN, OUTPUT = (
     "prediction files (relative to the current folder)",
 )
 TRAINING = "what trains"
+UNSET = ("lr", "epochs", "batch_size")  # None until `resolved()`
+COURSE_RATES = {"pretrain": 1e-3, "finetune": 1e-5}
 
 
 def _file(default: str, task: str, split: str) -> Any:
@@ -73,10 +75,18 @@ class RunConfig:
         bare="equal",
     )
     epochs: int | None = flag(
-        None, TRAINING, "passes of the schedule; default 10", limit=AT_LEAST_ONE, metavar="N"
+        None,
+        TRAINING,
+        "passes of the schedule; default: what the encoder's folder recommends, else 10",
+        limit=AT_LEAST_ONE,
+        metavar="N",
     )
     batch_size: int | None = flag(
-        None, TRAINING, "examples a step; default 8", limit=AT_LEAST_ONE, metavar="N"
+        None,
+        TRAINING,
+        "examples a step; default: what the encoder's folder recommends, else 8",
+        limit=AT_LEAST_ONE,
+        metavar="N",
     )
     max_steps: int | None = flag(
         None,
@@ -161,7 +171,8 @@ class RunConfig:
     lr: float | None = flag(
         None,
         OPTIMIZATION,
-        "learning rate; default 1e-3 for pretrain, 1e-5 for finetune",
+        "learning rate; default: what the encoder's folder recommends, else 1e-3 for pretrain, "
+        "1e-5 for finetune",
         limit=POSITIVE,
         metavar="RATE",
     )
@@ -299,15 +310,16 @@ class RunConfig:
         """The course's three tasks, and whatever else trains."""
         return tuple(dict.fromkeys((*COURSE_TASKS, *self.trained_tasks)))
 
-    def resolved(self) -> RunConfig:
-        """This configuration with the course's values where lr, epochs, batch size are unset."""
-        lr = {"pretrain": 1e-3, "finetune": 1e-5}[self.option]
-        return dataclasses.replace(
-            self,
-            lr=self.lr or lr,
-            epochs=self.epochs or 10,
-            batch_size=self.batch_size or 8,
-        )
+    def resolved(self, recommended: Mapping[str, Any] | None = None) -> RunConfig:
+        """This configuration with lr, epochs and batch size filled in where they are unset.
+
+        They take the `recommended` values, where there are some, else the course's.
+        """
+        course = {"lr": COURSE_RATES[self.option], "epochs": 10, "batch_size": 8}
+        filled = {name: getattr(self, name) for name in UNSET}
+        for values in (recommended or {}, course):
+            filled |= {name: values[name] for name in values if filled[name] is None}
+        return dataclasses.replace(self, **filled)
 
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a task's `train`, `dev` or `test` file."""

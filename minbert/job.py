@@ -18,6 +18,7 @@ from minbert.manifest import input_files, input_hashes, new_manifest, recorded, 
 from minbert.run_folder import BAD_ROWS, MANIFEST, held
 from minbert.runs import Trainee, starting_point, train
 from minbert.runtime import InputError, RunError, StopRequest, log, pick_device
+from minbert.sources import RECOMMENDED, recommended
 from minbert.tasks import TASKS, Array, overall
 from minbert.train import Progress
 
@@ -36,12 +37,14 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
 
     The files of `config` are located. Raises InputError, RunError or Stopped.
     """
-    config = config.resolved()
+    advice = recommended(Path(str(config.weights)), config.option)
+    followed = [name for name in advice if getattr(config, name) is None]
+    config = config.resolved(advice)
     device = pick_device(config.device, require_gpu=config.use_gpu)
     folder = Path(config.output_dir or Path("runs") / run_name(config))
     _check_outputs(config, folder)
     with held(folder):
-        _announce(config, str(device), folder)
+        _announce(config, followed, str(device), folder)
         parts = build(config, device)
         facts = {"settings": settings(config), "sha256": input_hashes(config)}
         trainee = Trainee(parts.model, parts.objective, parts.optimizer, parts.plan)
@@ -105,7 +108,7 @@ def _check_target(path: Path, key: str, limit: int | None) -> None:
         )
 
 
-def _announce(config: RunConfig, device: str, folder: Path) -> None:
+def _announce(config: RunConfig, followed: Sequence[str], device: str, folder: Path) -> None:
     trained, scored = ", ".join(config.trained_tasks), ", ".join(config.evaluated_tasks)
     turns = f" in turn ({config.rrobin})" if config.rrobin else ""
     log.info("%s on %s%s; scored on %s", config.option, trained, turns, scored)
@@ -113,6 +116,8 @@ def _announce(config: RunConfig, device: str, folder: Path) -> None:
         "learning rate %g, %d epochs, batch size %d; device %s; seed %d; run folder %s",
         *(config.lr, config.epochs, config.batch_size, device, config.seed, folder),
     )
+    if followed:
+        log.info("%s: as %s in the encoder's folder says", ", ".join(followed), RECOMMENDED)
     if config.limit:
         log.warning("--limit %d: the predictions are not for handing in", config.limit)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from minbert.config import KNOWN_TASKS, RunConfig
+from minbert.config import KNOWN_TASKS, UNSET, RunConfig
 from minbert.runtime import InputError, log
 
 _HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the package
 SAMPLE = _HERE / "sample"
 _BUNDLED_ENCODER = _HERE / "minbert-mini"
+RECOMMENDED = "recommended.json"
 _COURSE = Path("data")
 _COURSE_ENCODER = _COURSE / "bert-base-uncased"
 
@@ -26,6 +28,28 @@ def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
     found: dict[str, Any] = dict(_data_files(config, given))
     found["weights"] = str(_encoder_folder(config.weights))
     return dataclasses.replace(config, **found)
+
+
+def recommended(folder: Path, option: str) -> dict[str, Any]:
+    """Learning rate, epochs and batch size that an encoder's folder recommends, as far as it does.
+
+    Its `recommended.json` has them under the name of the option. Raises InputError, naming the
+    file, for one that cannot be read so.
+    """
+    path = folder / RECOMMENDED
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8")).get(option, {})
+        if unknown := sorted(values.keys() - set(UNSET)):
+            raise ValueError(f"{unknown[0]} is none of {', '.join(UNSET)}")
+        for name, value in values.items():
+            if type(value) is not int and not (name == "lr" and type(value) is float):
+                raise ValueError(f"{name} is {value!r}, not such a number")
+        RunConfig(**values)  # within the flags' limits
+    except (OSError, ValueError, AttributeError, RecursionError, InputError) as error:
+        raise InputError(f"{path}: no recommendation can be read ({error})") from error
+    return dict(values)
 
 
 def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:

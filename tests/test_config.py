@@ -66,6 +66,14 @@ def test_resolved_takes_the_courses_values(option: str, lr: float) -> None:
     assert dataclasses.replace(unset, **others) == done  # nothing else changes
 
 
+def test_resolved_takes_what_is_recommended_before_the_courses_values() -> None:
+    advice = {"lr": 3e-4, "epochs": 4}
+    done = RunConfig(option="finetune").resolved(advice)
+    assert (done.lr, done.epochs, done.batch_size) == (3e-4, 4, 8)
+    typed = RunConfig(option="finetune", lr=1e-5, batch_size=2).resolved(advice)
+    assert (typed.lr, typed.epochs, typed.batch_size) == (1e-5, 4, 2)
+
+
 def test_resolved_leaves_what_is_set() -> None:
     given = RunConfig(option="finetune", lr=3e-4, epochs=1, batch_size=64)
     assert given.resolved() == given

@@ -808,3 +808,16 @@ def test_a_signal_while_the_files_are_written_does_not_mix_two_runs(
     after = written()
     assert after.keys() == before.keys()
     assert all(after[name] != before[name] for name in after if name.startswith("sts"))
+
+
+def test_the_encoders_recommendation_is_taken_said_and_recorded(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advice = {"pretrain": {"lr": 0.02, "epochs": 1, "batch_size": 4}}
+    (place / "encoder" / "recommended.json").write_text(json.dumps(advice))
+    assert cli.main(["--weights", "encoder", "--output_dir", "out", "--lr", "0.5"]) == 0
+    shown = capsys.readouterr().err
+    assert "epochs, batch_size: as recommended.json in the encoder's folder says" in shown
+    assert "learning rate 0.5, 1 epochs, batch size 4" in shown
+    config = manifest()["config"]
+    assert (config["lr"], config["epochs"], config["batch_size"]) == (0.5, 1, 4)

@@ -12,7 +12,7 @@ from helpers import write_course_files
 from minbert import sources
 from minbert.config import RunConfig
 from minbert.runtime import InputError
-from minbert.sources import SAMPLE, locate
+from minbert.sources import RECOMMENDED, SAMPLE, locate, recommended
 
 KEYS = [f"{task}_{split}" for task in ("sst", "para", "sts") for split in ("dev", "test")]
 
@@ -161,3 +161,35 @@ def test_locating_changes_nothing_else() -> None:
         *("finetune", 1e-4, 3),
         config.sst_dev_out,
     )
+
+
+# ------------------------------------------------------------------------------- recommendations
+
+
+def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
+    assert recommended(tmp_path, "finetune") == {}
+    (tmp_path / RECOMMENDED).write_text('{"finetune": {"lr": 2e-4, "epochs": 3}}')
+    assert recommended(tmp_path, "finetune") == {"lr": 2e-4, "epochs": 3}
+    assert recommended(tmp_path, "pretrain") == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[1]",
+        '{"finetune": 3}',
+        '{"finetune": {"seed": 3}}',
+        '{"finetune": {"lr": "fast"}}',
+        '{"finetune": {"lr": -1}}',
+        '{"finetune": {"lr": true}}',
+        '{"finetune": {"epochs": 2.5}}',
+        '{"finetune": {"epochs": 0}}',
+        '{"finetune": {"batch_size": null}}',
+        "\udcff",
+    ],
+)
+def test_a_recommendation_that_cannot_be_followed_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / RECOMMENDED).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=RECOMMENDED):
+        recommended(tmp_path, "finetune")
