@@ -37,7 +37,8 @@ class PretrainConfig:
     text: tuple[str, ...] = flag(
         (),
         TEXT,
-        "text files, plain or .gz or .xz: one sentence a line, a blank line between documents",
+        "text files, plain or .gz or .xz: one sentence a line, a blank line between documents; or "
+        "the course's .csv files, each row a document (then take --no_nsp)",
         metavar="FILE",
         several=True,
     )

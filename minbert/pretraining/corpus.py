@@ -1,6 +1,7 @@
 """Text to pretrain on: files of documents, one sentence a line, a blank line between documents.
 
 Files may be plain, `.gz` or `.xz`; they are read as a stream, so they may be larger than memory.
+The course's `.csv` files are taken too: a row is a document of its one or two texts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
+from minbert.data import read_split
 from minbert.runtime import InputError, ProgressBar, log
+from minbert.tasks import TASKS
 
 Document = list[str]  # its sentences, none of them empty
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}
@@ -29,7 +32,7 @@ def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
     total = sum(path.stat().st_size for path in paths) // _MEGABYTE
     with ProgressBar(total, title, "MB") as bar:
         for path in paths:
-            yield from _documents(_lines(path, bar))
+            yield from _rows(path) if path.suffix == ".csv" else _documents(_lines(path, bar))
 
 
 def check_files(paths: Sequence[Path]) -> None:
@@ -70,6 +73,17 @@ def _lines(path: Path, bar: ProgressBar) -> Iterator[str]:
         log.warning(
             "%s: %d lines left out, not UTF-8, the first at line %d", path, len(bad), bad[0]
         )
+
+
+def _rows(path: Path) -> Iterator[Document]:
+    """The texts of a course file. Bad rows are reported as the main job does."""
+    with path.open("rb") as stream:
+        names = stream.readline().decode("utf-8", errors="replace").split()
+    kinds = [task for task in TASKS.values() if set(task.text_columns) <= set(names)]
+    if not kinds:
+        raise InputError(f"--text {path}: a .csv without the course's column of sentences")
+    for example in read_split(kinds[0], "test", path).examples:  # whatever its label
+        yield [text.strip() for text in example.texts if text.strip()]
 
 
 def _as_it_is(stream: IO[bytes]) -> IO[bytes]:

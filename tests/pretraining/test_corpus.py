@@ -11,6 +11,7 @@ import pytest
 
 from minbert.pretraining.corpus import check_files, is_held_out, read_documents
 from minbert.runtime import InputError
+from tests.helpers import write_course_files
 from tests.pretraining.texts import random_documents, write_documents
 
 TEXT = "one.\ntwo.\n\n\n \nthree.\r\n\t\nfour é.\nfive."
@@ -98,3 +99,25 @@ def test_a_document_keeps_its_side_whatever_file_it_is_in(tmp_path: Path) -> Non
         for name in ("a.txt", "b.txt")
     ]
     assert sides[0] == sides[1]
+
+
+def test_the_courses_files_are_text_too(tmp_path: Path) -> None:
+    folder = write_course_files(tmp_path, rows=5)
+    for task, columns in (("ids-sst", 1), ("quora", 2), ("sts", 2)):
+        for split in ("train", "test-student"):
+            path = folder / f"{task}-{split}.csv"
+            lines = path.read_text().splitlines()[1:]
+            expected = [line.split("\t")[2 : 2 + columns] for line in lines]
+            assert read(path) == expected
+
+
+def test_a_row_without_a_text_gives_the_other(tmp_path: Path) -> None:
+    lines = ["\tid\tsentence1\tsentence2\tsimilarity", "0\ta\tone\t\t", "1\tb\ttwo\tthree\t9"]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    assert read(tmp_path / "a.csv") == [["one"], ["two", "three"]]
+
+
+def test_another_csv_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,price\nfish,3\n")
+    with pytest.raises(InputError, match=r"a\.csv"):
+        read(tmp_path / "a.csv")
