@@ -18,8 +18,8 @@ FLOORS = (
     "checkpoint journal run_folder",
     "train",
     "build manifest runs",
-    "job command cli sample experiments.summary pretrain pretraining.corpus pretraining.vocabulary "
-    "pretraining.packing pretraining.shards pretraining.order pretraining.masking "
+    "job command cli sample experiments.summary experiments.compare pretrain pretraining.corpus "
+    "pretraining.vocabulary pretraining.packing pretraining.shards pretraining.order pretraining.masking "
     "pretraining.model pretraining.objective pretraining.config pretraining.build "
     "pretraining.budget pretraining.job",
 )
