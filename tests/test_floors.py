@@ -19,9 +19,9 @@ FLOORS = (
     "train",
     "build manifest runs",
     "job command cli sample experiments.summary experiments.compare pretrain pretraining.corpus "
-    "pretraining.vocabulary pretraining.packing pretraining.shards pretraining.order pretraining.masking "
-    "pretraining.model pretraining.objective pretraining.config pretraining.build "
-    "pretraining.budget pretraining.job",
+    "pretraining.vocabulary pretraining.packing pretraining.shards pretraining.order "
+    "pretraining.masking pretraining.model pretraining.objective pretraining.config "
+    "pretraining.build pretraining.budget pretraining.job",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 
