@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,12 +14,17 @@ from minbert.encoder_config import EncoderConfig
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
 from minbert.optimizer import AdamW
+from minbert.pretraining.masking import Masker
+from minbert.pretraining.model import fresh
+from minbert.pretraining.objective import PretrainingObjective, text_batch
+from minbert.pretraining.shards import TRAIN, PackedText, Recipe, cached
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.smart import Adversarial
 from minbert.sampling import EqualRoundRobin
 from minbert.train import scale_gradients
-from tests.helpers import make_encoder, make_model, random_dataset
+from tests.helpers import TINY, VOCAB, make_encoder, make_model, make_tokenizer, random_dataset
+from tests.pretraining.texts import random_documents, write_documents
 
 pytestmark = [
     pytest.mark.gpu,
@@ -103,3 +110,21 @@ def test_a_step_does_not_wait_for_the_device(tiny: EncoderConfig) -> None:
         step(1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_pretraining_losses_agree_with_the_cpu(tmp_path: Path) -> None:
+    path = write_documents(tmp_path / "text.txt", random_documents(80))
+    recipe = Recipe(length=24, pairs=True, held_out=0.2, seed=0)
+    text = PackedText(cached(tmp_path, [path], make_tokenizer(2**20), recipe), TRAIN)
+    objective = PretrainingObjective(Masker(VOCAB, 0.15, whole_words=False), piece=5)
+    model = fresh(TINY, 0, dropout=0.0)
+    found = []
+    for trained in (model, copy.deepcopy(model).cuda()):
+        optimizer, values = AdamW(trained.parameters(), lr=1e-3), []
+        for step in range(10):
+            batch = text_batch(text, np.arange(8 * step, 8 * step + 8))
+            values.append(objective.backward(trained, batch, step)["loss"].item())
+            optimizer.step()
+            optimizer.zero_grad()
+        found.append(values)
+    assert found[1] == pytest.approx(found[0], abs=1e-3)
