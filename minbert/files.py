@@ -41,6 +41,13 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+def put_in_place(draft: Path, path: Path) -> None:
+    """Flush `draft`, a file in the same folder, and give it `path`'s place in one rename."""
+    _sync(draft)
+    draft.replace(path)
+    _sync(path.parent)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary sibling to write; on success it takes `path`'s place in one rename."""
@@ -48,9 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = draft_of(path)
     try:
         yield draft
-        _sync(draft)
-        draft.replace(path)
-        _sync(path.parent)
+        put_in_place(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -153,16 +153,25 @@ def set_up_logging() -> None:
 
 
 class ProgressBar:
-    """A tqdm bar on a terminal; elsewhere a plain line every `every` seconds. Time left in both."""
+    """A tqdm bar on a terminal; elsewhere a plain line every `every` seconds. Time left in both.
+
+    `total` may be unknown. The unit "B", for bytes, is shown in thousands, millions, ...
+    """
 
     def __init__(
-        self, total: int, title: str, unit: str, *, done: int = 0, every: float = 30.0
+        self, total: int | None, title: str, unit: str, *, done: int = 0, every: float = 30.0
     ) -> None:
         self.total, self.title, self.unit, self.done = total, title, unit, done
         self._first, self._began, self._spoke, self._every = done, time.monotonic(), 0.0, every
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=total, desc=title, unit=unit, initial=done, leave=False, disable=not on_terminal
+            total=total,
+            desc=title,
+            unit=unit,
+            unit_scale=unit == "B",
+            initial=done,
+            leave=False,
+            disable=not on_terminal,
         )
         self._plain = not on_terminal
 
@@ -181,12 +190,16 @@ class ProgressBar:
         if self.done == self._first or elapsed - self._spoke < self._every:
             return
         self._spoke = elapsed
-        left = elapsed / (self.done - self._first) * (self.total - self.done)
         extras = "".join(f", {name} {value}" for name, value in shown.items())
-        log.info(
-            "%s: %d/%d %s, %s left%s",
-            *(self.title, self.done, self.total, self.unit, clock(left), extras),
-        )
+        so_far, left = self._amount(self.done), ""
+        if self.total is not None:
+            seconds = elapsed / (self.done - self._first) * (self.total - self.done)
+            so_far, left = f"{so_far}/{self._amount(self.total)}", f", {clock(seconds)} left"
+        unit = "MB" if self.unit == "B" else self.unit
+        log.info("%s: %s %s%s%s", self.title, so_far, unit, left, extras)
+
+    def _amount(self, count: int) -> str:
+        return f"{count / 1e6:.1f}" if self.unit == "B" else str(count)
 
     def __enter__(self) -> ProgressBar:
         return self

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
     "config runtime flags files encoder_config",
-    "tokenizer attention optimizer metrics losses heads sources",
+    "tokenizer attention optimizer metrics losses heads sources retries fetch",
     "bert weights tasks",
     "data batching sampling model",
     "regularizers.base regularizers.smart regularizers.bregman objective evaluate predictions "

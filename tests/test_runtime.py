@@ -200,6 +200,37 @@ def test_no_control_characters_without_a_terminal(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("logging_to_stderr")
+@pytest.mark.parametrize(
+    ("total", "line"), [(2_000_000, "f: 0.5/2.0 MB, 0:03 left"), (None, "f: 0.5 MB")]
+)
+def test_bytes_are_counted_in_megabytes_and_their_number_may_be_unknown(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    total: int | None,
+    line: str,
+) -> None:
+    clock = iter([0.0, 1.0])
+    monkeypatch.setattr(runtime.time, "monotonic", lambda: next(clock))
+    ProgressBar(total, "f", "B", every=0.0).update(500_000)
+    assert capsys.readouterr().err == line + "\n"
+
+
+@pytest.mark.usefixtures("logging_to_stderr")
+@pytest.mark.parametrize(("total", "shown"), [(2_000_000, "500k/2.00M"), (None, "500kB")])
+def test_a_terminal_gets_bytes_with_their_prefix(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    total: int | None,
+    shown: str,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with ProgressBar(total, "f", "B", every=0.0) as bar:
+        bar._bar.mininterval = 0
+        bar.update(500_000)
+    assert shown in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("logging_to_stderr")
 def test_plain_lines_keep_their_distance(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar(1000, "t", "steps", every=3600.0) as bar:
         for _ in range(1000):
