@@ -132,9 +132,10 @@ class RunConfig:
     weights: str | None = flag(
         None,
         MODEL,
-        "folder with config.json, vocab.txt and model.safetensors (the published BERT layout); "
+        "folder with config.json, vocab.txt and model.safetensors (the published BERT layout), or "
+        "a name that python -m minbert.download --weights NAME has fetched; "
         "default data/bert-base-uncased, else the bundled encoder",
-        metavar="FOLDER",
+        metavar="FOLDER|NAME",
     )
     pooling: str = flag(
         "cls",

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from minbert import files, weights
+from minbert import files, hub, weights
 from minbert.config import RunConfig
 from minbert.data import SPLITS
 from minbert.runtime import Stopped
@@ -74,6 +74,7 @@ def new_manifest(config: Any, sha256: dict[str, str], device: torch.device) -> d
         "status": "running",
         "config": _as_json(dataclasses.asdict(config)),
         "sha256": sha256,
+        "published": hub.origin(Path(str(config.weights)), sha256),
         "device": gpu or device.type,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),

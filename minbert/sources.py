@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from minbert import hub, weights
 from minbert.config import KNOWN_TASKS, UNSET, RunConfig
 from minbert.runtime import InputError, log
 
@@ -15,8 +17,8 @@ _HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the pa
 SAMPLE = _HERE / "sample"
 _BUNDLED_ENCODER = _HERE / "minbert-mini"
 RECOMMENDED = "recommended.json"
-_COURSE = Path("data")
-_COURSE_ENCODER = _COURSE / "bert-base-uncased"
+COURSE = Path("data")
+COURSE_ENCODER = COURSE / "bert-base-uncased"
 
 
 def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
@@ -68,7 +70,8 @@ def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
     folder, what = _data_folder(config)
     if missing := sorted(name for name in names.values() if not (folder / name).is_file()):
         raise InputError(
-            f"{folder}/ lacks {', '.join(missing)}: put all the files this run needs there, "
+            f"{folder}/ lacks {', '.join(missing)}: put all the files this run needs there "
+            "(python -m minbert.download --data fetches the course's into data/), "
             "name them with their flags, or point --data_dir elsewhere"
         )
     if named and folder == SAMPLE:
@@ -93,23 +96,48 @@ def _data_folder(config: RunConfig) -> tuple[Path, str]:
         for split in ("train", "dev", "test")
     ]
     if any(path.is_file() for path in course):
-        return _COURSE, "the course's files"
+        return COURSE, "the course's files"
     return SAMPLE, "the bundled synthetic sample: its scores say nothing about the real tasks"
 
 
-def _encoder_folder(weights: str | None) -> Path:
-    if weights is not None:
-        folder, why = Path(weights), "as --weights says"
-    elif _COURSE_ENCODER.is_dir():
-        folder, why = _COURSE_ENCODER, "found there"
+def _encoder_folder(named: str | None) -> Path:
+    if named is not None and os.path.isdir(named):  # noqa: PTH112  Path's raises on a long name
+        folder, why = Path(named), "as --weights says"
+    elif named is not None:
+        folder, why = _published(named)
+    elif COURSE_ENCODER.is_dir():
+        folder, why = COURSE_ENCODER, "found there"
     elif _BUNDLED_ENCODER.is_dir():
         folder, why = _BUNDLED_ENCODER, "the bundled encoder"
     else:
         raise InputError(
-            f"no encoder: neither {_COURSE_ENCODER}/ nor {_BUNDLED_ENCODER}/ is there; "
+            f"no encoder: neither {COURSE_ENCODER}/ nor {_BUNDLED_ENCODER}/ is there; fetch the "
+            "first with python -m minbert.download --weights bert-base-uncased, or "
             "give --weights a folder with config.json, vocab.txt and model.safetensors"
         )
-    if not folder.is_dir():
-        raise InputError(f"--weights {weights}: no such folder")
     log.info("weights: %s/ (%s)", folder, why)
     return folder
+
+
+def _published(named: str) -> tuple[Path, str]:
+    """The local copy of a checkpoint given by its name on the hub, and what it is."""
+    try:
+        wanted = hub.parse(named)
+    except InputError as error:
+        raise InputError(f"--weights {named}: no such folder") from error
+    if wanted.pinned and COURSE_ENCODER.is_dir():
+        return COURSE_ENCODER, f"{named}, found there"
+    fetch = f"fetch it with: python -m minbert.download --weights {named}"
+    folder = hub.cached(wanted)
+    if folder is None:
+        raise InputError(
+            f"--weights {named}: no such folder, and no checkpoint of that name in the local "
+            f"cache; {fetch}"
+        )
+    try:
+        weights.check_folder(folder)
+    except InputError as error:
+        raise InputError(
+            f"--weights {named}: the local copy is not whole ({error}); {fetch}"
+        ) from error
+    return folder, f"{wanted.name} at revision {folder.name}, from the local cache"

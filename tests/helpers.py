@@ -58,6 +58,14 @@ def save_encoder(folder: Path, config: EncoderConfig, **changes: Any) -> Path:
     return folder
 
 
+def cache_encoder(cache: Path, name: str, commit: str, config: EncoderConfig) -> Path:
+    """The same as a checkpoint of that name in the hub's cache, on its branch `main`."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    return save_encoder(repository / "snapshots" / commit, config)
+
+
 def make_model(
     encoder: BertModel,
     tasks: Iterable[str] = ("sst", "para", "sts"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import re
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from minbert import cli
 from minbert.config import LATER_SCHEDULES, RunConfig
 from minbert.encoder_config import EncoderConfig
 from minbert.runtime import InputError, RunError, Stopped
-from tests.helpers import save_encoder, write_course_files
+from tests.helpers import cache_encoder, save_encoder, write_course_files
 
 ROOT = Path(__file__).resolve().parent.parent
 COURSE = {
@@ -415,3 +417,50 @@ def test_entry_point_exits_with_the_code(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+# ------------------------------------------------------------------------------------- no network
+
+# os._exit: an exception could be caught on its way, by a library that then does without
+_WATCHED = """
+import os, sys
+def hook(event, args):
+    if event.startswith("socket."):
+        os.write(2, f"{event} {args}".encode())
+        os._exit(99)
+sys.addaudithook(hook)
+from minbert.cli import main
+code = main(sys.argv[2:])
+if sys.argv[1] == "then connect":
+    import socket
+    socket.create_connection(("127.0.0.1", 9))
+sys.exit(code)
+"""
+
+
+def watched(place: Path, *argv: str, then: str = "") -> subprocess.CompletedProcess[str]:
+    """The real job in a process that dies when anything asks for a socket."""
+    kept = {name: it for name, it in os.environ.items() if not name.startswith("HF_")}
+    more = {"HF_HOME": str(place / "home"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _WATCHED, then, *argv]
+    return subprocess.run(
+        command, cwd=place, env={**kept, **more}, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_job_opens_no_socket(place: Path, tiny: EncoderConfig) -> None:
+    name, commit = "x/y", "0123456789abcdef0123456789abcdef01234567"
+    cache_encoder(place / "home" / "hub", name, commit, tiny)
+    argv = ["--weights", name, "--option", "finetune", "--rrobin", "--smart", "--max_steps", "2"]
+    done = watched(place, *argv, "--output_dir", "out")
+    assert done.returncode == 0, done.stderr
+    assert f"({name} at revision {commit}, from the local cache)" in done.stderr
+    manifest = json.loads((place / "out" / "manifest.json").read_text())
+    assert manifest["published"] == {"name": name, "revision": commit}
+
+
+def test_nor_where_the_name_is_unknown_and_the_watch_is_awake(place: Path) -> None:
+    done = watched(place, "--weights", "no/body", then="then connect")
+    assert "download --weights no/body" in done.stderr
+    assert done.returncode == 99  # the socket that was asked for after the job had ended
+    assert done.stderr.count("socket.") == 1

@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
     "config runtime flags files encoder_config",
-    "tokenizer attention optimizer metrics losses heads sources retries fetch",
-    "bert weights tasks",
+    "tokenizer attention optimizer metrics losses heads retries fetch",
+    "bert weights tasks hub sources",
     "data batching sampling model",
     "regularizers.base regularizers.smart regularizers.bregman objective evaluate predictions "
     "checkpoint journal run_folder",

@@ -13,6 +13,7 @@ import pytest
 import torch
 from helpers import save_encoder, write_course_files
 
+from minbert import hub
 from minbert import manifest as manifests
 from minbert.config import RunConfig
 from minbert.encoder_config import EncoderConfig
@@ -112,7 +113,20 @@ def test_a_new_manifest_says_what_and_where(config: RunConfig) -> None:
     assert made["threads"] == torch.get_num_threads()
     assert made["versions"]["torch"] == torch.__version__
     assert {"python", "numpy", "tokenizers", "safetensors"} <= made["versions"].keys()
+    assert made["published"] is None
     json.dumps(made, allow_nan=False)
+
+
+def test_the_name_and_revision_of_a_published_encoder_are_recorded(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = dataclasses.replace(config, weights=f"/c/models--x--y/snapshots/{'a' * 40}")
+    made = new_manifest(cached, {}, torch.device("cpu"))
+    assert made["published"] == {"name": "x/y", "revision": "a" * 40}
+    hashes = {"weights": "1", "vocab.txt": "2"}
+    monkeypatch.setattr(hub, "BERT_SHA256", {"model.safetensors": "1", "vocab.txt": "2"})
+    made = new_manifest(config, hashes, torch.device("cpu"))  # in a folder of its own
+    assert made["published"] == {"name": hub.BERT, "revision": hub.BERT_REVISION}
 
 
 def test_the_git_state_is_a_commit_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
