@@ -12,7 +12,10 @@ import torch
 from minbert.runtime import InputError, RunError, Stopped, StopRequest, log, set_up_logging
 
 
-def run_command(work: Callable[[StopRequest], object]) -> int:
+def run_command(
+    work: Callable[[StopRequest], object],
+    if_stopped: str = "the same command with --resume goes on",
+) -> int:
     """Call `work`, which may stop where the request says so; returns the exit code."""
     set_up_logging()
     stop = StopRequest()
@@ -29,6 +32,6 @@ def run_command(work: Callable[[StopRequest], object]) -> int:
     except (RunError, OSError) as error:
         log.error("error: %s", error)
     except Stopped as error:
-        log.error("stopped by %s; the same command with --resume goes on", error)
+        log.error("stopped by %s; %s", error, if_stopped)
         return 128 + error.signum
     return 1

@@ -21,7 +21,7 @@ FLOORS = (
     "job command cli sample experiments.summary experiments.compare pretrain pretraining.corpus "
     "pretraining.vocabulary pretraining.packing pretraining.shards pretraining.order "
     "pretraining.masking pretraining.model pretraining.objective pretraining.config "
-    "pretraining.build pretraining.budget pretraining.job",
+    "pretraining.build pretraining.budget pretraining.job download download_data download_weights",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 
