@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from minbert.command import run_command
 from minbert.flags import OneLineParser, add_flags
 from minbert.pretraining.config import PretrainConfig, refuse_idle_flags
 from minbert.pretraining.job import run
+from minbert.sources import encoder_folder
 
 _DESCRIPTION = """\
 Pretrain a BERT encoder on plain text, by masked language modelling and next-sentence prediction,
@@ -31,11 +33,13 @@ def make_parser() -> OneLineParser:
 
 
 def parse(argv: Sequence[str]) -> PretrainConfig:
-    """Flags to a configuration. Raises InputError."""
+    """Flags to a configuration whose encoder is located. Raises InputError."""
     given = vars(make_parser().parse_args(argv))
     config = PretrainConfig(**given)
     refuse_idle_flags(config, given)
-    return config
+    if config.weights is None:
+        return config
+    return dataclasses.replace(config, weights=str(encoder_folder(config.weights)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
     and others are not: real and synthetic data are never mixed by default.
     """
     found: dict[str, Any] = dict(_data_files(config, given))
-    found["weights"] = str(_encoder_folder(config.weights))
+    found["weights"] = str(encoder_folder(config.weights))
     return dataclasses.replace(config, **found)
 
 
@@ -100,7 +100,11 @@ def _data_folder(config: RunConfig) -> tuple[Path, str]:
     return SAMPLE, "the bundled synthetic sample: its scores say nothing about the real tasks"
 
 
-def _encoder_folder(named: str | None) -> Path:
+def encoder_folder(named: str | None) -> Path:
+    """The folder of an encoder given by folder or name, else of the one that lies on disk.
+
+    Raises InputError where there is none.
+    """
     if named is not None and os.path.isdir(named):  # noqa: PTH112  Path's raises on a long name
         folder, why = Path(named), "as --weights says"
     elif named is not None:

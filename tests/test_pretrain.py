@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from minbert import pretrain
@@ -17,7 +18,7 @@ from minbert.bert import BertModel
 from minbert.pretraining import budget, objective
 from minbert.pretraining.config import PretrainConfig
 from minbert.runtime import InputError
-from tests.helpers import TINY, VOCAB, save_encoder
+from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
 from tests.pretraining.texts import learnable_documents, random_documents, write_documents
 
 SHAPE = ["--layers", "1", "--hidden_size", "32", "--attention_heads", "2", "--positions", "32"]
@@ -276,3 +277,13 @@ def test_help_gives_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert left.value.code == 0
     shown = capsys.readouterr().out
     assert all(f"--{name} " in shown for name in PretrainConfig.__dataclass_fields__)
+
+
+def test_going_on_from_a_name_in_the_local_cache(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place / "hub"))
+    cache_encoder(place / "hub", "someone/tiny", "a" * 40, TINY)
+    assert run("--steps", "0", start=("--weights", "someone/tiny")) == 0
+    assert run("--steps", "0", start=("--weights", "someone/else")) == 2
+    assert "python -m minbert.download --weights someone/else" in capsys.readouterr().err

@@ -68,9 +68,10 @@ class PretrainConfig:
     weights: str | None = flag(
         None,
         ENCODER,
-        "go on from this folder (published BERT layout), with its vocabulary and shape; heads "
-        "that it lacks begin fresh. Default: random weights",
-        metavar="FOLDER",
+        "go on from this folder (published BERT layout), or from a name that python -m "
+        "minbert.download has fetched, with its vocabulary and shape; heads that it lacks begin "
+        "fresh. Default: random weights",
+        metavar="FOLDER|NAME",
     )
     vocab: str | None = flag(
         None,
