@@ -7,7 +7,7 @@ first the B first texts, then the B second ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,17 @@ class Batch:
         """The task's."""
         return self.task.name
 
+    def repeated(self, count: int) -> Batch:
+        """The batch `count` times over, as one batch of `count` · B examples."""
+        assert self.tokens is not None
+        own = self.tokens
+        ids, mask, types = (
+            stacked([tensor] * count, self.views)
+            for tensor in (own.input_ids, own.attention_mask, own.token_type_ids)
+        )
+        tokens = Padded(ids, mask, types, own.real * count)
+        return replace(self, ids=self.ids * count, labels=self.labels.repeat(count), tokens=tokens)
+
     @property
     def real_tokens(self) -> int:
         """Tokens that go through the encoder, padding apart."""
@@ -63,6 +74,11 @@ class Batch:
     def computed_tokens(self) -> int:
         """The same with padding."""
         return 0 if self.tokens is None else self.tokens.input_ids.numel()
+
+
+def stacked(copies: Sequence[Tensor], views: int) -> Tensor:
+    """Rows (V·B, ...) of several batches as those of one: first texts first, then second ones."""
+    return torch.cat([rows.unflatten(0, (views, -1)) for rows in copies], dim=1).flatten(0, 1)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from minbert.objective import Objective
 from minbert.optimizer import AdamW, parameter_groups, rate_schedule
 from minbert.regularizers.base import Regularizer
 from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
 from minbert.runtime import InputError, derive_seed, log, pick_autocast, seeded
 from minbert.tasks import TASKS, Task, overall
@@ -161,10 +162,17 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
 
 
 def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
-    if not config.smart:
-        return []
     terms: list[Regularizer] = []
-    if not config.no_adversarial:
+    if config.r3f:
+        terms.append(
+            R3F(
+                weight=config.r3f_lambda,
+                noise=config.r3f_noise,
+                sigma=config.r3f_sigma,
+                dropout=config.r3f_dropout,
+            )
+        )
+    if config.smart and not config.no_adversarial:
         terms.append(
             Adversarial(
                 weight=config.smart_lambda,
@@ -175,7 +183,7 @@ def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
                 dropout=config.smart_dropout,
             )
         )
-    if not config.no_bregman:
+    if config.smart and not config.no_bregman:
         terms.append(
             Bregman(
                 model,

@@ -24,11 +24,12 @@ from minbert.runtime import InputError
 
 COURSE_TASKS = ("sst", "para", "sts")
 KNOWN_TASKS = (*COURSE_TASKS, "cfimdb")
-DATA, MODEL, OPTIMIZATION, SMART, RUN, OUTPUT = (
+DATA, MODEL, OPTIMIZATION, SMART, R3F, RUN, OUTPUT = (
     "data",
     "model",
     "optimization",
     "SMART (--smart; Jiang et al. 2020)",
+    "R3F (--r3f; Aghajanyan et al. 2021)",
     "the run",
     "prediction files (relative to the current folder)",
 )
@@ -257,6 +258,30 @@ class RunConfig:
     no_adversarial: bool = flag(False, SMART, "leave the adversarial term out")
     no_bregman: bool = flag(False, SMART, "leave the Bregman proximal term out")
 
+    r3f: bool = flag(
+        False, R3F, "add R3F's term: the divergence from a noised copy of each example"
+    )
+    r3f_lambda: float = flag(
+        1.0, R3F, "weight of the term (the paper's: .1, .5, 1, 5)", limit=POSITIVE, metavar="W"
+    )
+    r3f_noise: str = flag(
+        "normal",
+        R3F,
+        "normal: standard deviation --r3f_sigma; uniform: between minus and plus --r3f_sigma",
+        choices=("normal", "uniform"),
+    )
+    r3f_sigma: float = flag(
+        1e-5, R3F, "size of the noise, in the word embeddings' unit", limit=POSITIVE, metavar="S"
+    )
+    r3f_dropout: str = flag(
+        "independent",
+        R3F,
+        "masks of both branches: independent, as the published code has it (which measures dropout "
+        "more than noise: see r3f_of_dropout and r3f_of_noise in the log); shared, the training "
+        "pass's; off, no dropout",
+        choices=("independent", "shared", "off"),
+    )
+
     use_gpu: bool = flag(False, RUN, "fail unless there is a GPU (one is used anyway if there)")
     device: str = flag(
         "auto",
@@ -377,12 +402,14 @@ def _idle_rules() -> list[tuple[tuple[str, ...], Condition, str]]:
     """(flags, when they act, what they need): outside that they would silently do nothing."""
     adversarial = tuple(f"smart_{name}" for name in ("lambda", "epsilon", "sigma", "eta", "steps"))
     bregman = ("bregman_mu", "bregman_beta")
+    r3f = tuple(f"r3f_{name}" for name in ("lambda", "noise", "sigma", "dropout"))
     switches = ("smart_dropout", "no_adversarial", "no_bregman")
     rules: list[tuple[tuple[str, ...], Condition, str]] = [
         ((*adversarial, *bregman, *switches), lambda c: c.smart, "--smart"),
         (adversarial, lambda c: not c.no_adversarial, "the adversarial term (--no_adversarial)"),
         (bregman, lambda c: not c.no_bregman, "the Bregman term (--no_bregman)"),
         (("smart_eta",), lambda c: c.smart_steps > 0, "--smart_steps above 0"),
+        (r3f, lambda c: c.r3f, "--r3f"),
         (("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         (("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
         (("rlayer", "cross_encoder"), _trains(*PAIR_TASKS), "para or sts to train"),

@@ -17,13 +17,16 @@ class Objective:
     def __init__(self, regularizers: Sequence[Regularizer] = ()) -> None:
         self.regularizers = tuple(regularizers)
 
-    def backward(self, model: MultitaskBert, batch: Batch, seed: int) -> dict[str, Tensor]:
+    def backward(
+        self, model: MultitaskBert, batch: Batch, seed: int, *, probe: bool = False
+    ) -> dict[str, Tensor]:
         """Add this batch's gradients to the parameters'.
 
         `seed` decides every random draw. Returns scalars for the log, detached: `loss`, what was
-        differentiated; `task_loss`, the task's part; and each regularizer's unweighted value.
+        differentiated; `task_loss`, the task's part; each regularizer's unweighted value; and with
+        `probe`, which costs further passes, what they tell of themselves.
         """
-        clean = TrainingPass(model, batch, seed)
+        clean = TrainingPass(model, batch, seed, self.regularizers)
         terms = {"task_loss": batch.task.loss(clean.logits, batch.labels)}
         total = terms["task_loss"]
         for regularizer in self.regularizers:
@@ -31,6 +34,9 @@ class Objective:
             total = total + regularizer.weight * value
             terms[regularizer.name] = value
         total.backward()
+        if probe:
+            for regularizer in self.regularizers:
+                terms |= regularizer.probe(model, batch, clean)
         return {name: value.detach() for name, value in {"loss": total, **terms}.items()}
 
     def after_step(self, model: MultitaskBert) -> None:

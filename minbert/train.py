@@ -26,6 +26,8 @@ from minbert.runtime import (
 from minbert.sampling import Rows, Schedule
 from minbert.tasks import Array
 
+PROBE_EVERY = 50  # steps between looks at what a regularizer measures
+
 M = TypeVar("M", bound=nn.Module)
 B = TypeVar("B", bound=StepBatch)
 M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
@@ -35,8 +37,13 @@ B_contra = TypeVar("B_contra", bound=StepBatch, contravariant=True)
 class TrainingObjective(Protocol[M_contra, B_contra]):
     """What a step minimises; `minbert.objective.Objective` is one."""
 
-    def backward(self, model: M_contra, batch: B_contra, seed: int) -> dict[str, Tensor]:
-        """Add a batch's gradients; return detached scalars for the log, `loss` among them."""
+    def backward(
+        self, model: M_contra, batch: B_contra, seed: int, *, probe: bool = False
+    ) -> dict[str, Tensor]:
+        """Add a batch's gradients; return detached scalars for the log, `loss` among them.
+
+        With `probe` there may be further ones, which cost time.
+        """
         ...
 
     def after_step(self, model: M_contra) -> None:
@@ -184,7 +191,8 @@ def train_step(
     rate = plan.rate(step)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    values = objective.backward(model, batch, derive_seed(plan.seed, "pass", step))
+    seed, probe = derive_seed(plan.seed, "pass", step), step % PROBE_EVERY == 0
+    values = objective.backward(model, batch, seed, probe=probe)
     params = [param for group in optimizer.param_groups for param in group["params"]]
     gradients = [param.grad for param in params if param.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)

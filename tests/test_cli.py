@@ -144,7 +144,7 @@ TYPED = {e.name: e.default for e in dataclasses.fields(RunConfig) if e.default n
 @pytest.mark.parametrize("name", TYPED)
 def test_default_typed_out_changes_nothing(parse, name: str) -> None:
     """What --help shows can be typed."""
-    companions = ["--rrobin", "--tasks", "sst,para,sts,cfimdb", "--smart"]
+    companions = ["--rrobin", "--tasks", "sst,para,sts,cfimdb", "--smart", "--r3f"]
     companions += [] if name == "schedule" else ["--schedule", "polynomial"]
     values = TYPED[name] if isinstance(TYPED[name], tuple) else (TYPED[name],)
     assert parse(*companions, f"--{name}", *map(str, values)) == parse(*companions)
@@ -243,6 +243,8 @@ WRONG = [
     (["--smart", "--smart_steps", "-1"], "--smart_steps -1"),
     (["--smart", "--bregman_beta", "1"], "--bregman_beta 1"),
     (["--smart", "--smart_dropout", "some"], "some"),
+    (["--r3f", "--r3f_noise", "pink"], "pink"),
+    (["--r3f", "--r3f_sigma", "0"], "--r3f_sigma 0"),
     (["--smart", "--no_bregman", "--no_adversarial"], "--no_adversarial --no_bregman"),
     (["--rrobin", "wild"], "--rrobin wild"),
     (["--rrobin", "--tasks", "sst"], "--rrobin"),
@@ -276,6 +278,9 @@ IDLE = [
     ["--no_bregman"],
     ["--no_adversarial"],
     *([f"--{name}", "1", "--smart", "--no_adversarial"] for name in SMART_FLAGS[:5]),
+    ["--r3f_lambda", "1"],
+    ["--r3f_sigma", "1", "--smart"],
+    ["--r3f_dropout", "off"],
     ["--bregman_mu", "1", "--smart", "--no_bregman"],
     ["--bregman_beta", ".5", "--smart", "--no_bregman"],
     ["--smart_eta", "1", "--smart", "--smart_steps", "0"],

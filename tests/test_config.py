@@ -13,6 +13,7 @@ from minbert.config import (
     DATA,
     LATER_SCHEDULES,
     OUTPUT,
+    R3F,
     SCHEDULES,
     SMART,
     RunConfig,
@@ -135,6 +136,8 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "smart_sigma": OPEN,
     "smart_eta": OPEN,
     "smart_steps": ((-1,), (0, 3)),
+    "r3f_lambda": OPEN,
+    "r3f_sigma": OPEN,
     "bregman_mu": OPEN,
     "bregman_beta": BELOW_ONE,
 }
@@ -228,6 +231,8 @@ ADVERSARIAL = ("smart_lambda", "smart_epsilon", "smart_sigma", "smart_eta", "sma
 BREGMAN = ("bregman_mu", "bregman_beta")
 SMART_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == SMART and n != "smart"]
 
+R3F_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == R3F and n != "r3f"]
+
 
 def idle(name: str, **settings: Any) -> str:
     """The refusal of a typed flag in this combination, empty where the flag acts."""
@@ -248,6 +253,12 @@ def test_nothing_typed_is_never_idle() -> None:
 def test_smart_flags_need_smart(name: str) -> None:
     assert "needs --smart" in idle(name)
     assert not idle(name, smart=True)
+
+
+@pytest.mark.parametrize("name", R3F_FLAGS)
+def test_r3f_flags_need_r3f(name: str) -> None:
+    assert "needs --r3f" in idle(name)
+    assert not idle(name, r3f=True)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
@@ -310,7 +321,13 @@ def test_cfimdbs_other_files_need_it_to_train(kind: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_flag_acts_somewhere(name: str) -> None:
     """No flag is idle in all combinations, or it should not exist."""
-    widest = {**EVERYTHING, "smart": True, "schedule": "polynomial", "frozen_dropout": True}
+    widest = {
+        **EVERYTHING,
+        "smart": True,
+        "r3f": True,
+        "schedule": "polynomial",
+        "frozen_dropout": True,
+    }
     assert not idle(name, **widest)
 
 

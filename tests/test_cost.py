@@ -23,6 +23,7 @@ from minbert.model import MultitaskBert
 from minbert.objective import Objective
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
 from minbert.tasks import TASKS
 
@@ -165,3 +166,12 @@ def test_kept_features_cost_no_encoder() -> None:
 
 def test_frozen_encoder_takes_no_weight_gradients() -> None:
     assert units(wide_model(frozen=True), Objective()) <= 1.01
+
+
+@pytest.mark.parametrize(
+    ("dropout", "most"), [("independent", 6.02), ("shared", 6.02), ("off", 9.02)]
+)
+def test_r3f_costs_what_it_must(dropout: str, most: float) -> None:
+    model = wide_model()
+    cost = units(model, Objective([R3F(dropout=dropout)]))
+    assert most - 0.2 < cost <= most

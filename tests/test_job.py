@@ -310,6 +310,9 @@ def test_rrobin_of_pretrain_leaves_the_weightless_head_out(
         ["--smart", "--no_bregman", "--smart_dropout", "shared"],
         ["--smart", "--no_adversarial", "--bregman_beta", "0.9"],
         ["--attention", "reference", "--precision", "bf16", "--smart"],
+        ["--r3f", "--r3f_noise", "uniform", "--r3f_lambda", "0.5", "--r3f_sigma", "1e-3"],
+        ["--r3f", "--r3f_dropout", "shared", "--cross_encoder", "--rlayer"],
+        ["--r3f", "--r3f_dropout", "off", "--smart", "--precision", "bf16"],
         ["--schedule", "polynomial", "--power", "3", "--warmup", "0.1", "--clip", "1"],
         ["--weight_decay", "0.01", "--betas", "0.8", "0.9", "--schedule", "linear"],
         ["--max_steps", "4", "--max_length", "8", "--batch_size", "5"],
@@ -599,11 +602,11 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> None:
     """Send this process a signal in the middle of a step, once."""
     backward, seen = Objective.backward, []
 
-    def hit(*arguments):
+    def hit(*arguments, **settings):
         seen.append(0)
         if len(seen) == step:
             os.kill(os.getpid(), number)
-        return backward(*arguments)
+        return backward(*arguments, **settings)
 
     monkeypatch.setattr(Objective, "backward", hit)
 
@@ -657,7 +660,7 @@ def test_signal_while_scoring_or_predicting_loses_nothing(
     owner = build if moment == "evaluate" else job
     work = getattr(owner, moment)
 
-    def hit(*arguments):
+    def hit(*arguments, **settings):
         os.kill(os.getpid(), signal.SIGTERM)
         return work(*arguments)
 
@@ -676,10 +679,10 @@ def test_a_second_signal_stops_at_once(
 ) -> None:
     backward = Objective.backward
 
-    def hit(*arguments):
+    def hit(*arguments, **settings):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        return backward(*arguments)
+        return backward(*arguments, **settings)
 
     monkeypatch.setattr(Objective, "backward", hit)
     assert run(*MAIN) == 130
@@ -821,3 +824,11 @@ def test_the_encoders_recommendation_is_taken_said_and_recorded(
     assert "learning rate 0.5, 1 epochs, batch size 4" in shown
     config = manifest()["config"]
     assert (config["lr"], config["epochs"], config["batch_size"]) == (0.5, 1, 4)
+
+
+def test_the_log_tells_what_r3f_measures(place: Path) -> None:
+    assert run("--option", "finetune", "--r3f") == 0
+    first, *others = steps_logged()
+    assert first["r3f_of_dropout"] > 1e3 * first["r3f_of_noise"] > 0
+    assert all(line["r3f"] > 0 for line in (first, *others))
+    assert not any("r3f_of_noise" in line for line in others[:40])

@@ -28,6 +28,7 @@ DECISIVE: list[dict[str, Any]] = [
     {"epochs": 2},
     {"batch_size": 16},
     {"smart": True},
+    {"r3f": True},
     {"pooling": "mean"},
     {"limit": 5},
     {"max_length": 64},

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from minbert.batching import Batch
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
-from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.smart import Adversarial
 from tests.tiny_models import (
@@ -30,10 +30,10 @@ STS = Case("sts", "relational")
 LARGE = {"epsilon": 1e-2, "sigma": 1e-2, "eta": 1e-2}
 
 
-class SizeOfHead:
+class SizeOfHead(Regularizer):
     """A regularizer as another author would write one: the squared norm of the pooler's weights."""
 
-    name, perturbs_inputs = "size", False
+    name = "size"
 
     def __init__(self, weight: float) -> None:
         self.weight = weight

@@ -93,11 +93,11 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     assert run("--steps", "9", "--output_dir", "whole", *flags) == 0
     backward, calls = objective.PretrainingObjective.backward, [0]
 
-    def interrupted(self: Any, *args: Any) -> Any:
+    def interrupted(*args: Any, **settings: Any) -> Any:
         calls[0] += 1
         if calls[0] == stopped_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return backward(self, *args)
+        return backward(*args, **settings)
 
     monkeypatch.setattr(objective.PretrainingObjective, "backward", interrupted)
     assert run("--steps", "9", *flags) == 143
@@ -119,11 +119,11 @@ def test_a_time_budget_fixes_the_steps_once(
     monkeypatch.setattr(budget, "_measure", lambda *_, **__: (10.0, 5.0))
     backward, calls = objective.PretrainingObjective.backward, [0]
 
-    def interrupted(self: Any, *args: Any) -> Any:
+    def interrupted(*args: Any, **settings: Any) -> Any:
         calls[0] += 1
         if calls[0] == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return backward(self, *args)
+        return backward(*args, **settings)
 
     monkeypatch.setattr(objective.PretrainingObjective, "backward", interrupted)
     assert run("--time_budget", "2m") == 143
@@ -200,7 +200,7 @@ def test_an_earlier_encoder_stays_until_the_new_one_is_done(
     assert run("--steps", "2", "--save", "made") == 0
     before = weights_of("made")
 
-    def fails(*_: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")
 
     monkeypatch.setattr(objective.PretrainingObjective, "backward", fails)

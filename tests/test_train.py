@@ -355,8 +355,10 @@ class Poisoned(Objective):
         super().__init__()
         self.calls, self.where, self.value = 0, where, value
 
-    def backward(self, model: MultitaskBert, batch: Batch, seed: int) -> dict[str, Tensor]:
-        values = super().backward(model, batch, seed)
+    def backward(
+        self, model: MultitaskBert, batch: Batch, seed: int, *, probe: bool = False
+    ) -> dict[str, Tensor]:
+        values = super().backward(model, batch, seed, probe=probe)
         self.calls += 1
         if self.calls == 3:
             if self.where == "loss":

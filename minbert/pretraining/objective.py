@@ -63,7 +63,14 @@ class PretrainingObjective:
     def __init__(self, masker: Masker, piece: int) -> None:
         self._masker, self._piece = masker, piece
 
-    def backward(self, model: PretrainingBert, batch: TextBatch, seed: int) -> dict[str, Tensor]:
+    def backward(
+        self,
+        model: PretrainingBert,
+        batch: TextBatch,
+        seed: int,
+        *,
+        probe: bool = False,  # noqa: ARG002  there is nothing to probe
+    ) -> dict[str, Tensor]:
         """Add this batch's gradients; returns `loss`, `mlm_loss` and, with pairs, `nsp_loss`."""
         masked = mask_rows(self._masker, batch.rows, seed)
         totals: dict[str, Tensor] = {}

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from minbert.batching import Batch
 from minbert.model import MultitaskBert
-from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.base import Regularizer, TrainingPass
 
 
-class Bregman:
+class Bregman(Regularizer):
     """mean l_s(f(x; θ), f(x; θ̃)): stay close, in the outputs, to an average of past weights.
 
     θ̃₀ = θ₀ and, after every optimizer step, θ̃ ← (1 - β) θ + β θ̃, heads included. No gradient
@@ -20,7 +20,6 @@ class Bregman:
     """
 
     name = "bregman"
-    perturbs_inputs = False
 
     def __init__(
         self,
@@ -32,6 +31,7 @@ class Bregman:
     ) -> None:
         """`weight` is μ. The teacher starts as a copy of `model`."""
         self.weight, self.beta, self.dropout = weight, beta, dropout
+        self.replays_masks = dropout == "shared"
         self._teacher = copy.deepcopy(model).requires_grad_(False)
 
     def loss(self, _model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:

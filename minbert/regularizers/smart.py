@@ -7,11 +7,11 @@ from torch import Tensor
 
 from minbert.batching import Batch
 from minbert.model import MultitaskBert
-from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.runtime import derive_seed, generator
 
 
-class Adversarial:
+class Adversarial(Regularizer):
     """R_s = mean_i max over ‖x̃ᵢ - xᵢ‖_∞ ≤ ε of l_s(f(x̃ᵢ), f(xᵢ)).
 
     x are the word embeddings of an example's real tokens (padding is never perturbed), f the rest
@@ -42,6 +42,7 @@ class Adversarial:
         self.weight = weight
         self.epsilon, self.sigma, self.eta, self.steps = epsilon, sigma, eta, steps
         self.dropout = dropout
+        self.replays_masks = dropout == "shared"
 
     def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
@@ -71,16 +72,6 @@ class Adversarial:
         source = generator(derive_seed(seed, "adversarial start"), like.device)
         noise = torch.randn(like.shape, generator=source, dtype=like.dtype, device=like.device)
         return (self.sigma * noise).clamp(-self.epsilon, self.epsilon)
-
-    def after_step(self, model: MultitaskBert) -> None:
-        """Nothing to do."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Nothing to keep."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Nothing to restore."""
 
 
 def _by_largest_entry(gradient: Tensor, views: int) -> Tensor:

@@ -187,3 +187,21 @@ def bregman(
 def moved(teacher: Weights, w: Weights, beta: float) -> Weights:
     """θ̃ ← (1 - β) θ + β θ̃."""
     return {name: (1 - beta) * w[name].detach() + beta * old for name, old in teacher.items()}
+
+
+def r3f(w: Weights, net: Net, batch: Batch, noise: Tensor, masks: Sequence[int | None]) -> Tensor:
+    """l_s(f(x), f(x + z)), each branch under the masks of its own seed."""
+    assert batch.tokens is not None
+    x, z = embedded(w, batch), noise * batch.tokens.attention_mask[:, :, None]
+    clean = logits(w, net, batch, x, masks[0])
+    return divergence(net.task, logits(w, net, batch, x + z, masks[1]), clean)
+
+
+def r3f_together(w: Weights, net: Net, batch: Batch, noise: Tensor, seed: int | None) -> Tensor:
+    """The same with both branches in one pass of twice as many examples, under `seed`'s masks."""
+    assert batch.tokens is not None
+    x, z = embedded(w, batch), noise * batch.tokens.attention_mask[:, :, None]
+    size, views = len(batch.ids), batch.views
+    rows = [part[v * size : (v + 1) * size] for v in range(views) for part in (x, x + z)]
+    both = logits(w, net, batch.repeated(2), torch.cat(rows), seed)
+    return divergence(net.task, both[size:], both[:size])

@@ -1,0 +1,77 @@
+"""R3F, robust representations through regularized fine-tuning (Aghajanyan et al. 2021, sec. 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from minbert.batching import Batch
+from minbert.model import MultitaskBert
+from minbert.regularizers.base import Regularizer, TrainingPass
+from minbert.runtime import derive_seed, generator
+
+
+class R3F(Regularizer):
+    """mean l_s(f(x), f(x + z)), with z ~ N(0, σ²I) or U(-σ, σ): noise instead of an adversary.
+
+    x are the word embeddings of an example's real tokens (padding gets no noise), f the rest of
+    the model, l_s the task's divergence; gradients flow through both branches. The paper has the
+    symmetric KL, which is undefined for a regression; there l_s is the squared error.
+
+    Clean and noised examples go through the encoder together, each with dropout masks of its own
+    (`independent`), as in the published code: at σ = 1e-5 the term then measures dropout far more
+    than noise, which `probe` puts into the log.
+    """
+
+    name = "r3f"
+    perturbs_inputs = True
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        noise: str = "normal",
+        sigma: float = 1e-5,
+        dropout: str = "independent",
+    ) -> None:
+        """`weight` is λ; `noise` normal or uniform; `dropout` a policy of `TrainingPass`."""
+        self.weight, self.noise, self.sigma, self.dropout = weight, noise, sigma, dropout
+        self.replays_masks = dropout == "shared"
+
+    def beside(self, batch: Batch, embeddings: Tensor | None, seed: int) -> Tensor | None:
+        """The noised examples, where their masks are to be fresh ones."""
+        if self.dropout != "independent" or embeddings is None:
+            return None
+        return self._noised(batch, embeddings, seed)
+
+    def loss(self, _model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+        """The term for this batch, a scalar."""
+        assert clean.embeddings is not None
+        noised = self._noised(batch, clean.embeddings, clean.seed)
+        target, logits = clean.pair(self.name, noised, self.dropout)
+        return batch.task.divergence(logits, target)
+
+    @torch.no_grad()
+    def probe(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> dict[str, Tensor]:
+        """What the term would be of dropout alone, and of noise alone (shared masks)."""
+        assert clean.embeddings is not None
+        noised = self._noised(batch, clean.embeddings, clean.seed)
+        plain = model(batch, clean.embeddings, mask_seed=clean.seed)
+        other = derive_seed(clean.seed, "probe")
+        of_dropout = model(batch, clean.embeddings, mask_seed=other)
+        of_noise = model(batch, noised, mask_seed=clean.seed)
+        return {
+            "r3f_of_dropout": batch.task.divergence(of_dropout, plain),
+            "r3f_of_noise": batch.task.divergence(of_noise, plain),
+        }
+
+    def _noised(self, batch: Batch, embeddings: Tensor, seed: int) -> Tensor:
+        assert batch.tokens is not None
+        source = generator(derive_seed(seed, "r3f noise"), embeddings.device)
+        noise = torch.empty_like(embeddings).detach()
+        if self.noise == "normal":
+            noise.normal_(generator=source)
+        else:
+            noise.uniform_(-1, 1, generator=source)
+        real = batch.tokens.attention_mask.unsqueeze(-1)  # (V·B, T, 1)
+        return embeddings + self.sigma * noise * real

@@ -1,0 +1,281 @@
+"""R3F against its formula in float64, finite differences, and the properties it must have."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from minbert.batching import Batch
+from minbert.model import MultitaskBert
+from minbert.objective import Objective
+from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.r3f import R3F
+from minbert.regularizers.smart import Adversarial
+from tests.regularizers import formulas
+from tests.regularizers.test_smart import net_of, seen_masks
+from tests.tiny_models import (
+    CASES,
+    Case,
+    assert_gradients_agree,
+    gradients,
+    take,
+    tiny_batch,
+    tiny_model,
+)
+
+SEED = 77
+POLICIES = ("independent", "shared", "off")
+NOISES = ("normal", "uniform")
+STS = Case("sts", "relational")
+
+
+def noise_of(term: R3F, batch: Batch, embeddings: Tensor) -> Tensor:
+    return (term._noised(batch, embeddings, SEED) - embeddings).detach()
+
+
+def value_of(term: R3F, model: MultitaskBert, batch: Batch) -> Tensor:
+    return term.loss(model, batch, TrainingPass(model, batch, SEED, [term])).detach()
+
+
+# ------------------------------------------------------------------------------ against formulas
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("dropout", POLICIES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_term_is_the_formulas_in_value_and_gradient(case: Case, dropout: str, noise: str) -> None:
+    model, batch = tiny_model(case), tiny_batch(case)
+    term = R3F(sigma=1e-2, noise=noise, dropout=dropout)
+    training = TrainingPass(model, batch, SEED, [term])
+    ours = term.loss(model, batch, training)
+    ours.backward()
+    weights = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+    assert training.embeddings is not None
+    added = noise_of(term, batch, training.embeddings)
+    net = net_of(case)
+    if dropout == "shared":
+        expected = formulas.r3f(weights, net, batch, added, [SEED, SEED])
+    else:
+        masks = None if dropout == "off" else SEED
+        expected = formulas.r3f_together(weights, net, batch, added, masks)
+    expected.backward()
+    assert float(ours.detach()) > 0
+    assert float(ours.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    slopes = {
+        name: torch.zeros_like(weight) if weight.grad is None else weight.grad
+        for name, weight in weights.items()
+    }
+    assert_gradients_agree(gradients(model), slopes, 1e-6)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_together_or_apart_is_the_same_without_dropout(case: Case) -> None:
+    model, batch = tiny_model(case), tiny_batch(case)
+    term = R3F(sigma=1e-2, dropout="off")
+    together = value_of(term, model, batch)
+    training = TrainingPass(model, batch, SEED)
+    training.clean_branch("off")  # it is there already, so the noised branch runs alone
+    with seen_masks(model) as seen:
+        apart = term.loss(model, batch, training).detach()
+    assert seen == [None]
+    assert float(apart) == pytest.approx(float(together), rel=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_fp32_stays_near_float64(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact, batch = tiny_model(case), tiny_batch(case)
+    term = R3F(sigma=1e-2, dropout="off")
+    embeddings = exact.embed(batch)
+    assert embeddings is not None
+    added = noise_of(term, batch, embeddings)
+    monkeypatch.setattr(R3F, "_noised", lambda _self, _batch, x, _seed: x + added.to(x.dtype))
+    expected = float(value_of(term, exact, batch))
+    single = float(value_of(term, tiny_model(case, dtype=torch.float32), batch))
+    assert single == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("dropout", POLICIES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradient_is_the_finite_difference_with_the_noise_held(case: Case, dropout: str) -> None:
+    model, batch, step = tiny_model(case), tiny_batch(case), 1e-6
+    term = R3F(sigma=1e-2, dropout=dropout)
+    source = torch.Generator().manual_seed(5)
+    towards = {
+        name: torch.randn(param.shape, generator=source, dtype=param.dtype)
+        for name, param in model.named_parameters()
+    }
+    term.loss(model, batch, TrainingPass(model, batch, SEED, [term])).backward()
+    slope = sum(float((grad * towards[name]).sum()) for name, grad in gradients(model).items())
+
+    def moved(distance: float) -> float:
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            for name, param in other.named_parameters():
+                param += distance * towards[name]
+        return float(value_of(term, other, batch))
+
+    assert (moved(step) - moved(-step)) / (2 * step) == pytest.approx(slope, rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------ properties
+
+
+@pytest.mark.parametrize("dropout", ["shared", "off"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_no_noise_no_penalty(case: Case, dropout: str) -> None:
+    term = R3F(sigma=0.0, dropout=dropout)
+    assert float(value_of(term, tiny_model(case), tiny_batch(case))) <= 1e-12
+    single = tiny_model(case, dtype=torch.float32)
+    assert float(value_of(term, single, tiny_batch(case))) <= 1e-12
+
+
+@pytest.mark.parametrize("dropout", POLICIES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_visible_noise_costs_every_task_something(case: Case, dropout: str) -> None:
+    values = [
+        float(value_of(R3F(sigma=sigma, dropout=dropout), tiny_model(case), tiny_batch(case)))
+        for sigma in (1e-2, 1e-1)
+    ]
+    assert values[0] > 1e-12
+    if dropout != "independent":
+        assert values[1] > 10 * values[0]
+
+
+def test_independent_masks_measure_dropout_and_the_log_tells_how_much() -> None:
+    """At the published σ the noise's part is lost in the masks': here by more than a million."""
+    model, batch = tiny_model(STS), tiny_batch(STS)
+    term = R3F(sigma=1e-5)
+    value = float(value_of(term, model, batch))
+    parts = term.probe(model, batch, TrainingPass(model, batch, SEED, [term]))
+    assert 0.05 * value < float(parts["r3f_of_dropout"]) < 20 * value
+    assert float(parts["r3f_of_noise"]) < 1e-6 * value
+    shared = value_of(R3F(sigma=1e-5, dropout="shared"), model, batch)
+    assert float(parts["r3f_of_noise"]) == pytest.approx(float(shared), rel=1e-6)
+
+
+def test_probing_adds_no_gradient_and_is_done_only_when_asked() -> None:
+    model, batch = tiny_model(STS), tiny_batch(STS)
+    objective = Objective([R3F(sigma=1e-2)])
+    plain = objective.backward(model, batch, SEED)
+    expected = gradients(model)
+    probed = objective.backward(model, batch, SEED, probe=True)
+    assert_gradients_agree(gradients(model), expected, 1e-12)
+    assert probed.keys() - plain.keys() == {"r3f_of_dropout", "r3f_of_noise"}
+    assert all(not value.requires_grad for value in probed.values())
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_has_its_size_and_stays_off_the_padding(noise: str) -> None:
+    case = Case("sst", "bi")
+    model, batch = tiny_model(case), tiny_batch(case, lengths=(30,) * 40 + (10,))
+    embeddings = model.embed(batch)
+    assert embeddings is not None and batch.tokens is not None
+    term = R3F(sigma=1e-3, noise=noise)
+    added = noise_of(term, batch, embeddings)
+    real = batch.tokens.attention_mask.bool()
+    assert not added[~real].any()
+    drawn = added[real]
+    spread = 1e-3 if noise == "normal" else 1e-3 / 3**0.5
+    assert float(drawn.std()) == pytest.approx(spread, rel=0.02)
+    assert abs(float(drawn.mean())) < 5 * spread / drawn.numel() ** 0.5
+    if noise == "uniform":
+        assert float(drawn.abs().max()) <= 1e-3
+    assert torch.equal(added, noise_of(term, batch, embeddings))
+    assert not torch.equal(added, (term._noised(batch, embeddings, SEED + 1) - embeddings).detach())
+
+
+@pytest.mark.parametrize("dropout", ["shared", "off"])
+def test_permuting_the_batch_and_its_noise_changes_nothing(
+    dropout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case("para", "bi")
+    model, batch = tiny_model(case, dropout=0.0, head_dropout=0.0), tiny_batch(case)
+    term, order = R3F(sigma=1e-2, dropout=dropout), [2, 0, 1]
+    embeddings = model.embed(batch)
+    assert embeddings is not None
+    added = noise_of(term, batch, embeddings)
+    before = float(value_of(term, model, batch))
+    moved = added.unflatten(0, (2, 3))[:, order].flatten(0, 1)
+    monkeypatch.setattr(R3F, "_noised", lambda _self, _batch, x, _seed: x + moved)
+    assert float(value_of(term, model, take(batch, order))) == pytest.approx(before, rel=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradients_flow_through_both_branches(case: Case) -> None:
+    """A detached clean branch, the known mistake, halves the gradient: here it would be seen."""
+    model, batch = tiny_model(case), tiny_batch(case)
+    term = R3F(sigma=1e-2, dropout="shared")
+    training = TrainingPass(model, batch, SEED, [term])
+    term.loss(model, batch, training).backward(retain_graph=True)
+    whole = gradients(model)
+    noised = term._noised(batch, training.embeddings, SEED)
+    target, logits = training.pair("x", noised, "shared")
+    batch.task.divergence(logits, target.detach()).backward()
+    half = gradients(model)
+    assert any(
+        float((whole[name] - half[name]).norm()) > 0.05 * float(whole[name].norm()) > 0
+        for name in whole
+    )
+
+
+# ---------------------------------------------------------------------------------------- passes
+
+
+def test_clean_and_noised_examples_go_through_the_encoder_together() -> None:
+    model, batch = tiny_model(STS), tiny_batch(STS)
+    with seen_masks(model) as seen:
+        Objective([R3F()]).backward(model, batch, SEED)
+    assert seen == [SEED]
+    with seen_masks(model) as seen:
+        Objective([R3F(dropout="shared")]).backward(model, batch, SEED)
+    assert seen == [SEED, SEED]
+    with seen_masks(model) as seen:
+        Objective([R3F(dropout="off")]).backward(model, batch, SEED)
+    assert seen == [SEED, None]
+
+
+def test_beside_a_term_that_replays_the_masks_the_noised_examples_run_alone() -> None:
+    model, batch = tiny_model(STS), tiny_batch(STS)
+    shared = Adversarial(epsilon=1e-2, sigma=1e-2, eta=1e-2, dropout="shared")
+    with seen_masks(model) as seen:
+        both = Objective([R3F(sigma=1e-2), shared]).backward(model, batch, SEED)
+    assert seen[0] == SEED and seen.count(SEED) == 3 and len(seen) == 4
+    alone = Objective([shared]).backward(model, batch, SEED)
+    assert torch.equal(both["adversarial"], alone["adversarial"])
+
+
+@pytest.mark.parametrize("smart_dropout", ["off", "shared", "independent"])
+@pytest.mark.parametrize("dropout", POLICIES)
+def test_smart_and_r3f_add_up(dropout: str, smart_dropout: str) -> None:
+    model, batch = tiny_model(STS), tiny_batch(STS)
+    smart = Adversarial(epsilon=1e-2, sigma=1e-2, eta=1e-2, dropout=smart_dropout, weight=3.0)
+    values = Objective([R3F(sigma=1e-2, dropout=dropout, weight=2.0), smart]).backward(
+        model, batch, SEED
+    )
+    expected = values["task_loss"] + 2 * values["r3f"] + 3 * values["adversarial"]
+    assert float(values["loss"]) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_under_bf16_both_branches_are_exact() -> None:
+    model = tiny_model(STS, dtype=torch.float32, autocast=torch.bfloat16)
+    plain = tiny_model(STS, dtype=torch.float32)
+    batch = tiny_batch(STS)
+    for dropout in POLICIES:
+        term = R3F(sigma=1e-2, dropout=dropout)
+        lowered, exact = (float(value_of(term, one, batch)) for one in (model, plain))
+        assert lowered == pytest.approx(exact, rel=1e-4)
+
+
+def test_a_repeated_batch_is_its_copies_side_by_side() -> None:
+    batch = tiny_batch(Case("para", "bi"))
+    twice = batch.repeated(2)
+    assert batch.tokens is not None and twice.tokens is not None
+    rows = batch.tokens.input_ids.unflatten(0, (2, 3))
+    expected = torch.cat([rows, rows], dim=1).flatten(0, 1)
+    assert torch.equal(twice.tokens.input_ids, expected)
+    assert twice.ids == batch.ids * 2
+    assert twice.real_tokens == 2 * batch.real_tokens
+    assert twice.views == batch.views
