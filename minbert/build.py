@@ -17,9 +17,10 @@ from minbert.data import Split, read_split
 from minbert.evaluate import encode_texts, evaluate
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
-from minbert.optimizer import AdamW, parameter_groups, rate_schedule
+from minbert.optimizer import AdamW, parameter_groups, rate_schedule, warmup_steps
 from minbert.regularizers.base import Regularizer
 from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
 from minbert.runtime import InputError, derive_seed, log, pick_autocast, seeded
@@ -38,7 +39,7 @@ class Parts:
     """What a run consists of."""
 
     model: MultitaskBert
-    objective: Objective
+    objective: Objective | FreeLB
     optimizer: AdamW
     plan: Plan[MultitaskBert, Batch]
     splits: Mapping[Key, Split]
@@ -56,10 +57,12 @@ def build(config: RunConfig, device: torch.device) -> Parts:
     datasets = _encode(config, splits, encoder)
     model = _model(config, encoder, device)
     trained = _trainable_tasks(config, model)
-    objective = Objective(_regularizers(config, model))
+    schedule = _schedule(config, trained, datasets)
+    steps = _total_steps(config, schedule)
+    objective = _objective(config, model, steps)
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
-    plan = _plan(config, trained, datasets, device)
+    plan = _plan(config, trained, datasets, schedule, steps, device)
     assert config.lr is not None
     groups = parameter_groups(model, config.weight_decay)
     optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
@@ -161,6 +164,17 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
     return [name for name in config.trained_tasks if name not in idle]
 
 
+def _objective(config: RunConfig, model: MultitaskBert, steps: int) -> Objective | FreeLB:
+    if config.freelb:
+        return FreeLB(
+            steps=config.freelb_steps,
+            step_size=config.freelb_lr,
+            init=config.freelb_init,
+            radius=config.freelb_radius,
+        )
+    return Objective(_regularizers(config, model), warmup_steps(config.term_warmup, steps))
+
+
 def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
     terms: list[Regularizer] = []
     if config.r3f:
@@ -196,13 +210,16 @@ def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
 
 
 def _with_frozen_features(
-    config: RunConfig, model: MultitaskBert, objective: Objective, datasets: dict[Key, Dataset]
+    config: RunConfig,
+    model: MultitaskBert,
+    objective: Objective | FreeLB,
+    datasets: dict[Key, Dataset],
 ) -> dict[Key, Dataset]:
     """Encode each text once, where the encoder does not change and nothing enters at its input."""
     kept = {"dev"}
     if config.frozen_dropout:
         log.info("frozen encoder with dropout: train texts are encoded anew at each step")
-    elif any(term.perturbs_inputs for term in objective.regularizers):
+    elif objective.perturbs_inputs:
         log.info("frozen encoder, perturbed inputs: train texts are encoded anew at each step")
     else:
         kept.add("train")
@@ -225,18 +242,23 @@ def _schedule(
     return SCHEDULES[config.rrobin](lengths, config.batch_size, config.seed, skipped)
 
 
+def _total_steps(config: RunConfig, schedule: sampling.Schedule) -> int:
+    assert config.epochs is not None
+    steps = config.epochs * schedule.steps_per_epoch
+    return min(steps, config.max_steps or steps)
+
+
 def _plan(
     config: RunConfig,
     trained: Sequence[str],
     datasets: Mapping[Key, Dataset],
+    schedule: sampling.Schedule,
+    steps: int,
     device: torch.device,
 ) -> Plan[MultitaskBert, Batch]:
-    assert config.batch_size is not None and config.epochs is not None and config.lr is not None
+    assert config.lr is not None
     train = {name: datasets[name, "train"] for name in trained}
-    schedule = _schedule(config, trained, datasets)
-    total = config.epochs * schedule.steps_per_epoch
-    total = min(total, config.max_steps or total)
-    factor = rate_schedule(config.schedule, total, config.warmup, config.power)
+    factor = rate_schedule(config.schedule, steps, config.warmup, config.power)
     dev = {name: datasets[name, "dev"] for name in config.evaluated_tasks}
     lr = config.lr
 
@@ -249,7 +271,7 @@ def _plan(
         draw=lambda task, rows: train[task].batch(rows, device),
         rate=lambda step: lr * factor(step),
         evaluate=score,
-        total_steps=total,
+        total_steps=steps,
         seed=config.seed,
         clip=config.clip,
         checkpoint_every=config.checkpoint_every,

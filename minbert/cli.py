@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from minbert.command import run_command
-from minbert.config import TRAINING, RunConfig, refuse_idle_flags
+from minbert.config import TRAINING, RunConfig, refuse_idle_flags, with_presets
 from minbert.flags import OneLineParser, add_flags
 from minbert.job import run
-from minbert.runtime import InputError
+from minbert.runtime import InputError, log
 from minbert.sources import locate
 
 _MODES = {"last-linear-layer": "pretrain", "full-model": "finetune"}
@@ -46,8 +46,11 @@ def parse(argv: Sequence[str]) -> RunConfig:
     mode = given.pop("fine_tune_mode", None)
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
-    config = RunConfig(**given)
+    config = RunConfig(**with_presets(given))
     refuse_idle_flags(config, given)
+    if config.stdpp:
+        twice = "" if "epochs" in given else ", twice the epochs"
+        log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
     return locate(config, given)
 
 

@@ -17,19 +17,23 @@ from minbert.flags import (
     RATE,
     RATES,
     Limit,
+    PerTask,
     check_values,
     flag,
+    shown,
 )
 from minbert.runtime import InputError
 
 COURSE_TASKS = ("sst", "para", "sts")
 KNOWN_TASKS = (*COURSE_TASKS, "cfimdb")
-DATA, MODEL, OPTIMIZATION, SMART, R3F, RUN, OUTPUT = (
+DATA, MODEL, OPTIMIZATION, TERMS, SMART, R3F, FREELB, RUN, OUTPUT = (
     "data",
     "model",
     "optimization",
+    "regularizers",
     "SMART (--smart; Jiang et al. 2020)",
     "R3F (--r3f; Aghajanyan et al. 2021)",
+    "FreeLB (--freelb; Zhu et al. 2020)",
     "the run",
     "prediction files (relative to the current folder)",
 )
@@ -218,8 +222,25 @@ class RunConfig:
         metavar="NORM",
     )
 
+    stdpp: bool = flag(
+        False,
+        OPTIMIZATION,
+        "STD++, what the R3F paper compares with: --warmup 0.1, --schedule linear and twice the "
+        "epochs, each unless given (the bias correction of Adam is on anyway)",
+    )
+
+    term_warmup: float = flag(
+        0.0,
+        TERMS,
+        "fraction of all steps in which the weights of SMART's and R3F's terms rise linearly from "
+        "0. A weight can be a task's own, as in --smart_lambda sst=5,sts=1: tasks not named go "
+        "without the term",
+        limit=RATE,
+        metavar="FRACTION",
+    )
+
     smart: bool = flag(False, SMART, "add SMART's adversarial and Bregman proximal terms")
-    smart_lambda: float = flag(
+    smart_lambda: PerTask = flag(
         5.0, SMART, "weight of the adversarial term", limit=POSITIVE, metavar="W"
     )
     smart_epsilon: float = flag(
@@ -245,7 +266,7 @@ class RunConfig:
         "independent, fresh ones for the perturbed branch",
         choices=("off", "shared", "independent"),
     )
-    bregman_mu: float = flag(
+    bregman_mu: PerTask = flag(
         1.0, SMART, "weight of the Bregman proximal term", limit=POSITIVE, metavar="W"
     )
     bregman_beta: float = flag(
@@ -261,7 +282,7 @@ class RunConfig:
     r3f: bool = flag(
         False, R3F, "add R3F's term: the divergence from a noised copy of each example"
     )
-    r3f_lambda: float = flag(
+    r3f_lambda: PerTask = flag(
         1.0, R3F, "weight of the term (the paper's: .1, .5, 1, 5)", limit=POSITIVE, metavar="W"
     )
     r3f_noise: str = flag(
@@ -280,6 +301,32 @@ class RunConfig:
         "more than noise: see r3f_of_dropout and r3f_of_noise in the log); shared, the training "
         "pass's; off, no dropout",
         choices=("independent", "shared", "off"),
+    )
+
+    freelb: bool = flag(
+        False,
+        FREELB,
+        "train on the mean loss along an ascent in the embeddings, instead of the plain loss",
+    )
+    freelb_steps: int = flag(
+        2, FREELB, "passes; the embeddings move between them", limit=AT_LEAST_ONE, metavar="K"
+    )
+    freelb_lr: PerTask = flag(
+        0.1, FREELB, "size of an ascent step (Frobenius norm)", limit=POSITIVE, metavar="STEP"
+    )
+    freelb_init: PerTask | None = flag(
+        None,
+        FREELB,
+        "magnitude of the random start; default as published, sst=1,para=.32,sts=.16",
+        limit=NOT_NEGATIVE,
+        metavar="M",
+    )
+    freelb_radius: PerTask | None = flag(
+        None,
+        FREELB,
+        "radius of the ball (Frobenius norm); default as published, sst=.6,para=.7,sts=.28",
+        limit=POSITIVE,
+        metavar="R",
     )
 
     use_gpu: bool = flag(False, RUN, "fail unless there is a GPU (one is used anyway if there)")
@@ -342,10 +389,11 @@ class RunConfig:
         They take the `recommended` values, where there are some, else the course's.
         """
         course = {"lr": COURSE_RATES[self.option], "epochs": 10, "batch_size": 8}
-        filled = {name: getattr(self, name) for name in UNSET}
-        for values in (recommended or {}, course):
-            filled |= {name: values[name] for name in values if filled[name] is None}
-        return dataclasses.replace(self, **filled)
+        values = {**course, **(recommended or {})}
+        if self.stdpp:
+            values["epochs"] *= 2
+        unset = [name for name in UNSET if getattr(self, name) is None]
+        return dataclasses.replace(self, **{name: values[name] for name in unset})
 
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a task's `train`, `dev` or `test` file."""
@@ -381,10 +429,31 @@ def _check_combinations(config: RunConfig) -> None:
         raise InputError(f"--tasks {','.join(trained)}: several tasks need --rrobin")
     if len(trained) < 2 and config.rrobin:
         raise InputError(f"--rrobin with --tasks {','.join(trained)}: needs two tasks or more")
+    _check_named_tasks(config)
+    if config.freelb and (config.smart or config.r3f):
+        other = "--smart" if config.smart else "--r3f"
+        raise InputError(
+            f"--freelb {other}: FreeLB takes the place of the training pass that {other} works from"
+        )
     if config.no_adversarial and config.no_bregman:
         raise InputError("--no_adversarial --no_bregman: nothing is left of --smart")
     if config.use_gpu and config.device == "cpu":
         raise InputError("--use_gpu --device cpu: they contradict each other")
+
+
+def _check_named_tasks(config: RunConfig) -> None:
+    """Numbers a task must name tasks that train; where none may be left out, all of them."""
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if not isinstance(value, dict):
+            continue
+        for name in value:
+            if name not in config.trained_tasks:
+                trained = ", ".join(config.trained_tasks)
+                raise InputError(f"--{entry.name} {shown(value)}: {name} does not train: {trained}")
+        missing = [name for name in config.trained_tasks if name not in value]
+        if missing and entry.metadata["group"] == FREELB:
+            raise InputError(f"--{entry.name} {shown(value)}: names no number for {missing[0]}")
 
 
 Condition = Callable[[RunConfig], bool]
@@ -402,6 +471,7 @@ def _idle_rules() -> list[tuple[tuple[str, ...], Condition, str]]:
     """(flags, when they act, what they need): outside that they would silently do nothing."""
     adversarial = tuple(f"smart_{name}" for name in ("lambda", "epsilon", "sigma", "eta", "steps"))
     bregman = ("bregman_mu", "bregman_beta")
+    freelb = tuple(f"freelb_{name}" for name in ("steps", "lr", "init", "radius"))
     r3f = tuple(f"r3f_{name}" for name in ("lambda", "noise", "sigma", "dropout"))
     switches = ("smart_dropout", "no_adversarial", "no_bregman")
     rules: list[tuple[tuple[str, ...], Condition, str]] = [
@@ -410,6 +480,9 @@ def _idle_rules() -> list[tuple[tuple[str, ...], Condition, str]]:
         (bregman, lambda c: not c.no_bregman, "the Bregman term (--no_bregman)"),
         (("smart_eta",), lambda c: c.smart_steps > 0, "--smart_steps above 0"),
         (r3f, lambda c: c.r3f, "--r3f"),
+        (freelb, lambda c: c.freelb, "--freelb"),
+        (("freelb_lr", "freelb_radius"), lambda c: c.freelb_steps > 1, "--freelb_steps above 1"),
+        (("term_warmup",), lambda c: c.smart or c.r3f, "--smart or --r3f"),
         (("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         (("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
         (("rlayer", "cross_encoder"), _trains(*PAIR_TASKS), "para or sts to train"),
@@ -427,3 +500,12 @@ def refuse_idle_flags(config: RunConfig, given: Collection[str]) -> None:
         for name in names:
             if name in given and not acts(config):
                 raise InputError(f"--{name} would do nothing here: it needs {needs}")
+
+
+STDPP: Mapping[str, Any] = {"warmup": 0.1, "schedule": "linear"}  # and twice the epochs
+
+
+def with_presets(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were typed, and those that a preset among them stands for."""
+    preset = STDPP if given.get("stdpp") else {}
+    return {**preset, **given}

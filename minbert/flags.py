@@ -15,6 +15,13 @@ from typing import Any, NoReturn
 
 from minbert.runtime import InputError
 
+PerTask = float | dict[str, float]  # one number for all tasks, or one for each that is named
+
+
+def for_task(value: PerTask, task: str) -> float:
+    """The number for a task; 0 for one that is not named where others are."""
+    return value.get(task, 0.0) if isinstance(value, dict) else value
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -59,9 +66,20 @@ def check_values(config: Any) -> None:
             continue
         if facts["choices"] and value not in facts["choices"]:
             raise InputError(f"--{entry.name} {value}: not one of {', '.join(facts['choices'])}")
-        if facts["limit"] and not facts["limit"].holds(value):
-            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            raise InputError(f"--{entry.name} {shown}: must be {facts['limit'].words}")
+        limit, numbers = facts["limit"], [value]
+        if isinstance(value, dict):
+            numbers = list(value.values())
+        if limit and not all(map(limit.holds, numbers)):
+            raise InputError(f"--{entry.name} {shown(value)}: must be {limit.words}")
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={number:g}" for name, number in value.items())
+    return str(value)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -108,8 +126,7 @@ def _argument(entry: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     if facts["several"]:
         settings |= {"nargs": "+", "action": _Tuple, "type": str}
     if default is not None and default != ():
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        text += f" (default: {shown})"
+        text += f" (default: {shown(default)})"
     return {**settings, "help": text}
 
 
@@ -124,10 +141,23 @@ def _value_type(hint: Any) -> Callable[[str], Any]:
     options = {part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)}
     if tuple[str, ...] in options:
         return _names
+    if dict[str, float] in options:
+        return _per_task
     for kind in (int, float, str):
         if kind in options:
             return kind
     raise AssertionError(hint)
+
+
+def _per_task(text: str) -> PerTask:
+    """`5`, or `sst=5,sts=1`."""
+    if "=" not in text:
+        return float(text)
+    pairs = [part.split("=") for part in text.split(",")]
+    numbers = {name.strip(): float(number) for name, number in pairs}
+    if len(numbers) < len(pairs):
+        raise ValueError("a task is named twice")
+    return numbers
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -45,7 +45,11 @@ def run_name(config: RunConfig) -> str:
     decisive = {**settings(config), **{name: getattr(config, name) for name in _PLACES}}
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     words = [config.option, "rrobin" if config.rrobin else "", "+".join(config.trained_tasks)]
-    words += [name for name in ("smart", "r3f", "rlayer", "cross_encoder") if getattr(config, name)]
+    words += [
+        name
+        for name in ("smart", "r3f", "freelb", "stdpp", "rlayer", "cross_encoder")
+        if getattr(config, name)
+    ]
     words += [f"seed{config.seed}", digest[:8]]
     return "-".join(word for word in words if word)
 

@@ -7,37 +7,59 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from minbert.batching import Batch
+from minbert.flags import for_task
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 
+PROBE_EVERY = 50  # steps between looks at what a regularizer measures
+
 
 class Objective:
-    """task.loss + Σ weight · regularizer.loss."""
+    """task.loss + Σ weight · regularizer.loss.
 
-    def __init__(self, regularizers: Sequence[Regularizer] = ()) -> None:
+    A weight may be a task's own; a term whose weight is 0 for a task is not computed there.
+    """
+
+    def __init__(self, regularizers: Sequence[Regularizer] = (), warmup_steps: int = 0) -> None:
+        """All weights rise linearly from 0 over the first `warmup_steps` steps."""
         self.regularizers = tuple(regularizers)
+        self._warmup_steps = warmup_steps
+
+    @property
+    def perturbs_inputs(self) -> bool:
+        """Whether any term needs the word embeddings of every batch."""
+        return any(term.perturbs_inputs for term in self.regularizers)
 
     def backward(
-        self, model: MultitaskBert, batch: Batch, seed: int, *, probe: bool = False
+        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
     ) -> dict[str, Tensor]:
         """Add this batch's gradients to the parameters'.
 
         `seed` decides every random draw. Returns scalars for the log, detached: `loss`, what was
-        differentiated; `task_loss`, the task's part; each regularizer's unweighted value; and with
-        `probe`, which costs further passes, what they tell of themselves.
+        differentiated; `task_loss`, the task's part; each regularizer's unweighted value; and at
+        every 50th `step`, what they tell of themselves, which costs further passes. No `step`: full
+        weights and nothing told.
         """
-        clean = TrainingPass(model, batch, seed, self.regularizers)
+        weights = {term.name: for_task(term.weight, batch.name) for term in self.regularizers}
+        active = [term for term in self.regularizers if weights[term.name] > 0]
+        clean = TrainingPass(model, batch, seed, active)
         terms = {"task_loss": batch.task.loss(clean.logits, batch.labels)}
-        total = terms["task_loss"]
-        for regularizer in self.regularizers:
-            value = regularizer.loss(model, batch, clean)
-            total = total + regularizer.weight * value
-            terms[regularizer.name] = value
+        total, rise = terms["task_loss"], self._rise(step)
+        for term in active:
+            value = term.loss(model, batch, clean)
+            total = total + rise * weights[term.name] * value
+            terms[term.name] = value
         total.backward()
-        if probe:
-            for regularizer in self.regularizers:
-                terms |= regularizer.probe(model, batch, clean)
+        if step is not None and step % PROBE_EVERY == 0:
+            for term in active:
+                terms |= term.probe(model, batch, clean)
         return {name: value.detach() for name, value in {"loss": total, **terms}.items()}
+
+    def _rise(self, step: int | None) -> float:
+        """The factor on all weights at a step, counted from 0."""
+        if step is None or step >= self._warmup_steps:
+            return 1.0
+        return (step + 1) / self._warmup_steps
 
     def after_step(self, model: MultitaskBert) -> None:
         """Tell the regularizers that the weights moved."""

@@ -95,6 +95,11 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [group for group in groups if group["params"]]
 
 
+def warmup_steps(fraction: float, total_steps: int) -> int:
+    """⌈fraction · total_steps⌉, exact: 0.07 * 100 is above 7."""
+    return math.ceil(Fraction(str(fraction)) * total_steps)
+
+
 def rate_schedule(
     kind: str, total_steps: int, warmup: float = 0.0, power: float = 1.0
 ) -> Callable[[int], float]:
@@ -104,7 +109,7 @@ def rate_schedule(
     moves and the last of them has factor 1; then `constant` stays at 1, and `linear` and
     `polynomial` fall as (steps left / steps after warm-up) ** power, with power 1 for `linear`.
     """
-    rising = math.ceil(Fraction(str(warmup)) * total_steps)  # exact: 0.07 * 100 is above 7
+    rising = warmup_steps(warmup, total_steps)
     exponent = {"constant": 0.0, "linear": 1.0, "polynomial": power}[kind]
 
     def factor(step: int) -> float:

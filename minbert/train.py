@@ -26,8 +26,6 @@ from minbert.runtime import (
 from minbert.sampling import Rows, Schedule
 from minbert.tasks import Array
 
-PROBE_EVERY = 50  # steps between looks at what a regularizer measures
-
 M = TypeVar("M", bound=nn.Module)
 B = TypeVar("B", bound=StepBatch)
 M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
@@ -38,11 +36,11 @@ class TrainingObjective(Protocol[M_contra, B_contra]):
     """What a step minimises; `minbert.objective.Objective` is one."""
 
     def backward(
-        self, model: M_contra, batch: B_contra, seed: int, *, probe: bool = False
+        self, model: M_contra, batch: B_contra, seed: int, step: int | None = None
     ) -> dict[str, Tensor]:
         """Add a batch's gradients; return detached scalars for the log, `loss` among them.
 
-        With `probe` there may be further ones, which cost time.
+        `seed` decides every random draw; what changes in the course of a run may ask for `step`.
         """
         ...
 
@@ -191,8 +189,7 @@ def train_step(
     rate = plan.rate(step)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    seed, probe = derive_seed(plan.seed, "pass", step), step % PROBE_EVERY == 0
-    values = objective.backward(model, batch, seed, probe=probe)
+    values = objective.backward(model, batch, derive_seed(plan.seed, "pass", step), step)
     params = [param for group in optimizer.param_groups for param in group["params"]]
     gradients = [param.grad for param in params if param.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)

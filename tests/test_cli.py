@@ -144,7 +144,8 @@ TYPED = {e.name: e.default for e in dataclasses.fields(RunConfig) if e.default n
 @pytest.mark.parametrize("name", TYPED)
 def test_default_typed_out_changes_nothing(parse, name: str) -> None:
     """What --help shows can be typed."""
-    companions = ["--rrobin", "--tasks", "sst,para,sts,cfimdb", "--smart", "--r3f"]
+    terms = ["--freelb"] if name.startswith("freelb") else ["--smart", "--r3f"]
+    companions = ["--rrobin", "--tasks", "sst,para,sts,cfimdb", *terms]
     companions += [] if name == "schedule" else ["--schedule", "polynomial"]
     values = TYPED[name] if isinstance(TYPED[name], tuple) else (TYPED[name],)
     assert parse(*companions, f"--{name}", *map(str, values)) == parse(*companions)
@@ -244,6 +245,12 @@ WRONG = [
     (["--smart", "--bregman_beta", "1"], "--bregman_beta 1"),
     (["--smart", "--smart_dropout", "some"], "some"),
     (["--r3f", "--r3f_noise", "pink"], "pink"),
+    (["--smart", "--smart_lambda", "sst=5,sts=1"], "sts does not train"),
+    (["--smart", "--smart_lambda", "sst=5,sst=1"], "--smart_lambda"),
+    (["--smart", "--smart_lambda", "sst="], "--smart_lambda"),
+    (["--smart", "--smart_lambda", "sst=0"], "--smart_lambda sst=0"),
+    (["--freelb", "--smart"], "--freelb --smart"),
+    (["--freelb", "--freelb_steps", "0"], "--freelb_steps 0"),
     (["--r3f", "--r3f_sigma", "0"], "--r3f_sigma 0"),
     (["--smart", "--no_bregman", "--no_adversarial"], "--no_adversarial --no_bregman"),
     (["--rrobin", "wild"], "--rrobin wild"),
@@ -278,6 +285,9 @@ IDLE = [
     ["--no_bregman"],
     ["--no_adversarial"],
     *([f"--{name}", "1", "--smart", "--no_adversarial"] for name in SMART_FLAGS[:5]),
+    ["--freelb_steps", "2"],
+    ["--freelb_lr", "1", "--freelb", "--freelb_steps", "1"],
+    ["--term_warmup", ".1"],
     ["--r3f_lambda", "1"],
     ["--r3f_sigma", "1", "--smart"],
     ["--r3f_dropout", "off"],

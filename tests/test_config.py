@@ -11,6 +11,7 @@ import pytest
 from minbert.config import (
     COURSE_TASKS,
     DATA,
+    FREELB,
     LATER_SCHEDULES,
     OUTPUT,
     R3F,
@@ -18,7 +19,9 @@ from minbert.config import (
     SMART,
     RunConfig,
     refuse_idle_flags,
+    with_presets,
 )
+from minbert.flags import for_task, shown
 from minbert.optimizer import AdamW
 from minbert.runtime import InputError
 
@@ -131,13 +134,18 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "power": OPEN,
     "warmup": BELOW_ONE,
     "clip": OPEN,
-    "smart_lambda": OPEN,
+    "smart_lambda": ((*OPEN[0], {"sst": 0.0}), (*OPEN[1], {"sst": 2.0})),
     "smart_epsilon": OPEN,
     "smart_sigma": OPEN,
     "smart_eta": OPEN,
     "smart_steps": ((-1,), (0, 3)),
     "r3f_lambda": OPEN,
     "r3f_sigma": OPEN,
+    "term_warmup": BELOW_ONE,
+    "freelb_steps": COUNT,
+    "freelb_lr": OPEN,
+    "freelb_init": ((-1.0, NAN, INF, {"sst": -1.0}), (0.0, 0.5, {"sst": 0.5})),
+    "freelb_radius": ((0.0, -1.0, NAN, {"sst": 0.0}), (0.5, {"sst": 0.5})),
     "bregman_mu": OPEN,
     "bregman_beta": BELOW_ONE,
 }
@@ -155,7 +163,7 @@ def test_every_number_has_a_limit_and_is_tested() -> None:
 def test_a_value_beyond_its_limit(name: str, value: Any) -> None:
     with pytest.raises(InputError) as refused:
         config(**{name: value})
-    typed = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    typed = shown(value)
     assert str(refused.value).startswith(f"--{name} {typed}: must be ")
 
 
@@ -261,6 +269,25 @@ def test_r3f_flags_need_r3f(name: str) -> None:
     assert not idle(name, r3f=True)
 
 
+FREELB_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == FREELB and n != "freelb"]
+
+
+@pytest.mark.parametrize("name", FREELB_FLAGS)
+def test_freelb_flags_need_freelb(name: str) -> None:
+    assert "needs --freelb" in idle(name)
+    assert not idle(name, freelb=True)
+
+
+def test_one_pass_of_freelb_has_no_ascent() -> None:
+    assert "--freelb_steps above 1" in idle("freelb_lr", freelb=True, freelb_steps=1)
+    assert not idle("freelb_init", freelb=True, freelb_steps=1)
+
+
+def test_terms_warm_up_only_where_there_are_some() -> None:
+    assert "--smart or --r3f" in idle("term_warmup", freelb=True)
+    assert not idle("term_warmup", r3f=True)
+
+
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_adversarial_flags_need_their_term(name: str) -> None:
     assert "--no_adversarial" in idle(name, smart=True, no_adversarial=True)
@@ -321,13 +348,8 @@ def test_cfimdbs_other_files_need_it_to_train(kind: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_flag_acts_somewhere(name: str) -> None:
     """No flag is idle in all combinations, or it should not exist."""
-    widest = {
-        **EVERYTHING,
-        "smart": True,
-        "r3f": True,
-        "schedule": "polynomial",
-        "frozen_dropout": True,
-    }
+    terms = {"freelb": True} if name.startswith("freelb") else {"smart": True, "r3f": True}
+    widest = {**EVERYTHING, **terms, "schedule": "polynomial", "frozen_dropout": True}
     assert not idle(name, **widest)
 
 
@@ -342,3 +364,45 @@ def test_file_flags_are_grouped_by_what_they_are() -> None:
             assert FIELDS[f"{task}_{split}"].metadata["group"] == DATA
         for split in ("dev", "test"):
             assert FIELDS[f"{task}_{split}_out"].metadata["group"] == OUTPUT
+
+
+# ------------------------------------------------------------------------------- numbers a task
+
+
+def test_a_number_may_be_a_tasks_own() -> None:
+    three = config(rrobin="equal", smart_lambda={"sst": 5.0, "sts": 1.0})
+    assert [for_task(three.smart_lambda, task) for task in COURSE_TASKS] == [5.0, 0.0, 1.0]
+    assert for_task(three.bregman_mu, "para") == 1.0
+
+
+@pytest.mark.parametrize("name", ["smart_lambda", "bregman_mu", "r3f_lambda", "freelb_radius"])
+def test_a_number_of_a_task_that_does_not_train_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"--{name} sst=1,para=2: para does not train"):
+        config(**{name: {"sst": 1.0, "para": 2.0}})
+
+
+def test_freelb_needs_a_number_for_every_task() -> None:
+    with pytest.raises(InputError, match="--freelb_radius sst=1: names no number for para"):
+        config(rrobin="equal", freelb=True, freelb_radius={"sst": 1.0})
+
+
+@pytest.mark.parametrize("other", ["smart", "r3f"])
+def test_freelb_takes_the_place_of_the_training_pass(other: str) -> None:
+    with pytest.raises(InputError, match=f"--freelb --{other}"):
+        config(freelb=True, **{other: True})
+
+
+# --------------------------------------------------------------------------------------- STD++
+
+
+def test_stdpp_is_a_preset_of_flags() -> None:
+    preset = RunConfig(**with_presets({"stdpp": True}))
+    assert (preset.warmup, preset.schedule) == (0.1, "linear")
+    assert preset.resolved().epochs == 20
+    assert preset.resolved({"epochs": 3}).epochs == 6
+    assert with_presets({"seed": 3}) == {"seed": 3}
+
+
+def test_what_is_typed_wins_over_the_preset() -> None:
+    typed = RunConfig(**with_presets({"stdpp": True, "warmup": 0.06, "epochs": 4}))
+    assert (typed.warmup, typed.schedule, typed.resolved().epochs) == (0.06, "linear", 4)

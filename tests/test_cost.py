@@ -23,6 +23,7 @@ from minbert.model import MultitaskBert
 from minbert.objective import Objective
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
 from minbert.tasks import TASKS
@@ -174,4 +175,13 @@ def test_frozen_encoder_takes_no_weight_gradients() -> None:
 def test_r3f_costs_what_it_must(dropout: str, most: float) -> None:
     model = wide_model()
     cost = units(model, Objective([R3F(dropout=dropout)]))
+    assert most - 0.2 < cost <= most
+
+
+@pytest.mark.parametrize(("steps", "most"), [(1, 3.01), (2, 6.05), (3, 9.08)])
+def test_freelb_costs_what_it_must(steps: int, most: float) -> None:
+    model = wide_model()
+    batch = wide_batch()
+    forward = flops(lambda: model(batch, mask_seed=1))
+    cost = flops(lambda: FreeLB(steps=steps).backward(model, batch, 1)) / forward
     assert most - 0.2 < cost <= most

@@ -14,8 +14,8 @@ FLOORS = (
     "tokenizer attention optimizer metrics losses heads retries fetch",
     "bert weights tasks hub sources",
     "data batching sampling model",
-    "regularizers.base regularizers.smart regularizers.bregman regularizers.r3f objective evaluate "
-    "predictions checkpoint journal run_folder",
+    "regularizers.base regularizers.smart regularizers.bregman regularizers.r3f "
+    "regularizers.freelb objective evaluate predictions checkpoint journal run_folder",
     "train",
     "build manifest runs",
     "job command cli sample experiments.summary experiments.compare pretrain pretraining.corpus "

@@ -218,3 +218,30 @@ def test_features_kept_from_a_frozen_encoder_give_the_same_step(case: Case, drop
         torch.testing.assert_close(value, found[1][0][name], rtol=1e-9, atol=1e-15)
     assert_gradients_agree(found[1][1], found[0][1], 1e-9)
     assert max(float(gradient.norm()) for gradient in found[0][1].values()) > 0
+
+
+# ------------------------------------------------------------------------- weights of the terms
+
+
+def test_a_term_without_weight_for_a_task_is_not_computed_there() -> None:
+    model = tiny_model(STS)
+    term = Adversarial(**LARGE, weight={"sts": 3.0}, dropout="shared")
+    objective = Objective([term])
+    values = objective.backward(model, tiny_batch(STS), SEED)
+    expected = values["task_loss"] + 3 * values["adversarial"]
+    assert float(values["loss"]) == pytest.approx(float(expected), rel=1e-12)
+    passes = []
+    handle = model.register_forward_pre_hook(lambda *_: passes.append(0))
+    elsewhere = objective.backward(model, tiny_batch(Case("sst", "bi")), SEED)
+    handle.remove()
+    assert elsewhere.keys() == {"loss", "task_loss"}
+    assert len(passes) == 1
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (None, 1.0)])
+def test_weights_rise_over_their_warm_up(step: int | None, share: float) -> None:
+    model, batch = tiny_model(STS), tiny_batch(STS)
+    term = Adversarial(**LARGE, weight=3.0, dropout="shared")
+    values = Objective([term], warmup_steps=4).backward(model, batch, SEED, step)
+    expected = values["task_loss"] + share * 3 * values["adversarial"]
+    assert float(values["loss"]) == pytest.approx(float(expected), rel=1e-12)

@@ -356,9 +356,9 @@ class Poisoned(Objective):
         self.calls, self.where, self.value = 0, where, value
 
     def backward(
-        self, model: MultitaskBert, batch: Batch, seed: int, *, probe: bool = False
+        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
     ) -> dict[str, Tensor]:
-        values = super().backward(model, batch, seed, probe=probe)
+        values = super().backward(model, batch, seed, step)
         self.calls += 1
         if self.calls == 3:
             if self.where == "loss":

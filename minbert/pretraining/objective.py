@@ -68,8 +68,7 @@ class PretrainingObjective:
         model: PretrainingBert,
         batch: TextBatch,
         seed: int,
-        *,
-        probe: bool = False,  # noqa: ARG002  there is nothing to probe
+        step: int | None = None,  # noqa: ARG002  nothing depends on it
     ) -> dict[str, Tensor]:
         """Add this batch's gradients; returns `loss`, `mlm_loss` and, with pairs, `nsp_loss`."""
         masked = mask_rows(self._masker, batch.rows, seed)

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from minbert.batching import Batch, stacked
+from minbert.flags import PerTask
 from minbert.model import MultitaskBert
 from minbert.runtime import derive_seed
 
@@ -99,7 +100,7 @@ class Regularizer(Protocol):
     """
 
     name: str
-    weight: float
+    weight: PerTask
     perturbs_inputs: bool = False
     replays_masks: bool = False  # needs the training pass's own masks once more
 

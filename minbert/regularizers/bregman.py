@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from minbert.batching import Batch
+from minbert.flags import PerTask
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 
@@ -25,7 +26,7 @@ class Bregman(Regularizer):
         self,
         model: MultitaskBert,
         *,
-        weight: float = 1.0,
+        weight: PerTask = 1.0,
         beta: float = 0.995,
         dropout: str = "off",
     ) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minbert.batching import Batch
+from minbert.flags import PerTask
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.runtime import derive_seed, generator
@@ -29,7 +30,7 @@ class R3F(Regularizer):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
+        weight: PerTask = 1.0,
         noise: str = "normal",
         sigma: float = 1e-5,
         dropout: str = "independent",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minbert.batching import Batch
+from minbert.flags import PerTask
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.runtime import derive_seed, generator
@@ -31,7 +32,7 @@ class Adversarial(Regularizer):
     def __init__(
         self,
         *,
-        weight: float = 5.0,
+        weight: PerTask = 5.0,
         epsilon: float = 1e-5,
         sigma: float = 1e-5,
         eta: float = 1e-3,

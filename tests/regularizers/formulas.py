@@ -205,3 +205,57 @@ def r3f_together(w: Weights, net: Net, batch: Batch, noise: Tensor, seed: int | 
     rows = [part[v * size : (v + 1) * size] for v in range(views) for part in (x, x + z)]
     both = logits(w, net, batch.repeated(2), torch.cat(rows), seed)
     return divergence(net.task, both[size:], both[:size])
+
+
+def loss(task: str, s: Tensor, labels: Tensor) -> Tensor:
+    """The task's own loss: cross-entropy, logistic, or squared error."""
+    if task == "sts":
+        return ((s[:, 0] - labels) ** 2).sum() / len(s)
+    if task == "para":
+        s = torch.cat([torch.zeros_like(s), s], -1)
+    chosen = torch.log(torch.softmax(s, -1))[torch.arange(len(s)), labels.long()]
+    return -chosen.sum() / len(s)
+
+
+def freelb(
+    w: Weights,
+    net: Net,
+    batch: Batch,
+    noise: Tensor,
+    seed: int,
+    *,
+    steps: int,
+    step_size: float,
+    init: float,
+    radius: float,
+) -> tuple[Tensor, list[Tensor]]:
+    """(1/K) Σ l(f(x + δ_t), y) and δ_0, ..., δ_{K-1}. `noise` is U(-1, 1), (N, T, H)."""
+    assert batch.tokens is not None
+    real, size = batch.tokens.attention_mask, len(batch.ids)
+    delta, total, deltas = torch.zeros_like(noise), torch.zeros((), dtype=noise.dtype), []
+    texts_of = [[e + view * size for view in range(batch.views)] for e in range(size)]
+    for texts in texts_of:
+        tokens = sum(int(real[text].sum()) for text in texts)
+        for text in texts:
+            delta[text] = (
+                noise[text] * real[text][:, None] * init / math.sqrt(tokens * noise.shape[-1])
+            )
+    for _ in range(steps):
+        deltas.append(delta)
+        delta = delta.clone().requires_grad_()
+        value = loss(
+            net.task, logits(w, net, batch, embedded(w, batch) + delta, seed), batch.labels
+        )
+        total = total + value / steps
+        (slope,) = torch.autograd.grad(value, delta, retain_graph=True)
+        delta = delta.detach().clone()
+        for texts in texts_of:
+            own = torch.stack([slope[text] * real[text][:, None] for text in texts])
+            if float(own.norm()) > 0:
+                for text, direction in zip(texts, own / own.norm(), strict=True):
+                    delta[text] += step_size * direction
+            reached = torch.stack([delta[text] for text in texts]).norm()
+            if float(reached) > radius:
+                for text in texts:
+                    delta[text] *= radius / reached
+    return total, deltas

@@ -161,8 +161,9 @@ def test_probing_adds_no_gradient_and_is_done_only_when_asked() -> None:
     objective = Objective([R3F(sigma=1e-2)])
     plain = objective.backward(model, batch, SEED)
     expected = gradients(model)
-    probed = objective.backward(model, batch, SEED, probe=True)
+    probed = objective.backward(model, batch, SEED, step=100)
     assert_gradients_agree(gradients(model), expected, 1e-12)
+    assert objective.backward(model, batch, SEED, step=101).keys() == plain.keys()
     assert probed.keys() - plain.keys() == {"r3f_of_dropout", "r3f_of_noise"}
     assert all(not value.requires_grad for value in probed.values())
 
