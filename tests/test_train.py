@@ -34,7 +34,7 @@ from minbert.journal import Journal
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
 from minbert.optimizer import AdamW, parameter_groups
-from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.smart import Adversarial
 from minbert.runtime import RunError, Stopped, StopRequest
@@ -437,19 +437,12 @@ def test_tokens_are_counted_by_task(straight: Run) -> None:
 def test_an_objective_sees_a_new_seed_at_every_step(tmp_path: Path, shape: EncoderConfig) -> None:
     seeds: list[int] = []
 
-    class Noting:
-        name, weight, perturbs_inputs = "noting", 1.0, False
+    class Noting(Regularizer):
+        name, weight = "noting", 1.0
 
         def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
             seeds.append(clean.seed)
             return clean.logits.sum() * 0
-
-        def after_step(self, model: MultitaskBert) -> None: ...
-
-        def state_dict(self) -> dict[str, Tensor]:
-            return {}
-
-        def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
 
     run = make_run(tmp_path, shape)
     run.objective = Objective([Noting()])
