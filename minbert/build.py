@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minbert import heads, sampling
+from minbert import heads, sampling, spectral
 from minbert.batching import Batch, Dataset, encode_split
 from minbert.bert import BertModel
 from minbert.config import RunConfig
@@ -132,7 +132,26 @@ def _model(config: RunConfig, encoder: BertModel, device: torch.device) -> Multi
         frozen_encoder=config.option == "pretrain",
         frozen_dropout=config.frozen_dropout,
     )
+    if config.r4f:
+        _normalize_heads(config, model)
     return model.to(device)
+
+
+def _normalize_heads(config: RunConfig, model: MultitaskBert) -> None:
+    """R4F's spectral normalisation. Raises InputError where no trained head has a matrix."""
+    idle = [
+        name for name in config.trained_tasks if not any(True for _ in model.head_parameters(name))
+    ]
+    if len(idle) == len(config.trained_tasks):
+        raise InputError(
+            f"--r4f --tasks {','.join(idle)}: the head has no weights to normalise; add --rlayer "
+            "or --cross_encoder, or take --r3f"
+        )
+    for name in idle:
+        log.info("%s: its head has no weights to normalise, so --r4f is --r3f there", name)
+    spectral.normalize([model.heads])
+    if model.relational is not None and config.r4f_scope == "head":
+        spectral.normalize([model.relational])
 
 
 def build_head(task: Task, hidden_size: int, views: int, *, rlayer: bool) -> nn.Module:
@@ -177,13 +196,14 @@ def _objective(config: RunConfig, model: MultitaskBert, steps: int) -> Objective
 
 def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
     terms: list[Regularizer] = []
-    if config.r3f:
+    if config.r3f or config.r4f:
         terms.append(
             R3F(
                 weight=config.r3f_lambda,
                 noise=config.r3f_noise,
                 sigma=config.r3f_sigma,
                 dropout=config.r3f_dropout,
+                normalized_heads=config.r4f,
             )
         )
     if config.smart and not config.no_adversarial:

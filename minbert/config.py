@@ -32,7 +32,7 @@ DATA, MODEL, OPTIMIZATION, TERMS, SMART, R3F, FREELB, RUN, OUTPUT = (
     "optimization",
     "regularizers",
     "SMART (--smart; Jiang et al. 2020)",
-    "R3F (--r3f; Aghajanyan et al. 2021)",
+    "R3F and R4F (--r3f, --r4f; Aghajanyan et al. 2021)",
     "FreeLB (--freelb; Zhu et al. 2020)",
     "the run",
     "prediction files (relative to the current folder)",
@@ -282,6 +282,17 @@ class RunConfig:
     r3f: bool = flag(
         False, R3F, "add R3F's term: the divergence from a noised copy of each example"
     )
+    r4f: bool = flag(
+        False,
+        R3F,
+        "R3F's term, and the head's weight matrices divided by their largest singular values",
+    )
+    r4f_scope: str = flag(
+        "head",
+        R3F,
+        "matrices that are: head, all of it, the relational layer included; last, the output's",
+        choices=("head", "last"),
+    )
     r3f_lambda: PerTask = flag(
         1.0, R3F, "weight of the term (the paper's: .1, .5, 1, 5)", limit=POSITIVE, metavar="W"
     )
@@ -430,8 +441,8 @@ def _check_combinations(config: RunConfig) -> None:
     if len(trained) < 2 and config.rrobin:
         raise InputError(f"--rrobin with --tasks {','.join(trained)}: needs two tasks or more")
     _check_named_tasks(config)
-    if config.freelb and (config.smart or config.r3f):
-        other = "--smart" if config.smart else "--r3f"
+    if config.freelb and (config.smart or config.r3f or config.r4f):
+        other = "--smart" if config.smart else "--r3f" if config.r3f else "--r4f"
         raise InputError(
             f"--freelb {other}: FreeLB takes the place of the training pass that {other} works from"
         )
@@ -479,10 +490,12 @@ def _idle_rules() -> list[tuple[tuple[str, ...], Condition, str]]:
         (adversarial, lambda c: not c.no_adversarial, "the adversarial term (--no_adversarial)"),
         (bregman, lambda c: not c.no_bregman, "the Bregman term (--no_bregman)"),
         (("smart_eta",), lambda c: c.smart_steps > 0, "--smart_steps above 0"),
-        (r3f, lambda c: c.r3f, "--r3f"),
+        (r3f, lambda c: c.r3f or c.r4f, "--r3f or --r4f"),
+        (("r3f",), lambda c: not c.r4f, "no --r4f, which has its term already"),
+        (("r4f_scope",), lambda c: c.r4f, "--r4f"),
         (freelb, lambda c: c.freelb, "--freelb"),
         (("freelb_lr", "freelb_radius"), lambda c: c.freelb_steps > 1, "--freelb_steps above 1"),
-        (("term_warmup",), lambda c: c.smart or c.r3f, "--smart or --r3f"),
+        (("term_warmup",), lambda c: c.smart or c.r3f or c.r4f, "--smart or --r3f"),
         (("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         (("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
         (("rlayer", "cross_encoder"), _trains(*PAIR_TASKS), "para or sts to train"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minbert import files, predictions
+from minbert import files, predictions, spectral
 from minbert.build import Key, Parts, build
 from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.config import COURSE_TASKS, RunConfig
@@ -62,6 +62,8 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
                 files.write_texts(_rendered(config, parts, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     print(summary(config, parts.trained, scores, progress))
+    if config.r4f:
+        print(_bounds(config, parts))
     return Result(folder, scores, manifest)
 
 
@@ -158,6 +160,17 @@ def _rendered(config: RunConfig, parts: Parts, predicted: Mapping[Key, Array]) -
         )
         for (name, split), values in predicted.items()
     }
+
+
+def _bounds(config: RunConfig, parts: Parts) -> str:
+    """How far each head's outputs can move when the features that it is given move by 1."""
+    bounds = {
+        name: spectral.lipschitz_bound(parts.model.head_chain(name))
+        for name in config.evaluated_tasks
+        if any(True for _ in parts.model.head_parameters(name))
+    }
+    shown = ", ".join(f"{name} {bound:.4f}" for name, bound in bounds.items())
+    return f"Lipschitz bound of the heads (product of spectral norms): {shown}"
 
 
 def padding_ratios(progress: Progress) -> dict[str, float]:

@@ -47,7 +47,7 @@ def run_name(config: RunConfig) -> str:
     words = [config.option, "rrobin" if config.rrobin else "", "+".join(config.trained_tasks)]
     words += [
         name
-        for name in ("smart", "r3f", "freelb", "stdpp", "rlayer", "cross_encoder")
+        for name in ("smart", "r3f", "r4f", "freelb", "stdpp", "rlayer", "cross_encoder")
         if getattr(config, name)
     ]
     words += [f"seed{config.seed}", digest[:8]]

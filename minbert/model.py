@@ -102,11 +102,16 @@ class MultitaskBert(nn.Module):
         mask = tokens.attention_mask.unsqueeze(-1).to(hidden.dtype)  # (N, T, 1)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
+    def head_chain(self, task: str) -> list[nn.Module]:
+        """What stands between the pooled vectors and a task's logits, in order."""
+        related = self.relational is not None and task in self._relational_tasks
+        chain = [self.relational] if related else []
+        return [*(module for module in chain if module is not None), self.heads[task]]
+
     def head_parameters(self, task: str) -> Iterator[nn.Parameter]:
         """The weights between the pooled vectors and a task's logits."""
-        yield from self.heads[task].parameters()
-        if self.relational is not None and task in self._relational_tasks:
-            yield from self.relational.parameters()
+        for module in self.head_chain(task):
+            yield from module.parameters()
 
     def _pooled(self, batch: Batch, embeddings: Tensor | None) -> Tensor:
         if batch.tokens is None:

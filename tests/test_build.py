@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -300,3 +301,58 @@ def test_precision_is_lowered_only_where_asked_for(
 ) -> None:
     model = make(place, option=option, rlayer=True, precision=precision).model
     assert model.lowers_precision == (precision == "bf16")
+
+
+# ------------------------------------------------------------------------------------------- R4F
+
+
+def norms(parts: Parts) -> dict[str, float]:
+    return {
+        name: float(torch.linalg.matrix_norm(layer.weight.detach(), ord=2))
+        for name, layer in parts.model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and not name.startswith("encoder")
+    }
+
+
+def test_r4f_normalises_the_whole_head_and_no_more(place: Path) -> None:
+    parts = make(place, r4f=True, rlayer=True)
+    found = norms(parts)
+    assert found.keys() == {
+        "relational.dense",
+        "heads.sst.output",
+        "heads.para.output",
+        "heads.sts.output",
+    }
+    assert list(found.values()) == pytest.approx([1.0] * 4, abs=1e-3)
+    plain = make(place, rlayer=True).model.encoder.state_dict()
+    assert same_tensors(parts.model.encoder.state_dict(), plain)
+    assert [term.name for term in parts.objective.regularizers] == ["r4f"]
+
+
+def test_r4f_of_the_last_layer_leaves_the_relational_one(place: Path) -> None:
+    found = norms(make(place, r4f=True, r4f_scope="last", rlayer=True))
+    assert found.pop("relational.dense") != pytest.approx(1.0, abs=1e-2)
+    assert list(found.values()) == pytest.approx([1.0] * 3, abs=1e-3)
+
+
+def test_r4f_without_a_matrix_is_refused_alone_and_named_in_a_mix(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match="no weights to normalise"):
+        make(place, r4f=True, tasks=("sts",))
+    with caplog.at_level(logging.INFO, "minbert"):
+        make(place, r4f=True)
+    assert "sts: its head has no weights to normalise" in caplog.text
+
+
+def test_the_proximal_teacher_of_a_normalised_head_is_normalised(place: Path) -> None:
+    parts = make(place, r4f=True, smart=True, no_adversarial=True, lr=0.05)
+    batch = whole_batch(parts.datasets["sst", "train"])
+    for step in range(5):
+        parts.objective.backward(parts.model, batch, step)
+        parts.optimizer.step()
+        parts.optimizer.zero_grad()
+        parts.objective.after_step(parts.model)
+    (teacher,) = (term._teacher for term in parts.objective.regularizers if term.name == "bregman")
+    weight = teacher.heads["sst"].output.weight.detach()
+    assert float(torch.linalg.matrix_norm(weight, ord=2)) == pytest.approx(1.0, abs=1e-3)

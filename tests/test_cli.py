@@ -145,6 +145,7 @@ TYPED = {e.name: e.default for e in dataclasses.fields(RunConfig) if e.default n
 def test_default_typed_out_changes_nothing(parse, name: str) -> None:
     """What --help shows can be typed."""
     terms = ["--freelb"] if name.startswith("freelb") else ["--smart", "--r3f"]
+    terms = ["--r4f"] if name.startswith("r4f") else terms
     companions = ["--rrobin", "--tasks", "sst,para,sts,cfimdb", *terms]
     companions += [] if name == "schedule" else ["--schedule", "polynomial"]
     values = TYPED[name] if isinstance(TYPED[name], tuple) else (TYPED[name],)
@@ -286,6 +287,8 @@ IDLE = [
     ["--no_adversarial"],
     *([f"--{name}", "1", "--smart", "--no_adversarial"] for name in SMART_FLAGS[:5]),
     ["--freelb_steps", "2"],
+    ["--r4f_scope", "last", "--r3f"],
+    ["--r3f", "--r4f"],
     ["--freelb_lr", "1", "--freelb", "--freelb_steps", "1"],
     ["--term_warmup", ".1"],
     ["--r3f_lambda", "1"],

@@ -14,7 +14,6 @@ from minbert.config import (
     FREELB,
     LATER_SCHEDULES,
     OUTPUT,
-    R3F,
     SCHEDULES,
     SMART,
     RunConfig,
@@ -239,7 +238,7 @@ ADVERSARIAL = ("smart_lambda", "smart_epsilon", "smart_sigma", "smart_eta", "sma
 BREGMAN = ("bregman_mu", "bregman_beta")
 SMART_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == SMART and n != "smart"]
 
-R3F_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == R3F and n != "r3f"]
+R3F_FLAGS = [n for n in FIELDS if n.startswith("r3f_")]
 
 
 def idle(name: str, **settings: Any) -> str:
@@ -265,8 +264,9 @@ def test_smart_flags_need_smart(name: str) -> None:
 
 @pytest.mark.parametrize("name", R3F_FLAGS)
 def test_r3f_flags_need_r3f(name: str) -> None:
-    assert "needs --r3f" in idle(name)
+    assert "needs --r3f or --r4f" in idle(name)
     assert not idle(name, r3f=True)
+    assert not idle(name, r4f=True)
 
 
 FREELB_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == FREELB and n != "freelb"]
@@ -276,6 +276,12 @@ FREELB_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == FREELB an
 def test_freelb_flags_need_freelb(name: str) -> None:
     assert "needs --freelb" in idle(name)
     assert not idle(name, freelb=True)
+
+
+def test_r4f_has_r3fs_term_already() -> None:
+    assert "no --r4f" in idle("r3f", r3f=True, r4f=True)
+    assert "needs --r4f" in idle("r4f_scope", r3f=True)
+    assert not idle("r4f_scope", r4f=True)
 
 
 def test_one_pass_of_freelb_has_no_ascent() -> None:
@@ -349,6 +355,7 @@ def test_cfimdbs_other_files_need_it_to_train(kind: str) -> None:
 def test_every_flag_acts_somewhere(name: str) -> None:
     """No flag is idle in all combinations, or it should not exist."""
     terms = {"freelb": True} if name.startswith("freelb") else {"smart": True, "r3f": True}
+    terms |= {"r4f": True} if name.startswith("r4f") else {}
     widest = {**EVERYTHING, **terms, "schedule": "polynomial", "frozen_dropout": True}
     assert not idle(name, **widest)
 
@@ -386,7 +393,7 @@ def test_freelb_needs_a_number_for_every_task() -> None:
         config(rrobin="equal", freelb=True, freelb_radius={"sst": 1.0})
 
 
-@pytest.mark.parametrize("other", ["smart", "r3f"])
+@pytest.mark.parametrize("other", ["smart", "r3f", "r4f"])
 def test_freelb_takes_the_place_of_the_training_pass(other: str) -> None:
     with pytest.raises(InputError, match=f"--freelb --{other}"):
         config(freelb=True, **{other: True})

@@ -15,6 +15,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from minbert import spectral
 from minbert.batching import Batch, Padded
 from minbert.bert import BertModel
 from minbert.build import build_head
@@ -185,3 +186,9 @@ def test_freelb_costs_what_it_must(steps: int, most: float) -> None:
     forward = flops(lambda: model(batch, mask_seed=1))
     cost = flops(lambda: FreeLB(steps=steps).backward(model, batch, 1)) / forward
     assert most - 0.2 < cost <= most
+
+
+def test_r4f_costs_hardly_more_than_r3f() -> None:
+    model = wide_model()
+    spectral.normalize([model.heads])
+    assert units(model, Objective([R3F(normalized_heads=True)])) <= 6.1

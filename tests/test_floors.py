@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
     "config runtime flags files encoder_config",
-    "tokenizer attention optimizer metrics losses heads retries fetch",
+    "tokenizer attention optimizer metrics losses heads spectral retries fetch",
     "bert weights tasks hub sources",
     "data batching sampling model",
     "regularizers.base regularizers.smart regularizers.bregman regularizers.r3f "

@@ -311,6 +311,8 @@ def test_rrobin_of_pretrain_leaves_the_weightless_head_out(
         ["--smart", "--no_adversarial", "--bregman_beta", "0.9"],
         ["--attention", "reference", "--precision", "bf16", "--smart"],
         ["--freelb", "--freelb_steps", "3", "--freelb_radius", "sst=.1,para=.1,sts=.1"],
+        ["--r4f", "--rlayer", "--smart", "--option", "finetune"],
+        ["--r4f", "--r4f_scope", "last", "--cross_encoder"],
         ["--stdpp", "--r3f", "--term_warmup", "0.5"],
         ["--smart", "--smart_lambda", "sst=2", "--bregman_mu", "sst=.5"],
         ["--r3f", "--r3f_noise", "uniform", "--r3f_lambda", "0.5", "--r3f_sigma", "1e-3"],
@@ -835,3 +837,18 @@ def test_the_log_tells_what_r3f_measures(place: Path) -> None:
     assert first["r3f_of_dropout"] > 1e3 * first["r3f_of_noise"] > 0
     assert all(line["r3f"] > 0 for line in (first, *others))
     assert not any("r3f_of_noise" in line for line in others[:40])
+
+
+def test_r4f_prints_its_bound_and_resumes_to_the_same_bytes(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--r4f", "--rlayer", "--rrobin", "--option", "finetune")
+    assert run(*flags) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    bounds = [float(text) for text in re.findall(r"(?:sst|para|sts) (\d+\.\d+)", line)]
+    assert bounds == pytest.approx([1.0] * 3, abs=3e-3)
+    whole = written()
+    stop_after(monkeypatch, 4, signal.SIGTERM)
+    assert run(*flags, "--output_dir", "again") == 143
+    assert run(*flags, "--output_dir", "again", "--resume") == 0
+    assert written() == whole

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from minbert import spectral
 from minbert.batching import Batch
 from minbert.flags import PerTask
 from minbert.model import MultitaskBert
@@ -52,6 +53,7 @@ class Bregman(Regularizer):
         ]
         averages, currents = zip(*pairs, strict=True)
         torch._foreach_lerp_(averages, currents, 1 - self.beta)
+        spectral.refresh(self._teacher)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The teacher's weights."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from minbert import spectral
 from minbert.batching import Batch
 from minbert.flags import PerTask
 from minbert.model import MultitaskBert
@@ -24,7 +25,6 @@ class R3F(Regularizer):
     than noise, which `probe` puts into the log.
     """
 
-    name = "r3f"
     perturbs_inputs = True
 
     def __init__(
@@ -34,8 +34,14 @@ class R3F(Regularizer):
         noise: str = "normal",
         sigma: float = 1e-5,
         dropout: str = "independent",
+        normalized_heads: bool = False,
     ) -> None:
-        """`weight` is λ; `noise` normal or uniform; `dropout` a policy of `TrainingPass`."""
+        """`weight` is λ; `noise` normal or uniform; `dropout` a policy of `TrainingPass`.
+
+        `normalized_heads` makes it R4F's: the heads are normalised (`minbert.spectral`), and what
+        that rests on follows the weights after each step.
+        """
+        self.name = "r4f" if normalized_heads else "r3f"
         self.weight, self.noise, self.sigma, self.dropout = weight, noise, sigma, dropout
         self.replays_masks = dropout == "shared"
 
@@ -62,9 +68,13 @@ class R3F(Regularizer):
         of_dropout = model(batch, clean.embeddings, mask_seed=other)
         of_noise = model(batch, noised, mask_seed=clean.seed)
         return {
-            "r3f_of_dropout": batch.task.divergence(of_dropout, plain),
-            "r3f_of_noise": batch.task.divergence(of_noise, plain),
+            f"{self.name}_of_dropout": batch.task.divergence(of_dropout, plain),
+            f"{self.name}_of_noise": batch.task.divergence(of_noise, plain),
         }
+
+    def after_step(self, model: MultitaskBert) -> None:
+        """Let normalised heads follow their weights."""
+        spectral.refresh(model)
 
     def _noised(self, batch: Batch, embeddings: Tensor, seed: int) -> Tensor:
         assert batch.tokens is not None
