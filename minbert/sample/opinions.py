@@ -1,0 +1,137 @@
+"""Sentences of a review: clauses joined, opposed, or set beside what does not count.
+
+What others thought, what another film was like and what happens in the story add words of praise
+and blame, and nothing to the sentiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from minbert.sample.clauses import Production, adjective_phrase, clause, opinionated, produced
+from minbert.sample.draw import Draw
+from minbert.sample.grammar import expand, tidy
+from minbert.sample.sentiment import Phrase, clipped, contrasted, joined, sign
+
+ADVICE = {"reject": -2, "warn": -1, "shrug": 0, "suggest": 1, "urge": 2}
+
+
+def one_clause(draw: Draw) -> Phrase:
+    """Say one thing, perhaps after an opener."""
+    said = clause(draw)
+    opener = expand(draw, "{opener} , ") if draw.chance(0.4) else ""
+    return Phrase(opener + said.text, said.valence)
+
+
+def film(draw: Draw) -> Phrase:
+    """A rather dull western about a baker who inherits a lighthouse."""
+    said = adjective_phrase(draw)
+    return Phrase(expand(draw, f"a {said.text} {{genre}} {{about}}"), said.valence)
+
+
+def synopsis(draw: Draw) -> Phrase:
+    """State what happens, with no opinion."""
+    return Phrase(expand(draw, "{synopsis}"), 0.0)
+
+
+def judged_story(draw: Draw) -> Phrase:
+    """Tell the story, then judge."""
+    said = clause(draw)
+    link = draw.production((" ; ", " , and ", " : ", "* - "))
+    return Phrase(expand(draw, "{synopsis}") + link + said.text, said.valence)
+
+
+def paired(draw: Draw) -> Phrase:
+    """Join two clauses that agree."""
+    one = clause(draw)
+    two = draw.until(lambda: clause(draw), lambda two: one.valence * two.valence >= 0)
+    link = draw.production((" and ", " , and ", " ; ", "* , while "))
+    return Phrase(one.text + link + two.text, joined(one.valence, two.valence))
+
+
+def opposed(draw: Draw) -> Phrase:
+    """Set a clause against another; where the weaker one stands depends on the conjunction."""
+    one = draw.until(lambda: clause(draw), lambda one: one.valence != 0)
+    two = draw.until(lambda: clause(draw), lambda two: one.valence * two.valence < 0)
+    frame = draw.production(
+        (
+            "{aside} , but {main}",
+            "{aside} , yet {main}",
+            "although {aside} , {main}",
+            "{main} , even though {aside}",
+            "while {aside} , {main}",
+            "*granted , {aside} ; still , {main}",
+            "*{main} , never mind that {aside}",
+        )
+    )
+    text = expand(draw, frame, {"aside": one.text, "main": two.text})
+    return Phrase(text, contrasted(one.valence, two.valence))
+
+
+def conceded(draw: Draw) -> Phrase:
+    """For all its charm, the plot drags."""
+    said = draw.until(lambda: clause(draw), lambda said: said.valence != 0)
+    noun = "{asset}" if said.valence < 0 else "{flaw}"
+    frame = draw.production(
+        (f"for all its {noun} , ", f"despite its {noun} , ", f"*its {noun} aside , ")
+    )
+    return Phrase(expand(draw, frame) + said.text, contrasted(-sign(said.valence), said.valence))
+
+
+def reported(draw: Draw) -> Phrase:
+    """The critics called it superb, but the plot drags: only the speaker's view counts."""
+    hearsay, said = opinionated(draw, "adjective"), clause(draw)
+    frame = draw.production(
+        (
+            "{crowd} called it {a} , but ",
+            "{crowd} led me to expect something {a} ; ",
+            "whatever {crowd} had to say about the {a} {part} , ",
+            "*never trust {crowd} , who found it {a} : ",
+        )
+    )
+    return Phrase(expand(draw, frame, {"a": hearsay.text}) + said.text, said.valence)
+
+
+def unlike_source(draw: Draw) -> Phrase:
+    """The novel was superb; the film's plot drags."""
+    said, rival = clause(draw), opinionated(draw, "adjective")
+    frame = draw.production(
+        (
+            "the {rival} was {a} ; here ",
+            "where the {rival} was {a} , ",
+            "*do not expect the {a} {rival} : ",
+        )
+    )
+    return Phrase(expand(draw, frame, {"a": rival.text}) + said.text, said.valence)
+
+
+def advised(draw: Draw) -> Phrase:
+    """Judge, then tell the reader what to do about it."""
+    said = clause(draw)
+    level = min(ADVICE, key=lambda name: abs(ADVICE[name] - said.valence))
+    link = draw.production((" ; ", " , so ", "* - my advice : "))
+    return Phrase(said.text + link + expand(draw, f"{{{level}}}"), clipped(1.2 * said.valence))
+
+
+STATEMENTS: Mapping[str, tuple[int, Production]] = {
+    "one clause": (2, one_clause),
+    "film": (4, film),
+    "synopsis": (1, synopsis),
+    "judged story": (4, judged_story),
+    "paired": (3, paired),
+    "opposed": (4, opposed),
+    "conceded": (2, conceded),
+    "reported": (2, reported),
+    "unlike source": (2, unlike_source),
+    "advised": (2, advised),
+}
+
+
+def statement(draw: Draw) -> Phrase:
+    """Say something about a film."""
+    return produced(draw, STATEMENTS)
+
+
+def sentence(phrase: Phrase) -> str:
+    """Spell a phrase as the course's files do, with spaces before the punctuation."""
+    return tidy(f"{phrase.text} .")

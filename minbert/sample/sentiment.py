@@ -1,0 +1,71 @@
+"""How the sentiment of a phrase follows from the sentiment of its parts.
+
+A valence runs from -2 (hated) to 2 (loved); a word list's is whole, a composed one need not be.
+Each function is one way English combines opinions. Their order of magnitude follows the literature
+on shifting: a negation moves a valence towards the other side rather than mirroring it, so "not
+superb" is lukewarm where "not good" is bad.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+VALENCES = {"hated": -2, "disliked": -1, "middling": 0, "liked": 1, "loved": 2}
+SHIFT = 1.8
+
+
+class Phrase(NamedTuple):
+    """Words and the valence they add up to."""
+
+    text: str
+    valence: float
+
+
+def sign(value: float) -> int:
+    """Return -1, 0 or 1."""
+    return (value > 0) - (value < 0)
+
+
+def grade(valence: float) -> int:
+    """Return the grade, 0 to 4: each takes one unit of valence, the outer ones what is left."""
+    return (valence > -1.5) + (valence > -0.5) + (valence >= 0.5) + (valence >= 1.5)
+
+
+def clipped(valence: float) -> float:
+    """Keep within -2 and 2."""
+    return max(-2.0, min(2.0, valence))
+
+
+def intensified(valence: float) -> float:
+    """Very good, absolutely superb."""
+    return clipped(1.6 * valence)
+
+
+def toned_down(valence: float) -> float:
+    """Sometimes superb; a word that was mild becomes lukewarm."""
+    return 0.45 * valence
+
+
+def negated(valence: float) -> float:
+    """Not good (-0.8), not superb (0.2), not dull (0.8), not dreadful (-0.2)."""
+    return valence - SHIFT * sign(valence)
+
+
+def refused(valence: float) -> float:
+    """Anything but superb, nothing about it is dull: the opposite, and mild."""
+    return -float(sign(valence))
+
+
+def unreal(valence: float) -> float:
+    """Could have been superb, so it is not; could have been dreadful, so it is not that."""
+    return -0.8 * sign(valence)
+
+
+def joined(first: float, second: float) -> float:
+    """Good and superb: what is said twice is said more strongly."""
+    return clipped(0.6 * (first + second))
+
+
+def contrasted(aside: float, main: float) -> float:
+    """Superb but dull, dull though superb: the main clause wins, at a price."""
+    return clipped(0.35 * aside + 0.75 * main)

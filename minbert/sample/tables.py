@@ -1,0 +1,135 @@
+"""The rows of the four data sets, split so that dev and test hold words and productions back.
+
+Each example is drawn for a label, so that the shares are the real sets'; a third of dev and test
+take something that is held out, and train never does. Then noise is added to the label, the same
+for all three splits. No text occurs twice in a task.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import NamedTuple
+
+from minbert.sample import noise
+from minbert.sample.draw import Draw, quota, shuffled
+from minbert.sample.questions import question_pair
+from minbert.sample.reviews import review, sentence_of
+from minbert.sample.similarity import scene_pair
+
+SPLITS = ("train", "dev", "test-student")
+NOVEL = (2, 1)  # familiar and novel examples of dev and test
+PATIENCE = 20_000  # draws
+
+
+class Example(NamedTuple):
+    """One row, with its label before noise and what it was made of, which no file tells."""
+
+    texts: tuple[str, ...]
+    truth: float
+    label: str
+    words: tuple[str, ...]
+    productions: tuple[str, ...]
+    novel: bool
+
+
+class SampleTask(NamedTuple):
+    """One task's three files. Label k takes `shares[k]` parts of the rows, which `draw` makes."""
+
+    stem: str
+    label: str
+    rows: tuple[int, int, int]
+    shares: tuple[int, ...]
+    draw: Callable[[Draw, int], tuple[tuple[str, ...], float]]
+    spell: Callable[[Random, float], str]
+    pair: bool
+
+
+def _graded(draw: Draw, grade: int) -> tuple[tuple[str, ...], float]:
+    return (" " + sentence_of(draw, grade),), grade  # the course's sentences begin with a space
+
+
+def _asked(draw: Draw, duplicate: int) -> tuple[tuple[str, ...], float]:
+    return question_pair(draw, duplicate), duplicate
+
+
+def _reviewed(draw: Draw, liked: int) -> tuple[tuple[str, ...], float]:
+    return (" " + review(draw, liked),), liked
+
+
+# The shares are about those of the real sets.
+TASKS = (
+    SampleTask(
+        "ids-sst", "sentiment", (2000, 500, 500), (13, 26, 19, 27, 15), _graded, noise.neighbour,
+        pair=False,
+    ),
+    SampleTask(
+        "quora", "is_duplicate", (2400, 800, 800), (63, 37), _asked, noise.flipped, pair=True
+    ),
+    SampleTask(
+        "sts", "similarity", (1000, 400, 400), (10, 13, 19, 23, 22, 13), scene_pair, noise.rated,
+        pair=True,
+    ),
+    SampleTask(
+        "ids-cfimdb", "sentiment", (240, 80, 80), (1, 1), _reviewed, noise.misread, pair=False
+    ),
+)  # fmt: skip
+
+
+def examples(task: SampleTask, seed: int) -> Iterator[tuple[str, list[Example]]]:
+    """Yield each split's name and examples."""
+    rng, seen = Random(f"{seed}/{task.stem}"), set[str]()
+    for split, count in zip(SPLITS, task.rows, strict=True):
+        labels = quota(rng, task.shares, count)
+        novel = [False] * count if split == "train" else [n == 1 for n in quota(rng, NOVEL, count)]
+        yield (
+            split,
+            [fresh(rng, task, label, new, seen) for label, new in zip(labels, novel, strict=True)],
+        )
+
+
+def fresh(rng: Random, task: SampleTask, label: int, novel: bool, seen: set[str]) -> Example:
+    """Draw an example whose texts' words are not in `seen`; RuntimeError where none is left."""
+    for _ in range(PATIENCE):
+        draw = Draw(rng, novel)
+        texts, truth = task.draw(draw, label)
+        keys = {" ".join(re.findall(r"\w+", text.lower())) for text in texts}
+        if bool(draw.held) == novel and len(keys) == len(texts) and keys.isdisjoint(seen):
+            seen |= keys
+            spelled = task.spell(rng, truth)
+            taken = tuple(draw.words), tuple(draw.productions)
+            return Example(texts, truth, spelled, *taken, novel)
+    raise RuntimeError(f"{task.stem}: no new example of label {label} in {PATIENCE} draws")
+
+
+def lines(task: SampleTask, split: str, rows: Sequence[Example], seed: int) -> list[list[str]]:
+    """Lay a split out as the course's files do, header first."""
+    name, test = f"{task.stem}-{split}.csv", split == "test-student"
+    odd = test and not task.pair  # test sentences have two numbers
+    columns = ["", "id", *(["sentence1", "sentence2"] if task.pair else ["sentence"])]
+    table = [["0", *columns] if odd else columns if test else [*columns, task.label]]
+    numbers = _numbers(task, split, seed)
+    for i, example in enumerate(rows):
+        number = [str(i + 1), f"{i}.0"] if odd else [str(numbers[i])]
+        identity = hashlib.sha256(f"{seed}/{name}/{i}".encode()).hexdigest()[:25]
+        table.append([*number, identity, *example.texts, *([] if test else [example.label])])
+    return table
+
+
+def _numbers(task: SampleTask, split: str, seed: int) -> Sequence[int]:
+    """Number pairs at random over the whole task, sentences in order."""
+    if not task.pair:
+        return range(max(task.rows))
+    numbers = shuffled(Random(f"{seed}/{task.stem}/numbers"), range(sum(task.rows)))
+    return numbers[sum(task.rows[: SPLITS.index(split)]) :]
+
+
+def spelled(table: list[list[str]]) -> str:
+    """Write lines as tab-separated text."""
+    text = io.StringIO()
+    csv.writer(text, delimiter="\t", lineterminator="\n").writerows(table)
+    return text.getvalue()
