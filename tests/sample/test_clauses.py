@@ -1,0 +1,77 @@
+"""Every clause says something, and its valence follows from its words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from minbert.sample import clauses
+from minbert.sample.clauses import ADJECTIVE_PHRASES, CLAUSES, Production
+from minbert.sample.draw import Draw
+from minbert.sample.lexicon import lists
+from minbert.sample.sentiment import VALENCES, Phrase
+
+EVERY = {name: make for rule in (ADJECTIVE_PHRASES, CLAUSES) for name, (_, make) in rule.items()}
+
+
+def drawn(make: Callable[[Draw], Phrase], count: int = 60) -> list[Phrase]:
+    return [make(Draw(Random(seed), novel=seed % 2 == 1)) for seed in range(count)]
+
+
+def valence_of(text: str, section: str = "adjective") -> int:
+    """The valence of the word of a graded list that `text` ends in."""
+    found = [
+        (len(word), value)
+        for level, value in VALENCES.items()
+        for word in lists()[f"{section}_{level}"]
+        if text.endswith(f" {word}")
+    ]
+    return max(found)[1]
+
+
+@pytest.mark.parametrize("make", EVERY.values(), ids=EVERY)
+def test_every_production_says_something(make: Production) -> None:
+    phrases = drawn(make)
+    assert len({phrase.text for phrase in phrases}) > 20
+    assert all(-2 <= phrase.valence <= 2 for phrase in phrases)
+    assert not any("{" in phrase.text or "  " in phrase.text for phrase in phrases)
+
+
+def test_a_negation_shifts_what_it_negates() -> None:
+    for phrase in drawn(clauses.negated_copula):
+        word = valence_of(phrase.text)
+        assert word and phrase.valence == pytest.approx(word - 1.8 * (1 if word > 0 else -1))
+
+
+def test_what_could_have_been_is_not() -> None:
+    for phrase in drawn(clauses.unrealised):
+        assert phrase.valence * valence_of(phrase.text) < 0
+
+
+def test_a_comparison_ignores_what_the_other_was_like() -> None:
+    better = lists()["better"]
+    for phrase in drawn(clauses.compared):
+        comparative = phrase.text.split(" is ")[1].removeprefix("far ").split(" than ")[0]
+        assert (phrase.valence > 0) == (comparative in better)
+
+
+def test_a_verdict_is_worth_its_noun() -> None:
+    for phrase in drawn(clauses.verdict):
+        assert phrase.valence == valence_of(phrase.text, "verdict")
+
+
+def test_every_bit_as_and_not_nearly_as() -> None:
+    for phrase in drawn(clauses.equalled):
+        word = phrase.text.split(" than " if " less " in phrase.text else " as that ")[0]
+        same = "every bit as" in phrase.text
+        assert phrase.valence * valence_of(word.removesuffix(" as")) * (1 if same else -1) > 0
+
+
+def test_an_if_weighs_the_first_adjective_more() -> None:
+    for phrase in drawn(clauses.twofold):
+        first, link, second = phrase.text.rpartition(" and ")
+        if link:
+            assert valence_of(f" {first}") * valence_of(f" {second}") > 0
+            assert phrase.valence * valence_of(f" {first}") > 0

@@ -1,0 +1,38 @@
+"""Reviews lean one way, and their length is that of the real ones."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from minbert.sample.draw import Draw
+from minbert.sample.lexicon import lists
+from minbert.sample.reviews import LEAD, leaning, of_grade, review, sentence_of
+from minbert.sample.sentiment import grade
+
+
+@pytest.mark.parametrize("wanted", range(5))
+def test_statements_of_a_grade(wanted: int) -> None:
+    assert grade(of_grade(Draw(Random(wanted)), wanted).valence) == wanted
+    assert sentence_of(Draw(Random(wanted)), wanted).endswith(" .")
+
+
+@pytest.mark.parametrize("liked", [0, 1])
+def test_most_opinions_support_the_verdict(liked: int) -> None:
+    lean = 1 if liked else -1
+    sums = [
+        draw.until(lambda d=draw: leaning(d, lean), lambda r: lean * sum(r.valences) >= LEAD)
+        for draw in (Draw(Random(seed)) for seed in range(10))
+    ]
+    assert all(lean * sum(made.valences) >= LEAD for made in sums)
+    assert any(lean * value < 0 for made in sums for value in made.valences)  # it concedes
+
+
+def test_a_review_is_about_one_kind_of_film() -> None:
+    for seed in range(10):
+        text = review(Draw(Random(seed)), 1)
+        named = {genre for genre in lists()["genre"] if f"this {genre} " in text.lower()}
+        assert len(named) == 1, text
+        assert 80 < len(text.split()) < 220
+        assert "{" not in text
