@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 
 from minbert.sample.draw import Draw
 from minbert.sample.inflection import inflected, with_articles
 from minbert.sample.lexicon import document, lists
 
 _SLOT = re.compile(r"\{(\w+)(?:\|(\w+))?\}")
-_DEEPEST = 3  # rules inside rules; below, a rule takes its first production
+_DEEPEST = 3  # rules inside rules; below, a rule takes productions that call no other
 ONCE = ("genre",)  # words that an example settles once: it is about one film
 NOTHING: Mapping[str, str] = {}
 
@@ -39,8 +40,17 @@ def _filling(draw: Draw, symbol: str, bound: Mapping[str, str], depth: int) -> s
     rules = document("grammar.toml")
     if symbol not in rules:
         return draw.word(lists()[symbol])
-    productions = rules[symbol] if depth <= _DEEPEST else rules[symbol][:1]
+    productions = rules[symbol] if depth <= _DEEPEST else flat(symbol)
     return expand(draw, draw.production(productions), bound, depth)
+
+
+@cache
+def flat(rule: str) -> tuple[str, ...]:
+    """Return a rule's productions that call no rule."""
+    rules = document("grammar.toml")
+    return tuple(
+        text for text in rules[rule] if not any(slot in rules for slot, _ in _SLOT.findall(text))
+    )
 
 
 def tidy(text: str) -> str:

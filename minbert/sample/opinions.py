@@ -26,7 +26,7 @@ def one_clause(draw: Draw) -> Phrase:
 def film(draw: Draw) -> Phrase:
     """A rather dull western about a baker who inherits a lighthouse."""
     said = adjective_phrase(draw)
-    return Phrase(expand(draw, f"a {said.text} {{genre}} {{about}}"), said.valence)
+    return Phrase(expand(draw, f"a {said.text} {{genre}} {{about}}"), said.valence, verb=False)
 
 
 def synopsis(draw: Draw) -> Phrase:

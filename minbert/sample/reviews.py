@@ -54,5 +54,4 @@ def leaning(draw: Draw, lean: int) -> Review:
 
 def _linked(draw: Draw, said: Phrase) -> str:
     link = expand(draw, "{review_link} ") if draw.chance(0.3) else ""
-    verb = "this is " if said.text.startswith("a ") else ""  # a noun phrase is no sentence here
-    return f"{link}{verb}{said.text} ."
+    return f"{link}{'' if said.verb else 'this is '}{said.text} ."

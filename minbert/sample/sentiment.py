@@ -15,10 +15,11 @@ SHIFT = 1.8
 
 
 class Phrase(NamedTuple):
-    """Words and the valence they add up to."""
+    """Words and the valence they add up to; `verb` is False for a noun phrase."""
 
     text: str
     valence: float
+    verb: bool = True
 
 
 def sign(value: float) -> int:

@@ -6,10 +6,11 @@ from random import Random
 
 import pytest
 
+from minbert.sample import reviews
 from minbert.sample.draw import Draw
 from minbert.sample.lexicon import lists
 from minbert.sample.reviews import LEAD, leaning, of_grade, review, sentence_of
-from minbert.sample.sentiment import grade
+from minbert.sample.sentiment import Phrase, grade
 
 
 @pytest.mark.parametrize("wanted", range(5))
@@ -31,8 +32,19 @@ def test_most_opinions_support_the_verdict(liked: int) -> None:
 
 def test_a_review_is_about_one_kind_of_film() -> None:
     for seed in range(10):
-        text = review(Draw(Random(seed)), 1)
-        named = {genre for genre in lists()["genre"] if f"this {genre} " in text.lower()}
-        assert len(named) == 1, text
+        draw = Draw(Random(seed))
+        text = review(draw, 1)
+        assert [genre for genre in lists()["genre"] if genre in draw.words] == [
+            draw.settled["genre"]
+        ]
+        assert f" {draw.settled['genre']}" in text
         assert 80 < len(text.split()) < 220
         assert "{" not in text
+
+
+def test_a_noun_phrase_becomes_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter([Phrase("a odd film", 1, verb=False), Phrase("it works", 1)] * 100)
+    monkeypatch.setattr(reviews, "of_grade", lambda draw, wanted: next(said))
+    text = " ".join(leaning(Draw(Random(seed)), 1).text for seed in range(5)).lower()
+    assert text.count("this is an odd film .") == text.count("an odd film .") > 5
+    assert text.count("it works .") > 5 and "this is it works" not in text
