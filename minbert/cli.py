@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from minbert.command import run_command
-from minbert.config import TRAINING, RunConfig, refuse_idle_flags, with_presets
-from minbert.flags import OneLineParser, add_flags
+from minbert.config import RunConfig, idle_rules, with_presets
+from minbert.flags import OneLineParser, add_flags, refuse_idle
 from minbert.job import run
+from minbert.main_flags import TRAINING
 from minbert.runtime import InputError, log
 from minbert.sources import locate
 
@@ -47,7 +48,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
     config = RunConfig(**with_presets(given))
-    refuse_idle_flags(config, given)
+    refuse_idle(config, given, idle_rules())
     if config.stdpp:
         twice = "" if "epochs" in given else ", twice the epochs"
         log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -71,6 +71,23 @@ def check_values(config: Any) -> None:
             numbers = list(value.values())
         if limit and not all(map(limit.holds, numbers)):
             raise InputError(f"--{entry.name} {shown(value)}: must be {limit.words}")
+
+
+@dataclass(frozen=True)
+class IdleRule:
+    """Flags that do something only where the configuration `acts`; `needs` says what that is."""
+
+    flags: tuple[str, ...]
+    acts: Callable[[Any], bool]
+    needs: str
+
+
+def refuse_idle(config: Any, given: Collection[str], rules: Iterable[IdleRule]) -> None:
+    """Raise InputError for a `given` (typed) flag that would do nothing in this combination."""
+    for rule in rules:
+        for name in rule.flags:
+            if name in given and not rule.acts(config):
+                raise InputError(f"--{name} would do nothing here: it needs {rule.needs}")
 
 
 def shown(value: Any) -> str:

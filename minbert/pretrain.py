@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from minbert.command import run_command
-from minbert.flags import OneLineParser, add_flags
-from minbert.pretraining.config import PretrainConfig, refuse_idle_flags
+from minbert.flags import OneLineParser, add_flags, refuse_idle
+from minbert.pretraining.config import IDLE_RULES, PretrainConfig
 from minbert.pretraining.job import run
 from minbert.sources import encoder_folder
 
@@ -36,7 +36,7 @@ def parse(argv: Sequence[str]) -> PretrainConfig:
     """Flags to a configuration whose encoder is located. Raises InputError."""
     given = vars(make_parser().parse_args(argv))
     config = PretrainConfig(**given)
-    refuse_idle_flags(config, given)
+    refuse_idle(config, given, IDLE_RULES)
     if config.weights is None:
         return config
     return dataclasses.replace(config, weights=str(encoder_folder(config.weights)))

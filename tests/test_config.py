@@ -10,18 +10,16 @@ import pytest
 
 from minbert.config import (
     COURSE_TASKS,
-    DATA,
-    FREELB,
     LATER_SCHEDULES,
-    OUTPUT,
     SCHEDULES,
-    SMART,
     RunConfig,
-    refuse_idle_flags,
+    idle_rules,
     with_presets,
 )
-from minbert.flags import for_task, shown
+from minbert.flags import for_task, refuse_idle, shown
+from minbert.main_flags import DATA, OUTPUT
 from minbert.optimizer import AdamW
+from minbert.regularizer_flags import FREELB, SMART
 from minbert.runtime import InputError
 
 FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
@@ -244,7 +242,7 @@ R3F_FLAGS = [n for n in FIELDS if n.startswith("r3f_")]
 def idle(name: str, **settings: Any) -> str:
     """The refusal of a typed flag in this combination, empty where the flag acts."""
     try:
-        refuse_idle_flags(config(**settings), {name})
+        refuse_idle(config(**settings), {name}, idle_rules())
     except InputError as error:
         assert str(error).startswith(f"--{name} would do nothing here: it needs ")
         return str(error)
@@ -252,8 +250,8 @@ def idle(name: str, **settings: Any) -> str:
 
 
 def test_nothing_typed_is_never_idle() -> None:
-    refuse_idle_flags(RunConfig(), ())
-    refuse_idle_flags(config(smart=True, no_bregman=True, schedule="linear"), ())
+    refuse_idle(RunConfig(), (), idle_rules())
+    refuse_idle(config(smart=True, no_bregman=True, schedule="linear"), (), idle_rules())
 
 
 @pytest.mark.parametrize("name", SMART_FLAGS)
@@ -362,7 +360,7 @@ def test_every_flag_acts_somewhere(name: str) -> None:
 
 def test_the_first_idle_flag_is_named_among_others() -> None:
     with pytest.raises(InputError, match="--power would do nothing"):
-        refuse_idle_flags(config(lr=1.0), {"lr", "seed", "power"})
+        refuse_idle(config(lr=1.0), {"lr", "seed", "power"}, idle_rules())
 
 
 def test_file_flags_are_grouped_by_what_they_are() -> None:

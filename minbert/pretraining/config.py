@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from minbert import common_flags
 from minbert.encoder_config import EncoderConfig
 from minbert.flags import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
     POSITIVE,
     RATE,
-    RATES,
+    IdleRule,
     Limit,
     check_values,
     flag,
@@ -98,12 +98,7 @@ class PretrainConfig:
         limit=AT_LEAST_ONE,
         metavar="TOKENS",
     )
-    attention: str = flag(
-        "fused",
-        ENCODER,
-        "fused: torch's attention kernel; reference: the dozen readable lines, same result",
-        choices=("fused", "reference"),
-    )
+    attention: str = common_flags.attention(ENCODER)
 
     mask_rate: float = flag(
         0.15, MASKS, "share of the tokens that must be guessed", limit=SHARE, metavar="SHARE"
@@ -135,41 +130,13 @@ class PretrainConfig:
         metavar="ROWS",
     )
     lr: float = flag(1e-3, OPTIMIZATION, "highest learning rate", limit=POSITIVE, metavar="RATE")
-    warmup: float = flag(
-        0.05,
-        OPTIMIZATION,
-        "fraction of all steps in which the rate rises linearly to --lr",
-        limit=RATE,
-        metavar="FRACTION",
-    )
-    schedule: str = flag(
-        "linear",
-        OPTIMIZATION,
-        "learning rate after warm-up: constant, or down to 0 as (steps left / steps) (linear) or "
-        "its power (polynomial)",
-        choices=("constant", "linear", "polynomial"),
-    )
-    power: float = flag(
-        2.0, OPTIMIZATION, "exponent of --schedule polynomial", limit=POSITIVE, metavar="P"
-    )
-    weight_decay: float = flag(
-        0.01,
-        OPTIMIZATION,
-        "decoupled weight decay; biases and LayerNorm are exempt",
-        limit=RATE,
-        metavar="RATE",
-    )
-    betas: tuple[float, float] = flag(
-        (0.9, 0.98),
-        OPTIMIZATION,
-        "AdamW's decay rates of the first and the second moment",
-        limit=RATES,
-        metavar="BETA",
-    )
-    adam_eps: float = flag(1e-6, OPTIMIZATION, "AdamW's epsilon", limit=POSITIVE, metavar="EPS")
-    clip: float = flag(
-        1.0, OPTIMIZATION, "scale gradients down to this L2 norm", limit=POSITIVE, metavar="NORM"
-    )
+    warmup: float = common_flags.warmup(0.05, OPTIMIZATION)
+    schedule: str = common_flags.schedule("linear", OPTIMIZATION)
+    power: float = common_flags.power(OPTIMIZATION)
+    weight_decay: float = common_flags.weight_decay(0.01, OPTIMIZATION)
+    betas: tuple[float, float] = common_flags.betas((0.9, 0.98), OPTIMIZATION)
+    adam_eps: float = common_flags.adam_eps(OPTIMIZATION)
+    clip: float = common_flags.clip(1.0, OPTIMIZATION)
     dropout: float = flag(
         0.1,
         OPTIMIZATION,
@@ -189,8 +156,8 @@ class PretrainConfig:
     output_dir: str = flag(
         "runs/pretraining", RUN, "log, manifest and checkpoints", metavar="FOLDER"
     )
-    resume: bool = flag(False, RUN, "go on from the last whole checkpoint in --output_dir")
-    seed: int = flag(11711, RUN, "seed of every random draw", limit=NOT_NEGATIVE, metavar="N")
+    resume: bool = common_flags.resume(RUN)
+    seed: int = common_flags.seed(RUN)
     scorings: int = flag(
         10, RUN, "how often held-out text is scored", limit=AT_LEAST_ONE, metavar="N"
     )
@@ -200,18 +167,8 @@ class PretrainConfig:
     checkpoint_every: int = flag(
         200, RUN, "steps between checkpoints", limit=AT_LEAST_ONE, metavar="STEPS"
     )
-    device: str = flag(
-        "auto",
-        RUN,
-        "auto takes cuda, then mps, then cpu",
-        choices=("auto", "cuda", "mps", "cpu"),
-    )
-    precision: str = flag(
-        "auto",
-        RUN,
-        "of training; auto is bf16 on CUDA that has it, fp32 elsewhere",
-        choices=("auto", "fp32", "bf16"),
-    )
+    device: str = common_flags.device(RUN)
+    precision: str = common_flags.precision(RUN)
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -253,22 +210,13 @@ class PretrainConfig:
             raise InputError(f"the encoder asked for: {error}") from error
 
 
-_Condition = Callable[[PretrainConfig], bool]
 _SHAPE = ("layers", "hidden_size", "attention_heads", "positions")
-_IDLE: tuple[tuple[tuple[str, ...], _Condition, str], ...] = (
-    (_SHAPE, lambda c: c.weights is None, "no --weights, which bring their own shape"),
-    (
+IDLE_RULES = (
+    IdleRule(_SHAPE, lambda c: c.weights is None, "no --weights, which bring their own shape"),
+    IdleRule(
         ("vocab_size",),
         lambda c: c.weights is None and c.vocab is None,
         "no --weights and no --vocab, which bring a vocabulary",
     ),
-    (("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
+    IdleRule(("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
 )
-
-
-def refuse_idle_flags(config: PretrainConfig, given: Collection[str]) -> None:
-    """Raise InputError for a flag the user typed that would do nothing in this combination."""
-    for names, acts, needs in _IDLE:
-        for name in names:
-            if name in given and not acts(config):
-                raise InputError(f"--{name} would do nothing here: it needs {needs}")

@@ -1,0 +1,220 @@
+"""The main job's flags, group by group; `config.py` makes one configuration of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minbert import common_flags
+from minbert.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, flag
+
+TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
+    "what trains",
+    "data",
+    "model",
+    "optimization",
+    "the run",
+    "prediction files (relative to the current folder)",
+)
+
+
+def _file(default: str, task: str, split: str) -> Any:
+    return flag(default, DATA, f"{task} {split} file", metavar="FILE")
+
+
+def _out(default: str, task: str, split: str) -> Any:
+    return flag(default, OUTPUT, f"{task} {split} predictions", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class TrainingFlags:
+    """What trains, and for how long."""
+
+    option: str = flag(
+        "pretrain",
+        TRAINING,
+        "pretrain: the encoder keeps its pretrained weights, only the heads train; "
+        "finetune: everything trains",
+        choices=("pretrain", "finetune"),
+    )
+    tasks: tuple[str, ...] | None = flag(
+        None,
+        TRAINING,
+        "tasks to train on, comma-separated, of sst, para, sts, cfimdb; "
+        "default sst, with --rrobin sst,para,sts. All of sst, para and sts are evaluated anyway",
+        metavar="TASK[,TASK...]",
+    )
+    rrobin: str | None = flag(
+        None,
+        TRAINING,
+        "train on all --tasks in turn, batch by batch; KIND defaults to equal: an epoch is as many "
+        "rounds as the smallest task has whole batches",
+        metavar="KIND",
+        bare="equal",
+    )
+    epochs: int | None = flag(
+        None,
+        TRAINING,
+        "passes of the schedule; default: what the encoder's folder recommends, else 10",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    batch_size: int | None = flag(
+        None,
+        TRAINING,
+        "examples a step; default: what the encoder's folder recommends, else 8",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    max_steps: int | None = flag(
+        None,
+        TRAINING,
+        "end after this many optimizer steps, if that is sooner than --epochs",
+        limit=AT_LEAST_ONE,
+        metavar="STEPS",
+    )
+    seed: int = common_flags.seed(TRAINING)
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """Where the examples come from."""
+
+    data_dir: str | None = flag(
+        None,
+        DATA,
+        "folder in which the default file names are looked up (a named file wins); default: data/ "
+        "if the course's files are there, else the bundled synthetic sample",
+        metavar="FOLDER",
+    )
+    sst_train: str = _file("data/ids-sst-train.csv", "sst", "train")
+    sst_dev: str = _file("data/ids-sst-dev.csv", "sst", "dev")
+    sst_test: str = _file("data/ids-sst-test-student.csv", "sst", "test")
+    para_train: str = _file("data/quora-train.csv", "para", "train")
+    para_dev: str = _file("data/quora-dev.csv", "para", "dev")
+    para_test: str = _file("data/quora-test-student.csv", "para", "test")
+    sts_train: str = _file("data/sts-train.csv", "sts", "train")
+    sts_dev: str = _file("data/sts-dev.csv", "sts", "dev")
+    sts_test: str = _file("data/sts-test-student.csv", "sts", "test")
+    cfimdb_train: str = _file("data/ids-cfimdb-train.csv", "cfimdb", "train")
+    cfimdb_dev: str = _file("data/ids-cfimdb-dev.csv", "cfimdb", "dev")
+    cfimdb_test: str = _file("data/ids-cfimdb-test-student.csv", "cfimdb", "test")
+    strict: bool = flag(False, DATA, "stop at bad rows instead of reporting them and going on")
+    limit: int | None = flag(
+        None, DATA, "read only the first N rows of every file", limit=AT_LEAST_ONE, metavar="N"
+    )
+    max_length: int | None = flag(
+        None,
+        DATA,
+        "longest input in tokens, [CLS] and [SEP] included; longer ones are cut and counted; "
+        "default: as many positions as the encoder has",
+        limit=Limit(lambda n: n >= 5, "5 or more"),
+        metavar="TOKENS",
+    )
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """The encoder and the way from its vectors to the heads."""
+
+    weights: str | None = flag(
+        None,
+        MODEL,
+        "folder with config.json, vocab.txt and model.safetensors (the published BERT layout), or "
+        "a name that python -m minbert.download --weights NAME has fetched; "
+        "default data/bert-base-uncased, else the bundled encoder",
+        metavar="FOLDER|NAME",
+    )
+    pooling: str = flag(
+        "cls",
+        MODEL,
+        "one vector per text: cls, BERT's pooler output; mean, the mean of the last hidden states",
+        choices=("cls", "mean"),
+    )
+    cross_encoder: bool = flag(
+        False, MODEL, "encode a pair together, as [CLS] a [SEP] b [SEP], not as two texts"
+    )
+    rlayer: bool = flag(
+        False, MODEL, "a relational layer, shared by the pair tasks, before their outputs"
+    )
+    hidden_dropout_prob: float = flag(
+        0.3,
+        MODEL,
+        "dropout before the heads (the encoder's own rates come from its config.json)",
+        limit=RATE,
+        metavar="P",
+    )
+    attention: str = common_flags.attention(MODEL)
+    frozen_dropout: bool = flag(
+        False,
+        MODEL,
+        "with --option pretrain, keep the frozen encoder's dropout on, as the course's starter "
+        "does; every text is then encoded anew at each step",
+    )
+
+
+@dataclass(frozen=True)
+class OptimizationFlags:
+    """AdamW and its learning rate."""
+
+    lr: float | None = flag(
+        None,
+        OPTIMIZATION,
+        "learning rate; default: what the encoder's folder recommends, else 1e-3 for pretrain, "
+        "1e-5 for finetune",
+        limit=POSITIVE,
+        metavar="RATE",
+    )
+    weight_decay: float = common_flags.weight_decay(0.0, OPTIMIZATION)
+    betas: tuple[float, float] = common_flags.betas((0.9, 0.999), OPTIMIZATION)
+    adam_eps: float = common_flags.adam_eps(OPTIMIZATION)
+    schedule: str = common_flags.schedule("constant", OPTIMIZATION)
+    power: float = common_flags.power(OPTIMIZATION)
+    warmup: float = common_flags.warmup(0.0, OPTIMIZATION)
+    clip: float | None = common_flags.clip(None, OPTIMIZATION)
+
+    stdpp: bool = flag(
+        False,
+        OPTIMIZATION,
+        "STD++, what the R3F paper compares with: --warmup 0.1, --schedule linear and twice the "
+        "epochs, each unless given (the bias correction of Adam is on anyway)",
+    )
+
+
+@dataclass(frozen=True)
+class MachineFlags:
+    """Where the run computes and what it keeps."""
+
+    use_gpu: bool = flag(False, RUN, "fail unless there is a GPU (one is used anyway if there)")
+    device: str = common_flags.device(RUN)
+    precision: str = common_flags.precision(
+        RUN, ". Regularizers' divergences, evaluation and predictions are fp32 always"
+    )
+    output_dir: str | None = flag(
+        None,
+        RUN,
+        "log, manifest and checkpoints; default runs/<name of the configuration>",
+        metavar="FOLDER",
+    )
+    resume: bool = common_flags.resume(RUN)
+    checkpoint_every: int = flag(
+        500,
+        RUN,
+        "steps between checkpoints; one is written at each epoch's end anyway",
+        limit=AT_LEAST_ONE,
+        metavar="STEPS",
+    )
+
+
+@dataclass(frozen=True)
+class OutputFlags:
+    """Where the predictions go."""
+
+    sst_dev_out: str = _out("predictions/sst-dev-output.csv", "sst", "dev")
+    sst_test_out: str = _out("predictions/sst-test-output.csv", "sst", "test")
+    para_dev_out: str = _out("predictions/para-dev-output.csv", "para", "dev")
+    para_test_out: str = _out("predictions/para-test-output.csv", "para", "test")
+    sts_dev_out: str = _out("predictions/sts-dev-output.csv", "sts", "dev")
+    sts_test_out: str = _out("predictions/sts-test-output.csv", "sts", "test")
+    cfimdb_dev_out: str = _out("predictions/{option}-cfimdb-dev-out.csv", "cfimdb", "dev")
+    cfimdb_test_out: str = _out("predictions/{option}-cfimdb-test-out.csv", "cfimdb", "test")
