@@ -17,6 +17,8 @@ from torch import Tensor
 from minbert import files
 from minbert.runtime import RunError
 
+_NAMED = 64  # ids that an error names at most: one line must stay readable
+
 
 class StepBatch(Protocol):
     """What loop and log ask of a batch, whatever it trains. `minbert.batching.Batch` is one."""
@@ -103,6 +105,11 @@ def _check(entry: _Pending, values: dict[str, float]) -> None:
             where = f"step {entry.facts['step']}, task {entry.facts['task']}"
             raise RunError(
                 f"{where}: {name} is {value}; its gradients were not used. "
-                f"Example ids: {', '.join(entry.ids)}. "
+                f"Example ids: {_listed(entry.ids)}. "
                 "Lower --lr, set --clip, or look at these rows"
             )
+
+
+def _listed(ids: tuple[str, ...]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more

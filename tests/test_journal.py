@@ -73,6 +73,15 @@ def test_a_value_that_is_not_finite_stops_the_run_and_says_where(
         assert word in str(caught.value)
 
 
+def test_the_error_stays_a_readable_line_for_a_large_batch(log: JsonLines) -> None:
+    batch = whole_batch(random_dataset("sst", 200))
+    with pytest.raises(RunError) as error:
+        Journal(log, CPU).add(0, 1e-3, batch, values(loss=float("nan")))
+    assert "and 136 more" in str(error.value)
+    assert batch.ids[63] in str(error.value)
+    assert batch.ids[64] not in str(error.value)
+
+
 def test_on_an_accelerator_steps_are_written_when_due(log: JsonLines, batch: Batch) -> None:
     journal = Journal(log, ACCELERATOR, flush_every=4)
     for step in range(10):
