@@ -19,9 +19,10 @@ FLOORS = (
     "train",
     "build manifest runs",
     "job command cli experiments.summary experiments.compare pretrain pretraining.corpus "
-    "pretraining.vocabulary pretraining.packing pretraining.shards pretraining.order "
-    "pretraining.masking pretraining.model pretraining.objective pretraining.config "
-    "pretraining.build pretraining.budget pretraining.job download download_data download_weights "
+    "pretraining.vocabulary pretraining.word_vectors pretraining.packing pretraining.shards "
+    "pretraining.order pretraining.masking pretraining.model pretraining.objective "
+    "pretraining.config pretraining.build pretraining.budget pretraining.job download "
+    "download_data download_weights "
     "sample.lexicon sample.inflection sample.draw sample.grammar sample.sentiment sample.clauses "
     "sample.opinions sample.reviews sample.questions sample.similarity sample.noise sample.tables "
     "sample.measure sample.__main__",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from minbert import weights
@@ -24,9 +25,10 @@ from minbert.pretraining.objective import (
 from minbert.pretraining.order import ShuffledShards
 from minbert.pretraining.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
 from minbert.pretraining.vocabulary import cached_vocabulary
+from minbert.pretraining.word_vectors import cached_vectors, read_vectors
 from minbert.runs import Trainee
 from minbert.runtime import InputError, pick_autocast
-from minbert.tokenizer import WordPieceTokenizer
+from minbert.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minbert.train import Plan, Words
 
 WORDS = Words("part", "held-out text", "minus the losses' sum")
@@ -51,7 +53,11 @@ def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
     model = _model(config, source, device)
     tokenizer = _tokenizer(source, model.published)
     masker = Masker(tokenizer.vocab, config.mask_rate, whole_words=config.whole_words)
-    return Ingredients(config, model, masker, _packed(config, tokenizer))
+    packed = _packed(config, tokenizer)
+    if config.weights is None and config.embeddings == "neighbours":
+        _take_vectors(model, packed, tokenizer)
+    text = {part: PackedText(packed, part) for part in (TRAIN, HELD_OUT)}
+    return Ingredients(config, model, masker, text)
 
 
 def trainee(parts: Ingredients, steps: int, model: PretrainingBert | None = None) -> Pretrainee:
@@ -131,7 +137,17 @@ def _tokenizer(source: Path, shape: EncoderConfig) -> WordPieceTokenizer:
     return tokenizer
 
 
-def _packed(config: PretrainConfig, tokenizer: WordPieceTokenizer) -> dict[str, PackedText]:
+def _packed(config: PretrainConfig, tokenizer: WordPieceTokenizer) -> Path:
     recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
-    folder = cached(Path(config.cache), text_files(config), tokenizer, recipe)
-    return {part: PackedText(folder, part) for part in (TRAIN, HELD_OUT)}
+    return cached(Path(config.cache), text_files(config), tokenizer, recipe)
+
+
+@torch.no_grad()
+def _take_vectors(model: PretrainingBert, packed: Path, tokenizer: WordPieceTokenizer) -> None:
+    """Word embeddings from the text's word vectors; those of other tokens stay random."""
+    words = model.encoder.word_embeddings.weight  # (V, H)
+    special = np.array([tokenizer.vocab[token] for token in SPECIAL_TOKENS])
+    found = cached_vectors(packed, words.size(0), special, words.size(1))
+    vectors = torch.from_numpy(read_vectors(found)).to(words)
+    known = vectors.abs().amax(dim=1) > 0
+    words[known] = vectors[known]

@@ -98,6 +98,13 @@ class PretrainConfig:
         limit=AT_LEAST_ONE,
         metavar="TOKENS",
     )
+    embeddings: str = flag(
+        "neighbours",
+        ENCODER,
+        "what new word embeddings begin with: neighbours, vectors from which words stand near each "
+        "other in the text (takes a minute, saves millions of tokens); random",
+        choices=("neighbours", "random"),
+    )
     attention: str = common_flags.attention(ENCODER)
 
     mask_rate: float = flag(
@@ -213,6 +220,7 @@ class PretrainConfig:
 _SHAPE = ("layers", "hidden_size", "attention_heads", "positions")
 IDLE_RULES = (
     IdleRule(_SHAPE, lambda c: c.weights is None, "no --weights, which bring their own shape"),
+    IdleRule(("embeddings",), lambda c: c.weights is None, "no --weights, which bring their own"),
     IdleRule(
         ("vocab_size",),
         lambda c: c.weights is None and c.vocab is None,
