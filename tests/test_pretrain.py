@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
@@ -83,6 +84,21 @@ def test_its_own_vocabulary(place: Path) -> None:
     encoder = BertModel.from_pretrained("out/encoder")
     assert encoder.config.vocab_size == 100
     assert set(encoder.vocab_files) == {"vocab.txt", "tokenizer_config.json"}
+
+
+def test_word_embeddings_begin_with_neighbours_or_random(place: Path) -> None:
+    started = {}
+    for kind in ("neighbours", "random"):
+        assert run("--steps", "0", "--embeddings", kind, "--save", kind) == 0
+        started[kind] = load_file(place / kind / "model.safetensors")
+    differing = [k for k, t in started["random"].items() if not t.equal(started["neighbours"][k])]
+    words = "bert.embeddings.word_embeddings.weight"
+    assert differing == [words]
+    (file,) = place.glob("cache/*/word-vectors-32.npy")
+    vectors = torch.from_numpy(np.load(file))
+    known = vectors.abs().amax(dim=1) > 0
+    assert torch.equal(started["neighbours"][words][known], vectors[known])
+    assert torch.equal(started["neighbours"][words][~known], started["random"][words][~known])
 
 
 @pytest.mark.parametrize("flags", [(), ("--no_nsp",), ("--whole_words",)], ids=str)
