@@ -210,6 +210,24 @@ def test_going_on_from_an_encoder_without_heads(
     assert "begins fresh" not in capsys.readouterr().err
 
 
+def test_positions_beyond_the_trained_ones_begin_as_repeats(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_encoder(place / "begun", TINY)
+    start = ("--weights", "begun")
+    assert run("--steps", "0", "--repeat_positions", "5", start=start) == 0
+    name = "position_embeddings.weight"
+    before = load_file("begun/model.safetensors")[f"embeddings.{name}"]
+    after = load_file("out/encoder/model.safetensors")[f"bert.embeddings.{name}"]
+    capsys.readouterr()
+    source = [0, 1, 2, 3, 4, *([1, 2, 3, 4] * len(before))][: len(before)]
+    assert torch.equal(after, before[source])
+    assert run("--steps", "0", "--repeat_positions", "32", start=start) == 2
+    assert "the encoder has 32 positions" in complaint(capsys)
+    assert run("--steps", "0", "--repeat_positions", "5") == 2
+    assert "--repeat_positions would do nothing here: it needs --weights" in complaint(capsys)
+
+
 def test_an_earlier_encoder_stays_until_the_new_one_is_done(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

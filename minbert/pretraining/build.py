@@ -113,8 +113,18 @@ def _model(config: PretrainConfig, source: Path, device: torch.device) -> Pretra
     )
     if config.weights is not None:
         model.load_published(source)
+    if config.repeat_positions is not None:
+        _repeat_positions(model, config.repeat_positions)
     model.encoder.vocab_files = weights.read_vocab_files(source)
     return model.to(device)
+
+
+@torch.no_grad()
+def _repeat_positions(model: PretrainingBert, trained: int) -> None:
+    """Position embeddings from `trained` on repeat those before, [CLS]'s place apart."""
+    positions = model.encoder.position_embeddings.weight  # (P, H)
+    later = torch.arange(trained, len(positions))
+    positions[later] = positions[1 + (later - 1) % (trained - 1)]
 
 
 def _check_shape(config: PretrainConfig, shape: EncoderConfig) -> None:
@@ -122,6 +132,10 @@ def _check_shape(config: PretrainConfig, shape: EncoderConfig) -> None:
     if config.sequence_length > positions:
         raise InputError(
             f"--sequence_length {config.sequence_length}: the encoder has {positions} positions"
+        )
+    if config.repeat_positions is not None and config.repeat_positions >= positions:
+        raise InputError(
+            f"--repeat_positions {config.repeat_positions}: the encoder has {positions} positions"
         )
     if shape.type_vocab_size < 2 and not config.no_nsp:
         raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: take --no_nsp")

@@ -98,6 +98,14 @@ class PretrainConfig:
         limit=AT_LEAST_ONE,
         metavar="TOKENS",
     )
+    repeat_positions: int | None = flag(
+        None,
+        ENCODER,
+        "with --weights that were trained on rows of N tokens, shorter than --sequence_length: the "
+        "position embeddings beyond begin as repeats of the first N, not as the noise they are",
+        limit=Limit(lambda n: n >= 2, "2 or more"),
+        metavar="N",
+    )
     embeddings: str = flag(
         "neighbours",
         ENCODER,
@@ -220,6 +228,7 @@ class PretrainConfig:
 _SHAPE = ("layers", "hidden_size", "attention_heads", "positions")
 IDLE_RULES = (
     IdleRule(_SHAPE, lambda c: c.weights is None, "no --weights, which bring their own shape"),
+    IdleRule(("repeat_positions",), lambda c: c.weights is not None, "--weights"),
     IdleRule(("embeddings",), lambda c: c.weights is None, "no --weights, which bring their own"),
     IdleRule(
         ("vocab_size",),
