@@ -54,18 +54,16 @@ def build(config: RunConfig, device: torch.device) -> Parts:
     """
     splits = read_splits(config)
     encoder = BertModel.from_pretrained(str(config.weights), config.attention)
-    datasets = _encode(config, splits, encoder)
-    model = _model(config, encoder, device)
+    datasets = encode_splits(config, splits, encoder)
+    model = build_model(config, encoder, device)
     trained = _trainable_tasks(config, model)
     schedule = _schedule(config, trained, datasets)
     steps = _total_steps(config, schedule)
-    objective = _objective(config, model, steps)
+    objective = build_objective(config, model, steps)
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
     plan = _plan(config, trained, datasets, schedule, steps, device)
-    assert config.lr is not None
-    groups = parameter_groups(model, config.weight_decay)
-    optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
+    optimizer = build_optimizer(config, model)
     return Parts(model, objective, optimizer, plan, splits, datasets, trained)
 
 
@@ -85,9 +83,10 @@ def read_splits(config: RunConfig) -> dict[Key, Split]:
     }
 
 
-def _encode(
+def encode_splits(
     config: RunConfig, splits: Mapping[Key, Split], encoder: BertModel
 ) -> dict[Key, Dataset]:
+    """The splits as tokens. Raises InputError where the encoder cannot take them."""
     positions = encoder.config.max_position_embeddings
     longest = config.max_length or positions
     if positions < _SHORTEST:
@@ -115,7 +114,11 @@ def _encode(
     return datasets
 
 
-def _model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
+def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
+    """The encoder and a head for each evaluated task, on the device.
+
+    Raises InputError where R4F finds no head to normalise.
+    """
     size, views = encoder.config.hidden_size, 1 if config.cross_encoder else 2
     tasks = [TASKS[name] for name in config.evaluated_tasks]
     with seeded(derive_seed(config.seed, "heads"), torch.device("cpu")):
@@ -183,7 +186,8 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
     return [name for name in config.trained_tasks if name not in idle]
 
 
-def _objective(config: RunConfig, model: MultitaskBert, steps: int) -> Objective | FreeLB:
+def build_objective(config: RunConfig, model: MultitaskBert, steps: int) -> Objective | FreeLB:
+    """What a run of so many steps minimises."""
     if config.freelb:
         return FreeLB(
             steps=config.freelb_steps,
@@ -192,6 +196,13 @@ def _objective(config: RunConfig, model: MultitaskBert, steps: int) -> Objective
             radius=config.freelb_radius,
         )
     return Objective(_regularizers(config, model), warmup_steps(config.term_warmup, steps))
+
+
+def build_optimizer(config: RunConfig, model: MultitaskBert) -> AdamW:
+    """AdamW over all that trains."""
+    assert config.lr is not None
+    groups = parameter_groups(model, config.weight_decay)
+    return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
 
 
 def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
