@@ -112,6 +112,14 @@ def remove_dead_drafts(path: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raise OSError now where `path` could not be written later; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead_drafts(path)
+    draft_of(path).touch()
+    draft_of(path).unlink()
+
+
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)

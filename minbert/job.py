@@ -93,10 +93,7 @@ def _check_target(path: Path, key: str, limit: int | None) -> None:
     if not path.name:
         raise InputError(f"{key} {path}: names no file")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_dead_drafts(path)
-        files.draft_of(path).touch()
-        files.draft_of(path).unlink()
+        files.check_writable(path)
     except OSError as error:
         raise InputError(f"{key} {path}: cannot be written ({error.strerror})") from error
     if not path.exists():

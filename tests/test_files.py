@@ -204,3 +204,12 @@ def test_drafts_of_dead_processes_are_removed_and_no_others(tmp_path: Path) -> N
         (tmp_path / name).touch()
     files.remove_dead_drafts(tmp_path / "out.csv")
     assert {name: not (tmp_path / name).exists() for name in names} == names
+
+
+def test_what_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.csv"
+    files.check_writable(path)
+    assert list(path.parent.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        files.check_writable(tmp_path / "file" / "out.csv")
