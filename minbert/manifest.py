@@ -72,13 +72,20 @@ def input_hashes(config: RunConfig) -> dict[str, str]:
 
 def new_manifest(config: Any, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:
     """The manifest of a run that begins. `config` is a dataclass."""
-    packages = ("torch", "numpy", "scipy", "tokenizers", "safetensors")
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "status": "running",
         "config": _as_json(dataclasses.asdict(config)),
         "sha256": sha256,
         "published": hub.origin(Path(str(config.weights)), sha256),
+        **machine(device),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Where something ran, and with which versions of what."""
+    packages = ("torch", "numpy", "scipy", "tokenizers", "safetensors")
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
         "device": gpu or device.type,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
