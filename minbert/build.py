@@ -55,7 +55,7 @@ def build(config: RunConfig, device: torch.device) -> Parts:
     splits = read_splits(config)
     encoder = BertModel.from_pretrained(str(config.weights), config.attention)
     datasets = encode_splits(config, splits, encoder)
-    model = build_model(config, encoder, device)
+    model = build_model(config, encoder, device).to(device)
     trained = _trainable_tasks(config, model)
     schedule = _schedule(config, trained, datasets)
     steps = _total_steps(config, schedule)
@@ -115,7 +115,7 @@ def encode_splits(
 
 
 def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
-    """The encoder and a head for each evaluated task, on the device.
+    """The encoder and a head for each evaluated task, where the encoder is, to run on `device`.
 
     Raises InputError where R4F finds no head to normalise.
     """
@@ -137,7 +137,7 @@ def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> 
     )
     if config.r4f:
         _normalize_heads(config, model)
-    return model.to(device)
+    return model
 
 
 def _normalize_heads(config: RunConfig, model: MultitaskBert) -> None:
