@@ -8,108 +8,120 @@ reference attention is counted.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
-from torch._subclasses import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
-from minbert import spectral
-from minbert.batching import Batch, Padded
+from minbert.batching import Batch
 from minbert.bert import BertModel
-from minbert.build import build_head
+from minbert.build import build_head, build_model, build_objective
+from minbert.config import RunConfig
 from minbert.encoder_config import EncoderConfig
+from minbert.experiments import ledger
+from minbert.experiments.cost_batch import random_batch
+from minbert.experiments.ledger import flops
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
-from minbert.regularizers.freelb import FreeLB
-from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
 from minbert.tasks import TASKS
-
-# copying a model without data asks for its tensors' addresses, which they have not
-pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+from tests.helpers import CPU
 
 LENGTH, SIZE = 64, 768  # tokens, hidden size
 
 
 @pytest.fixture(autouse=True)
-def no_arithmetic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A copied tensor stays in the one mode: by default the mode would be copied with it."""
-    monkeypatch.setattr(FakeTensorMode, "__deepcopy__", lambda mode, _memo: mode, raising=False)
-    with FakeTensorMode():
+def no_arithmetic() -> Iterator[None]:
+    with ledger.shapes_only():
         yield
 
 
-def wide_model(layers: int = 2, *, rate: float = 0.1, frozen: bool = False) -> MultitaskBert:
-    shape = EncoderConfig(
+def shape(layers: int, rate: float = 0.1) -> EncoderConfig:
+    return EncoderConfig(
         vocab_size=100,
         num_hidden_layers=layers,
         hidden_dropout_prob=rate,
         attention_probs_dropout_prob=rate,
     )
+
+
+def wide_model(*, rate: float = 0.1, frozen: bool = False) -> MultitaskBert:
     own = {name: build_head(TASKS[name], SIZE, 2, rlayer=False) for name in ("sst", "para")}
-    encoder = BertModel(shape, "reference")
+    encoder = BertModel(shape(2, rate), "reference")
     return MultitaskBert(encoder, own, head_dropout=rate, frozen_encoder=frozen)
 
 
 def wide_batch(task: str = "para") -> Batch:
     views = 1 if task == "sst" else 2
-    ids = torch.ones(2, LENGTH, dtype=torch.long)
-    size = 2 // views
-    tokens = Padded(ids, ids, torch.zeros_like(ids), ids.numel())
-    return Batch(TASKS[task], ("a", "b")[:size], torch.zeros(size), views, tokens)
-
-
-def flops(work: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
+    return random_batch(task, 2 // views, LENGTH, views=views, vocab_size=100, device=CPU)
 
 
 def units(model: MultitaskBert, objective: Objective, task: str = "para") -> float:
-    """A step's operations over a forward pass's."""
-    batch = wide_batch(task)
-    forward = flops(lambda: model(batch, mask_seed=1))
-    return flops(lambda: objective.backward(model, batch, 1)) / forward
+    return ledger.count(model, objective, wide_batch(task)).units
+
+
+# flags, and the forward units that a step costs at most
+OFF, SHARED = ({"smart": True, "smart_dropout": dropout} for dropout in ("off", "shared"))
+LIMITS: list[tuple[dict[str, Any], float]] = [
+    ({}, 3.01),
+    ({"r3f": True}, 6.02),
+    ({"r3f": True, "r3f_dropout": "shared"}, 6.02),
+    ({"r3f": True, "r3f_dropout": "off"}, 9.02),
+    ({"r4f": True}, 6.1),
+    ({**SHARED, "no_bregman": True}, 8.05),
+    ({**SHARED, "no_bregman": True, "smart_steps": 2}, 10.1),
+    ({**SHARED, "no_adversarial": True}, 4.02),
+    (SHARED, 9.05),
+    ({**OFF, "no_bregman": True}, 11.05),
+    ({**OFF, "no_adversarial": True}, 7.02),
+    (OFF, 12.05),
+    ({"freelb": True, "freelb_steps": 1}, 3.01),
+    ({"freelb": True, "freelb_steps": 2}, 6.05),
+    ({"freelb": True, "freelb_steps": 3}, 9.08),
+]
+
+
+def step_of(
+    settings: dict[str, Any], layers: int, task: str = "para", **model_flags: Any
+) -> ledger.Count:
+    """A step of the main job with these flags."""
+    job = RunConfig(option="finetune", tasks=(task,), **settings, **model_flags).resolved()
+    model = build_model(job, BertModel(shape(layers), "reference"), CPU)
+    return ledger.count(model, build_objective(job, model, steps=1), wide_batch(task))
+
+
+@pytest.mark.parametrize(("settings", "most"), LIMITS, ids=str)
+def test_a_step_costs_what_it_must(settings: dict[str, Any], most: float) -> None:
+    assert most - 0.2 < step_of(settings, layers=1).units <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("settings", "most"), LIMITS, ids=str)
+def test_a_step_costs_what_it_must_with_twelve_layers(
+    settings: dict[str, Any], most: float
+) -> None:
+    assert most - 0.2 < step_of(settings, layers=12).units <= most
+
+
+def test_every_layer_costs_the_same() -> None:
+    """So the units of one layer are those of twelve, but for pooler and head."""
+    settings = {**SHARED, "no_bregman": True}
+    one, two, three = (step_of(settings, layers).flops for layers in (1, 2, 3))
+    assert three - two == two - one > 100 * (one - (two - one)) > 0
+
+
+@pytest.mark.parametrize(("task", "flags"), [("sst", {}), ("sts", {}), ("sts", {"rlayer": True})])
+def test_the_task_and_its_head_hardly_matter(task: str, flags: dict[str, Any]) -> None:
+    """In units the ascent of a single output costs what that of five costs."""
+    settings = {**SHARED, "no_bregman": True}
+    assert step_of(settings, 1, task, **flags).units == pytest.approx(8.01, abs=0.01)
 
 
 def adversarial(dropout: str, steps: int = 1) -> Adversarial:
     return Adversarial(dropout=dropout, steps=steps)
-
-
-def check_costs(layers: int) -> None:
-    model = wide_model(layers)
-    standard = units(model, Objective())
-    assert 2.9 < standard <= 3.01
-    for dropout, most in (("shared", 8.05), ("off", 11.05)):
-        alone = units(model, Objective([adversarial(dropout)]))
-        both = units(model, Objective([adversarial(dropout), Bregman(model, dropout=dropout)]))
-        assert most - 0.2 < alone <= most
-        assert 0.9 < both - alone <= 1.01
-
-
-def test_smart_costs_what_it_must() -> None:
-    check_costs(layers=2)
-
-
-@pytest.mark.slow
-def test_smart_costs_what_it_must_with_twelve_layers() -> None:
-    check_costs(layers=12)
-
-
-def test_a_single_text_costs_the_same_units_as_a_pair() -> None:
-    model = wide_model()
-    assert units(model, Objective([adversarial("shared")]), "sst") <= 8.05
-
-
-@pytest.mark.parametrize(("dropout", "most"), [("shared", 4.02), ("off", 7.02)])
-def test_bregman_alone(dropout: str, most: float) -> None:
-    model = wide_model()
-    cost = units(model, Objective([Bregman(model, dropout=dropout)]))
-    assert most - 0.1 < cost <= most
 
 
 def test_independent_masks_cost_what_shared_ones_do() -> None:
@@ -168,27 +180,3 @@ def test_kept_features_cost_no_encoder() -> None:
 
 def test_frozen_encoder_takes_no_weight_gradients() -> None:
     assert units(wide_model(frozen=True), Objective()) <= 1.01
-
-
-@pytest.mark.parametrize(
-    ("dropout", "most"), [("independent", 6.02), ("shared", 6.02), ("off", 9.02)]
-)
-def test_r3f_costs_what_it_must(dropout: str, most: float) -> None:
-    model = wide_model()
-    cost = units(model, Objective([R3F(dropout=dropout)]))
-    assert most - 0.2 < cost <= most
-
-
-@pytest.mark.parametrize(("steps", "most"), [(1, 3.01), (2, 6.05), (3, 9.08)])
-def test_freelb_costs_what_it_must(steps: int, most: float) -> None:
-    model = wide_model()
-    batch = wide_batch()
-    forward = flops(lambda: model(batch, mask_seed=1))
-    cost = flops(lambda: FreeLB(steps=steps).backward(model, batch, 1)) / forward
-    assert most - 0.2 < cost <= most
-
-
-def test_r4f_costs_hardly_more_than_r3f() -> None:
-    model = wide_model()
-    spectral.normalize([model.heads])
-    assert units(model, Objective([R3F(normalized_heads=True)])) <= 6.1
