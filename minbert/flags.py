@@ -58,6 +58,13 @@ def flag(
     return field(default=default, metadata={**facts, "bare": bare, "several": several})
 
 
+def same_flag(kind: type, name: str, group: str | None = None) -> Any:
+    """Another configuration's flag, word for word, for a command that takes it too."""
+    entry: dataclasses.Field[Any] = kind.__dict__["__dataclass_fields__"][name]
+    group = group or entry.metadata["group"]
+    return field(default=entry.default, metadata={**entry.metadata, "group": group})
+
+
 def check_values(config: Any) -> None:
     """Raise InputError, with flag and value, where a field is not of its choices or limits."""
     for entry in dataclasses.fields(config):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from minbert.encoder_config import EncoderConfig
+from minbert.experiments.measure import peak_memory
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
 from minbert.optimizer import AdamW
@@ -128,3 +129,14 @@ def test_pretraining_losses_agree_with_the_cpu(tmp_path: Path) -> None:
             optimizer.zero_grad()
         found.append(values)
     assert found[1] == pytest.approx(found[0], abs=1e-3)
+
+
+def test_peak_memory_is_the_allocators() -> None:
+    device, before = torch.device("cuda"), torch.cuda.memory_allocated()
+
+    def work() -> None:
+        first = torch.empty(3 * 2**20, dtype=torch.uint8, device=device)
+        del first
+        torch.empty(2**20, dtype=torch.uint8, device=device)
+
+    assert peak_memory(work, device) == before + 3 * 2**20

@@ -1,0 +1,33 @@
+"""`python -m minbert.experiments COMMAND`: what is found out over methods, seeds and machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+from minbert.runtime import log, set_up_logging
+
+COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
+    "cost": "minbert.experiments.cost",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand the rest of the command line to a command; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    names, asked = ", ".join(COMMANDS), arguments[0] if arguments else ""
+    if asked in ("-h", "--help"):
+        print(f"usage: python -m minbert.experiments COMMAND [flags]\n\ncommands: {names}")
+        return 0
+    if asked not in COMMANDS:
+        set_up_logging()
+        what = f"{asked}: no such command" if asked else "no command given"
+        log.error("error: %s; there are: %s (each with --help)", what, names)
+        return 2
+    code: int = import_module(COMMANDS[asked]).main(arguments[1:])
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The cost ledger: `python -m minbert.experiments cost`, one training step of every method."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from minbert import files
+from minbert.command import run_command
+from minbert.config import RunConfig
+from minbert.experiments import cost_report, ledger
+from minbert.experiments.cost_config import CostConfig
+from minbert.experiments.cost_report import Row
+from minbert.experiments.measure import interleaved, peak_memory
+from minbert.experiments.methods import METHODS, Method
+from minbert.experiments.setting import Setting
+from minbert.flags import OneLineParser, add_flags
+from minbert.runtime import InputError, ProgressBar, log
+
+T = TypeVar("T")
+
+_DESCRIPTION = """\
+Count and measure what a training step costs with each method: passes through the encoder, forward
+units (a forward pass of the batch is 1) beside those that the R3F paper's Table 1 claims, wall time
+and peak memory against the standard method's. Nothing is trained for use. Typical:
+
+  python -m minbert.experiments cost --task para --length 64
+  python -m minbert.experiments cost --weights bert-base-uncased --json cost.json --plot cost.svg
+"""
+_SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
+_NOTES = """\
+passes: forward + backward, of the whole batch, through the encoder and any copy of it.
+units: operations of the step over those of a forward pass.
+ratios: to standard; of wall time within a round, median (quartiles).
+STD++ is a schedule: its step is the standard one."""
+
+
+def run(config: CostConfig, job: RunConfig) -> list[Row]:
+    """Measure, print the table, and write the files that are asked for. Raises InputError.
+
+    `job` is the main job of the same flags.
+    """
+    _check_outputs(config)
+    setting = Setting.prepare(job, config.length)
+    print(setting, flush=True)
+    counts = _counted(setting)
+    methods = [method for method in METHODS if method.name in counts]
+    peaks = _each(methods, "peak memory", lambda method: _peak(setting, method))
+    memory = {name: peak for name, peak in peaks.items() if peak is not None}
+    seconds = _timed(setting, methods, config.rounds)
+    rows = [cost_report.make_row(m, counts[m.name], seconds, memory) for m in methods]
+    print(f"{_standard(rows[0])}\n\n{cost_report.table(rows)}\n\n{_NOTES}")
+    _write(config, setting, rows)
+    return rows
+
+
+def _check_outputs(config: CostConfig) -> None:
+    """Fail now, not after minutes; and write over nothing but an earlier ledger."""
+    for name, suffixes in _SUFFIXES.items():
+        if getattr(config, name) is None:
+            continue
+        path = Path(getattr(config, name))
+        if path.suffix not in suffixes:
+            raise InputError(f"--{name} {path}: must end in {' or '.join(suffixes)}")
+        try:
+            files.check_writable(path)
+            ours = not path.exists() or _is_ledger(path)
+        except OSError as error:
+            raise InputError(f"--{name} {path}: cannot be written ({error.strerror})") from error
+        if not ours:
+            raise InputError(f"--{name} {path}: holds something else; name another file")
+
+
+def _is_ledger(path: Path) -> bool:
+    mark = ",".join(cost_report.FIELDS) if path.suffix == ".csv" else cost_report.ABOUT
+    with path.open("rb") as stream:
+        return mark.encode() in stream.read(2**16)
+
+
+def _counted(setting: Setting) -> dict[str, ledger.Count]:
+    """Counts by method. One that the heads here cannot have is left out, and the log says why."""
+
+    def count(method: Method) -> ledger.Count | None:
+        try:
+            return setting.count(method)
+        except InputError as error:
+            log.info("%s is left out: %s", method.name, error)
+            return None
+
+    counts = _each(METHODS, "counting", count)
+    return {name: found for name, found in counts.items() if found is not None}
+
+
+def _peak(setting: Setting, method: Method) -> int | None:
+    """Bytes at the highest point of a method's first two steps."""
+    return peak_memory(lambda: setting.prepared(method).step(), setting.device)
+
+
+def _timed(setting: Setting, methods: Sequence[Method], rounds: int) -> dict[str, list[float]]:
+    with ProgressBar(rounds * len(methods), "timing", "steps") as bar:
+
+        def seconds(method: Method) -> float:
+            found = setting.prepared(method).seconds()
+            bar.update(1)
+            return found
+
+        return interleaved({m.name: partial(seconds, m) for m in methods}, rounds)
+
+
+def _each(methods: Sequence[Method], title: str, find: Callable[[Method], T]) -> dict[str, T]:
+    """What is found for each method, by name, behind a progress bar."""
+    found = {}
+    with ProgressBar(len(methods), title, "methods") as bar:
+        for method in methods:
+            found[method.name] = find(method)
+            bar.update(1)
+    return found
+
+
+def _standard(row: Row) -> str:
+    memory = "" if row.memory_bytes is None else f", {row.memory_bytes / 1e9:.3f} GB at its peak"
+    return f"{row.method}: {row.seconds:.3f} s a step, {row.flops / 1e9:.1f} GFLOP{memory}"
+
+
+def _write(config: CostConfig, setting: Setting, rows: Sequence[Row]) -> None:
+    if config.json is not None:
+        facts = {"about": cost_report.ABOUT, **setting.facts(), "rounds": config.rounds}
+        methods = [dataclasses.asdict(row) for row in rows]
+        files.write_json(Path(config.json), {**facts, "methods": methods})
+    if config.csv is not None:
+        files.write_text(Path(config.csv), cost_report.as_csv(rows))
+    if config.plot is not None:
+        cost_report.plot(rows, Path(config.plot))
+
+
+def make_parser() -> OneLineParser:
+    """One flag a field of CostConfig; only flags that were typed are stored."""
+    parser = OneLineParser(
+        prog="python -m minbert.experiments cost",
+        usage="%(prog)s [flags]",
+        description=_DESCRIPTION,
+    )
+    add_flags(parser, CostConfig)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+
+    def work(_stop: object) -> None:
+        given = vars(make_parser().parse_args(arguments))
+        config = CostConfig(**given)
+        run(config, config.job(given))
+
+    return run_command(work, if_stopped="nothing was written")

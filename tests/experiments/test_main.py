@@ -1,0 +1,38 @@
+"""One command leads to the others."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+from minbert.experiments.__main__ import COMMANDS, main
+
+
+@pytest.mark.parametrize("module", COMMANDS.values())
+def test_every_command_has_a_main(module: str) -> None:
+    assert callable(import_module(module).main)
+
+
+@pytest.mark.parametrize(("argv", "words"), [([], "no command given"), (["tabel"], "tabel: no")])
+def test_what_is_no_command_is_one_line(
+    capfd: pytest.CaptureFixture[str], argv: list[str], words: str
+) -> None:
+    assert main(argv) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert words in err and all(name in err for name in COMMANDS)
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert ", ".join(COMMANDS) in capsys.readouterr().out
+
+
+def test_arguments_and_exit_code_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(
+        import_module(COMMANDS["cost"]), "main", lambda argv: given.extend(argv) or 7
+    )
+    assert main(["cost", "--rounds", "3"]) == 7
+    assert given == ["--rounds", "3"]
