@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minbert import cli, download, pretrain
+from minbert.experiments import cost
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +29,7 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 
 
 def test_every_flag_that_is_named_exists() -> None:
-    parsers = (cli.make_parser(), download.make_parser(), pretrain.make_parser())
+    parsers = (module.make_parser() for module in (cli, cost, download, pretrain))
     known = {f for parser in parsers for action in parser._actions for f in action.option_strings}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", README)) - {"--no-deps"}  # pip's
     assert named <= known, named - known

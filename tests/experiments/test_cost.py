@@ -20,6 +20,7 @@ from tests.helpers import TINY, save_encoder, write_course_files
 
 NAMED = {method.name: method for method in METHODS}
 FEW = tuple(NAMED[name] for name in ("standard", "R4F, independent", "FreeLB, K = 2"))
+MORE = (*FEW, NAMED["SMART Bregman, off"])
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +53,18 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     return [line.strip("| ").split(" | ") for line in lines[2:]]
 
 
-def test_all_methods_from_flags_to_files(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_flags_to_table_and_files(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "METHODS", MORE)
     outputs = {name: place / f"all.{name}" for name in ("json", "csv", "svg")}
     named = [f"--json={outputs['json']}", f"--csv={outputs['csv']}", f"--plot={outputs['svg']}"]
     assert main(flags(place, *named)) == 0
     table = {cells[0]: cells[1:] for cells in printed(capsys)}
-    assert list(table) == [method.name for method in METHODS]
+    assert list(table) == [method.name for method in MORE]
     assert table["standard"] == ["1 + 1", "1 + 1", "3.00", "3", "1.00 (1.00 to 1.00)", "1.00"]
     assert table["SMART Bregman, off"][:4] == ["3 + 2", "-", "7.00", "-"]
-    assert table["R3F, independent"][:4] == ["2 + 2", "2 + 1", "6.00", "4"]
+    assert table["R4F, independent"][:4] == ["2 + 2", "2 + 1", "6.00", "4"]
 
     ledger = json.loads(outputs["json"].read_text())
     assert (ledger["task"], ledger["examples"], ledger["texts"]) == ("para", 4, 8)
@@ -74,7 +78,7 @@ def test_all_methods_from_flags_to_files(place: Path, capsys: pytest.CaptureFixt
         assert row["memory_bytes"] >= ledger["methods"][0]["memory_bytes"]
     picture = outputs["svg"].read_text()
     assert picture.startswith("<?xml")
-    assert "FreeLB, K = 3" in picture.replace("<!-- ", "").replace(" -->", "")
+    assert "FreeLB, K = 2" in picture.replace("<!-- ", "").replace(" -->", "")
 
 
 @pytest.mark.usefixtures("few_methods")
@@ -162,8 +166,10 @@ def test_more_tokens_than_positions(place: Path, capfd: pytest.CaptureFixture[st
 def test_an_earlier_ledger_is_replaced(place: Path) -> None:
     outputs = ["--json", "x.json", "--csv", "x.csv", "--plot", "x.png"]
     outputs = [word.replace("x.", f"{place}/twice.") for word in outputs]
-    for _ in range(2):
-        assert main(flags(place, *outputs)) == 0
+    for name in ("json", "csv", "png"):
+        mark = ",".join(cost_report.FIELDS) if name == "csv" else cost_report.ABOUT
+        (place / f"twice.{name}").write_text(mark)
+    assert main(flags(place, *outputs)) == 0
     assert (place / "twice.png").read_bytes().startswith(b"\x89PNG")
 
 
