@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
 from minbert import files
 from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.data import read_split
+from minbert.experiments.significance import holm, paired_permutation
 from minbert.experiments.summary import read_manifest
 from minbert.runtime import InputError, log, set_up_logging
 from minbert.tasks import TASKS, Array
-
-Metric = Callable[[Array, Array], float]
 
 
 @dataclass(frozen=True)
@@ -36,48 +33,6 @@ class Compared:
     first: float
     second: float
     p_value: float
-
-
-def paired_permutation(
-    metric: Metric,
-    first: NDArray[Any],
-    second: NDArray[Any],
-    labels: Array,
-    rounds: int = 2000,
-    seed: int = 0,
-) -> float:
-    """Two-sided p-value of "both sides predict alike": swap them example by example.
-
-    `first`, `second`: predictions (seeds, n). An example is swapped for all seeds together, since
-    its predictions by several seeds are no independent observations.
-    """
-    count = len(labels)
-    both = np.concatenate([first, second], axis=1)  # (seeds, 2n)
-
-    def difference(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-        scores = [metric(own[one], labels) - metric(own[other], labels) for own in both]
-        return float(np.mean(scores))
-
-    places = np.arange(count)
-    result = stats.permutation_test(
-        (places, places + count),
-        difference,
-        permutation_type="samples",
-        vectorized=False,
-        n_resamples=rounds,
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) correction: the smallest p times m, the next times m - 1, never falling."""
-    order = np.argsort(p_values, kind="stable")
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        corrected[index] = highest
-    return corrected
 
 
 def compare(first: Sequence[Path], second: Sequence[Path]) -> list[Compared]:

@@ -1,0 +1,164 @@
+"""Two configurations on the same dev examples: tests of their difference, corrected for many.
+
+The tests here take the trained models as given and ask whether other dev examples would have said
+the same. Whether other seeds would have is the question of `statistics.over_seeds`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from minbert.experiments.statistics import RESAMPLES_AT_ONCE, Interval, Metric
+from minbert.metrics import pearson
+from minbert.tasks import Array
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Examples that only the first side has right, that only the second has, and the p-value."""
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Steiger:
+    """Test statistic, two-sided p-value, and the correlation of the two Fisher-transformed r."""
+
+    z: float
+    p_value: float
+    correlation: float
+
+
+def mcnemar(first: Array, second: Array, labels: Array) -> McNemar:
+    """McNemar's (1947) test of equal accuracies, exact: predictions and labels (n,).
+
+    Exact at every size, never by chi-squared: the binomial costs nothing, holds its level with few
+    discordant examples too, and is what `paired_permutation` of one seed tends to, so that two
+    tables about the same runs cannot disagree.
+    """
+    right, other_right = first == labels, second == labels
+    only_first = int((right & ~other_right).sum())
+    only_second = int((other_right & ~right).sum())
+    discordant = only_first + only_second
+    p_value = stats.binomtest(only_first, discordant).pvalue if discordant else 1.0
+    return McNemar(only_first, only_second, float(p_value))
+
+
+def steiger(first: Array, second: Array, labels: Array) -> Steiger:
+    """Test of equal Pearson correlations with the same labels (Dunn & Clark 1969; Steiger 1980).
+
+    With r_1, r_2 the correlations with the labels, r_12 that of the predictions, r̄ = (r_1 + r_2)/2
+    pooled in the covariance, as Steiger's equation 14 has it:
+
+        ψ = r_12·(1 - 2r̄²) - r̄²·(1 - 2r̄² - r_12²)/2,     s = ψ / (1 - r̄²)²
+        z = (atanh r_1 - atanh r_2)·√(n - 3) / √(2 - 2s)
+
+    Correlations are `metrics.pearson`, so a constant side counts as 0. Raises ValueError for n < 4.
+    """
+    count = len(labels)
+    if count < 4:
+        raise ValueError(f"{count} examples: Steiger's test needs at least 4")
+    r_1, r_2, r_12 = pearson(first, labels), pearson(second, labels), pearson(first, second)
+    pooled = ((r_1 + r_2) / 2) ** 2
+    if r_1 == r_2 or pooled >= 1:
+        return Steiger(0.0, 1.0, _transformed_correlation(pooled, r_12))
+    s = _transformed_correlation(pooled, r_12)
+    difference = np.arctanh(_below_one(r_1)) - np.arctanh(_below_one(r_2))
+    z = float(difference * math.sqrt((count - 3) / (2 - 2 * s)))
+    return Steiger(z, float(2 * stats.norm.sf(abs(z))), s)
+
+
+def _transformed_correlation(pooled: float, r_12: float) -> float:
+    """Steiger's s; `pooled` is r̄²."""
+    if r_12 >= 1 or pooled >= 1:
+        return 1.0
+    covariance = r_12 * (1 - 2 * pooled) - pooled * (1 - 2 * pooled - r_12 * r_12) / 2
+    return min(covariance / (1 - pooled) ** 2, _below_one(1.0))
+
+
+def _below_one(r: float) -> float:
+    """r, kept where atanh is finite."""
+    return float(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+
+
+def mean_difference(metric: Metric, first: Array, second: Array, labels: Array) -> float:
+    """Mean score over the seeds of the first side, minus the second's; predictions (seeds, n)."""
+    sides = [[metric(own, labels) for own in side] for side in (first, second)]
+    return float(np.mean(sides[0]) - np.mean(sides[1]))
+
+
+def paired_permutation(
+    metric: Metric, first: Array, second: Array, labels: Array, rounds: int = 2000, seed: int = 0
+) -> float:
+    """Two-sided p-value of "both sides predict alike": swap them example by example.
+
+    `first`, `second`: predictions (seeds, n). An example is swapped for all seeds together, since
+    its predictions by several seeds are no independent observations (Fisher 1935; for scores of
+    predictions Noreen 1989).
+    """
+    both = np.concatenate([first, second], axis=1)  # (seeds, 2n)
+
+    def difference(one: Array, other: Array) -> float:
+        return mean_difference(metric, both[:, one], both[:, other], labels)
+
+    places = np.arange(len(labels))
+    result = stats.permutation_test(
+        (places, places + len(labels)),
+        difference,
+        permutation_type="samples",
+        vectorized=False,
+        n_resamples=rounds,
+        batch=RESAMPLES_AT_ONCE,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def paired_bootstrap(
+    metric: Metric,
+    first: Array,
+    second: Array,
+    labels: Array,
+    *,
+    confidence: float = 0.95,
+    rounds: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of the difference in mean score (Koehn 2004).
+
+    `first`, `second`: predictions (seeds, n). The same examples are drawn for both sides and all
+    seeds. Where 0 lies outside, the difference is significant at 1 - confidence.
+    """
+
+    def difference(drawn: Array) -> float:
+        return mean_difference(metric, first[:, drawn], second[:, drawn], labels[drawn])
+
+    result = stats.bootstrap(
+        (np.arange(len(labels)),),
+        difference,
+        vectorized=False,
+        method="percentile",
+        confidence_level=confidence,
+        n_resamples=rounds,
+        batch=RESAMPLES_AT_ONCE,
+        rng=np.random.default_rng(seed),
+    )
+    found = result.confidence_interval
+    return Interval(float(found.low), float(found.high))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) correction: the smallest p times m, the next times m - 1, never falling."""
+    order = np.argsort(p_values, kind="stable")
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = highest
+    return corrected
