@@ -10,6 +10,7 @@ from scipy import stats
 
 from minbert.experiments.statistics import (
     Interval,
+    Metric,
     accuracy_interval,
     accuracy_spread,
     bootstrap_interval,
@@ -116,16 +117,22 @@ def test_interval_over_three_seeds_covers() -> None:
     assert 0.93 <= found <= 0.97
 
 
+def quick_r(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's r without scipy's checks: ten times as fast."""
+    x, y = x - x.mean(), y - y.mean()
+    return float(x @ y / math.sqrt(x @ x * (y @ y)))
+
+
 @pytest.mark.slow  # 2000 draws of 500 resamples: a minute
-@pytest.mark.parametrize("metric", [accuracy, pearson])
-def test_bootstrap_covers(metric: object) -> None:
+@pytest.mark.parametrize("metric", [accuracy, quick_r])
+def test_bootstrap_covers(metric: Metric) -> None:
     def happens(draw: np.random.Generator) -> bool:
         if metric is accuracy:
             labels = draw.integers(0, 5, 300)
             data, truth = (noisy(labels, 0.6, int(draw.integers(2**32))), labels), 0.6
         else:
             data, truth = correlated(draw, 0.7, 300), 0.7
-        return covers(bootstrap_interval(metric, *data, rounds=500), truth)  # type: ignore[arg-type]
+        return covers(bootstrap_interval(metric, *data, rounds=500), truth)
 
     assert 0.93 <= share(happens) <= 0.97
 
