@@ -25,9 +25,9 @@ FLOORS = (
     "pretraining.shards pretraining.order pretraining.masking pretraining.model "
     "pretraining.objective pretraining.config pretraining.build pretraining.budget "
     "pretraining.job download download_data download_weights experiments.statistics "
-    "experiments.significance sample.lexicon sample.inflection sample.draw sample.grammar "
-    "sample.sentiment sample.clauses sample.opinions sample.reviews sample.questions "
-    "sample.similarity sample.noise sample.tables sample.measure sample.__main__",
+    "experiments.significance experiments.finished sample.lexicon sample.inflection sample.draw "
+    "sample.grammar sample.sentiment sample.clauses sample.opinions sample.reviews "
+    "sample.questions sample.similarity sample.noise sample.tables sample.measure sample.__main__",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from minbert import files
-from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
-from minbert.data import read_split
+from minbert.experiments.finished import FinishedRun
 from minbert.experiments.significance import holm, paired_permutation
-from minbert.experiments.summary import read_manifest
 from minbert.runtime import InputError, log, set_up_logging
-from minbert.tasks import TASKS, Array
+from minbert.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ def compare(first: Sequence[Path], second: Sequence[Path]) -> list[Compared]:
     """Every task that both sides scored. Raises InputError where they cannot be compared."""
     if len(first) != len(second):
         raise InputError(f"--first has {len(first)} runs, --second {len(second)}: give as many")
-    sides = [[_Run.read(folder) for folder in side] for side in (first, second)]
+    sides = [[FinishedRun.read(folder) for folder in side] for side in (first, second)]
     runs = [run for side in sides for run in side]
     for run in runs:
         if run.dev_hashes != runs[0].dev_hashes:
@@ -47,7 +43,7 @@ def compare(first: Sequence[Path], second: Sequence[Path]) -> list[Compared]:
     return [_compared(task, *sides) for task in runs[0].predictions]
 
 
-def _compared(task: str, first: Sequence[_Run], second: Sequence[_Run]) -> Compared:
+def _compared(task: str, first: Sequence[FinishedRun], second: Sequence[FinishedRun]) -> Compared:
     labels = first[0].labels(task)
     known = ~np.isnan(labels)
     one, other = (np.stack([run.predictions[task][known] for run in s]) for s in (first, second))
@@ -57,34 +53,6 @@ def _compared(task: str, first: Sequence[_Run], second: Sequence[_Run]) -> Compa
         float(np.mean([metric(own, labels[known]) for own in side])) for side in (one, other)
     )
     return Compared(task, mean, other_mean, p_value)
-
-
-@dataclass(frozen=True)
-class _Run:
-    folder: Path
-    config: Mapping[str, Any]
-    dev_hashes: Mapping[str, str]
-    predictions: Mapping[str, Array]
-
-    @classmethod
-    def read(cls, folder: Path) -> _Run:
-        manifest = read_manifest(folder)
-        try:
-            _, kept = CheckpointStore(folder).load_best(manifest["best_epoch"])
-        except (DamagedCheckpoint, KeyError) as error:
-            raise InputError(f"{folder}: its dev predictions cannot be read ({error})") from error
-        hashes = {k: v for k, v in manifest["sha256"].items() if k.endswith("_dev")}
-        predictions = {name: values.numpy() for name, values in kept.items()}
-        return cls(folder, manifest["config"], hashes, predictions)
-
-    def labels(self, task: str) -> Array:
-        """A task's dev labels, NaN where there is none, from the file that the run read."""
-        path = Path(self.config[f"{task}_dev"])
-        if not path.is_file() or files.sha256_of(path) != self.dev_hashes[f"{task}_dev"]:
-            raise InputError(f"{path}: not the file that {self.folder} was scored on")
-        split = read_split(TASKS[task], "dev", path, limit=self.config["limit"])
-        labels = [np.nan if e.label is None else e.label for e in split.examples]
-        return np.asarray(labels, dtype=np.float64)
 
 
 def table(compared: Sequence[Compared]) -> str:

@@ -14,25 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from minbert.experiments.finished import read_manifest
 from minbert.manifest import INDIFFERENT
-from minbert.run_folder import MANIFEST
 from minbert.runtime import InputError, log, set_up_logging
 
 # Settings in which the runs of one row may differ.
 _FREE = (*INDIFFERENT, "seed")
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A finished run's manifest, from its file or folder. Raises InputError."""
-    path = path / MANIFEST if path.is_dir() else path
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        status = manifest["status"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a run's manifest ({error})") from error
-    if status != "finished":
-        raise InputError(f"{path}: this run has not finished ({status})")
-    return manifest
 
 
 def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
