@@ -1,0 +1,136 @@
+"""The cells of a grid: one row's command with one seed, addressed by all that decides its result.
+
+A cell's key is a hash of the settings, of the bytes of the data and weights files, and of the code
+that the main job consists of. The same key is the same result, wherever the files lie and whichever
+experiment asks for it; another key is another folder, so nothing old is ever taken for new.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import logging
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from minbert import cli, files
+from minbert.config import RunConfig
+from minbert.experiments.grid import BASE_SEED, Experiment, Scale
+from minbert.manifest import input_files, settings
+from minbert.runtime import InputError, log
+from minbert.sources import recommended
+
+_PACKAGE = Path(cli.__file__).parent
+_DECIDED = ("--seed", "--output_dir", "--resume", "--epochs", "--limit")  # by grid and scale
+RESULT, RUN, FAILURE, CLAIMS, DEV = "result.json", "run", "failure.json", "claims", "dev.npz"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`command` holds the main job's flags, seed included; `key` is the hash."""
+
+    row: str
+    seed: int
+    command: str
+    key: str
+    cost: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.row}, seed {self.seed}"
+
+    def folder(self, out: Path) -> Path:
+        """Where it lives below the runner's folder."""
+        return out / "cells" / self.key
+
+    def as_json(self) -> dict[str, Any]:
+        """What `Cell(**...)` takes."""
+        return asdict(self)
+
+
+def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str]) -> list[Cell]:
+    """Every cell of the grid, seeds outermost, so that a stopped grid has whole replications.
+
+    `extra` are flags of the main job for all rows. Raises InputError where a row's flags are wrong,
+    before anything is run.
+    """
+    for flag in extra:
+        if flag.split("=")[0] in _DECIDED or flag.split("=")[0].endswith("_out"):
+            raise InputError(f"{flag}: is decided by the experiment, not given after --")
+    cells: list[Cell] = []
+    for seed in range(BASE_SEED, BASE_SEED + seeds):
+        for row in experiment.rows:
+            for own in row.commands:
+                parts = (own, scale.flags(own), shlex.join(extra), f"--seed {seed}")
+                command = " ".join(part for part in parts if part)
+                with _warnings_only(when=bool(cells)):
+                    key = key_of(configuration(command))
+                cells.append(Cell(row.name, seed, command, key, row.cost / len(row.commands)))
+    return cells
+
+
+def configuration(command: str) -> RunConfig:
+    """A command's flags as the run's own configuration, files located and nothing unset."""
+    config = cli.parse(shlex.split(command))
+    return config.resolved(recommended(Path(str(config.weights)), config.option))
+
+
+def key_of(config: RunConfig) -> str:
+    """16 hex digits over settings, input files and code."""
+    hashes = {key: _hash_of(path.resolve()) for key, path in input_files(config).items()}
+    decisive = {"settings": settings(config), "sha256": hashes, "code": code_hash()}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _hash_of(path: Path) -> str:
+    return files.sha256_of(path)
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 over the modules that the main job imports, directly or through others."""
+    names, waiting = set(), ["minbert.cli"]
+    while waiting:
+        name = waiting.pop()
+        if name not in names:
+            names.add(name)
+            waiting += _imports(_file_of(name))
+    hashes = {name: files.sha256_of(_file_of(name)) for name in sorted(names)}
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+def _file_of(module: str) -> Path:
+    return _PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The modules of this package that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        yield from (
+            name for name in names if name.startswith("minbert.") and _file_of(name).is_file()
+        )
+
+
+@contextlib.contextmanager
+def _warnings_only(*, when: bool) -> Iterator[None]:
+    """What the parser says about data and weights is heard for the first cell only."""
+    before = log.level
+    if when:
+        log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

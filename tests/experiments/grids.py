@@ -1,0 +1,68 @@
+"""A place to run grids in, and results made by hand, for several test files."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minbert import files
+from minbert.experiments.cells import DEV, RESULT, Cell
+from minbert.experiments.grid import Experiment, Row
+from minbert.metrics import accuracy, pearson
+from tests.helpers import TINY, save_encoder, write_course_files
+
+
+@dataclass(frozen=True)
+class Place:
+    """An encoder, data, and a folder for the grid's runs."""
+
+    root: Path
+
+    @classmethod
+    def make(cls, root: Path) -> Place:
+        save_encoder(root / "encoder", TINY, initializer_range=0.3)
+        write_course_files(root / "data", rows=20)
+        return cls(root)
+
+    @property
+    def extra(self) -> list[str]:
+        """The main job's flags that name them."""
+        return ["--weights", str(self.root / "encoder"), "--data_dir", str(self.root / "data")]
+
+    @property
+    def out(self) -> Path:
+        return self.root / "out"
+
+
+def experiment(*rows: Row, compared: Sequence[tuple[str, str]] = ()) -> Experiment:
+    return Experiment("grid", "A grid", ("sst", "sts"), rows, tuple(compared), "published")
+
+
+def write_result(
+    cell: Cell, out: Path, predictions: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+) -> None:
+    """What a finished cell leaves."""
+    folder = cell.folder(out)
+    folder.mkdir(parents=True)
+    arrays = {f"{task}_predictions": own for task, own in predictions.items()}
+    arrays |= {f"{task}_labels": own for task, own in labels.items()}
+    with (folder / DEV).open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    known = {task: ~np.isnan(own) for task, own in labels.items()}
+    metrics = {"sst": accuracy, "para": accuracy, "sts": pearson}
+    dev = {
+        task: metrics[task](own[known[task]], labels[task][known[task]])
+        for task, own in predictions.items()
+    }
+    epochs = [{"train_seconds": 2.0 * cell.seed}, {"train_seconds": 4.0 * cell.seed}]
+    record = {"sha256": files.sha256_of(folder / DEV), "manifest": {"dev": dev, "epochs": epochs}}
+    (folder / RESULT).write_text(json.dumps(record))
+
+
+def words(command: str) -> list[str]:
+    return shlex.split(command)

@@ -1,0 +1,85 @@
+"""Cells: the same result the same key, another result another key."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from minbert.experiments import cells
+from minbert.experiments.cells import code_hash, configuration, key_of, plan
+from minbert.experiments.grid import Row, Scale
+from minbert.runtime import InputError
+from tests.experiments.grids import Place, experiment
+from tests.helpers import write_course_files
+
+SCALE = Scale(epochs=1, limit=None, seeds=1)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place.make(tmp_path)
+
+
+def key(place: Place, flags: str = "") -> str:
+    cells._hash_of.cache_clear()
+    return key_of(configuration(f"--option finetune {' '.join(place.extra)} {flags}"))
+
+
+def test_what_decides_a_result_decides_the_key(place: Place) -> None:
+    before = key(place)
+    assert key(place) == before
+    assert key(place, "--lr 1e-5") == before  # the default, spelled out
+    assert key(place, "--output_dir x --resume --checkpoint_every 3") == before
+    assert key(place, "--seed 1") != before
+    assert key(place, "--smart") != before
+    write_course_files(place.root / "data", rows=20, seed=1)
+    assert key(place) != before
+
+
+def test_files_may_lie_elsewhere(place: Place, tmp_path: Path) -> None:
+    before = key(place)
+    shutil.copytree(place.root, tmp_path / "copy")
+    assert key(Place(tmp_path / "copy")) == before
+
+
+def test_the_code_is_all_that_the_main_job_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    code_hash.cache_clear()
+    monkeypatch.setattr(cells.files, "sha256_of", lambda path: read.append(path) or "")
+    code_hash()
+    code_hash.cache_clear()
+    names = {path.relative_to(cells._PACKAGE).as_posix() for path in read}
+    assert {"cli.py", "train.py", "regularizers/smart.py", "flags.py"} <= names
+    assert not any(name.startswith(("experiments", "sample", "pretraining")) for name in names)
+
+
+def test_a_plan_has_every_row_with_every_seed(place: Place) -> None:
+    rows = (
+        Row("one", ("--option finetune", "--option pretrain"), cost=4),
+        Row("two", ("--smart",)),
+    )
+    found = plan(experiment(*rows), SCALE, 2, place.extra)
+    assert [(cell.row, cell.seed) for cell in found] == [
+        (row, seed) for seed in (11711, 11712) for row in ("one", "one", "two")
+    ]
+    assert len({cell.key for cell in found}) == 6
+    assert sum(cell.cost for cell in found) == 2 * (4 + 1)
+
+
+def test_stdpp_keeps_twice_the_epochs() -> None:
+    assert Scale(3, 10, 1).flags("--stdpp") == "--epochs 6 --limit 10"
+    assert Scale(3, None, 1).flags("--smart") == "--epochs 3"
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--epochs=3", "--sst_dev_out", "--output_dir"])
+def test_what_the_experiment_decides_is_not_given(place: Place, flag: str) -> None:
+    with pytest.raises(InputError, match="decided by the experiment"):
+        plan(experiment(Row("one", ("",))), SCALE, 1, [*place.extra, flag, "1"])
+
+
+def test_a_wrong_row_is_found_before_anything_runs(place: Place) -> None:
+    rows = (Row("one", ("--option finetune",)), Row("two", ("--option finetune --smart_eta 1",)))
+    with pytest.raises(InputError, match="would do nothing"):
+        plan(experiment(*rows), SCALE, 1, place.extra)
