@@ -1,0 +1,157 @@
+"""An analysed grid as tables: scores beside the published ones, differences, and commands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minbert import files
+from minbert.experiments.analysis import Analysis, scored
+from minbert.experiments.cells import Cell
+from minbert.experiments.grid import SECONDS
+from minbert.experiments.results import RowResult
+from minbert.experiments.tables import Table
+from minbert.tasks import TASKS
+
+_NOTHING = "–"
+_TITLES = {"sst": "SST", "para": "Quora", "sts": "STS", "cfimdb": "CFIMDB"}
+
+
+def score_table(analysis: Analysis) -> Table:
+    """A row a line: every task's score with its interval, the published one, seconds an epoch."""
+    experiment = analysis.experiment
+    shown = [task for task in (*experiment.tasks, SECONDS) if _is_published(analysis, task)]
+    header = [
+        "dev",
+        "seeds",
+        *(f"{_TITLES[task]} {TASKS[task].metric_name}" for task in experiment.tasks),
+        SECONDS,
+        *(f"{experiment.source} {_TITLES.get(task, task)}" for task in shown),
+    ]
+    rows = [
+        [
+            result.row.name,
+            str(len(result.cells)),
+            *(_score(result, task) for task in experiment.tasks),
+            f"{np.mean(result.seconds()):.1f}" if result.cells else _NOTHING,
+            *(_figure(result.row.published.get(task), task) for task in shown),
+        ]
+        for result in analysis.rows
+    ]
+    return Table(experiment.title, header, rows, _notes(analysis))
+
+
+def _is_published(analysis: Analysis, task: str) -> bool:
+    return any(task in result.row.published for result in analysis.rows)
+
+
+def _score(result: RowResult, task: str) -> str:
+    if not result.cells:
+        return _NOTHING
+    over, (low, high) = scored(result, task)
+    spread = "" if math.isnan(over.sd) else f" ± {over.sd:.3f}"
+    return f"{over.mean:.3f}{spread} [{low:.3f}, {high:.3f}]"
+
+
+def _figure(value: float | None, task: str) -> str:
+    if value is None:
+        return _NOTHING
+    return f"{value:,.0f}" if task == SECONDS else f"{value:.3f}"
+
+
+def _notes(analysis: Analysis) -> list[str]:
+    counts = {len(result.cells) for result in analysis.rows if result.cells}
+    notes = []
+    if counts - {1}:
+        notes.append("mean ± standard deviation over seeds [95% interval of the mean, Student's t]")
+    if 1 in counts:
+        notes.append(
+            "one seed: [95% interval over dev examples, Wilson's for accuracy, Fisher's z for r]; "
+            "what another seed would give is not in it"
+        )
+    for found in analysis.detectable:
+        seed_noise = (
+            "noise of the seeds unknown"
+            if found.seed_sd is None
+            else (f"sd over seeds {found.seed_sd:.4f}")
+        )
+        notes.append(
+            f"{_TITLES[found.task]}: two rows must differ by {found.value:.3f} to be told apart "
+            f"(80% power at the 5% level; seeds: {found.seeds}, dev examples: "
+            f"{found.examples:,}, correlation of two rows {found.correlation:.2f}, {seed_noise})"
+        )
+    return notes
+
+
+def difference_table(analysis: Analysis) -> Table:
+    """A line a comparison and task: difference, interval, p-values."""
+    rows = [
+        [
+            f"{one.first} − {one.second}",
+            _TITLES[one.task],
+            str(one.seeds),
+            f"{one.value:+.3f}",
+            f"[{one.interval.low:+.3f}, {one.interval.high:+.3f}]",
+            one.test,
+            f"{one.p_value:.4f}",
+            f"{one.corrected:.4f}",
+            "yes" if one.corrected < 0.05 else "no",
+        ]
+        for one in analysis.differences
+    ]
+    header = ["rows", "task", "seeds", "difference", "95% interval", "test", "p", "p (Holm)"]
+    notes = [
+        "paired on the same dev examples, the trained models taken as given: intervals by "
+        "bootstrap; tests McNemar's (exact) and Steiger's with one seed, permutation with several",
+        f"p (Holm) is corrected for the {len(rows)} comparisons of this table",
+    ]
+    return Table("Which differences are more than noise", [*header, "below .05"], rows, notes)
+
+
+def command_table(cells: Sequence[Cell]) -> Table:
+    """A line a row: the commands that make it with its first seed."""
+    first = min(cell.seed for cell in cells)
+    rows = [
+        [cell.row, f"`python multitask_classifier.py {cell.command}`"]
+        for cell in cells
+        if cell.seed == first
+    ]
+    seeds = ", ".join(str(seed) for seed in sorted({cell.seed for cell in cells}))
+    return Table("Commands", ["row", "command"], rows, [f"with --seed {seeds}"])
+
+
+def as_csv(analysis: Analysis) -> str:
+    """A line a row, task and seed, with all digits, for programs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "task", "metric", "seed", "score", "seconds_per_epoch", "published"])
+    for result in analysis.rows:
+        for task in analysis.experiment.tasks:
+            for seed, score in zip(result.cells, result.scores(task), strict=True):
+                seconds = result.result(seed, task).seconds
+                published = result.row.published.get(task, "")
+                metric = TASKS[task].metric_name
+                writer.writerow([result.row.name, task, metric, seed, score, seconds, published])
+    return text.getvalue()
+
+
+def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> str:
+    """Write NAME.md, NAME.csv and NAME.tex into `out`; returns the Markdown."""
+    tables = [score_table(analysis)]
+    if analysis.differences:
+        tables.append(difference_table(analysis))
+    markdown = "\n".join(table.markdown() for table in (*tables, command_table(cells)))
+    latex = "\n".join(table.latex() for table in tables)
+    files.write_texts(
+        {
+            out / f"{name}.md": markdown,
+            out / f"{name}.csv": as_csv(analysis),
+            out / f"{name}.tex": latex,
+        }
+    )
+    return markdown

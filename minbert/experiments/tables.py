@@ -1,0 +1,72 @@
+"""A table of text as Markdown and as LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "λ": r"$\lambda$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "--": "-{}-",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+_SPECIAL = re.compile("|".join(re.escape(text) for text in sorted(_LATEX, key=len, reverse=True)))
+_NUMBER = re.compile(r"[-+\[]?[\d.]+|–$")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under a header, with notes below."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        """A heading, a pipe table and a list of notes."""
+        lines = [f"### {self.title}", "", _piped(self.header)]
+        lines.append(_piped(["---:" if number else "---" for number in self._are_numbers]))
+        lines += [_piped(row) for row in self.rows]
+        if self.notes:
+            lines += ["", *(f"- {note}" for note in self.notes)]
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """A `table` that needs no packages."""
+        columns = "".join("r" if number else "l" for number in self._are_numbers)
+        body = [f"{' & '.join(map(_escaped, row))} \\\\" for row in (self.header, *self.rows)]
+        lines = [
+            r"\begin{table}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\hline",
+            body[0],
+            r"\hline",
+        ]
+        lines += [*body[1:], r"\hline", r"\end{tabular}"]
+        lines.append(rf"\caption{{{_escaped('. '.join([self.title, *self.notes]))}}}")
+        return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+    @property
+    def _are_numbers(self) -> list[bool]:
+        """Whether a column holds numbers, which stand to the right."""
+        return [
+            all(_NUMBER.match(row[column]) for row in self.rows)
+            for column in range(len(self.header))
+        ]
+
+
+def _piped(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(lambda found: _LATEX[found[0]], text)

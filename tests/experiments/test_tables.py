@@ -1,0 +1,23 @@
+"""Tables: what is in a cell cannot break out of it."""
+
+from __future__ import annotations
+
+from minbert.experiments.tables import Table
+
+TABLE = Table("A & B", ["row", "score"], [["a|b_c", "0.5 ± 0.1"], ["50% --x", "–"]], ["n < 5"])
+
+
+def test_markdown_has_as_many_cells_in_every_line() -> None:
+    lines = TABLE.markdown().splitlines()
+    pipes = [line.replace("\\|", "").count("|") for line in lines if line.startswith("|")]
+    assert pipes == [3] * 4
+    assert lines[3] == "| --- | ---: |"  # names to the left, numbers to the right
+    assert lines[-1] == "- n < 5"
+
+
+def test_latex_is_escaped() -> None:
+    text = TABLE.latex()
+    assert r"\begin{tabular}{lr}" in text
+    assert r"a|b\_c & 0.5 $\pm$ 0.1 \\" in text
+    assert r"50\% -{}-x & – \\" in text
+    assert r"\caption{A \& B. n $<$ 5}" in text
