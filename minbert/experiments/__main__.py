@@ -10,6 +10,10 @@ from minbert.runtime import log, set_up_logging
 
 COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "cost": "minbert.experiments.cost",
+    "table1": "minbert.experiments.table1",
+    "table2": "minbert.experiments.table2",
+    "seeds": "minbert.experiments.seeds",
+    "ablate": "minbert.experiments.ablate",
 }
 
 

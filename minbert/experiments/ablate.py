@@ -1,0 +1,144 @@
+"""Any grid of flags and values: `python -m minbert.experiments ablate --over AXIS...`.
+
+Axes are multiplied out. A flag that would do nothing in a combination is left out of it, and equal
+combinations are one row: `--over smart smart_lambda=1,5` has the three rows without SMART, with 1
+and with 5.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from minbert import cli
+from minbert.config import RunConfig, idle_rules
+from minbert.experiments.grid import Experiment, Row
+from minbert.experiments.grid_command import GRID, GridConfig, grid_command
+from minbert.flags import flag
+from minbert.runtime import InputError
+
+_DESCRIPTION = """\
+Train with every combination of some flags' values, over several seeds, and compare each with the
+first. Flags of the main job for all rows follow after --. Typical:
+
+  python -m minbert.experiments ablate --over smart pooling=cls,mean --seeds 3 -- --rrobin
+  python -m minbert.experiments ablate --over r3f_lambda=.1,.5,1,5 -- --rrobin --r3f
+  python -m minbert.experiments ablate --preset smart-lambda --scale small -- --rrobin
+"""
+PRESETS: Mapping[str, tuple[str, ...]] = {
+    "smart-lambda": ("smart", "smart_lambda=.01,.1,1,5,10,100"),  # the poster's sweep
+    "r3f": ("r3f", "r3f_lambda=.1,.5,1,5", "r3f_noise=normal,uniform"),  # the R3F paper's grid
+}
+Combination = tuple[str, ...]  # words of the command line
+
+
+@dataclass(frozen=True)
+class AblateConfig(GridConfig):
+    """Which combinations are run, and how."""
+
+    over: tuple[str, ...] = flag(
+        (),
+        GRID,
+        "axes of the grid: FLAG=VALUE,VALUE,... for a flag of multitask_classifier.py that takes a "
+        "value; FLAG alone for one that does not, off and on",
+        metavar="AXIS",
+        several=True,
+    )
+    preset: str | None = flag(
+        None,
+        GRID,
+        "a grid by name: "
+        + "; ".join(f"{name}, {' '.join(axes)}" for name, axes in PRESETS.items()),
+        choices=tuple(PRESETS),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.over) == bool(self.preset):
+            raise InputError("give --over AXIS..., or --preset NAME (--help lists the presets)")
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Those given, or the preset's."""
+        return self.over or PRESETS[str(self.preset)]
+
+
+def experiment(axes: Sequence[str], extra: Sequence[str] = ()) -> Experiment:
+    """The grid of the axes beside the flags `extra`; every row is compared with the first.
+
+    Raises InputError for an axis that is none, or that does nothing in any combination.
+    """
+    values = [_values(axis) for axis in axes]
+    rows: dict[Combination, Row] = {}
+    acting: set[str] = set()
+    for chosen in itertools.product(*values):
+        words = _acting(tuple(itertools.chain.from_iterable(chosen)), extra)
+        acting |= {word for word in words if word.startswith("--")}
+        option = () if {"--option", "--fine-tune-mode"} & set(extra) else ("--option", "finetune")
+        name = " ".join(words) or "without"
+        rows.setdefault(words, Row(name, (" ".join((*option, *words)),)))
+    for axis in axes:
+        if f"--{_name(axis)}" not in acting:
+            raise InputError(f"--over {axis}: would do nothing in any combination; {_needs(axis)}")
+    names = [row.name for row in rows.values()]
+    compared = tuple((name, names[0]) for name in names[1:])
+    title = f"Ablation over {', '.join(axes)}"
+    tasks = ("sst", "para", "sts")
+    return Experiment(
+        "ablate-" + "-".join(map(_name, axes)), title, tasks, tuple(rows.values()), compared
+    )
+
+
+def _name(axis: str) -> str:
+    return axis.split("=")[0].lstrip("-")
+
+
+def _values(axis: str) -> list[Combination]:
+    """The choices of an axis, each as words of the command line; () is off."""
+    name, given, text = axis.lstrip("-").partition("=")
+    known = RunConfig.__dataclass_fields__
+    if name not in known:
+        raise InputError(f"--over {axis}: multitask_classifier.py has no flag --{name}")
+    is_switch = known[name].default is False
+    if not given:
+        if not is_switch:
+            raise InputError(f"--over {axis}: takes values; write {name}=VALUE,VALUE")
+        return [(), (f"--{name}",)]
+    if is_switch:
+        raise InputError(f"--over {axis}: takes no values; write {name} alone")
+    if not all(values := text.split(",")):
+        raise InputError(f"--over {axis}: an empty value")
+    return [(f"--{name}", value) for value in values]
+
+
+def _acting(words: Combination, extra: Sequence[str]) -> Combination:
+    """The words without those flags that would do nothing, until none is left of them."""
+    given = cli.make_parser().parse_args([*words, *extra])
+    config = RunConfig(
+        **{k: v for k, v in vars(given).items() if k in RunConfig.__dataclass_fields__}
+    )
+    idle = {name for rule in idle_rules() if not rule.acts(config) for name in rule.flags}
+    kept = tuple(itertools.chain.from_iterable(_pairs(words, idle)))
+    return kept if kept == words else _acting(kept, extra)
+
+
+def _pairs(words: Combination, idle: Iterable[str]) -> Iterable[Combination]:
+    """Flags with their value, without the idle ones."""
+    starts = [place for place, word in enumerate(words) if word.startswith("--")]
+    for start, end in itertools.pairwise([*starts, len(words)]):
+        if words[start].removeprefix("--") not in idle:
+            yield words[start:end]
+
+
+def _needs(axis: str) -> str:
+    rule = next(rule for rule in idle_rules() if _name(axis) in rule.flags)
+    return f"it needs {rule.needs}"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run it; returns the exit code."""
+    extra = argv[list(argv).index("--") + 1 :] if "--" in argv else ()
+    return grid_command(
+        "ablate", _DESCRIPTION, argv, AblateConfig, lambda config: experiment(config.axes, extra)
+    )
