@@ -18,17 +18,20 @@ FLOORS = (
     "regularizers.freelb objective evaluate predictions checkpoint journal run_folder",
     "train",
     "build manifest runs",
-    "job command cli experiments.summary experiments.compare experiments.claims "
-    "experiments.__main__ experiments.cost experiments.cost_batch experiments.cost_config "
-    "experiments.cost_report experiments.ledger experiments.measure experiments.methods "
-    "experiments.setting pretrain pretraining.corpus pretraining.vocabulary "
-    "pretraining.word_vectors pretraining.packing pretraining.shards pretraining.order "
-    "pretraining.masking pretraining.model pretraining.objective pretraining.config "
-    "pretraining.build pretraining.budget pretraining.job download download_data download_weights "
-    "experiments.statistics experiments.significance experiments.finished sample.lexicon "
-    "sample.inflection sample.draw sample.grammar sample.sentiment sample.clauses sample.opinions "
-    "sample.reviews sample.questions sample.similarity sample.noise sample.tables sample.measure "
-    "sample.__main__",
+    "job command cli experiments.summary experiments.compare experiments.grid experiments.claims "
+    "experiments.cells experiments.cell experiments.runner experiments.cluster "
+    "experiments.results experiments.analysis experiments.tables experiments.grid_report "
+    "experiments.grid_command experiments.table1 experiments.table2 experiments.seeds "
+    "experiments.ablate experiments.all experiments.__main__ experiments.cost "
+    "experiments.cost_batch experiments.cost_config experiments.cost_report experiments.ledger "
+    "experiments.measure experiments.methods experiments.setting pretrain pretraining.corpus "
+    "pretraining.vocabulary pretraining.word_vectors pretraining.packing pretraining.shards "
+    "pretraining.order pretraining.masking pretraining.model pretraining.objective "
+    "pretraining.config pretraining.build pretraining.budget pretraining.job download "
+    "download_data download_weights experiments.statistics experiments.significance "
+    "experiments.finished sample.lexicon sample.inflection sample.draw sample.grammar "
+    "sample.sentiment sample.clauses sample.opinions sample.reviews sample.questions "
+    "sample.similarity sample.noise sample.tables sample.measure sample.__main__",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 

@@ -1,0 +1,155 @@
+"""The commands as typed: a table on stdout, one line an error, the right exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minbert.experiments import all as everything
+from minbert.experiments import grid, runner
+from minbert.experiments.__main__ import COMMANDS, main
+from minbert.experiments.cells import Cell
+from tests.experiments.grids import Place
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place.make(tmp_path_factory.mktemp("grid"))
+
+
+def flags(place: Place) -> list[str]:
+    return ["--out", str(place.out), "--rows", "finetune default"]
+
+
+def test_a_table_is_made_and_made_again_without_a_run(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["table2", *flags(place), "--", *place.extra]
+    assert main(command) == 0
+    table, _ = capsys.readouterr()
+    assert "| finetune default | 1 | 0." in table
+    assert "| 0.525 | 0.522 | 0.240 | 25 |" in table
+    assert "--seed 11711" in table
+    assert (place.out / "table2-matched-smoke.md").read_text() in table
+
+    def nothing(*_: object) -> None:
+        raise AssertionError("run again")
+
+    monkeypatch.setattr(runner, "launch", nothing)
+    assert main(command) == 0
+    assert capsys.readouterr().out == table
+
+
+def test_a_failed_run_is_exit_code_1_after_the_tables(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: runner.Runner, _title: str) -> None:
+        self.failed = {cell.key: "no luck" for cell in self._pending}
+
+    monkeypatch.setattr(runner.Runner, "run", fail)
+    assert main(["table2", *flags(place), "--seeds", "2", "--", *place.extra]) == 1
+    out, err = capsys.readouterr()
+    assert "| finetune default |" in out
+    assert "failed: finetune default, seed 11712: no luck (" in err
+    assert "the same command tries them again" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no command given"),
+        (["tabel1"], "no such command"),
+        (["table2", "--rows", "x"], "no such row; there are: pretrain default"),
+        (["table2", "--scale", "tiny"], "invalid choice"),
+        (["table2", "--seeds", "0"], "must be 1 or more"),
+        (["table2", "--minutes", "5"], "needs --cluster"),
+        (["table2", "--cluster", "local", "--partition", "x"], "needs --cluster slurm"),
+        (["table1", "--as-published"], "unrecognized arguments"),
+        (["ablate"], "give --over"),
+        (["ablate", "--over", "nonsense"], "no flag --nonsense"),
+        (["seeds", "--", "--seed", "3"], "decided by the experiment"),
+        (["seeds", "--", "--weights", "nowhere"], "no such folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in err
+    assert not out
+
+
+def test_a_file_in_the_way_of_the_folder_is_named(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--rows", "finetune default", "--out", str(tmp_path / "file")]
+    assert main(["table2", *words, "--", *place.extra]) == 2
+    assert "is in the way" in capsys.readouterr().err
+
+
+def test_as_published_is_short_for_its_settings(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.Runner, "run", lambda *_: None)
+    words = ["--as-published", "--rows", "finetune smart", "--out", str(place.out)]
+    assert main(["table2", *words, "--", *place.extra]) == 0
+    assert "--batch_size 32 --clip 1 --epochs 1" in capsys.readouterr().out
+    assert (place.out / "table2-as-published-smoke.csv").exists()
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "table1, table2, seeds, ablate, all" in capsys.readouterr().out
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as caught:
+            main([name, "--help"])
+        assert caught.value.code == 0
+
+
+def test_all_goes_on_after_a_failure_and_not_after_a_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for codes, expected, called in (
+        ((0, 0), 0, 2),
+        ((1, 0), 1, 2),
+        ((2, 0), 2, 1),
+        ((143, 0), 143, 1),
+    ):
+        left = iter(codes)
+        calls: list[object] = []
+
+        def command(argv: object, left: object = left, calls: list[object] = calls) -> int:
+            calls.append(argv)
+            return next(left)  # type: ignore[call-overload]
+
+        monkeypatch.setattr(everything.table1, "main", command)
+        monkeypatch.setattr(everything.table2, "main", command)
+        assert everything.main(["--x"]) == expected
+        assert calls == [["--x"]] * called
+
+
+def test_the_script_passes_flags_and_exit_codes_on() -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [str(ROOT / "run_experiments.sh"), "--scale", "tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert done.returncode == 2
+    assert "invalid choice: 'tiny'" in done.stderr
+
+
+def test_scales_grow() -> None:
+    smoke, small, full = (grid.SCALES[name] for name in ("smoke", "small", "full"))
+    assert smoke.epochs <= small.epochs <= full.epochs
+    assert smoke.seeds <= small.seeds <= full.seeds
+    assert smoke.limit is not None and small.limit is not None and smoke.limit < small.limit
+    assert full.limit is None
+    assert Cell("a", 1, "", "k").name == "a, seed 1"
