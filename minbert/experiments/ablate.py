@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from minbert import cli
-from minbert.config import RunConfig, idle_rules
+from minbert.config import KNOWN_TASKS, RunConfig, idle_rules
 from minbert.experiments.grid import Experiment, Row
 from minbert.experiments.grid_command import GRID, GridConfig, grid_command
 from minbert.flags import flag
@@ -84,9 +84,8 @@ def experiment(axes: Sequence[str], extra: Sequence[str] = ()) -> Experiment:
     names = [row.name for row in rows.values()]
     compared = tuple((name, names[0]) for name in names[1:])
     title = f"Ablation over {', '.join(axes)}"
-    tasks = ("sst", "para", "sts")
     return Experiment(
-        "ablate-" + "-".join(map(_name, axes)), title, tasks, tuple(rows.values()), compared
+        "ablate-" + "-".join(map(_name, axes)), title, KNOWN_TASKS, tuple(rows.values()), compared
     )
 
 

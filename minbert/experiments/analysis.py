@@ -64,8 +64,13 @@ class Analysis:
 
 
 def analyse(experiment: Experiment, cells: Sequence[Cell], out: Path) -> Analysis:
-    """Read the finished cells and test what the experiment compares."""
+    """Read the finished cells and test what the experiment compares, on tasks that all rows score.
+
+    Raises RunError for a damaged result.
+    """
     rows = gather(experiment, cells, out)
+    scored_by_all = tuple(task for task in experiment.tasks if all(row.has(task) for row in rows))
+    experiment = replace(experiment, tasks=scored_by_all)
     differences = _differences(experiment, {result.row.name: result for result in rows})
     detectable = [
         found

@@ -61,8 +61,8 @@ def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str])
     `extra` are flags of the main job for all rows. Raises InputError where a row's flags are wrong,
     before anything is run.
     """
-    for flag in extra:
-        if flag.split("=")[0] in _DECIDED or flag.split("=")[0].endswith("_out"):
+    for flag in (word.split("=")[0] for word in extra if word.startswith("--")):
+        if flag in _DECIDED or flag.endswith("_out"):
             raise InputError(f"{flag}: is decided by the experiment, not given after --")
     cells: list[Cell] = []
     for seed in range(BASE_SEED, BASE_SEED + seeds):

@@ -24,7 +24,7 @@ from minbert.flags import (
     flag,
     refuse_idle,
 )
-from minbert.runtime import InputError, RunError, log
+from minbert.runtime import RunError, log
 
 GRID, WHERE = "the experiment", "where it runs"
 
@@ -50,7 +50,7 @@ class GridConfig:
         (), GRID, "only these rows, by name; default: all", metavar="NAME", several=True
     )
     out: str = flag(
-        "experiments",
+        "runs/experiments",
         WHERE,
         "folder of the runs and tables. The same command goes on where it was; several machines "
         "that share the folder share the work",
@@ -130,8 +130,6 @@ def run(experiment: Experiment, config: GridConfig, extra: Sequence[str]) -> Non
     scale = SCALES[config.scale]
     cells = plan(experiment, scale, config.seeds or scale.seeds, extra)
     out = Path(config.out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: a file of that name is in the way")
     runs = len({cell.key for cell in cells})
     log.info("%s: %d rows, %d runs, in %s/cells", experiment.title, len(experiment.rows), runs, out)
     runner = Runner(cells, out, config.workers, _launch(config, out))

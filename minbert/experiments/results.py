@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ class CellResult:
 
     folder: Path
     sha256: str
+    scores: Mapping[str, float]  # of the best epoch, by task
+    seconds: float  # mean of training an epoch
     manifest: Mapping[str, Any]
 
     @classmethod
@@ -32,16 +35,13 @@ class CellResult:
         folder = cell.folder(out)
         try:
             record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-            return cls(folder, record["sha256"], record["manifest"])
+            manifest = record["manifest"]
+            seconds = mean(epoch["train_seconds"] for epoch in manifest["epochs"])
+            return cls(folder, record["sha256"], dict(manifest["dev"]), seconds, manifest)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{folder / RESULT}: damaged ({error}); delete {folder}") from error
-
-    @property
-    def seconds(self) -> float:
-        """Mean seconds of training an epoch."""
-        return float(np.mean([epoch["train_seconds"] for epoch in self.manifest["epochs"]]))
 
     @cached_property
     def dev(self) -> Mapping[str, Array]:
@@ -65,11 +65,15 @@ class RowResult:
 
     def result(self, seed: int, task: str) -> CellResult:
         """The first command's that scored the task."""
-        return next(one for one in self.cells[seed] if task in one.manifest["dev"])
+        return next(one for one in self.cells[seed] if task in one.scores)
+
+    def has(self, task: str) -> bool:
+        """Whether every seed has a score of the task."""
+        return all(any(task in one.scores for one in own) for own in self.cells.values())
 
     def scores(self, task: str) -> list[float]:
         """A dev score a seed."""
-        return [self.result(seed, task).manifest["dev"][task] for seed in self.cells]
+        return [self.result(seed, task).scores[task] for seed in self.cells]
 
     def seconds(self) -> list[float]:
         """Seconds of training an epoch, of all commands together, a seed."""

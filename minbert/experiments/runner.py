@@ -21,7 +21,7 @@ from minbert import files
 from minbert.experiments.cell import LOG, TAKEN, cores, launch
 from minbert.experiments.cells import CLAIMS, FAILURE, RESULT, Cell
 from minbert.experiments.claims import is_free, server_time
-from minbert.runtime import ProgressBar, log
+from minbert.runtime import InputError, ProgressBar, log
 
 _LOOK = 0.5  # seconds between two looks at the folder and the processes
 _PATIENCE = 120.0  # seconds that a stopped cell has to write its checkpoint
@@ -76,9 +76,16 @@ class Runner:
     def __init__(
         self, cells: Sequence[Cell], out: Path, workers: int, start: Launch | None = None
     ) -> None:
-        """`start` brings a cell's process to life; default: as a child of this one."""
-        out.mkdir(parents=True, exist_ok=True)
-        self._out, self._workers, self._began = out.resolve(), workers, server_time(out)
+        """`start` brings a cell's process to life; default: as a child of this one.
+
+        Raises InputError where nothing can be written into `out`.
+        """
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self._began = server_time(out)
+        except OSError as error:
+            raise InputError(f"--out {out}: cannot be written ({error.strerror})") from error
+        self._out, self._workers = out.resolve(), workers
         threads = max(1, cores() // workers)
         self._start = start or (lambda cell, folder: launch(cell, folder, threads))
         self._pending = list({cell.key: cell for cell in cells}.values())

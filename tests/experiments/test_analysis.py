@@ -123,6 +123,16 @@ def test_rows_that_predict_alike_say_nothing_of_what_could_be_seen(tmp_path: Pat
     assert all(one.p_value == 1 for one in analysis.differences)
 
 
+def test_a_task_that_not_all_rows_score_is_left_out(tmp_path: Path) -> None:
+    labels = {"sst": np.arange(50) % 5.0, "sts": np.arange(50.0)}
+    cells = [Cell(name, 1, "", name) for name in ("plain", "better")]
+    write_result(cells[0], tmp_path, labels, labels)
+    write_result(cells[1], tmp_path, {"sst": labels["sst"]}, {"sst": labels["sst"]})
+    analysis = analyse(GRID, cells, tmp_path)
+    assert analysis.experiment.tasks == ("sst",)
+    assert [one.task for one in analysis.differences] == ["sst"]
+
+
 def test_a_row_without_results_is_in_the_table(analysed: Analysed) -> None:
     analysis, cells = analysed(2)
     table = score_table(analysis)

@@ -94,7 +94,7 @@ def test_a_file_in_the_way_of_the_folder_is_named(
     (tmp_path / "file").touch()
     words = ["--rows", "finetune default", "--out", str(tmp_path / "file")]
     assert main(["table2", *words, "--", *place.extra]) == 2
-    assert "is in the way" in capsys.readouterr().err
+    assert "cannot be written (File exists)" in capsys.readouterr().err
 
 
 def test_as_published_is_short_for_its_settings(
