@@ -193,7 +193,7 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(place: Place, tmp_path: Pa
         runner.wait()
     claims = len(list(out.glob(f"cells/*/{CLAIMS}/*.json")))
     done = len(list(out.glob(f"cells/*/{RESULT}")))
-    assert claims - done >= 10, "most kills found nobody at work"
+    assert claims - done >= 5, "most kills found nobody at work"
     last = Runner(cells, out, workers=2)
     last.run("the last")
     assert not last.failed
