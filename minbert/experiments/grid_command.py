@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,10 +135,16 @@ def run(experiment: Experiment, config: GridConfig, extra: Sequence[str]) -> Non
     log.info("%s: %d rows, %d runs, in %s/cells", experiment.title, len(experiment.rows), runs, out)
     runner = Runner(cells, out, config.workers, _launch(config, out))
     runner.run(experiment.name)
-    name = f"{experiment.name}-{config.scale}"
+    name = f"{experiment.name}-{config.scale}-{_digest(cells)}"
     print(grid_report.write(analyse(experiment, cells, out), cells, out, name))
     log.info("written: %s.md, .csv and .tex", out / name)
     _raise_failures(cells, runner.failed, out)
+
+
+def _digest(cells: Sequence[Cell]) -> str:
+    """Six hex digits over the commands: other rows, seeds or flags are other tables."""
+    text = "\n".join(sorted(cell.command for cell in cells))
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _launch(config: GridConfig, out: Path) -> Launch | None:
