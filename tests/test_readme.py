@@ -9,6 +9,9 @@ import pytest
 
 from minbert import cli, download, pretrain
 from minbert.experiments import cost
+from minbert.experiments.ablate import AblateConfig
+from minbert.experiments.grid_command import make_parser
+from minbert.experiments.table2 import Table2Config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +32,8 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 
 
 def test_every_flag_that_is_named_exists() -> None:
-    parsers = (module.make_parser() for module in (cli, cost, download, pretrain))
+    grids = (make_parser("", "", kind) for kind in (Table2Config, AblateConfig))
+    parsers = (*(module.make_parser() for module in (cli, cost, download, pretrain)), *grids)
     known = {f for parser in parsers for action in parser._actions for f in action.option_strings}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", README)) - {"--no-deps"}  # pip's
     assert named <= known, named - known

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from minbert.command import run_command
 from minbert.experiments import grid_report
@@ -85,6 +85,10 @@ class GridConfig:
     def __post_init__(self) -> None:
         check_values(self)
 
+    @staticmethod
+    def add_short_flags(group: Any) -> None:
+        """Other spellings of a field's values, in argparse's `group`; none here."""
+
 
 _RULES = (
     IdleRule(("minutes", "gpus"), lambda config: config.cluster is not None, "--cluster"),
@@ -104,18 +108,23 @@ def grid_command(
     own, extra = _split(argv)
 
     def work(_stop: object) -> None:
-        parser = OneLineParser(
-            prog=f"python -m minbert.experiments {name}",
-            usage="%(prog)s [flags] [-- flags of multitask_classifier.py for every row]",
-            description=description,
-        )
-        add_flags(parser, kind)
-        given = vars(parser.parse_args(own))
+        given = vars(make_parser(name, description, kind).parse_args(own))
         config = kind(**given)
         refuse_idle(config, given, _RULES)
         run(make(config), config, extra)
 
     return run_command(work, if_stopped="the same command goes on with it")
+
+
+def make_parser(name: str, description: str, kind: type[GridConfig]) -> OneLineParser:
+    """One flag a field of `kind`; only flags that were typed are stored."""
+    parser = OneLineParser(
+        prog=f"python -m minbert.experiments {name}",
+        usage="%(prog)s [flags] [-- flags of multitask_classifier.py for every row]",
+        description=description,
+    )
+    kind.add_short_flags(add_flags(parser, kind)[GRID])
+    return parser
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from minbert.experiments.grid import POSTER, SECONDS, Experiment, Row
 from minbert.experiments.grid_command import GRID, GridConfig, grid_command
@@ -39,6 +40,18 @@ class Table2Config(GridConfig):
         "only; as-published: rows with SMART have settings of their own, as in the poster",
         choices=tuple(_SETTINGS),
     )
+
+    @staticmethod
+    def add_short_flags(group: Any) -> None:
+        """`--matched` and `--as-published`."""
+        for mode in _SETTINGS:
+            group.add_argument(
+                f"--{mode}",
+                dest="settings",
+                action="store_const",
+                const=mode,
+                help=f"the same as --settings {mode}",
+            )
 
 
 def experiment(mode: str = MATCHED) -> Experiment:
@@ -77,8 +90,6 @@ def experiment(mode: str = MATCHED) -> Experiment:
 
 def main(argv: Sequence[str]) -> int:
     """Run it; returns the exit code."""
-    short = {f"--{mode}": ["--settings", mode] for mode in _SETTINGS}
-    typed = [word for given in argv for word in short.get(given, [given])]
     return grid_command(
-        "table2", _DESCRIPTION, typed, Table2Config, lambda config: experiment(config.settings)
+        "table2", _DESCRIPTION, argv, Table2Config, lambda config: experiment(config.settings)
     )
