@@ -91,6 +91,16 @@ class BertModel(nn.Module):
         """Word embeddings alone: (B, T) to (B, T, H)."""
         return self.word_embeddings(input_ids)
 
+    def embedding_output(self, embeddings: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """What the first layer takes: word embeddings (B, T, H) with position, type, LayerNorm."""
+        positions = self.position_embeddings.weight[: embeddings.size(1)]  # (T, H)
+        if token_type_ids is None:
+            types = self.token_type_embeddings.weight[0]  # (H,)
+        else:
+            types = self.token_type_embeddings(token_type_ids)  # (B, T, H)
+        output: Tensor = self.dropout(self.embedding_norm(embeddings + positions + types))
+        return output
+
     def encode(
         self,
         embeddings: Tensor,
@@ -101,12 +111,7 @@ class BertModel(nn.Module):
 
         `attention_mask` (B, T) is 1 at real tokens. Token types default to 0.
         """
-        positions = self.position_embeddings.weight[: embeddings.size(1)]  # (T, H)
-        if token_type_ids is None:
-            types = self.token_type_embeddings.weight[0]  # (H,)
-        else:
-            types = self.token_type_embeddings(token_type_ids)  # (B, T, H)
-        hidden = self.dropout(self.embedding_norm(embeddings + positions + types))
+        hidden = self.embedding_output(embeddings, token_type_ids)
         key_mask = attention_mask.bool()[:, None, None, :]  # (B, 1, 1, T)
         for layer in self.layers:
             hidden = layer(hidden, key_mask)

@@ -1,4 +1,4 @@
-"""The only place that turns a `RunConfig` into objects."""
+"""Turns a `RunConfig` into the parts of a run; `build_objective.py` makes one of them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from torch import nn
 from minbert import heads, sampling, spectral
 from minbert.batching import Batch, Dataset, encode_split
 from minbert.bert import BertModel
+from minbert.build_objective import build_objective
 from minbert.config import RunConfig
 from minbert.data import Split, read_split
 from minbert.evaluate import encode_texts, evaluate
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
-from minbert.optimizer import AdamW, parameter_groups, rate_schedule, warmup_steps
-from minbert.regularizers.base import Regularizer
-from minbert.regularizers.bregman import Bregman
+from minbert.optimizer import AdamW, parameter_groups, rate_schedule
 from minbert.regularizers.freelb import FreeLB
-from minbert.regularizers.r3f import R3F
-from minbert.regularizers.smart import Adversarial
 from minbert.runtime import InputError, derive_seed, log, pick_autocast, seeded
 from minbert.tasks import TASKS, Task, overall
 from minbert.tokenizer import WordPieceTokenizer
@@ -186,58 +183,11 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
     return [name for name in config.trained_tasks if name not in idle]
 
 
-def build_objective(config: RunConfig, model: MultitaskBert, steps: int) -> Objective | FreeLB:
-    """What a run of so many steps minimises."""
-    if config.freelb:
-        return FreeLB(
-            steps=config.freelb_steps,
-            step_size=config.freelb_lr,
-            init=config.freelb_init,
-            radius=config.freelb_radius,
-        )
-    return Objective(_regularizers(config, model), warmup_steps(config.term_warmup, steps))
-
-
 def build_optimizer(config: RunConfig, model: MultitaskBert) -> AdamW:
     """AdamW over all that trains."""
     assert config.lr is not None
     groups = parameter_groups(model, config.weight_decay)
     return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
-
-
-def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
-    terms: list[Regularizer] = []
-    if config.r3f or config.r4f:
-        terms.append(
-            R3F(
-                weight=config.r3f_lambda,
-                noise=config.r3f_noise,
-                sigma=config.r3f_sigma,
-                dropout=config.r3f_dropout,
-                normalized_heads=config.r4f,
-            )
-        )
-    if config.smart and not config.no_adversarial:
-        terms.append(
-            Adversarial(
-                weight=config.smart_lambda,
-                epsilon=config.smart_epsilon,
-                sigma=config.smart_sigma,
-                eta=config.smart_eta,
-                steps=config.smart_steps,
-                dropout=config.smart_dropout,
-            )
-        )
-    if config.smart and not config.no_bregman:
-        terms.append(
-            Bregman(
-                model,
-                weight=config.bregman_mu,
-                beta=config.bregman_beta,
-                dropout=config.smart_dropout,
-            )
-        )
-    return terms
 
 
 def _with_frozen_features(

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from minbert.command import run_command
-from minbert.config import RunConfig, idle_rules, with_presets
-from minbert.flags import OneLineParser, add_flags, refuse_idle
+from minbert.config import RunConfig, idle_rules
+from minbert.flags import OneLineParser, add_flags, refuse_idle, shown
 from minbert.job import run
 from minbert.main_flags import TRAINING
+from minbert.presets import COMPAT, with_presets
 from minbert.runtime import InputError, log
 from minbert.sources import locate
 
@@ -52,7 +53,19 @@ def parse(argv: Sequence[str]) -> RunConfig:
     if config.stdpp:
         twice = "" if "epochs" in given else ", twice the epochs"
         log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
+    if COMPAT[config.compat]:
+        log.info("--compat %s: %s", config.compat, " ".join(_preset(config)))
     return locate(config, given)
+
+
+def _preset(config: RunConfig) -> list[str]:
+    """What --compat set, or was typed in its place, as flags."""
+    values = {name: getattr(config, name) for name in COMPAT[config.compat]}
+    return [
+        f"--{name}" if value is True else f"--{name} {shown(value)}"
+        for name, value in values.items()
+        if config.r4f or not name.startswith("r4f_")
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from minbert.main_flags import (
     OutputFlags,
     TrainingFlags,
 )
-from minbert.regularizer_flags import FREELB, RegularizerFlags
+from minbert.regularizer_flags import FREELB, R3F_VARIANTS, SMART_VARIANTS, RegularizerFlags
 from minbert.runtime import InputError
 
 COURSE_TASKS = ("sst", "para", "sts")
@@ -108,6 +108,11 @@ def _check_combinations(config: RunConfig) -> None:
         raise InputError(
             f"--freelb {other}: FreeLB takes the place of the training pass that {other} works from"
         )
+    if config.no_adversarial and config.compat in SMART_VARIANTS:
+        raise InputError(
+            f"--no_adversarial --compat {config.compat}: nothing is left of --smart, since that "
+            "implementation has no other term"
+        )
     if config.no_adversarial and config.no_bregman:
         raise InputError("--no_adversarial --no_bregman: nothing is left of --smart")
     if config.use_gpu and config.device == "cpu":
@@ -139,7 +144,16 @@ def idle_rules() -> list[IdleRule]:
     several = "--freelb_steps above 1"
     no_adversarial = "the adversarial term (--no_adversarial)"
     return [
+        IdleRule(
+            ("compat",), _has_variant, "--smart (mtdnn, smart-pytorch), --r3f or --r4f (fairseq)"
+        ),
         IdleRule(smart, lambda c: c.smart, "--smart"),
+        IdleRule(("smart_epsilon",), _is_papers_smart, "--compat paper: the others have no ball"),
+        IdleRule(
+            ("no_bregman", *bregman),
+            _is_papers_smart,
+            "--compat paper: the others have no such term",
+        ),
         IdleRule(adversarial, lambda c: not c.no_adversarial, no_adversarial),
         IdleRule(bregman, lambda c: not c.no_bregman, "the Bregman term (--no_bregman)"),
         IdleRule(("smart_eta",), lambda c: c.smart_steps > 0, "--smart_steps above 0"),
@@ -169,10 +183,13 @@ def _trains(*tasks: str) -> Callable[[RunConfig], bool]:
     return lambda config: any(task in config.trained_tasks for task in tasks)
 
 
-STDPP: Mapping[str, Any] = {"warmup": 0.1, "schedule": "linear"}  # and twice the epochs
+def _has_variant(config: RunConfig) -> bool:
+    """Whether a term is there that the implementation named by --compat has."""
+    r3f = config.r3f or config.r4f
+    if config.compat in SMART_VARIANTS:
+        return config.smart
+    return r3f if config.compat in R3F_VARIANTS else config.smart or r3f
 
 
-def with_presets(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were typed, and those that a preset among them stands for."""
-    preset = STDPP if given.get("stdpp") else {}
-    return {**preset, **given}
+def _is_papers_smart(config: RunConfig) -> bool:
+    return config.compat not in SMART_VARIANTS

@@ -86,10 +86,16 @@ class MultitaskBert(nn.Module):
         `mask_seed` switches dropout on and decides all its masks; None switches it off. `exact`
         runs in the weights' precision, otherwise under the training pass's autocast.
         """
-        self._set_dropout(mask_seed is not None)
-        masks = contextlib.nullcontext() if mask_seed is None else seeded(mask_seed, self.device)
-        with masks, self._precision(exact):
+        with self._masks(mask_seed), self._precision(exact):
             return self._head(batch, self._pooled(batch, embeddings))
+
+    def embedding_output(
+        self, batch: Batch, embeddings: Tensor, *, mask_seed: int | None
+    ) -> Tensor:
+        """What the encoder's first layer takes, (V·B, T, H), under the masks of `mask_seed`."""
+        assert batch.tokens is not None
+        with self._masks(mask_seed):
+            return self.encoder.embedding_output(embeddings, batch.tokens.token_type_ids)
 
     def pool(self, tokens: Padded, embeddings: Tensor | None = None) -> Tensor:
         """One vector a text, (N, H), before the heads' dropout."""
@@ -128,6 +134,11 @@ class MultitaskBert(nn.Module):
             features = self.relational(features)
         logits: Tensor = self.heads[batch.task.name](features)
         return logits
+
+    def _masks(self, seed: int | None) -> contextlib.AbstractContextManager[None]:
+        """Dropout with the masks of a seed, or without one none."""
+        self._set_dropout(seed is not None)
+        return contextlib.nullcontext() if seed is None else seeded(seed, self.device)
 
     def _set_dropout(self, on: bool) -> None:
         in_encoder = on and self._encoder_dropout

@@ -12,6 +12,7 @@ TERMS, SMART, R3F, FREELB = (
     "R3F and R4F (--r3f, --r4f; Aghajanyan et al. 2021)",
     "FreeLB (--freelb; Zhu et al. 2020)",
 )
+SMART_VARIANTS, R3F_VARIANTS = ("mtdnn", "smart-pytorch"), ("fairseq",)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class RegularizerFlags:
         "without the term",
         limit=RATE,
         metavar="FRACTION",
+    )
+
+    compat: str = flag(
+        "paper",
+        TERMS,
+        "whose formulas: paper, the papers' own; else those of a public implementation, errors and "
+        "defaults included, to measure the difference: mtdnn or smart-pytorch for --smart (without "
+        "the Bregman term, which they lack), fairseq for --r3f and --r4f. See docs/regularizers.md",
+        choices=("paper", *SMART_VARIANTS, *R3F_VARIANTS),
     )
 
     smart: bool = flag(False, SMART, "add SMART's adversarial and Bregman proximal terms")

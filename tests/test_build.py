@@ -18,6 +18,7 @@ from minbert.build import Parts, build
 from minbert.config import RunConfig
 from minbert.encoder_config import EncoderConfig
 from minbert.heads import CosineHead, DifferenceHead, VectorHead
+from minbert.regularizers import variants
 from minbert.runtime import InputError
 from minbert.sampling import EqualRoundRobin, SingleTask
 from minbert.tasks import TASKS, overall
@@ -356,3 +357,52 @@ def test_the_proximal_teacher_of_a_normalised_head_is_normalised(place: Path) ->
     (teacher,) = (term._teacher for term in parts.objective.regularizers if term.name == "bregman")
     weight = teacher.heads["sst"].output.weight.detach()
     assert float(torch.linalg.matrix_norm(weight, ord=2)) == pytest.approx(1.0, abs=1e-3)
+
+
+# -------------------------------------------------------------------------------------- --compat
+
+
+def terms_of(place: Path, **changes: Any) -> dict[str, Any]:
+    return {term.name: term for term in make(place, **changes).objective.regularizers}
+
+
+def test_a_variant_goes_to_the_term_that_it_is_one_of(place: Path) -> None:
+    both = {"smart": True, "r3f": True}
+    for compat, smart, r3f in (
+        ("paper", "paper", "paper"),
+        ("mtdnn", "mtdnn", "paper"),
+        ("fairseq", "paper", "fairseq"),
+    ):
+        terms = terms_of(place, compat=compat, **both)
+        assert terms["adversarial"]._choices == variants.SMART[smart]
+        assert terms["r3f"]._choices == variants.R3F[r3f]
+
+
+def test_a_task_for_which_the_term_is_always_0_goes_without_and_is_named(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "minbert"):
+        terms = terms_of(place, smart=True, compat="smart-pytorch", smart_lambda=0.02)
+    assert terms["adversarial"].weight == {"sst": 0.02}
+    assert "para, sts get no such term" in caplog.text
+    weights = {"sst": 2.0, "sts": 1.0}
+    terms = terms_of(place, smart=True, compat="mtdnn", smart_lambda=weights)
+    assert terms["adversarial"].weight == weights
+    assert terms_of(place, r4f=True, compat="fairseq")["r4f"].weight == {"sst": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("compat", "term", "task"),
+    [
+        ("mtdnn", "smart", "para"),
+        ("smart-pytorch", "smart", "sts"),
+        ("fairseq", "r3f", "para"),
+        ("fairseq", "r3f", "sts"),
+    ],
+)
+def test_a_term_that_is_always_0_is_refused(place: Path, compat: str, term: str, task: str) -> None:
+    with pytest.raises(InputError, match=f"--compat {compat} .* always 0 for {task}"):
+        make(place, compat=compat, tasks=(task,), **{term: True})
+    with pytest.raises(InputError, match=f"always 0 for {task}"):
+        name = {"smart": "smart_lambda", "r3f": "r3f_lambda"}[term]
+        make(place, compat=compat, **{term: True, name: {task: 1.0}})

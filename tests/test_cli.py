@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import signal
@@ -138,6 +139,24 @@ def test_two_values_for_betas(parse) -> None:
     assert parse("--betas", "0.8", "0.98").betas == (0.8, 0.98)
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--smart", "--compat", "mtdnn"], "--no_bregman --smart_dropout independent"),
+        (["--smart", "--compat", "mtdnn", "--smart_eta", "1e-3"], "--smart_eta 0.001"),
+        (["--r3f", "--compat", "fairseq"], "--compat fairseq: --r3f_noise uniform\n"),
+        (["--r4f", "--compat", "fairseq"], "--r3f_noise uniform --r4f_scope last\n"),
+        (["--stdpp"], "--stdpp: --warmup 0.1 --schedule linear, twice the epochs\n"),
+    ],
+)
+def test_presets_say_what_they_set(
+    parse, caplog: pytest.LogCaptureFixture, argv: list[str], words: str
+) -> None:
+    with caplog.at_level(logging.INFO, "minbert"):
+        parse(*argv)
+    assert words in caplog.text
+
+
 TYPED = {e.name: e.default for e in dataclasses.fields(RunConfig) if e.default not in (None, False)}
 
 
@@ -254,6 +273,8 @@ WRONG = [
     (["--freelb", "--freelb_steps", "0"], "--freelb_steps 0"),
     (["--r3f", "--r3f_sigma", "0"], "--r3f_sigma 0"),
     (["--smart", "--no_bregman", "--no_adversarial"], "--no_adversarial --no_bregman"),
+    (["--smart", "--compat", "fairsec"], "fairsec"),
+    (["--smart", "--compat", "mtdnn", "--no_adversarial"], "--no_adversarial --compat mtdnn"),
     (["--rrobin", "wild"], "--rrobin wild"),
     (["--rrobin", "--tasks", "sst"], "--rrobin"),
     (["--tasks", "sst,para"], "--tasks sst,para"),
@@ -294,6 +315,13 @@ IDLE = [
     ["--r3f_lambda", "1"],
     ["--r3f_sigma", "1", "--smart"],
     ["--r3f_dropout", "off"],
+    ["--compat", "paper"],
+    ["--compat", "mtdnn", "--r3f"],
+    ["--compat", "smart-pytorch", "--smart_steps", "2"],
+    ["--compat", "fairseq", "--smart"],
+    ["--smart_epsilon", "1", "--smart", "--compat", "smart-pytorch"],
+    ["--bregman_mu", "1", "--smart", "--compat", "mtdnn"],
+    ["--no_bregman", "--smart", "--compat", "mtdnn"],
     ["--bregman_mu", "1", "--smart", "--no_bregman"],
     ["--bregman_beta", ".5", "--smart", "--no_bregman"],
     ["--smart_eta", "1", "--smart", "--smart_steps", "0"],

@@ -14,12 +14,11 @@ from minbert.config import (
     SCHEDULES,
     RunConfig,
     idle_rules,
-    with_presets,
 )
 from minbert.flags import for_task, refuse_idle, shown
 from minbert.main_flags import DATA, OUTPUT
 from minbert.optimizer import AdamW
-from minbert.regularizer_flags import FREELB, SMART
+from minbert.regularizer_flags import FREELB, SMART, SMART_VARIANTS
 from minbert.runtime import InputError
 
 FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
@@ -397,17 +396,36 @@ def test_freelb_takes_the_place_of_the_training_pass(other: str) -> None:
         config(freelb=True, **{other: True})
 
 
-# --------------------------------------------------------------------------------------- STD++
+# ----------------------------------------------------------------------------------- --compat
 
 
-def test_stdpp_is_a_preset_of_flags() -> None:
-    preset = RunConfig(**with_presets({"stdpp": True}))
-    assert (preset.warmup, preset.schedule) == (0.1, "linear")
-    assert preset.resolved().epochs == 20
-    assert preset.resolved({"epochs": 3}).epochs == 6
-    assert with_presets({"seed": 3}) == {"seed": 3}
+@pytest.mark.parametrize(
+    ("compat", "terms"),
+    [("mtdnn", {"smart"}), ("smart-pytorch", {"smart"}), ("fairseq", {"r3f", "r4f"})],
+)
+def test_a_variant_needs_the_term_that_it_is_one_of(compat: str, terms: set[str]) -> None:
+    for term in ("smart", "r3f", "r4f"):
+        refusal = idle("compat", compat=compat, **{term: True})
+        assert bool(refusal) == (term not in terms)
+    assert "mtdnn, smart-pytorch" in idle("compat", compat=compat)
 
 
-def test_what_is_typed_wins_over_the_preset() -> None:
-    typed = RunConfig(**with_presets({"stdpp": True, "warmup": 0.06, "epochs": 4}))
-    assert (typed.warmup, typed.schedule, typed.resolved().epochs) == (0.06, "linear", 4)
+@pytest.mark.parametrize("term", ["smart", "r3f", "r4f"])
+def test_the_papers_formulas_can_be_asked_for_by_name(term: str) -> None:
+    assert not idle("compat", **{term: True})
+    assert idle("compat", freelb=True)
+
+
+@pytest.mark.parametrize("compat", SMART_VARIANTS)
+def test_variants_of_smart_have_neither_ball_nor_proximal_term(compat: str) -> None:
+    for name in ("smart_epsilon", "no_bregman", *BREGMAN):
+        assert "--compat paper" in idle(name, smart=True, compat=compat)
+    for name in ("smart_lambda", "smart_sigma", "smart_eta", "smart_steps", "smart_dropout"):
+        assert not idle(name, smart=True, compat=compat)
+    with pytest.raises(InputError, match=f"--no_adversarial --compat {compat}"):
+        config(smart=True, compat=compat, no_adversarial=True)
+
+
+def test_the_variant_of_r3f_leaves_smart_as_it_is() -> None:
+    for name in ("smart_epsilon", "no_bregman", *BREGMAN):
+        assert not idle(name, smart=True, r3f=True, compat="fairseq")

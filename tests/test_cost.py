@@ -16,7 +16,8 @@ import torch
 
 from minbert.batching import Batch
 from minbert.bert import BertModel
-from minbert.build import build_head, build_model, build_objective
+from minbert.build import build_head, build_model
+from minbert.build_objective import build_objective
 from minbert.config import RunConfig
 from minbert.encoder_config import EncoderConfig
 from minbert.experiments import ledger

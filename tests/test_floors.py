@@ -10,14 +10,15 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
-    "config runtime flags common_flags main_flags regularizer_flags files encoder_config",
+    "config runtime flags common_flags main_flags regularizer_flags presets files encoder_config",
     "tokenizer attention optimizer metrics losses heads spectral retries fetch",
     "bert weights tasks hub sources",
     "data batching sampling model",
     "regularizers.base regularizers.smart regularizers.bregman regularizers.r3f "
-    "regularizers.freelb objective evaluate predictions checkpoint journal run_folder",
+    "regularizers.freelb regularizers.published regularizers.variants objective evaluate "
+    "predictions checkpoint journal run_folder",
     "train",
-    "build manifest runs",
+    "build build_objective manifest runs",
     "job command cli experiments.summary experiments.compare experiments.grid experiments.claims "
     "experiments.cells experiments.cell experiments.runner experiments.cluster "
     "experiments.results experiments.analysis experiments.tables experiments.grid_report "

@@ -19,7 +19,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from minbert.batching import Batch
 from minbert.bert import BertModel
-from minbert.build import build_model, build_objective, build_optimizer
+from minbert.build import build_model, build_optimizer
+from minbert.build_objective import build_objective
 from minbert.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.objective import Objective

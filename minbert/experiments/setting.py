@@ -9,7 +9,8 @@ import torch
 
 from minbert.batching import Batch, Padded
 from minbert.bert import BertModel
-from minbert.build import build_model, build_objective
+from minbert.build import build_model
+from minbert.build_objective import build_objective
 from minbert.config import RunConfig
 from minbert.experiments import ledger
 from minbert.experiments.cost_batch import random_batch, real_batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -11,6 +11,14 @@ from minbert.batching import Batch, stacked
 from minbert.flags import PerTask
 from minbert.model import MultitaskBert
 from minbert.runtime import derive_seed
+from minbert.tasks import Task
+
+Divergence = Callable[[Tensor, Tensor], Tensor]  # logits (B, k) of two branches -> scalar
+
+
+def tasks_divergence(task: Task) -> Divergence:
+    """The one that belongs to the task: what every term measures, unless it imitates another's."""
+    return task.divergence
 
 
 class TrainingPass:

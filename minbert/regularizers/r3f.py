@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,8 +12,17 @@ from minbert import spectral
 from minbert.batching import Batch
 from minbert.flags import PerTask
 from minbert.model import MultitaskBert
-from minbert.regularizers.base import Regularizer, TrainingPass
+from minbert.regularizers.base import Divergence, Regularizer, TrainingPass, tasks_divergence
 from minbert.runtime import derive_seed, generator
+from minbert.tasks import Task
+
+
+@dataclass(frozen=True)
+class R3FChoices:
+    """Where the published code differs from the paper, whose choices are the defaults."""
+
+    divergence: Callable[[Task], Divergence] = tasks_divergence  # of (noised, clean) logits
+    detached_words: bool = False  # the noised branch's gradient stops before the word embeddings
 
 
 class R3F(Regularizer):
@@ -35,6 +47,7 @@ class R3F(Regularizer):
         sigma: float = 1e-5,
         dropout: str = "independent",
         normalized_heads: bool = False,
+        choices: R3FChoices = R3FChoices(),
     ) -> None:
         """`weight` is λ; `noise` normal or uniform; `dropout` a policy of `TrainingPass`.
 
@@ -44,6 +57,7 @@ class R3F(Regularizer):
         self.name = "r4f" if normalized_heads else "r3f"
         self.weight, self.noise, self.sigma, self.dropout = weight, noise, sigma, dropout
         self.replays_masks = dropout == "shared"
+        self._choices = choices
 
     def beside(self, batch: Batch, embeddings: Tensor | None, seed: int) -> Tensor | None:
         """The noised examples, where their masks are to be fresh ones."""
@@ -56,20 +70,21 @@ class R3F(Regularizer):
         assert clean.embeddings is not None
         noised = self._noised(batch, clean.embeddings, clean.seed)
         target, logits = clean.pair(self.name, noised, self.dropout)
-        return batch.task.divergence(logits, target)
+        return self._choices.divergence(batch.task)(logits, target)
 
     @torch.no_grad()
     def probe(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> dict[str, Tensor]:
         """What the term would be of dropout alone, and of noise alone (shared masks)."""
         assert clean.embeddings is not None
         noised = self._noised(batch, clean.embeddings, clean.seed)
+        apart = self._choices.divergence(batch.task)
         plain = model(batch, clean.embeddings, mask_seed=clean.seed)
         other = derive_seed(clean.seed, "probe")
         of_dropout = model(batch, clean.embeddings, mask_seed=other)
         of_noise = model(batch, noised, mask_seed=clean.seed)
         return {
-            f"{self.name}_of_dropout": batch.task.divergence(of_dropout, plain),
-            f"{self.name}_of_noise": batch.task.divergence(of_noise, plain),
+            f"{self.name}_of_dropout": apart(of_dropout, plain),
+            f"{self.name}_of_noise": apart(of_noise, plain),
         }
 
     def after_step(self, model: MultitaskBert) -> None:
@@ -85,4 +100,6 @@ class R3F(Regularizer):
         else:
             noise.uniform_(-1, 1, generator=source)
         real = batch.tokens.attention_mask.unsqueeze(-1)  # (V·B, T, 1)
+        if self._choices.detached_words:
+            embeddings = embeddings.detach()
         return embeddings + self.sigma * noise * real

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from minbert.batching import Batch
 from minbert.flags import PerTask
 from minbert.model import MultitaskBert
-from minbert.regularizers.base import Regularizer, TrainingPass
+from minbert.regularizers.base import Divergence, Regularizer, TrainingPass, tasks_divergence
 from minbert.runtime import derive_seed, generator
+from minbert.tasks import Task
+
+Step = Callable[[Tensor, Tensor, float, float, int], Tensor]
+
+
+def projected(delta: Tensor, gradient: Tensor, eta: float, epsilon: float, views: int) -> Tensor:
+    """Π_ε(δ + η g / ‖g‖_∞), (V·B, T, H) as δ and g are."""
+    return (delta + eta * _by_largest_entry(gradient, views)).clamp(-epsilon, epsilon)
+
+
+def _by_largest_entry(gradient: Tensor, views: int) -> Tensor:
+    """Each example's gradient, both its texts together, over its own ‖g‖_∞; 0 where that is 0."""
+    by_example = gradient.unflatten(0, (views, -1))  # (V, B, T, H)
+    largest = by_example.abs().amax(dim=(0, 2, 3), keepdim=True)  # (1, B, 1, 1)
+    return (by_example / torch.where(largest > 0, largest, 1)).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class SmartChoices:
+    """Where implementations differ. The defaults are the paper's; `variants.py` has the others."""
+
+    clipped_start: bool = True  # the ascent starts inside the ball
+    climbed: Callable[[Task], Divergence] = tasks_divergence  # of (perturbed, clean) logits
+    step: Step = projected  # of (δ, g, η, ε, V)
+    penalty: Callable[[Task], Divergence] = tasks_divergence  # of (perturbed, clean) logits
+    embedded_twice: bool = False  # what is perturbed has position, type and LayerNorm in it already
 
 
 class Adversarial(Regularizer):
@@ -38,45 +67,51 @@ class Adversarial(Regularizer):
         eta: float = 1e-3,
         steps: int = 1,
         dropout: str = "off",
+        choices: SmartChoices = SmartChoices(),
     ) -> None:
         """`weight` is λ, `steps` S; `dropout` one of the policies of `TrainingPass`."""
         self.weight = weight
         self.epsilon, self.sigma, self.eta, self.steps = epsilon, sigma, eta, steps
         self.dropout = dropout
         self.replays_masks = dropout == "shared"
+        self._choices = choices
 
     def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
         target = clean.clean_branch(self.dropout)
         delta = self.perturbation(model, batch, clean)
-        assert clean.embeddings is not None
         masks = clean.mask_seed(self.dropout, self.name, self.steps)
-        logits = model(batch, clean.embeddings + delta, mask_seed=masks)
-        return batch.task.divergence(logits, target)
+        logits = model(batch, self._entry(model, batch, clean) + delta, mask_seed=masks)
+        return self._choices.penalty(batch.task)(logits, target)
 
     def perturbation(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
         """x̃ - x after S ascent steps, (V·B, T, H), a constant."""
-        assert clean.embeddings is not None and batch.tokens is not None
+        assert batch.tokens is not None
         real = batch.tokens.attention_mask.unsqueeze(-1)  # (V·B, T, 1)
-        start, target = clean.embeddings.detach(), clean.clean_branch(self.dropout).detach()
+        start = self._entry(model, batch, clean).detach()
+        target = clean.clean_branch(self.dropout).detach()
+        climbed = self._choices.climbed(batch.task)
         delta = self._noise(start, clean.seed) * real
         for step in range(self.steps):
             delta.requires_grad_()
             masks = clean.mask_seed(self.dropout, self.name, step)
             logits = model(batch, start + delta, mask_seed=masks)
-            (gradient,) = torch.autograd.grad(batch.task.divergence(logits, target), delta)
-            ascent = self.eta * _by_largest_entry(gradient * real, batch.views)
-            delta = (delta.detach() + ascent).clamp(-self.epsilon, self.epsilon)
+            (gradient,) = torch.autograd.grad(climbed(logits, target), delta)
+            delta = self._choices.step(
+                delta.detach(), gradient * real, self.eta, self.epsilon, batch.views
+            )
         return delta
+
+    def _entry(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+        """x, (V·B, T, H): where the perturbation is added."""
+        assert clean.embeddings is not None
+        if not self._choices.embedded_twice:
+            return clean.embeddings
+        masks = clean.mask_seed(self.dropout, self.name, "entry")
+        return model.embedding_output(batch, clean.embeddings, mask_seed=masks)
 
     def _noise(self, like: Tensor, seed: int) -> Tensor:
         source = generator(derive_seed(seed, "adversarial start"), like.device)
         noise = torch.randn(like.shape, generator=source, dtype=like.dtype, device=like.device)
-        return (self.sigma * noise).clamp(-self.epsilon, self.epsilon)
-
-
-def _by_largest_entry(gradient: Tensor, views: int) -> Tensor:
-    """Each example's gradient, both its texts together, over its own ‖g‖_∞; 0 where that is 0."""
-    by_example = gradient.unflatten(0, (views, -1))  # (V, B, T, H)
-    largest = by_example.abs().amax(dim=(0, 2, 3), keepdim=True)  # (1, B, 1, 1)
-    return (by_example / torch.where(largest > 0, largest, 1)).flatten(0, 1)
+        noise = self.sigma * noise
+        return noise.clamp(-self.epsilon, self.epsilon) if self._choices.clipped_start else noise

@@ -65,12 +65,17 @@ def _attention(x: Tensor, w: Weights, name: str, mask: Tensor, net: Net, on: boo
     return _linear(mixed, w, f"{name}.output")
 
 
+def _embedding_output(w: Weights, net: Net, batch: Batch, x: Tensor, on: bool) -> Tensor:
+    assert batch.tokens is not None
+    x = x + w["encoder.position_embeddings.weight"][: x.shape[1]]
+    x = x + w["encoder.token_type_embeddings.weight"][batch.tokens.token_type_ids]
+    return _dropped(_normalized(x, w, "encoder.embedding_norm", net.eps), net.dropout, on)
+
+
 def _pooled(w: Weights, net: Net, batch: Batch, x: Tensor, on: bool) -> Tensor:
     assert batch.tokens is not None
-    mask, length = batch.tokens.attention_mask, x.shape[1]
-    x = x + w["encoder.position_embeddings.weight"][:length]
-    x = x + w["encoder.token_type_embeddings.weight"][batch.tokens.token_type_ids]
-    x = _dropped(_normalized(x, w, "encoder.embedding_norm", net.eps), net.dropout, on)
+    mask = batch.tokens.attention_mask
+    x = _embedding_output(w, net, batch, x, on)
     for number in range(net.layers):
         layer = f"encoder.layers.{number}"
         attended = _attention(x, w, f"{layer}.attention", mask, net, on)
@@ -259,3 +264,80 @@ def freelb(
                 for text in texts:
                     delta[text] *= radius / reached
     return total, deltas
+
+
+# ------------------------------------------------------- what public implementations do instead
+
+
+def _kl(target: Tensor, s: Tensor) -> Tensor:
+    """KL(softmax(target) ‖ softmax(s)), summed over the rows."""
+    q, p = torch.softmax(target, -1), torch.softmax(s, -1)
+    return (q * torch.log(q / p)).sum()
+
+
+def climbed(name: str, task: str, s: Tensor, t: Tensor) -> Tensor:
+    """What the ascent climbs: mt-dnn's stable_kl or squared errors; smart-pytorch's kl_loss."""
+    if name == "smart-pytorch":
+        return _kl(t, s) / len(s)
+    if task == "sts":
+        return ((s - t) ** 2).sum()
+    p, q = torch.softmax(s, -1), torch.softmax(t, -1)
+    with torch.no_grad():
+        apart = torch.log(1 / (q + 1e-6) - 1 + 1e-6) - torch.log(1 / (p + 1e-6) - 1 + 1e-6)
+    return 2 * (p * apart).sum()
+
+
+def penalty(name: str, task: str, s: Tensor, t: Tensor) -> Tensor:
+    """mt-dnn's SymKlCriterion, a mean, or MseCriterion; smart-pytorch's sym_kl_loss, a sum."""
+    if name == "mtdnn" and task == "sts":
+        pairs = [(first - second) ** 2 for first in s[:, 0] for second in t[:, 0]]
+        return torch.stack(pairs).mean()
+    both = _kl(t.detach(), s) + _kl(s.detach(), t)
+    return both / len(s) if name == "mtdnn" else both
+
+
+def published_adversarial(
+    name: str,
+    w: Weights,
+    net: Net,
+    batch: Batch,
+    noise: Tensor,
+    masks: Sequence[int | None],
+    *,
+    entry: int | None,
+    eta: float,
+) -> Tensor:
+    """The term as mtdnn or smart-pytorch have it. `masks` as in `adversarial`, without a clean
+    branch of its own; `entry` are those of the embedding layer that mt-dnn runs once more.
+    """
+
+    def x(weights: Weights) -> Tensor:
+        words = embedded(weights, batch)
+        if name == "smart-pytorch":
+            return words
+        if entry is not None:
+            torch.manual_seed(entry)
+        return _embedding_output(weights, net, batch, words, entry is not None)
+
+    fixed, delta = {key: weight.detach() for key, weight in w.items()}, noise
+    target = logits(fixed, net, batch, embedded(fixed, batch), masks[0])
+    for seed in masks[1:-1]:
+        delta = delta.detach().clone().requires_grad_()
+        other = logits(fixed, net, batch, x(fixed) + delta, seed)
+        (slope,) = torch.autograd.grad(climbed(name, net.task, other, target), delta)
+        delta = delta.detach() + eta * slope
+        for row in delta:
+            for token in row:
+                token /= float(token.abs().max()) + 1e-6
+    clean = logits(w, net, batch, embedded(w, batch), masks[0])
+    return penalty(name, net.task, logits(w, net, batch, x(w) + delta, masks[-1]), clean)
+
+
+def published_r3f(w: Weights, net: Net, batch: Batch, noise: Tensor, seed: int | None) -> Tensor:
+    """fairseq's term, both branches in one pass: softmaxes for all tasks, noise on a constant x."""
+    x, size, views = embedded(w, batch), len(batch.ids), batch.views
+    rows = [
+        part[v * size : (v + 1) * size] for v in range(views) for part in (x, x.detach() + noise)
+    ]
+    both = logits(w, net, batch.repeated(2), torch.cat(rows), seed)
+    return (_kl(both[:size], both[size:]) + _kl(both[size:], both[:size])) / size
