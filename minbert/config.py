@@ -162,6 +162,11 @@ def idle_rules() -> list[IdleRule]:
         IdleRule(("r4f_scope",), lambda c: c.r4f, "--r4f"),
         IdleRule(freelb, lambda c: c.freelb, "--freelb"),
         IdleRule(("freelb_lr", "freelb_radius"), lambda c: c.freelb_steps > 1, several),
+        IdleRule(
+            ("precision",),
+            lambda c: not (c.freelb and c.precision == "bf16"),
+            "no --freelb, whose passes are all fp32",
+        ),
         IdleRule(("term_warmup",), lambda c: c.smart or c.r3f or c.r4f, "--smart or --r3f"),
         IdleRule(("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         IdleRule(("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),

@@ -286,6 +286,12 @@ def test_one_pass_of_freelb_has_no_ascent() -> None:
     assert not idle("freelb_init", freelb=True, freelb_steps=1)
 
 
+def test_freelb_knows_no_lower_precision() -> None:
+    assert "fp32" in idle("precision", freelb=True, precision="bf16")
+    assert not idle("precision", freelb=True, precision="fp32")
+    assert not idle("precision", smart=True, precision="bf16")
+
+
 def test_terms_warm_up_only_where_there_are_some() -> None:
     assert "--smart or --r3f" in idle("term_warmup", freelb=True)
     assert not idle("term_warmup", r3f=True)

@@ -136,6 +136,7 @@ def test_a_step_of_ascent_takes_input_gradients_only() -> None:
     model = wide_model()
     costs = [units(model, Objective([adversarial("shared", steps)])) for steps in (0, 1, 2)]
     assert costs[0] == pytest.approx(6, abs=0.02)
+    assert costs[2] <= 10.1
     assert 1.9 < costs[1] - costs[0] < 2.05
     assert costs[2] - costs[1] == pytest.approx(costs[1] - costs[0], abs=1e-3)
 

@@ -56,6 +56,7 @@ def tiny_model(
     autocast: torch.dtype | None = None,
     frozen: bool = False,
     frozen_dropout: bool = False,
+    attention: str = "reference",
 ) -> MultitaskBert:
     """A model with a head for `case` and one for sst, every weight and bias random and sizeable.
 
@@ -71,7 +72,7 @@ def tiny_model(
         for name in dict.fromkeys((case.task, "sst"))
     }
     model = MultitaskBert(
-        BertModel(shape, "reference"),
+        BertModel(shape, attention),
         own,
         relational=heads.RelationalLayer(shape.hidden_size, case.views) if rlayer else None,
         relational_tasks=PAIRS,
@@ -125,6 +126,17 @@ def take(batch: Batch, indices: Sequence[int]) -> Batch:
         labels=batch.labels[list(indices)],
         tokens=Padded(tokens.input_ids[rows], mask, tokens.token_type_ids[rows], int(mask.sum())),
     )
+
+
+def padded(batch: Batch, columns: int) -> Batch:
+    """The same examples in rows longer by so many columns of padding."""
+    assert batch.tokens is not None
+    own = batch.tokens
+    ids, mask, types = (
+        nn.functional.pad(rows, (0, columns))
+        for rows in (own.input_ids, own.attention_mask, own.token_type_ids)
+    )
+    return dataclasses.replace(batch, tokens=Padded(ids, mask, types, own.real))
 
 
 def view_rows(batch: Batch, indices: Sequence[int]) -> list[int]:

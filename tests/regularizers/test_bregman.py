@@ -10,11 +10,15 @@ from minbert.optimizer import AdamW
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
 from tests.regularizers import formulas
+from tests.regularizers.checks import (
+    assert_is_the_finite_difference,
+    assert_is_the_formula,
+    net_of,
+    weights_of,
+)
 from tests.tiny_models import (
     CASES,
     Case,
-    assert_gradients_agree,
-    gradients,
     tiny_batch,
     tiny_model,
 )
@@ -25,8 +29,8 @@ STS = Case("sts", "relational")
 BETA = 0.9
 
 
-def weights_of(model: MultitaskBert) -> formulas.Weights:
-    return {name: param.detach().clone() for name, param in model.named_parameters()}
+def constants_of(model: MultitaskBert) -> formulas.Weights:
+    return {name: weight.detach() for name, weight in weights_of(model).items()}
 
 
 def teacher_of(term: Bregman) -> formulas.Weights:
@@ -55,12 +59,11 @@ def train(model: MultitaskBert, term: Bregman, case: Case, steps: int, lr: float
 def test_term_is_the_formulas_after_real_updates(case: Case, dropout: str) -> None:
     """Value and gradient to relative 1e-6 at every step; the reference moves its own teacher."""
     model, batch = tiny_model(case), tiny_batch(case)
-    net = formulas.Net(case.task, case.form, 0.1, 0.3)
     term = Bregman(model, beta=BETA, dropout=dropout)
-    teacher = weights_of(model)
+    teacher = constants_of(model)
     for _ in range(4):
         train(model, term, case, 1)
-        teacher = formulas.moved(teacher, weights_of(model), BETA)
+        teacher = formulas.moved(teacher, constants_of(model), BETA)
         record = TrainingPass(model, batch, SEED)
         masks = {
             "off": [None, None],
@@ -68,17 +71,10 @@ def test_term_is_the_formulas_after_real_updates(case: Case, dropout: str) -> No
             "independent": [SEED, record.mask_seed("independent", "bregman")],
         }[dropout]
         ours = term.loss(model, batch, record)
-        ours.backward()
-        weights = {name: value.requires_grad_() for name, value in weights_of(model).items()}
-        expected = formulas.bregman(weights, teacher, net, batch, masks)
-        expected.backward()
         assert float(ours.detach()) > 0
-        assert float(ours.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
-        slopes = {
-            name: torch.zeros_like(weight) if weight.grad is None else weight.grad
-            for name, weight in weights.items()
-        }
-        assert_gradients_agree(gradients(model), slopes, 1e-6)
+        weights = weights_of(model)
+        expected = formulas.bregman(weights, teacher, net_of(case), batch, masks)
+        assert_is_the_formula(model, ours, weights, expected)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -103,11 +99,11 @@ def test_independent_masks_differ_from_the_first_step_on() -> None:
 def test_teacher_follows_the_model_heads_included(beta: float) -> None:
     model = tiny_model(STS)
     term = Bregman(model, beta=beta)
-    expected = weights_of(model)
-    start = weights_of(model)
+    expected = constants_of(model)
+    start = constants_of(model)
     for _ in range(5):
         train(model, term, STS, 1)
-        expected = formulas.moved(expected, weights_of(model), beta)
+        expected = formulas.moved(expected, constants_of(model), beta)
     teacher = teacher_of(term)
     assert teacher.keys() == expected.keys()
     for name, value in expected.items():
@@ -121,7 +117,7 @@ def test_a_task_that_was_not_drawn_follows_all_the_same() -> None:
     """The teacher moves after every optimizer step, whatever its task."""
     model = tiny_model(STS)
     term = Bregman(model, beta=0.5)
-    start = weights_of(model)["heads.sst.output.weight"]
+    start = constants_of(model)["heads.sst.output.weight"]
     with torch.no_grad():
         model.heads["sst"].output.weight += 1.0
     term.after_step(model)
@@ -141,28 +137,16 @@ def test_no_gradient_reaches_the_teacher_and_training_does_not_share_its_weights
     assert all(param.requires_grad for param in model.parameters())
 
 
-def test_gradient_is_the_finite_difference() -> None:
-    model, batch = tiny_model(STS), tiny_batch(STS)
-    term = Bregman(model, beta=BETA)
-    train(model, term, STS, 3)
-
-    def value() -> float:
-        return float(term.loss(model, batch, TrainingPass(model, batch, SEED)).detach())
-
+@pytest.mark.parametrize("dropout", POLICIES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradient_is_the_finite_difference(case: Case, dropout: str) -> None:
+    model, batch = tiny_model(case), tiny_batch(case)
+    term = Bregman(model, beta=BETA, dropout=dropout)
+    train(model, term, case, 3)
     term.loss(model, batch, TrainingPass(model, batch, SEED)).backward()
-    slopes = gradients(model)
-    names = sorted(slopes, key=lambda name: -float(slopes[name].abs().max()))[:6]
-    params = dict(model.named_parameters())
-    for name in names:
-        index = int(slopes[name].abs().argmax())
-        entry, step = params[name].data.view(-1), 1e-6
-        entry[index] += step
-        above = value()
-        entry[index] -= 2 * step
-        below = value()
-        entry[index] += step
-        slope = float(slopes[name].flatten()[index])
-        assert (above - below) / (2 * step) == pytest.approx(slope, rel=1e-4), name
+    assert_is_the_finite_difference(
+        model, lambda other: term.loss(other, batch, TrainingPass(other, batch, SEED))
+    )
 
 
 def test_state_goes_back_into_a_new_term() -> None:

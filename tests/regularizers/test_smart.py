@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,10 +18,16 @@ from minbert.regularizers.smart import Adversarial
 from minbert.tasks import TASKS
 from minbert.tokenizer import WordPieceTokenizer
 from tests.regularizers import formulas
+from tests.regularizers.checks import (
+    assert_is_the_finite_difference,
+    assert_is_the_formula,
+    net_of,
+    seen_masks,
+    weights_of,
+)
 from tests.tiny_models import (
     CASES,
     Case,
-    assert_gradients_agree,
     gradients,
     take,
     tiny_batch,
@@ -35,21 +39,6 @@ SEED = 77
 POLICIES = ("off", "shared", "independent")
 BI = tuple(case for case in CASES if case.form == "bi")
 LARGE = {"epsilon": 1e-2, "sigma": 1e-2, "eta": 1e-2}
-
-
-def net_of(case: Case, *, dropout: float = 0.1, pooling: str = "cls") -> formulas.Net:
-    return formulas.Net(case.task, case.form, dropout, 0.3, pooling)
-
-
-@contextlib.contextmanager
-def seen_masks(model: MultitaskBert) -> Iterator[list[int | None]]:
-    """The masks' seed of every pass of `model` inside the block, in order."""
-    seen: list[int | None] = []
-    handle = model.register_forward_pre_hook(
-        lambda _model, _args, kwargs: seen.append(kwargs["mask_seed"]), with_kwargs=True
-    )
-    yield seen
-    handle.remove()
 
 
 def hold_noise(monkeypatch: pytest.MonkeyPatch, noise: Tensor) -> None:
@@ -77,8 +66,8 @@ def compare_with_formulas(
         ours = term.loss(model, batch, training)
     branches = seen if term.dropout == "off" else [SEED, *seen]
     assert len(branches) == term.steps + 2
-    ours.backward()
-    weights = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+    assert float(ours.detach()) > 0
+    weights = weights_of(model)
     assert training.embeddings is not None
     expected = formulas.adversarial(
         weights,
@@ -89,14 +78,7 @@ def compare_with_formulas(
         epsilon=term.epsilon,
         eta=term.eta,
     )
-    expected.backward()
-    assert float(ours.detach()) > 0
-    assert float(ours.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
-    slopes = {
-        name: torch.zeros_like(weight) if weight.grad is None else weight.grad
-        for name, weight in weights.items()
-    }
-    assert_gradients_agree(gradients(model), slopes, 1e-6)
+    assert_is_the_formula(model, ours, weights, expected)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
@@ -122,7 +104,6 @@ def test_fp32_stays_near_the_float64_formulas(case: Case, monkeypatch: pytest.Mo
     hold_noise(monkeypatch, noise.clamp(-LARGE["epsilon"], LARGE["epsilon"]))
     term = Adversarial(**LARGE)
     value = term.loss(model, batch, TrainingPass(model, batch, SEED))
-    value.backward()
     weights = {n: p.detach().double().requires_grad_() for n, p in model.named_parameters()}
     expected = formulas.adversarial(
         weights,
@@ -133,17 +114,11 @@ def test_fp32_stays_near_the_float64_formulas(case: Case, monkeypatch: pytest.Mo
         epsilon=LARGE["epsilon"],
         eta=LARGE["eta"],
     )
-    expected.backward()
-    assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
-    slopes = {
-        name: torch.zeros_like(weight) if weight.grad is None else weight.grad
-        for name, weight in weights.items()
-    }
-    assert_gradients_agree(gradients(model), slopes, 1e-3, negligible=1e-3)
+    assert_is_the_formula(model, value, weights, expected, relative=1e-3, negligible=1e-3)
 
 
-@pytest.mark.parametrize("dropout", ["off", "shared"])
-@pytest.mark.parametrize("case", BI, ids=str)
+@pytest.mark.parametrize("dropout", POLICIES)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_gradient_is_the_finite_difference_with_the_perturbation_held(
     case: Case, dropout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,21 +127,9 @@ def test_gradient_is_the_finite_difference_with_the_perturbation_held(
     delta = perturbed(term, model, batch)
     monkeypatch.setattr(term, "perturbation", lambda *_: delta)
     term.loss(model, batch, TrainingPass(model, batch, SEED)).backward()
-    slopes = gradients(model)
-    checked = 0
-    for name, param in model.named_parameters():
-        index = int(slopes[name].abs().argmax())
-        slope = float(slopes[name].flatten()[index])
-        if abs(slope) < 1e-2 * max(float(s.abs().max()) for s in slopes.values()):
-            continue
-        entry, ends, step = param.data.view(-1), [], 1e-5
-        for shift in (step, -2 * step):
-            entry[index] += shift
-            ends.append(value_of(term, model, batch))
-        entry[index] += step
-        assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(slope, rel=1e-4), name
-        checked += 1
-    assert checked >= 5
+    assert_is_the_finite_difference(
+        model, lambda other: term.loss(other, batch, TrainingPass(other, batch, SEED))
+    )
 
 
 # -------------------------------------------------------------------------------- the perturbation
