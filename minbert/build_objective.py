@@ -55,6 +55,7 @@ def _regularizers(config: RunConfig, model: MultitaskBert) -> list[Regularizer]:
                 eta=config.smart_eta,
                 steps=config.smart_steps,
                 dropout=config.smart_dropout,
+                reuse_clean=config.smart_reuse_clean,
                 choices=smart,
             )
         )

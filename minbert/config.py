@@ -136,11 +136,13 @@ def _check_named_tasks(config: RunConfig) -> None:
 
 def idle_rules() -> list[IdleRule]:
     """When each flag acts: outside that it would silently do nothing."""
-    adversarial = tuple(f"smart_{name}" for name in ("lambda", "epsilon", "sigma", "eta", "steps"))
+    ascent = ("lambda", "epsilon", "sigma", "eta", "steps", "reuse_clean")
+    adversarial = tuple(f"smart_{name}" for name in ascent)
     bregman = ("bregman_mu", "bregman_beta")
     freelb = tuple(f"freelb_{name}" for name in ("steps", "lr", "init", "radius"))
     r3f = tuple(f"r3f_{name}" for name in ("lambda", "noise", "sigma", "dropout"))
     smart = (*adversarial, *bregman, "smart_dropout", "no_adversarial", "no_bregman")
+    reuse = ("smart_reuse_clean",)
     several = "--freelb_steps above 1"
     no_adversarial = "the adversarial term (--no_adversarial)"
     return [
@@ -156,7 +158,15 @@ def idle_rules() -> list[IdleRule]:
         ),
         IdleRule(adversarial, lambda c: not c.no_adversarial, no_adversarial),
         IdleRule(bregman, lambda c: not c.no_bregman, "the Bregman term (--no_bregman)"),
-        IdleRule(("smart_eta",), lambda c: c.smart_steps > 0, "--smart_steps above 0"),
+        IdleRule(("smart_eta", *reuse), lambda c: c.smart_steps > 0, "--smart_steps above 0"),
+        IdleRule(reuse, _trains(*PAIR_TASKS), "para or sts to train"),
+        IdleRule(reuse, _is_papers_smart, "--compat paper"),
+        IdleRule(reuse, lambda c: c.option == "finetune", "--option finetune"),
+        IdleRule(
+            reuse,
+            lambda c: c.smart_dropout != "independent",
+            "the same masks in both branches (--smart_dropout off or shared)",
+        ),
         IdleRule(r3f, lambda c: c.r3f or c.r4f, "--r3f or --r4f"),
         IdleRule(("r3f",), lambda c: not c.r4f, "no --r4f, which has its term already"),
         IdleRule(("r4f_scope",), lambda c: c.r4f, "--r4f"),

@@ -65,6 +65,12 @@ class RegularizerFlags:
         "independent, fresh ones for the perturbed branch",
         choices=("off", "shared", "independent"),
     )
+    smart_reuse_clean: bool = flag(
+        False,
+        SMART,
+        "tasks of one output (para, sts): take the first ascent step's gradient from the clean "
+        "pass. One forward pass less, and the same perturbation to first order in --smart_sigma",
+    )
     bregman_mu: PerTask = flag(
         1.0, SMART, "weight of the Bregman proximal term", limit=POSITIVE, metavar="W"
     )

@@ -233,7 +233,8 @@ def test_use_gpu_goes_with_any_gpu(device: str) -> None:
 EVERYTHING = {"tasks": ALL_TASKS, "rrobin": "equal"}
 ADVERSARIAL = ("smart_lambda", "smart_epsilon", "smart_sigma", "smart_eta", "smart_steps")
 BREGMAN = ("bregman_mu", "bregman_beta")
-SMART_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == SMART and n != "smart"]
+OF_ITS_OWN = ("smart", "smart_reuse_clean")  # needs more than --smart: tested below
+SMART_FLAGS = [n for n, e in FIELDS.items() if e.metadata["group"] == SMART and n not in OF_ITS_OWN]
 
 R3F_FLAGS = [n for n in FIELDS if n.startswith("r3f_")]
 
@@ -359,7 +360,8 @@ def test_every_flag_acts_somewhere(name: str) -> None:
     """No flag is idle in all combinations, or it should not exist."""
     terms = {"freelb": True} if name.startswith("freelb") else {"smart": True, "r3f": True}
     terms |= {"r4f": True} if name.startswith("r4f") else {}
-    widest = {**EVERYTHING, **terms, "schedule": "polynomial", "frozen_dropout": True}
+    option = "finetune" if name == "smart_reuse_clean" else "pretrain"
+    widest = {**EVERYTHING, **terms, "schedule": "polynomial", "option": option}
     assert not idle(name, **widest)
 
 
@@ -430,6 +432,28 @@ def test_variants_of_smart_have_neither_ball_nor_proximal_term(compat: str) -> N
         assert not idle(name, smart=True, compat=compat)
     with pytest.raises(InputError, match=f"--no_adversarial --compat {compat}"):
         config(smart=True, compat=compat, no_adversarial=True)
+
+
+REUSE = {"smart": True, "option": "finetune", "tasks": ("sts",)}
+
+
+@pytest.mark.parametrize(
+    ("change", "needs"),
+    [
+        ({"smart": False}, "--smart"),
+        ({"no_adversarial": True}, "--no_adversarial"),
+        ({"smart_steps": 0}, "--smart_steps above 0"),
+        ({"tasks": ("sst",)}, "para or sts"),
+        ({"option": "pretrain"}, "--option finetune"),
+        ({"smart_dropout": "independent"}, "--smart_dropout off or shared"),
+        ({"compat": "mtdnn"}, "--compat paper"),
+    ],
+)
+def test_the_clean_passs_slope_needs_one_output_and_its_masks(
+    change: dict[str, Any], needs: str
+) -> None:
+    assert not idle("smart_reuse_clean", **REUSE)
+    assert needs in idle("smart_reuse_clean", **{**REUSE, **change})
 
 
 def test_the_variant_of_r3f_leaves_smart_as_it_is() -> None:

@@ -141,6 +141,22 @@ def test_a_step_of_ascent_takes_input_gradients_only() -> None:
     assert costs[2] - costs[1] == pytest.approx(costs[1] - costs[0], abs=1e-3)
 
 
+@pytest.mark.parametrize(("dropout", "most"), [("shared", 7.05), ("off", 10.05)])
+def test_the_clean_passs_slope_saves_a_forward_pass(dropout: str, most: float) -> None:
+    model = wide_model()
+    for steps in (1, 2):
+        reused = Objective([Adversarial(dropout=dropout, steps=steps, reuse_clean=True)])
+        plain = units(model, Objective([adversarial(dropout, steps)]))
+        assert plain - units(model, reused) == pytest.approx(1, abs=0.01)
+    alone = units(model, Objective([Adversarial(dropout=dropout, reuse_clean=True)]))
+    assert most - 0.2 < alone <= most
+    of_several_outputs = [
+        units(model, Objective([Adversarial(dropout=dropout, reuse_clean=reuse)]), "sst")
+        for reuse in (False, True)
+    ]
+    assert of_several_outputs[0] == of_several_outputs[1]
+
+
 def test_where_all_dropout_is_zero_off_costs_what_shared_does() -> None:
     model = wide_model(rate=0.0)
     costs = {}

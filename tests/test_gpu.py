@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from minbert.batching import Padded
 from minbert.encoder_config import EncoderConfig
 from minbert.experiments.measure import peak_memory
 from minbert.model import MultitaskBert
@@ -26,6 +28,9 @@ from minbert.sampling import EqualRoundRobin
 from minbert.train import scale_gradients
 from tests.helpers import TINY, VOCAB, make_encoder, make_model, make_tokenizer, random_dataset
 from tests.pretraining.texts import random_documents, write_documents
+from tests.regularizers.test_directions import directions
+from tests.regularizers.test_smart import hold_noise
+from tests.tiny_models import CASES, Case, tiny_batch, tiny_model
 
 pytestmark = [
     pytest.mark.gpu,
@@ -74,6 +79,30 @@ def test_divergences_are_fp32_under_bf16_autocast(tiny: EncoderConfig, dropout: 
     values = [term.loss(m, batch, TrainingPass(m, batch, 3)).item() for m in (plain, lowered)]
     assert values[0] > 0
     assert values[1] == pytest.approx(values[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_ascent_leads_where_float64_does_under_bf16_autocast(
+    case: Case, reuse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At σ = 1e-5, against the plain ascent on the CPU; see tests/regularizers/test_directions."""
+    found = []
+    for seed in range(8):
+        batch = tiny_batch(case, seed=seed)
+        hold_noise(monkeypatch, 1e-5 * torch.randn(*batch.tokens.input_ids.shape, 16))
+        expected = directions(tiny_model(case), batch)
+        lowered = tiny_model(case, dtype=torch.float32, autocast=torch.bfloat16).cuda()
+        tokens = batch.tokens
+        moved = (tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)
+        there = Padded(*(rows.cuda() for rows in moved), tokens.real)
+        on_gpu = dataclasses.replace(batch, labels=batch.labels.cuda(), tokens=there)
+        ours = directions(lowered, on_gpu, reuse_clean=reuse).cpu()
+        found.append(torch.cosine_similarity(ours, expected, dim=-1))
+    cosines = torch.cat(found)
+    assert (cosines.abs() >= 0.999).double().mean() > 0.9
+    if reuse and case.task != "sst":
+        assert cosines.min() >= 0.999
 
 
 def test_masks_replay_on_the_gpu(tiny: EncoderConfig) -> None:

@@ -308,6 +308,7 @@ def test_rrobin_of_pretrain_leaves_the_weightless_head_out(
         ["--pooling", "mean", "--smart"],
         ["--rlayer", "--smart", "--smart_dropout", "independent", "--smart_steps", "2"],
         ["--smart", "--no_bregman", "--smart_dropout", "shared"],
+        ["--smart", "--smart_reuse_clean", "--precision", "bf16"],
         ["--smart", "--no_adversarial", "--bregman_beta", "0.9"],
         ["--attention", "reference", "--precision", "bf16", "--smart"],
         ["--freelb", "--freelb_steps", "3", "--freelb_radius", "sst=.1,para=.1,sts=.1"],

@@ -30,6 +30,21 @@ def _by_largest_entry(gradient: Tensor, views: int) -> Tensor:
     return (by_example / torch.where(largest > 0, largest, 1)).flatten(0, 1)
 
 
+def slope_of_clean(delta: Tensor, logits: Tensor, clean: TrainingPass, batch: Batch) -> Tensor:
+    """sign(⟨∇s(x), δ⟩) ∇s(x), (V·B, T, H), for one output s and a small start δ.
+
+    By the chain rule ∇_x̃ l_s(s(x̃), s(x)) is ∇s(x̃) times a number of the sign of s(x̃) - s(x), and
+    of that number ‖g‖_∞ leaves the sign alone. Both are taken to first order in δ from the clean
+    pass, whose `logits` (B, 1) are there: no forward pass, and no difference of two nearly equal
+    outputs, which in fp32 may have the wrong sign. Where s has a kink at x (two equal texts under
+    |u - v|) the two gradients differ.
+    """
+    assert clean.embeddings is not None
+    (slope,) = torch.autograd.grad(logits.sum(), clean.embeddings, retain_graph=True)
+    rises = (slope * delta).unflatten(0, (batch.views, -1)).sum(dim=(0, 2, 3))  # (B,)
+    return rises.sign().repeat(batch.views)[:, None, None] * slope
+
+
 @dataclass(frozen=True)
 class SmartChoices:
     """Where implementations differ. The defaults are the paper's; `variants.py` has the others."""
@@ -67,14 +82,19 @@ class Adversarial(Regularizer):
         eta: float = 1e-3,
         steps: int = 1,
         dropout: str = "off",
+        reuse_clean: bool = False,
         choices: SmartChoices = SmartChoices(),
     ) -> None:
-        """`weight` is λ, `steps` S; `dropout` one of the policies of `TrainingPass`."""
+        """`weight` is λ, `steps` S; `dropout` one of the policies of `TrainingPass`.
+
+        `reuse_clean`: `slope_of_clean` is a one-output task's first gradient. It needs word
+        embeddings that train and masks that are the same in both branches.
+        """
         self.weight = weight
         self.epsilon, self.sigma, self.eta, self.steps = epsilon, sigma, eta, steps
         self.dropout = dropout
         self.replays_masks = dropout == "shared"
-        self._choices = choices
+        self.reuse_clean, self._choices = reuse_clean, choices
 
     def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
@@ -93,10 +113,13 @@ class Adversarial(Regularizer):
         climbed = self._choices.climbed(batch.task)
         delta = self._noise(start, clean.seed) * real
         for step in range(self.steps):
-            delta.requires_grad_()
-            masks = clean.mask_seed(self.dropout, self.name, step)
-            logits = model(batch, start + delta, mask_seed=masks)
-            (gradient,) = torch.autograd.grad(climbed(logits, target), delta)
+            if step == 0 and self.reuse_clean and batch.task.num_outputs == 1:
+                gradient = slope_of_clean(delta, clean.clean_branch(self.dropout), clean, batch)
+            else:
+                delta.requires_grad_()
+                masks = clean.mask_seed(self.dropout, self.name, step)
+                logits = model(batch, start + delta, mask_seed=masks)
+                (gradient,) = torch.autograd.grad(climbed(logits, target), delta)
             delta = self._choices.step(
                 delta.detach(), gradient * real, self.eta, self.epsilon, batch.views
             )
