@@ -74,7 +74,7 @@ def read_splits(config: RunConfig) -> dict[Key, Split]:
             split,
             Path(config.file(name, split)),
             strict=config.strict,
-            limit=config.limit,
+            limit=config.rows_of(split),
         )
         for name, split in keys
     }

@@ -68,6 +68,11 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         unset = [name for name in UNSET if getattr(self, name) is None]
         return dataclasses.replace(self, **{name: values[name] for name in unset})
 
+    def rows_of(self, split: str) -> int | None:
+        """How many rows of a `train`, `dev` or `test` file are read; None for all."""
+        limits = (self.limit, self.limit_train if split == "train" else None)
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a task's `train`, `dev` or `test` file."""
         return str(getattr(self, f"{task}_{split}"))
@@ -178,6 +183,11 @@ def idle_rules() -> list[IdleRule]:
             "no --freelb, whose passes are all fp32",
         ),
         IdleRule(("term_warmup",), lambda c: c.smart or c.r3f or c.r4f, "--smart or --r3f"),
+        IdleRule(
+            ("limit_train",),
+            lambda c: c.limit is None or (c.limit_train or 0) < c.limit,
+            "a --limit above it, or none",
+        ),
         IdleRule(("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         IdleRule(("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
         IdleRule(("rlayer", "cross_encoder"), _trains(*PAIR_TASKS), "para or sts to train"),

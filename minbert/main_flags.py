@@ -103,6 +103,13 @@ class DataFlags:
     limit: int | None = flag(
         None, DATA, "read only the first N rows of every file", limit=AT_LEAST_ONE, metavar="N"
     )
+    limit_train: int | None = flag(
+        None,
+        DATA,
+        "train on the first N rows of every train file, scored on whole dev files: little data",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
     max_length: int | None = flag(
         None,
         DATA,

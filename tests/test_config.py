@@ -119,6 +119,7 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "batch_size": COUNT,
     "max_steps": COUNT,
     "limit": COUNT,
+    "limit_train": COUNT,
     "checkpoint_every": COUNT,
     "seed": ((-1,), (0, 2**40)),
     "max_length": ((4, 0, -1), (5, 512)),
@@ -285,6 +286,12 @@ def test_r4f_has_r3fs_term_already() -> None:
 def test_one_pass_of_freelb_has_no_ascent() -> None:
     assert "--freelb_steps above 1" in idle("freelb_lr", freelb=True, freelb_steps=1)
     assert not idle("freelb_init", freelb=True, freelb_steps=1)
+
+
+def test_a_limit_of_the_train_files_is_below_that_of_all() -> None:
+    assert not idle("limit_train", limit_train=500)
+    assert not idle("limit_train", limit_train=500, limit=501)
+    assert "a --limit above it" in idle("limit_train", limit_train=500, limit=500)
 
 
 def test_freelb_knows_no_lower_precision() -> None:

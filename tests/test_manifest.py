@@ -31,6 +31,8 @@ DECISIVE: list[dict[str, Any]] = [
     {"r3f": True},
     {"pooling": "mean"},
     {"limit": 5},
+    {"limit_train": 5},
+    {"compat": "fairseq"},
     {"max_length": 64},
     {"betas": (0.9, 0.98)},
 ]
