@@ -19,11 +19,11 @@ FLOORS = (
     "predictions checkpoint journal run_folder",
     "train",
     "build build_objective manifest runs",
-    "job command cli experiments.summary experiments.compare experiments.grid experiments.claims "
-    "experiments.cells experiments.cell experiments.runner experiments.cluster "
-    "experiments.results experiments.analysis experiments.tables experiments.grid_report "
-    "experiments.grid_command experiments.table1 experiments.table2 experiments.seeds "
-    "experiments.ablate experiments.all experiments.__main__ experiments.cost "
+    "job command cli experiments.summary experiments.compare experiments.variants "
+    "experiments.grid experiments.claims experiments.cells experiments.cell experiments.runner "
+    "experiments.cluster experiments.results experiments.analysis experiments.tables "
+    "experiments.grid_report experiments.grid_command experiments.table1 experiments.table2 "
+    "experiments.seeds experiments.ablate experiments.all experiments.__main__ experiments.cost "
     "experiments.cost_batch experiments.cost_config experiments.cost_report experiments.ledger "
     "experiments.measure experiments.methods experiments.setting pretrain pretraining.corpus "
     "pretraining.vocabulary pretraining.word_vectors pretraining.packing pretraining.shards "

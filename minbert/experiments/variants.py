@@ -1,0 +1,264 @@
+"""What the known wrong variants of SMART and R3F do, as numbers beside the papers' own.
+
+`python -m minbert.experiments.variants [FLAGS]` takes the main job's flags (`--weights`,
+`--data_dir`, `--pooling`, ...), reads 16 training examples of sst, para and sts, and prints a
+table. Nothing trains; it takes a minute on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minbert.batching import Batch
+from minbert.build import build
+from minbert.cli import parse
+from minbert.command import run_command
+from minbert.model import MultitaskBert
+from minbert.regularizers import published
+from minbert.regularizers.base import Divergence, TrainingPass
+from minbert.regularizers.r3f import R3F
+from minbert.regularizers.smart import Adversarial, SmartChoices, Step
+from minbert.runtime import ProgressBar, derive_seed, generator
+from minbert.tasks import TASKS
+
+SEED, EXAMPLES = 1, 16
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row: what is measured, its value by the papers' formulas and by a variant."""
+
+    what: str
+    papers: float
+    variant: float
+    whose: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model in float64, the same in fp32 that trains in bf16, and one batch a task."""
+
+    model: MultitaskBert
+    lowered: MultitaskBert
+    batches: Mapping[str, Batch]
+
+    def clean(self, task: str) -> TrainingPass:
+        """The training pass of a task's batch."""
+        return TrainingPass(self.model, self.batches[task], SEED)
+
+    def branches(self, task: str, sigma: float) -> tuple[Tensor, Tensor]:
+        """Logits of a noised and of a clean branch, without dropout."""
+        batch, clean = self.batches[task], self.clean(task)
+        noised = R3F(sigma=sigma).beside(batch, clean.embeddings, SEED)
+        return self.model(batch, noised), clean.clean_branch("off")
+
+    def slope(self, value: Tensor) -> float:
+        """The norm of a value's gradient over all weights."""
+        weights = list(self.model.parameters())
+        found = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
+        return float(torch.nn.utils.get_total_norm(found))
+
+
+def _free_step(
+    delta: Tensor, gradient: Tensor, eta: float, _epsilon: float, views: int, *, constant: float
+) -> Tensor:
+    """δ + η g / (‖g‖_∞ + constant), with no ball to stay in."""
+    by_example = gradient.unflatten(0, (views, -1))
+    largest = by_example.abs().amax(dim=(0, 2, 3), keepdim=True)
+    return delta + eta * (by_example / (largest + constant)).flatten(0, 1)
+
+
+def radii(bench: Bench) -> list[Measured]:
+    """How far one step of the ascent leads."""
+    steps: Mapping[str, Step] = {
+        "no projection": partial(_free_step, constant=0.0),
+        "no projection, ‖g‖ + 1e-6 in the division": partial(_free_step, constant=1e-6),
+        "δ divided by its own norm": published.renormalized,
+    }
+
+    def reached(choices: SmartChoices) -> float:
+        term = Adversarial(choices=choices)
+        delta = term.perturbation(bench.model, bench.batches["sst"], bench.clean("sst"))
+        return float(delta.abs().max()) / term.epsilon
+
+    paper = reached(SmartChoices())
+    return [
+        Measured("largest entry of δ over ε (sst)", paper, reached(SmartChoices(step=step)), whose)
+        for whose, step in steps.items()
+    ]
+
+
+def embeddings_twice(bench: Bench) -> list[Measured]:
+    """What is left of the term where nothing is perturbed."""
+    values = []
+    for twice in (False, True):
+        choices = SmartChoices(embedded_twice=twice)
+        term = Adversarial(epsilon=1e-300, steps=0, choices=choices)
+        value = term.loss(bench.model, bench.batches["sst"], bench.clean("sst"))
+        values.append(float(value.detach()))
+    return [
+        Measured(
+            "SMART's term without noise (sst)", values[0], values[1], "embedding output fed back"
+        )
+    ]
+
+
+def blind_softmaxes(bench: Bench) -> list[Measured]:
+    """Divergences that see nothing of one logit."""
+    ours = TASKS["para"].divergence
+    s, t = (logits.detach() for logits in bench.branches("para", sigma=1e-2))
+    over_batch = float(published.two_kls(s.T, s.T + 1))
+    return [
+        _both("R3F's term, σ = 1e-2 (para)", ours, published.two_kls, s, t, "softmax over a logit"),
+        Measured(
+            "term where all logits rise by 1 (para)",
+            float(ours(s, s + 1)),
+            over_batch,
+            "softmax over the batch",
+        ),
+    ]
+
+
+def _both(
+    what: str, ours: Divergence, theirs: Divergence, s: Tensor, t: Tensor, whose: str
+) -> Measured:
+    return Measured(what, float(ours(s, t)), float(theirs(s, t)), whose)
+
+
+def lost_gradients(bench: Bench) -> list[Measured]:
+    """How much of the term's gradient reaches the weights."""
+    rows = []
+    for task, theirs, whose in (
+        ("sst", published.mean_half_kl, "detached targets"),
+        ("sts", published.two_kls, "softmax, and left out, for a regression"),
+    ):
+        norms = []
+        for divergence in (TASKS[task].divergence, theirs):
+            s, t = bench.branches(task, sigma=1e-3)
+            norms.append(bench.slope(divergence(s, t)))
+        rows.append(Measured(f"gradient norm, relative ({task})", 1.0, norms[1] / norms[0], whose))
+    return rows
+
+
+def dropouts_share(bench: Bench) -> list[Measured]:
+    """R3F's term at its σ over what shared masks leave of it."""
+    values = []
+    for dropout in ("shared", "independent"):
+        term, batch = R3F(dropout=dropout), bench.batches["sst"]
+        clean = TrainingPass(bench.model, batch, SEED, [term])
+        values.append(float(term.loss(bench.model, batch, clean).detach()))
+    what = "R3F's term, σ = 1e-5, over its part from noise (sst)"
+    return [Measured(what, 1.0, values[1] / values[0], "masks that differ between branches")]
+
+
+def reductions(bench: Bench) -> list[Measured]:
+    """What a sum over the batch, or over all its pairs, makes of a mean over examples."""
+    s, t = (logits.detach() for logits in bench.branches("sst", sigma=1e-3))
+    growth = [
+        float(divergence(s.repeat(2, 1), t.repeat(2, 1)) / divergence(s, t))
+        for divergence in (TASKS["sst"].divergence, published.summed_half_kl)
+    ]
+    what = "term of the batch twice over, relative (sst)"
+    same, _ = (logits.detach() for logits in bench.branches("sts", sigma=1e-3))
+    ours, pairs = TASKS["sts"].divergence, published.square_of_all_pairs
+    return [
+        Measured(what, growth[0], growth[1], "a sum over the batch"),
+        _both("term of equal branches (sts)", ours, pairs, same, same, "squares of all pairs"),
+    ]
+
+
+def roundings(bench: Bench) -> list[Measured]:
+    """What fp32 and bf16 make of differences of size σ = 1e-5."""
+    s, t = (logits.detach().float() for logits in bench.branches("sst", sigma=1e-5))
+    negative = [
+        float(np.mean([float(divergence(s[i : i + 1], t[i : i + 1])) < 0 for i in range(len(s))]))
+        for divergence in (TASKS["sst"].divergence, published.two_kls)
+    ]
+    exact = _direction(bench.model, bench.batches["sst"], exact=True)
+    cosines = [
+        float(torch.cosine_similarity(direction, exact, dim=-1).median())
+        for direction in (
+            _direction(bench.lowered, bench.batches["sst"], exact=each) for each in (True, False)
+        )
+    ]
+    return [
+        Measured(
+            "share of terms below 0, fp32 (sst)", negative[0], negative[1], "the two KLs apart"
+        ),
+        Measured(
+            "cosine of the ascent with float64's, median (sst)",
+            cosines[0],
+            cosines[1],
+            "ascent in bf16",
+        ),
+    ]
+
+
+def _direction(model: MultitaskBert, batch: Batch, *, exact: bool) -> Tensor:
+    """Each example's gradient at a start of σ = 1e-5, (B, T·H), float64."""
+    x = model.embed(batch)
+    assert x is not None
+    source = generator(derive_seed(SEED, "direction"), CPU)
+    start = 1e-5 * torch.randn(x.shape, generator=source)
+    z = start.to(x).requires_grad_()
+    s, t = (model(batch, x.detach() + each, exact=exact) for each in (z, torch.zeros_like(z)))
+    (gradient,) = torch.autograd.grad(batch.task.divergence(s, t.detach()), z)
+    return gradient.flatten(1).double()
+
+
+MEASURES = (
+    radii,
+    embeddings_twice,
+    blind_softmaxes,
+    lost_gradients,
+    dropouts_share,
+    reductions,
+    roundings,
+)
+
+
+def table(rows: Sequence[Measured]) -> str:
+    """A Markdown table."""
+    cells = [["measured", "as in the papers", "variant", "what the variant does"], ["---"] * 4]
+    cells += [[row.what, f"{row.papers:.3g}", f"{row.variant:.3g}", row.whose] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def prepare(argv: Sequence[str]) -> Bench:
+    """The model and the batches that the main job's flags name. Raises InputError."""
+    own = ["--option", "finetune", "--rrobin", "--limit", str(EXAMPLES), "--precision", "bf16"]
+    config = parse([*own, *argv]).resolved({"batch_size": EXAMPLES})
+    parts = build(config, CPU)
+    exact = build(dataclasses.replace(config, precision="fp32"), CPU).model.double()
+    everything = np.arange(EXAMPLES)
+    batches = {name: parts.datasets[name, "train"].batch(everything, CPU) for name in parts.trained}
+    return Bench(exact, parts.model, batches)
+
+
+def measure(argv: Sequence[str]) -> None:
+    """Print the table."""
+    bench, rows = prepare(argv), []
+    with ProgressBar(len(MEASURES), "variants", "measures") as bar:
+        for own in MEASURES:
+            rows += own(bench)
+            bar.update(1)
+    print(table(rows))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return run_command(lambda _stop: measure(arguments), "nothing was written")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
