@@ -2,7 +2,7 @@
 
 `python -m minbert.experiments.variants [FLAGS]` takes the main job's flags (`--weights`,
 `--data_dir`, `--pooling`, ...), reads 16 training examples of sst, para and sts, and prints a
-table. Nothing trains; it takes a minute on a CPU.
+table. Nothing trains; it takes a minute on a CPU. What trains, and how, is its own affair.
 """
 
 from __future__ import annotations
@@ -235,8 +235,17 @@ def table(rows: Sequence[Measured]) -> str:
 
 def prepare(argv: Sequence[str]) -> Bench:
     """The model and the batches that the main job's flags name. Raises InputError."""
-    own = ["--option", "finetune", "--rrobin", "--limit", str(EXAMPLES), "--precision", "bf16"]
-    config = parse([*own, *argv]).resolved({"batch_size": EXAMPLES})
+    own = [
+        "--option",
+        "finetune",
+        "--rrobin",
+        "--tasks",
+        "sst,para,sts",
+        "--precision",
+        "bf16",
+        "--limit",
+    ]
+    config = parse([*argv, *own, str(EXAMPLES)]).resolved({"batch_size": EXAMPLES})
     parts = build(config, CPU)
     exact = build(dataclasses.replace(config, precision="fp32"), CPU).model.double()
     everything = np.arange(EXAMPLES)

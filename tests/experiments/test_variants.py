@@ -81,6 +81,17 @@ def test_the_command_prints_a_row_a_measure(
     assert all(line.startswith("| ") and line.count("|") == 5 for line in lines)
 
 
+def test_what_the_table_needs_wins_over_what_is_typed(place: list[str]) -> None:
+    typed = ["--tasks", "sst", "--limit", "3", "--precision", "fp32", "--option", "pretrain"]
+    found = variants.prepare([*place, *typed, "--pooling", "mean"])
+    assert {name: len(batch.ids) for name, batch in found.batches.items()} == {
+        "sst": 16,
+        "para": 16,
+        "sts": 16,
+    }
+    assert found.lowered.lowers_precision and not found.model.lowers_precision
+
+
 @pytest.mark.parametrize("argv", [["--weights", "nowhere"], ["--compat", "mtdnn"], ["--bogus"]])
 def test_wrong_usage_is_one_line(
     place: list[str], capsys: pytest.CaptureFixture[str], argv: list[str]
