@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from minbert import heads, sampling, spectral
+from minbert import heads, schedules, spectral
 from minbert.batching import Batch, Dataset, encode_split
 from minbert.bert import BertModel
 from minbert.build_objective import build_objective
@@ -21,13 +21,13 @@ from minbert.objective import Objective
 from minbert.optimizer import AdamW, parameter_groups, rate_schedule
 from minbert.regularizers.freelb import FreeLB
 from minbert.runtime import InputError, derive_seed, log, pick_autocast, seeded
+from minbert.sampling import TaskSchedule
 from minbert.tasks import TASKS, Task, overall
 from minbert.tokenizer import WordPieceTokenizer
 from minbert.train import Plan, Scored
 
 Key = tuple[str, str]  # (task, split)
 
-SCHEDULES = {"equal": sampling.EqualRoundRobin}
 _SHORTEST = 5  # [CLS] a [SEP] b [SEP]
 
 
@@ -56,6 +56,7 @@ def build(config: RunConfig, device: torch.device) -> Parts:
     trained = _trainable_tasks(config, model)
     schedule = _schedule(config, trained, datasets)
     steps = _total_steps(config, schedule)
+    _announce(config, datasets, schedule)
     objective = build_objective(config, model, steps)
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
@@ -178,6 +179,11 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
             f"--option pretrain --rrobin: the head of {', '.join(idle)} has no weights to train, "
             "which leaves one task; name more --tasks, or add --rlayer or --cross_encoder"
         )
+    if config.rrobin == schedules.PRE and config.pre_task in idle:
+        raise InputError(
+            f"--option pretrain --pre_task {config.pre_task}: nothing to train alone, its head has "
+            "no weights; name another, or add --rlayer or --cross_encoder"
+        )
     for name in idle:
         log.info("%s: its head has no weights, so with a frozen encoder it is only scored", name)
     return [name for name in config.trained_tasks if name not in idle]
@@ -214,34 +220,53 @@ def _with_frozen_features(
 
 def _schedule(
     config: RunConfig, trained: Sequence[str], datasets: Mapping[Key, Dataset]
-) -> sampling.Schedule:
-    assert config.batch_size is not None
+) -> TaskSchedule:
+    assert config.batch_size is not None and config.epochs is not None
     lengths = {name: datasets[name, "train"].lengths for name in config.trained_tasks}
+    setting = schedules.Setting(
+        {name: len(own) for name, own in lengths.items()},
+        config.batch_size,
+        config.epochs,
+        skipped=lengths.keys() - set(trained),
+        pre_task=config.pre_task,
+        pre_epochs=config.earlier_epochs,
+        temperature=config.temperature,
+        epoch_batches=config.epoch_batches,
+    )
     if config.rrobin is None:
-        return sampling.SingleTask(lengths, config.batch_size, config.seed)
-    skipped = lengths.keys() - set(trained)
-    return SCHEDULES[config.rrobin](lengths, config.batch_size, config.seed, skipped)
+        return TaskSchedule(schedules.alone(setting), lengths, config.seed)
+    kind = schedules.SCHEDULES[config.rrobin]
+    summed = config.steps_per_task == "summed"
+    return TaskSchedule(
+        kind.draws(setting), lengths, config.seed, rounds=kind.rounds, summed=summed
+    )
 
 
-def _total_steps(config: RunConfig, schedule: sampling.Schedule) -> int:
+def _total_steps(config: RunConfig, schedule: TaskSchedule) -> int:
     assert config.epochs is not None
-    steps = config.epochs * schedule.steps_per_epoch
+    steps = schedule.start(config.earlier_epochs + config.epochs)
     return min(steps, config.max_steps or steps)
+
+
+def _announce(config: RunConfig, datasets: Mapping[Key, Dataset], schedule: TaskSchedule) -> None:
+    """Say what every epoch draws of each task."""
+    assert config.epochs is not None
+    sizes = {name: len(datasets[name, "train"]) for name in config.trained_tasks}
+    for line in schedules.table(schedule.draws, sizes, config.earlier_epochs + config.epochs):
+        log.info("%s", line)
 
 
 def _plan(
     config: RunConfig,
     trained: Sequence[str],
     datasets: Mapping[Key, Dataset],
-    schedule: sampling.Schedule,
+    schedule: TaskSchedule,
     steps: int,
     device: torch.device,
 ) -> Plan[MultitaskBert, Batch]:
-    assert config.lr is not None
     train = {name: datasets[name, "train"] for name in trained}
-    factor = rate_schedule(config.schedule, steps, config.warmup, config.power)
     dev = {name: datasets[name, "dev"] for name in config.evaluated_tasks}
-    lr = config.lr
+    fresh_at = schedule.start(config.earlier_epochs)
 
     def score(model: MultitaskBert) -> Scored:
         scores, predictions = evaluate(model, dev)
@@ -250,10 +275,22 @@ def _plan(
     return Plan(
         schedule=schedule,
         draw=lambda task, rows: train[task].batch(rows, device),
-        rate=lambda step: lr * factor(step),
+        rate=_rate(config, steps, fresh_at),
         evaluate=score,
         total_steps=steps,
         seed=config.seed,
         clip=config.clip,
         checkpoint_every=config.checkpoint_every,
+        fresh_at=fresh_at,
     )
+
+
+def _rate(config: RunConfig, steps: int, fresh_at: int) -> Callable[[int], float]:
+    """The learning rate at a step. Its schedule begins anew where the optimizer does."""
+    assert config.lr is not None
+    lr, earlier = config.lr, min(fresh_at, steps)
+    first, then = (
+        rate_schedule(config.schedule, count, config.warmup, config.power)
+        for count in (earlier, steps - earlier)
+    )
+    return lambda step: lr * (first(step) if step < fresh_at else then(step - fresh_at))

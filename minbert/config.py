@@ -18,6 +18,7 @@ from minbert.main_flags import (
 )
 from minbert.regularizer_flags import FREELB, R3F_VARIANTS, SMART_VARIANTS, RegularizerFlags
 from minbert.runtime import InputError
+from minbert.schedules import ANNEALED, PRE, SCHEDULES, TEMPERATURE, WITH_ROUNDS
 
 COURSE_TASKS = ("sst", "para", "sts")
 KNOWN_TASKS = (*COURSE_TASKS, "cfimdb")
@@ -56,6 +57,11 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         """The course's three tasks, and whatever else trains."""
         return tuple(dict.fromkeys((*COURSE_TASKS, *self.trained_tasks)))
 
+    @property
+    def earlier_epochs(self) -> int:
+        """Epochs before the `epochs` of the schedule."""
+        return self.pre_epochs if self.rrobin == PRE else 0
+
     def resolved(self, recommended: Mapping[str, Any] | None = None) -> RunConfig:
         """This configuration with lr, epochs and batch size filled in where they are unset.
 
@@ -84,17 +90,11 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
 
 # --------------------------------------------------------------------------------- combinations
 
-SCHEDULES = ("equal",)
-LATER_SCHEDULES = ("pre", "full", "proportional", "sqrt", "annealed", "temperature")
 PAIR_TASKS = ("para", "sts")
 
 
 def _check_combinations(config: RunConfig) -> None:
     """Refuse what contradicts itself, whichever flags were typed."""
-    if config.rrobin in LATER_SCHEDULES:
-        raise InputError(f"--rrobin {config.rrobin}: not available yet; there is: equal")
-    if config.rrobin is not None and config.rrobin not in SCHEDULES:
-        raise InputError(f"--rrobin {config.rrobin}: no such schedule; there is: equal")
     trained = config.trained_tasks
     if not trained:
         raise InputError("--tasks: names no task")
@@ -107,6 +107,7 @@ def _check_combinations(config: RunConfig) -> None:
         raise InputError(f"--tasks {','.join(trained)}: several tasks need --rrobin")
     if len(trained) < 2 and config.rrobin:
         raise InputError(f"--rrobin with --tasks {','.join(trained)}: needs two tasks or more")
+    _check_schedule(config)
     _check_named_tasks(config)
     if config.freelb and (config.smart or config.r3f or config.r4f):
         other = "--smart" if config.smart else "--r3f" if config.r3f else "--r4f"
@@ -122,6 +123,23 @@ def _check_combinations(config: RunConfig) -> None:
         raise InputError("--no_adversarial --no_bregman: nothing is left of --smart")
     if config.use_gpu and config.device == "cpu":
         raise InputError("--use_gpu --device cpu: they contradict each other")
+
+
+def _check_schedule(config: RunConfig) -> None:
+    kind = config.rrobin
+    if kind is not None and kind not in SCHEDULES:
+        raise InputError(f"--rrobin {kind}: no such schedule; there are: {', '.join(SCHEDULES)}")
+    if kind == PRE and config.pre_task not in config.trained_tasks:
+        trained = ", ".join(config.trained_tasks)
+        raise InputError(f"--pre_task {config.pre_task}: does not train: {trained}")
+    if kind == ANNEALED and config.epochs == 1:
+        raise InputError("--rrobin annealed --epochs 1: needs two epochs or more to change in")
+    if config.steps_per_task == "summed" and kind not in (None, *WITH_ROUNDS):
+        rounds = ", ".join(WITH_ROUNDS)
+        raise InputError(
+            f"--steps_per_task summed --rrobin {kind}: there are no rounds to sum over; "
+            f"there are in: {rounds}"
+        )
 
 
 def _check_named_tasks(config: RunConfig) -> None:
@@ -149,6 +167,7 @@ def idle_rules() -> list[IdleRule]:
     smart = (*adversarial, *bregman, "smart_dropout", "no_adversarial", "no_bregman")
     reuse = ("smart_reuse_clean",)
     several = "--freelb_steps above 1"
+    by_size = f"--rrobin {' or '.join(name for name in SCHEDULES if name not in WITH_ROUNDS)}"
     no_adversarial = "the adversarial term (--no_adversarial)"
     return [
         IdleRule(
@@ -190,6 +209,10 @@ def idle_rules() -> list[IdleRule]:
         ),
         IdleRule(("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         IdleRule(("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
+        IdleRule(("pre_task", "pre_epochs"), lambda c: c.rrobin == PRE, f"--rrobin {PRE}"),
+        IdleRule(("temperature",), lambda c: c.rrobin == TEMPERATURE, f"--rrobin {TEMPERATURE}"),
+        IdleRule(("epoch_batches",), lambda c: c.rrobin not in (None, *WITH_ROUNDS), by_size),
+        IdleRule(("steps_per_task",), lambda c: c.rrobin is not None, "--rrobin"),
         IdleRule(("rlayer", "cross_encoder"), _trains(*PAIR_TASKS), "para or sts to train"),
         *(rule for task in KNOWN_TASKS for rule in _file_rules(task)),
     ]

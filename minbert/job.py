@@ -18,6 +18,7 @@ from minbert.manifest import input_files, input_hashes, new_manifest, recorded, 
 from minbert.run_folder import BAD_ROWS, MANIFEST, held
 from minbert.runs import Trainee, starting_point, train
 from minbert.runtime import InputError, RunError, StopRequest, log, pick_device
+from minbert.schedules import WITH_ROUNDS
 from minbert.sources import RECOMMENDED, recommended
 from minbert.tasks import TASKS, Array, overall
 from minbert.train import Progress
@@ -58,7 +59,7 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
             scores = _scores(config, parts, predicted)
             manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
             manifest["computed_per_real_token"] = padding_ratios(progress)
-            with stop.deferred():  # all six files and the mark that the run is done, or none
+            with stop.deferred():  # all files and the mark that the run is done, or none
                 files.write_texts(_rendered(config, parts, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     print(summary(config, parts.trained, scores, progress))
@@ -109,7 +110,8 @@ def _check_target(path: Path, key: str, limit: int | None) -> None:
 
 def _announce(config: RunConfig, followed: Sequence[str], device: str, folder: Path) -> None:
     trained, scored = ", ".join(config.trained_tasks), ", ".join(config.evaluated_tasks)
-    turns = f" in turn ({config.rrobin})" if config.rrobin else ""
+    order = "in turn" if config.rrobin in WITH_ROUNDS else "in random order"
+    turns = f" {order} ({config.rrobin})" if config.rrobin else ""
     log.info("%s on %s%s; scored on %s", config.option, trained, turns, scored)
     log.info(
         "learning rate %g, %d epochs, batch size %d; device %s; seed %d; run folder %s",
@@ -117,6 +119,8 @@ def _announce(config: RunConfig, followed: Sequence[str], device: str, folder: P
     )
     if followed:
         log.info("%s: as %s in the encoder's folder says", ", ".join(followed), RECOMMENDED)
+    if config.steps_per_task == "summed":
+        log.info("an optimizer step for every round, on the sum of its tasks' losses")
     if config.limit:
         log.warning("--limit %d: the predictions are not for handing in", config.limit)
 

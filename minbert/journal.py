@@ -1,4 +1,4 @@
-"""The run's log: one JSON line a step, and the guard that stops a run on a non-finite value.
+"""The run's log: one JSON line a batch, and the guard that stops a run on a non-finite value.
 
 On an accelerator values stay there until `flush_every` steps are due, so that logging does not
 make the host wait for the device at every step. On a CPU every step is flushed.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,10 +47,21 @@ class StepBatch(Protocol):
 
 @dataclass
 class _Pending:
-    facts: dict[str, Any]
-    ids: tuple[str, ...]
-    names: list[str]
-    values: list[Tensor]
+    """A step: its batches' facts, ids and named values, and the norm of the summed gradients."""
+
+    facts: list[dict[str, Any]]
+    ids: list[tuple[str, ...]]
+    values: list[Mapping[str, Tensor]]
+    norm: Tensor
+
+    def scalars(self) -> list[Tensor]:
+        """All values, the norm last."""
+        return [*(value for own in self.values for value in own.values()), self.norm]
+
+    def read(self, numbers: Iterator[float]) -> tuple[list[dict[str, float]], float]:
+        """The same as numbers, taken from what `scalars` became."""
+        values = [{name: next(numbers) for name in own} for own in self.values]
+        return values, next(numbers)
 
 
 class Journal:
@@ -62,13 +74,24 @@ class Journal:
         self._since = time.monotonic()
         self.last: dict[str, Any] = {}
 
-    def add(self, step: int, lr: float, batch: StepBatch, values: dict[str, Tensor]) -> None:
+    def add(
+        self,
+        step: int,
+        lr: float,
+        batches: Sequence[StepBatch],
+        values: Sequence[Mapping[str, Tensor]],
+        norm: Tensor,
+    ) -> None:
         """Record a step before its update; flushes, and so checks, when one is due.
 
-        `values` are scalars on the device, `loss` and `grad_norm` among them.
+        `values` are each batch's scalars on the device, `loss` among them; `norm` is that of the
+        gradients' sum, which every line of the step has as its `grad_norm`.
         """
-        facts = {"step": step, "task": batch.name, "lr": lr, "tokens": batch.real_tokens}
-        self._pending.append(_Pending(facts, batch.ids, list(values), list(values.values())))
+        facts = [
+            {"step": step, "task": batch.name, "lr": lr, "tokens": batch.real_tokens}
+            for batch in batches
+        ]
+        self._pending.append(_Pending(facts, [batch.ids for batch in batches], [*values], norm))
         if len(self._pending) >= self._flush_every:
             self.flush()
 
@@ -81,17 +104,20 @@ class Journal:
         if not self._pending:
             return
         # fp32 is enough for a log, and all that an mps device has
-        flat = torch.stack([v.float() for entry in self._pending for v in entry.values]).tolist()
+        scalars = [value.float() for entry in self._pending for value in entry.scalars()]
+        numbers = iter(torch.stack(scalars).tolist())
         now = time.monotonic()
-        tokens = sum(entry.facts["tokens"] for entry in self._pending)
+        tokens = sum(facts["tokens"] for entry in self._pending for facts in entry.facts)
         speed = {"tokens_per_s": round(tokens / max(now - self._since, 1e-9))}
         rows = []
         try:
             for entry in self._pending:
-                values = dict(zip(entry.names, flat[: len(entry.names)], strict=True))
-                del flat[: len(entry.names)]
-                _check(entry, values)
-                rows.append({**entry.facts, **values, **speed})
+                values, norm = entry.read(numbers)
+                _check(entry, values, norm)
+                rows += [
+                    {**facts, **own, "grad_norm": norm, **speed}
+                    for facts, own in zip(entry.facts, values, strict=True)
+                ]
         finally:
             self._log.write(rows)  # up to a step that failed
         self.last = rows[-1]
@@ -99,17 +125,25 @@ class Journal:
         self._since = now
 
 
-def _check(entry: _Pending, values: dict[str, float]) -> None:
-    for name, value in values.items():
-        if not math.isfinite(value):
-            where = f"step {entry.facts['step']}, task {entry.facts['task']}"
-            raise RunError(
-                f"{where}: {name} is {value}; its gradients were not used. "
-                f"Example ids: {_listed(entry.ids)}. "
-                "Lower --lr, set --clip, or look at these rows"
-            )
+def _check(entry: _Pending, values: Sequence[Mapping[str, float]], norm: float) -> None:
+    """Raise RunError at the first value that is not finite; a norm's culprit is any batch."""
+    step, tasks = entry.facts[0]["step"], [facts["task"] for facts in entry.facts]
+    for task, ids, own in zip(tasks, entry.ids, values, strict=True):
+        for name, value in own.items():
+            _check_value(name, value, f"step {step}, task {task}", ids)
+    every = tuple(name for ids in entry.ids for name in ids)
+    _check_value("grad_norm", norm, f"step {step}, task {' or '.join(tasks)}", every)
 
 
-def _listed(ids: tuple[str, ...]) -> str:
+def _check_value(name: str, value: float, where: str, ids: Sequence[str]) -> None:
+    if not math.isfinite(value):
+        raise RunError(
+            f"{where}: {name} is {value}; its gradients were not used. "
+            f"Example ids: {_listed(ids)}. "
+            "Lower --lr, set --clip, or look at these rows"
+        )
+
+
+def _listed(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
     return ", ".join(ids[:_NAMED]) + more

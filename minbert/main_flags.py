@@ -7,6 +7,7 @@ from typing import Any
 
 from minbert import common_flags
 from minbert.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, flag
+from minbert.schedules import EQUAL, SCHEDULES
 
 TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
     "what trains",
@@ -47,22 +48,56 @@ class TrainingFlags:
     rrobin: str | None = flag(
         None,
         TRAINING,
-        "train on all --tasks in turn, batch by batch; KIND defaults to equal: an epoch is as many "
-        "rounds as the smallest task has whole batches",
+        "train on all --tasks, batch by batch; KIND, which defaults to equal, is one of "
+        + "; ".join(f"{name}: {kind.words}" for name, kind in SCHEDULES.items())
+        + ". What an epoch draws of each task is printed first",
         metavar="KIND",
-        bare="equal",
+        bare=EQUAL,
+    )
+    pre_task: str = flag(
+        "para", TRAINING, "task that --rrobin pre trains on alone at first", metavar="TASK"
+    )
+    pre_epochs: int = flag(
+        1,
+        TRAINING,
+        "passes over that task's data, before the --epochs",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    temperature: float = flag(
+        5.0,
+        TRAINING,
+        "of --rrobin temperature: 1 is proportional, 2 sqrt, large ones near equal",
+        limit=Limit(lambda t: 1 <= t < float("inf"), "1 or more"),
+        metavar="T",
+    )
+    epoch_batches: int | None = flag(
+        None,
+        TRAINING,
+        "batches an epoch of a schedule without rounds; default: as many as the rows of all tasks "
+        "make",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    steps_per_task: str = flag(
+        "separate",
+        TRAINING,
+        "separate: an optimizer step for every batch; summed: one for a round, on the sum of its "
+        "tasks' losses",
+        choices=("separate", "summed"),
     )
     epochs: int | None = flag(
         None,
         TRAINING,
-        "passes of the schedule; default: what the encoder's folder recommends, else 10",
+        "epochs of the schedule, each followed by a scoring of dev; default: what the encoder's "
+        "folder recommends, else 10",
         limit=AT_LEAST_ONE,
         metavar="N",
     )
     batch_size: int | None = flag(
         None,
         TRAINING,
-        "examples a step; default: what the encoder's folder recommends, else 8",
+        "examples a batch; default: what the encoder's folder recommends, else 8",
         limit=AT_LEAST_ONE,
         metavar="N",
     )

@@ -21,6 +21,7 @@ from minbert import files, hub, weights
 from minbert.config import RunConfig
 from minbert.data import SPLITS
 from minbert.runtime import Stopped
+from minbert.schedules import EQUAL
 from minbert.tasks import TASKS
 from minbert.train import Progress
 
@@ -44,7 +45,8 @@ def run_name(config: RunConfig) -> str:
     """A readable name for the configuration, with a hash that tells any two apart."""
     decisive = {**settings(config), **{name: getattr(config, name) for name in _PLACES}}
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-    words = [config.option, "rrobin" if config.rrobin else "", "+".join(config.trained_tasks)]
+    robin = {None: "", EQUAL: "rrobin"}.get(config.rrobin, f"rrobin-{config.rrobin}")
+    words = [config.option, robin, "+".join(config.trained_tasks)]
     words += [
         name
         for name in ("smart", "r3f", "r4f", "freelb", "stdpp", "rlayer", "cross_encoder")

@@ -1,65 +1,60 @@
-"""Schedules: which task's batch comes next, and of which rows.
+"""Which task's batch comes next, and of which rows.
 
-A schedule is a deterministic function of (seed, epoch). Its position is one integer, the step, so
-a run can go on from any step without replaying the draws before it.
+An epoch's steps are a deterministic function of (seed, epoch). A run's position is one integer, the
+step, so it can go on from any step without replaying the draws before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minbert.runtime import InputError, derive_seed
+from minbert.runtime import derive_seed
+from minbert.schedules import Draw, Draws
 
 Rows = NDArray[np.int64]
+Step = tuple[tuple[str, Rows], ...]  # the batches of one update, each a task and its rows
 POOL = 50  # batches sorted by length together
 
 
 class Schedule(Protocol):
-    """Yields `(task, rows)` for each step of an epoch."""
+    """The order of training, an optimizer step at a time."""
 
-    steps_per_epoch: int
+    def start(self, number: int) -> int:
+        """The step with which epoch `number`, counted from 0, begins."""
+        ...
 
-    def epoch(self, number: int) -> Iterator[tuple[str, Rows]]:
-        """The steps of epoch `number`, counted from 0."""
+    def epoch(self, number: int) -> Iterator[Step]:
+        """The steps of epoch `number`."""
         ...
 
 
 class TaskSampler:
     """One task's batches, from shuffles of its rows laid end to end.
 
-    An epoch takes the next `batches · batch_size` rows (or exactly one shuffle, the last batch
-    being what is left), so that no row ever comes twice more often than another. What an epoch
-    takes is cut into pools of 50 batches, sorted by length inside each, so that a batch's texts
-    need little padding; then the batches are shuffled.
+    An epoch takes the next rows of these, so that no row ever comes twice more often than another.
+    What it takes is cut into pools of 50 batches, sorted by length inside each, so that a batch's
+    texts need little padding; then the batches are shuffled.
     """
 
-    def __init__(
-        self,
-        name: str,
-        lengths: NDArray[np.int64],
-        batch_size: int,
-        seed: int,
-        batches: int | None = None,
-    ) -> None:
-        """`lengths`: tokens of each row. `batches` an epoch; None for one pass over all rows."""
+    def __init__(self, name: str, lengths: NDArray[np.int64], seed: int) -> None:
+        """`lengths`: tokens of each row."""
         self._name, self._lengths, self._seed = name, lengths, seed
-        self._batch_size = batch_size
-        self._rows_per_epoch = len(lengths) if batches is None else batches * batch_size
-        self.batches = -(-self._rows_per_epoch // batch_size)
 
-    def epoch(self, number: int) -> list[Rows]:
-        """The batches of epoch `number`, each an array of row indices."""
-        rows = self._stretch(number * self._rows_per_epoch, self._rows_per_epoch)
-        pool = POOL * self._batch_size
+    def batches(self, number: int, first: int, count: int, batch_size: int) -> list[Rows]:
+        """Rows `first` to `first + count` in batches, for epoch `number`; one may be short."""
+        rows = self._stretch(first, count)
+        pool = POOL * batch_size
         batches = []
-        for first in range(0, len(rows), pool):
-            part = rows[first : first + pool]
+        for start in range(0, count, pool):
+            part = rows[start : start + pool]
             part = part[np.argsort(self._lengths[part], kind="stable")]
-            batches += np.split(part, range(self._batch_size, len(part), self._batch_size))
+            batches += np.split(part, range(batch_size, len(part), batch_size))
         order = self._generator("batch order", number).permutation(len(batches))
         return [batches[index] for index in order]
 
@@ -75,57 +70,55 @@ class TaskSampler:
         return np.random.default_rng(derive_seed(self._seed, purpose, self._name, number))
 
 
-class SingleTask:
-    """One task alone; an epoch is one pass over its rows."""
-
-    def __init__(
-        self, lengths: Mapping[str, NDArray[np.int64]], batch_size: int, seed: int
-    ) -> None:
-        """`lengths` has the one task's name."""
-        ((self._name, own),) = lengths.items()
-        self._sampler = TaskSampler(self._name, own, batch_size, seed)
-        self.steps_per_epoch = self._sampler.batches
-
-    def epoch(self, number: int) -> Iterator[tuple[str, Rows]]:
-        """The task's batches."""
-        for rows in self._sampler.epoch(number):
-            yield self._name, rows
-
-
-class EqualRoundRobin:
-    """The tasks in turn, a batch each: as many rounds an epoch as the smallest has whole batches.
-
-    The next epoch goes on with the rows that an epoch leaves over.
-    """
+class TaskSchedule:
+    """The steps of one of `minbert.schedules`: the tasks in turn, or in random order."""
 
     def __init__(
         self,
+        draws: Draws,
         lengths: Mapping[str, NDArray[np.int64]],
-        batch_size: int,
         seed: int,
-        skipped: Collection[str] = (),
+        *,
+        rounds: bool = True,
+        summed: bool = False,
     ) -> None:
-        """`lengths`: each task's rows' tokens, in the order the tasks take turns.
+        """`lengths`: each task's rows' tokens.
 
-        Those `skipped` count for the rounds, but have no turn. Raises InputError where a task has
-        not one whole batch.
+        With `rounds` the tasks take turns in the order of `draws`, which are then as many batches
+        of each; and with `summed` a step is a whole round, otherwise a single batch.
         """
-        smallest = min(lengths, key=lambda name: len(lengths[name]))
-        rounds = len(lengths[smallest]) // batch_size
-        if not rounds:
-            raise InputError(
-                f"--batch_size {batch_size}: {smallest} has only {len(lengths[smallest])} rows to "
-                "train on, not one whole batch; lower it"
-            )
-        self._samplers = {
-            name: TaskSampler(name, own, batch_size, seed, rounds)
-            for name, own in lengths.items()
-            if name not in skipped
-        }
-        self.steps_per_epoch = rounds * len(self._samplers)
+        self.draws = cache(draws)
+        self._rounds, self._summed, self._seed = rounds, summed, seed
+        self._samplers = {name: TaskSampler(name, own, seed) for name, own in lengths.items()}
+        self._starts = [0]
 
-    def epoch(self, number: int) -> Iterator[tuple[str, Rows]]:
-        """Round after round."""
-        drawn = [sampler.epoch(number) for sampler in self._samplers.values()]
-        for batches in zip(*drawn, strict=True):
-            yield from zip(self._samplers, batches, strict=True)
+    def start(self, number: int) -> int:
+        """The step with which epoch `number` begins."""
+        while len(self._starts) <= number:
+            counts = [draw.batches for draw in self.draws(len(self._starts) - 1)]
+            self._starts.append(self._starts[-1] + (counts[0] if self._summed else sum(counts)))
+        return self._starts[number]
+
+    def epoch(self, number: int) -> Iterator[Step]:
+        """The steps of epoch `number`."""
+        drawn = {draw.task: self._batches(number, draw) for draw in self.draws(number)}
+        if not self._rounds:
+            yield from self._in_random_order(number, drawn)
+            return
+        rounds = (
+            tuple(zip(drawn, turn, strict=True)) for turn in zip(*drawn.values(), strict=True)
+        )
+        yield from rounds if self._summed else zip(chain.from_iterable(rounds))
+
+    def _batches(self, number: int, draw: Draw) -> list[Rows]:
+        """The epoch's batches of a task: they go on where the epochs before it stopped."""
+        earlier = chain.from_iterable(map(self.draws, range(number)))
+        first = sum(before.rows for before in earlier if before.task == draw.task)
+        return self._samplers[draw.task].batches(number, first, draw.rows, draw.batch_size)
+
+    def _in_random_order(self, number: int, drawn: Mapping[str, list[Rows]]) -> Iterator[Step]:
+        turns = [task for task, batches in drawn.items() for _ in batches]
+        left = {task: iter(batches) for task, batches in drawn.items()}
+        seed = derive_seed(self._seed, "task order", number)
+        for index in np.random.default_rng(seed).permutation(len(turns)):
+            yield ((turns[index], next(left[turns[index]])),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -77,14 +77,15 @@ class Progress:
     epoch_seconds: float = 0.0
     tokens: dict[str, list[int]] = field(default_factory=dict)  # task -> [real, computed]
 
-    def count(self, batch: StepBatch, seconds: float) -> None:
+    def count(self, batches: Sequence[StepBatch], seconds: float) -> None:
         """One more step is done."""
         self.step += 1
         self.epoch_seconds += seconds
-        if batch.computed_tokens:
-            counts = self.tokens.setdefault(batch.name, [0, 0])
-            counts[0] += batch.real_tokens
-            counts[1] += batch.computed_tokens
+        for batch in batches:
+            if batch.computed_tokens:
+                counts = self.tokens.setdefault(batch.name, [0, 0])
+                counts[0] += batch.real_tokens
+                counts[1] += batch.computed_tokens
 
     @property
     def best(self) -> float:
@@ -113,7 +114,13 @@ class Plan(Generic[M, B]):
     seed: int
     clip: float | None = None
     checkpoint_every: int = 500
+    fresh_at: int = 0  # the step at which the optimizer starts anew
     words: Words = Words()
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs begin before the last step."""
+        return next(n for n in count() if self.schedule.start(n) >= self.total_steps)
 
 
 def fit(
@@ -134,8 +141,7 @@ def fit(
     which never reaches the weights, and Stopped, after a checkpoint, on a signal.
     """
     progress = progress or Progress()
-    per_epoch = plan.schedule.steps_per_epoch
-    epochs = -(-plan.total_steps // per_epoch)
+    epochs = plan.epochs
 
     def save() -> None:
         journal.flush()  # nothing is saved that has not been checked
@@ -147,17 +153,18 @@ def fit(
         journal.leave_out_time()
 
     for epoch in range(progress.epochs_scored, epochs):
-        first, last = epoch * per_epoch, min((epoch + 1) * per_epoch, plan.total_steps)
+        first, next_first = plan.schedule.start(epoch), plan.schedule.start(epoch + 1)
+        last = min(next_first, plan.total_steps)
         steps = islice(plan.schedule.epoch(epoch), progress.step - first, last - first)
         title = f"{plan.words.epoch} {epoch + 1}/{epochs}"
         bar = ProgressBar(last - first, title, "steps", done=progress.step - first)
         with stop.deferred():
             with bar:
-                for task, rows in steps:
+                for step in steps:
                     began = time.monotonic()
-                    batch = plan.draw(task, rows)
-                    train_step(model, objective, optimizer, plan, progress.step, batch, journal)
-                    progress.count(batch, time.monotonic() - began)
+                    batches = [plan.draw(task, rows) for task, rows in step]
+                    train_step(model, objective, optimizer, plan, progress.step, batches, journal)
+                    progress.count(batches, time.monotonic() - began)
                     bar.update(1, _shown(journal, progress, plan.words))
                     due = progress.step % plan.checkpoint_every == 0 and progress.step < last
                     if progress.step % 100 == 0:
@@ -182,19 +189,27 @@ def train_step(
     optimizer: Optimizer,
     plan: Plan[M, B],
     step: int,
-    batch: B,
+    batches: Sequence[B],
     journal: Journal,
 ) -> None:
-    """One batch, one update."""
+    """One update, from the sum of the batches' gradients."""
+    if step == plan.fresh_at:
+        optimizer.state.clear()
     rate = plan.rate(step)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    values = objective.backward(model, batch, derive_seed(plan.seed, "pass", step), step)
+    seeds = [derive_seed(plan.seed, "pass", step)]  # one a batch
+    seeds += [derive_seed(plan.seed, "pass", step, turn) for turn in range(1, len(batches))]
+    values = [
+        objective.backward(model, batch, seed, step)
+        for batch, seed in zip(batches, seeds, strict=True)
+    ]
     params = [param for group in optimizer.param_groups for param in group["params"]]
     gradients = [param.grad for param in params if param.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    journal.add(step, rate, batch, {**values, "grad_norm": norm})
-    scale_gradients(gradients, norm, values["loss"], plan.clip)
+    journal.add(step, rate, batches, values, norm)
+    loss = torch.stack([own["loss"] for own in values]).sum()
+    scale_gradients(gradients, norm, loss, plan.clip)
     optimizer.step()
     optimizer.zero_grad()
     objective.after_step(model)

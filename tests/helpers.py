@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from minbert.batching import Dataset, encode_split
 from minbert.bert import BertModel
@@ -17,6 +19,8 @@ from minbert.data import Example, Split
 from minbert.encoder_config import EncoderConfig
 from minbert.heads import RelationalLayer
 from minbert.model import MultitaskBert
+from minbert.sampling import TaskSchedule
+from minbert.schedules import SCHEDULES, Setting, alone
 from minbert.tasks import TASKS
 from minbert.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 
@@ -142,6 +146,23 @@ def write_course_files(
             path = folder / f"{_STEMS[task]}-{split}.csv"
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def make_schedule(
+    kind: str | None,
+    lengths: Mapping[str, NDArray[np.int64]],
+    batch_size: int,
+    seed: int,
+    *,
+    summed: bool = False,
+    **setting: Any,
+) -> TaskSchedule:
+    """A schedule by its name, or the one of a single task."""
+    given = Setting({name: len(own) for name, own in lengths.items()}, batch_size, **setting)
+    if kind is None:
+        return TaskSchedule(alone(given), lengths, seed)
+    draws, rounds = SCHEDULES[kind].draws(given), SCHEDULES[kind].rounds
+    return TaskSchedule(draws, lengths, seed, rounds=rounds, summed=summed)
 
 
 def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

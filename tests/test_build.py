@@ -20,7 +20,7 @@ from minbert.encoder_config import EncoderConfig
 from minbert.heads import CosineHead, DifferenceHead, VectorHead
 from minbert.regularizers import variants
 from minbert.runtime import InputError
-from minbert.sampling import EqualRoundRobin, SingleTask
+from minbert.schedules import SCHEDULES
 from minbert.tasks import TASKS, overall
 
 TASK_NAMES = ("sst", "para", "sts", "cfimdb")
@@ -65,10 +65,60 @@ def test_every_file_a_run_needs_is_read_and_no_other(place: Path) -> None:
     alone = make(place, tasks=("sst",))
     evaluated = {(t, s) for t in ("sst", "para", "sts") for s in ("dev", "test")}
     assert alone.datasets.keys() == evaluated | {("sst", "train")}
-    assert isinstance(alone.plan.schedule, SingleTask)
     robin = make(place)
     assert robin.datasets.keys() == evaluated | {(t, "train") for t in ("sst", "para", "sts")}
-    assert isinstance(robin.plan.schedule, EqualRoundRobin)
+
+
+def drawn(parts: Parts, epoch: int = 0) -> list[tuple[str, ...]]:
+    """The tasks of each step."""
+    return [tuple(task for task, _ in step) for step in parts.plan.schedule.epoch(epoch)]
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_every_schedule_is_built_and_told(
+    place: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="minbert"):
+        parts = make(place, rrobin=kind)
+    plan = parts.plan
+    assert {task for step in drawn(parts, 1) for task in step} == {"sst", "para", "sts"}
+    assert plan.epochs == (4 if kind == "pre" else 3)
+    assert plan.total_steps == sum(
+        len(list(plan.schedule.epoch(epoch))) for epoch in range(plan.epochs)
+    )
+    shown = [line.split() for line in caplog.text.splitlines() if "%" in line]
+    assert len(shown) == (4 if kind == "pre" else 3)  # the tables are equal in size
+
+
+def test_a_schedules_settings_reach_it(place: Path) -> None:
+    plan = make(place, rrobin="temperature", temperature=1e9, epoch_batches=30).plan
+    counts = dict.fromkeys(("sst", "para", "sts"), 0)
+    for ((task, _),) in plan.schedule.epoch(0):
+        counts[task] += 1
+    assert list(counts.values()) == [10, 10, 10]
+    parts = make(place, rrobin="pre", pre_task="sts", pre_epochs=2)
+    assert [set(drawn(parts, epoch)) for epoch in (0, 1)] == [{("sts",)}] * 2
+    assert set(drawn(parts, 2)) == {("sst",), ("para",), ("sts",)}
+    summed = make(place, rrobin="full", steps_per_task="summed")
+    assert set(drawn(summed)) == {("sst", "para", "sts")}
+
+
+def test_after_quora_alone_rate_and_optimizer_start_anew(place: Path) -> None:
+    settings = {"lr": 1e-3, "schedule": "linear", "warmup": 0.5}
+    plan = make(place, rrobin="pre", **settings).plan  # 3 steps, then 3 epochs of 6
+    after = make(place, rrobin="equal", **settings).plan
+    assert (plan.fresh_at, plan.total_steps) == (3, 21)
+    assert [plan.rate(step) for step in range(3)] == pytest.approx([5e-4, 1e-3, 1e-3])
+    assert [plan.rate(step) for step in range(3, 21)] == [after.rate(step) for step in range(18)]
+    assert after.fresh_at == 0
+    cut = make(place, rrobin="pre", max_steps=2, **settings).plan
+    assert [cut.rate(step) for step in range(2)] == pytest.approx([1e-3, 1e-3])
+
+
+def test_a_task_without_weights_cannot_train_alone_at_first(place: Path) -> None:
+    with pytest.raises(InputError, match="--option pretrain --pre_task sts: nothing to train"):
+        make(place, option="pretrain", rrobin="pre", pre_task="sts")
+    assert make(place, option="pretrain", rrobin="pre").trained == ["sst", "para"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +179,7 @@ def test_settings_reach_the_parts_that_use_them(place: Path) -> None:
         assert (group["betas"], group["eps"]) == ((0.8, 0.95), 1e-7)
     plan = parts.plan
     assert (plan.clip, plan.checkpoint_every, plan.seed) == (2.0, 9, 5)
-    assert plan.schedule.steps_per_epoch == 6
+    assert plan.schedule.start(1) == 6
     assert plan.total_steps == 18
     assert plan.rate(8) == pytest.approx(1e-3)
     assert plan.rate(0) == pytest.approx(1e-3 / 9)
@@ -156,7 +206,7 @@ def test_a_frozen_head_without_weights_leaves_the_rounds_as_they_are(
     short.write_text("\n".join(lines[:6]) + "\n")  # 5 rows: one batch of 4
     frozen = make(place, option="pretrain", sts_train=str(short))
     assert frozen.trained == ["sst", "para"]
-    assert frozen.plan.schedule.steps_per_epoch == 2
+    assert frozen.plan.schedule.start(1) == 2
 
 
 def test_a_round_robin_that_one_task_would_be_left_of_is_refused(place: Path) -> None:
@@ -239,7 +289,7 @@ def test_kept_features_lead_to_the_same_loss_as_texts(place: Path) -> None:
 
 def test_a_head_without_weights_is_only_scored_with_a_frozen_encoder(place: Path) -> None:
     parts = make(place, option="pretrain")
-    assert {task for task, _ in parts.plan.schedule.epoch(0)} == {"sst", "para"}
+    assert set(drawn(parts)) == {("sst",), ("para",)}
     scored = parts.plan.evaluate(parts.model)
     assert scored.scores.keys() == {"sst", "para", "sts"}
     trained = {task: scored.scores[task] for task in ("sst", "para")}

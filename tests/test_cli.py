@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from minbert import cli
-from minbert.config import LATER_SCHEDULES, RunConfig
+from minbert.config import RunConfig
 from minbert.encoder_config import EncoderConfig
 from minbert.runtime import InputError, RunError, Stopped
+from minbert.schedules import SCHEDULES
 from tests.helpers import cache_encoder, save_encoder, write_course_files
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,10 +121,9 @@ def test_rrobin_alone_means_equal(parse) -> None:
     assert parse().rrobin is None
 
 
-@pytest.mark.parametrize("kind", LATER_SCHEDULES)
-def test_later_schedules_are_refused_by_name(parse, kind: str) -> None:
-    with pytest.raises(InputError, match=f"--rrobin {kind}: not available yet"):
-        parse("--rrobin", kind)
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_every_schedule_has_a_name(parse, kind: str) -> None:
+    assert parse("--rrobin", kind).rrobin == kind
 
 
 def test_tasks_are_what_trains(parse) -> None:
@@ -165,7 +165,8 @@ def test_default_typed_out_changes_nothing(parse, name: str) -> None:
     """What --help shows can be typed."""
     terms = ["--freelb"] if name.startswith("freelb") else ["--smart", "--r3f"]
     terms = ["--r4f"] if name.startswith("r4f") else terms
-    companions = ["--rrobin", "--tasks", "sst,para,sts,cfimdb", *terms]
+    kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
+    companions = ["--rrobin", kinds.get(name, "equal"), "--tasks", "sst,para,sts,cfimdb", *terms]
     companions += [] if name == "schedule" else ["--schedule", "polynomial"]
     values = TYPED[name] if isinstance(TYPED[name], tuple) else (TYPED[name],)
     assert parse(*companions, f"--{name}", *map(str, values)) == parse(*companions)
@@ -278,6 +279,10 @@ WRONG = [
     (["--smart", "--compat", "mtdnn", "--no_adversarial"], "--no_adversarial --compat mtdnn"),
     (["--rrobin", "wild"], "--rrobin wild"),
     (["--rrobin", "--tasks", "sst"], "--rrobin"),
+    (["--rrobin", "annealed", "--epochs", "1"], "--rrobin annealed --epochs 1"),
+    (["--rrobin", "pre", "--tasks", "sst,sts"], "--pre_task para"),
+    (["--rrobin", "sqrt", "--steps_per_task", "summed"], "--steps_per_task summed"),
+    (["--rrobin", "temperature", "--temperature", ".5"], "--temperature 0.5"),
     (["--tasks", "sst,para"], "--tasks sst,para"),
     (["--tasks", "sst,sst", "--rrobin"], "--tasks sst,sst"),
     (["--tasks", "mnli"], "--tasks mnli"),
@@ -364,6 +369,9 @@ def test_flag_that_would_do_nothing_is_refused(
         ["--frozen_dropout"],
         ["--sts_dev", "x.csv", "--para_test_out", "y.csv"],
         ["--cfimdb_dev", "x.csv", "--tasks", "cfimdb"],
+        ["--pre_epochs", "2", "--pre_task", "sts", "--rrobin", "pre"],
+        ["--epoch_batches", "9", "--rrobin", "temperature", "--temperature", "3"],
+        ["--steps_per_task", "summed", "--rrobin", "full"],
     ],
     ids=" ".join,
 )

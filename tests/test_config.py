@@ -10,8 +10,6 @@ import pytest
 
 from minbert.config import (
     COURSE_TASKS,
-    LATER_SCHEDULES,
-    SCHEDULES,
     RunConfig,
     idle_rules,
 )
@@ -20,9 +18,11 @@ from minbert.main_flags import DATA, OUTPUT
 from minbert.optimizer import AdamW
 from minbert.regularizer_flags import FREELB, SMART, SMART_VARIANTS
 from minbert.runtime import InputError
+from minbert.schedules import SCHEDULES, WITH_ROUNDS
 
 FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
 ALL_TASKS = (*COURSE_TASKS, "cfimdb")
+BY_SIZE = [name for name in SCHEDULES if name not in WITH_ROUNDS]
 NAN, INF = math.nan, math.inf
 
 
@@ -76,8 +76,9 @@ def test_resolved_takes_what_is_recommended_before_the_courses_values() -> None:
 
 def test_resolved_leaves_what_is_set() -> None:
     given = RunConfig(option="finetune", lr=3e-4, epochs=1, batch_size=64)
-    assert given.resolved() == given
-    assert given.resolved().resolved() == given
+    done = given.resolved()
+    assert (done.lr, done.epochs, done.batch_size) == (3e-4, 1, 64)
+    assert done.resolved() == done
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,9 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "epochs": COUNT,
     "batch_size": COUNT,
     "max_steps": COUNT,
+    "pre_epochs": COUNT,
+    "epoch_batches": COUNT,
+    "temperature": ((0.0, 0.5, -1.0, NAN, INF), (1.0, 5.0, 1e9)),
     "limit": COUNT,
     "limit_train": COUNT,
     "checkpoint_every": COUNT,
@@ -200,9 +204,16 @@ def test_choices(name: str, choices: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        *(({"rrobin": kind}, f"--rrobin {kind}: not available yet") for kind in LATER_SCHEDULES),
         ({"rrobin": "nonsense"}, "--rrobin nonsense: no such schedule"),
         ({"rrobin": ""}, "no such schedule"),
+        ({"rrobin": "annealed", "epochs": 1}, "--rrobin annealed --epochs 1: needs two"),
+        ({"rrobin": "pre", "pre_task": "cfimdb"}, "--pre_task cfimdb: does not train: sst, para"),
+        ({"rrobin": "pre", "tasks": ("sst", "sts")}, "--pre_task para: does not train: sst, sts"),
+        ({"rrobin": "pre", "pre_task": "nonsense"}, "--pre_task nonsense: does not train"),
+        *(
+            ({"rrobin": kind, "steps_per_task": "summed"}, "no rounds to sum over; .*equal")
+            for kind in BY_SIZE
+        ),
         ({"tasks": ("sst", "nonsense"), "rrobin": "equal"}, "--tasks nonsense: no such task"),
         ({"tasks": ("",)}, "no such task"),
         ({"tasks": ()}, "--tasks"),
@@ -222,6 +233,17 @@ def test_contradictions_are_refused(settings: dict[str, Any], words: str) -> Non
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_every_schedule_is_accepted(kind: str) -> None:
     assert config(rrobin=kind).rrobin == kind
+
+
+def test_annealing_needs_two_epochs_whoever_says_how_many() -> None:
+    assert config(rrobin="annealed").resolved().epochs == 10
+    with pytest.raises(InputError, match="--epochs 1"):
+        config(rrobin="annealed").resolved({"epochs": 1})
+
+
+@pytest.mark.parametrize("kind", WITH_ROUNDS)
+def test_rounds_can_be_summed(kind: str) -> None:
+    assert config(rrobin=kind, steps_per_task="summed").steps_per_task == "summed"
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda", "mps"])
@@ -355,7 +377,7 @@ def test_a_train_file_needs_its_task(task: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dev", "test", "dev_out", "test_out"])
-def test_cfimdbs_other_files_need_it_to_train(kind: str) -> None:
+def test_files_need_a_task_that_is_scored(kind: str) -> None:
     assert "needs cfimdb" in idle(f"cfimdb_{kind}")
     assert not idle(f"cfimdb_{kind}", tasks=("cfimdb",))
     for task in COURSE_TASKS:  # evaluated whatever trains
@@ -369,6 +391,8 @@ def test_every_flag_acts_somewhere(name: str) -> None:
     terms |= {"r4f": True} if name.startswith("r4f") else {}
     option = "finetune" if name == "smart_reuse_clean" else "pretrain"
     widest = {**EVERYTHING, **terms, "schedule": "polynomial", "option": option}
+    kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
+    widest["rrobin"] = {**kinds, "epoch_batches": "sqrt"}.get(name, "equal")
     assert not idle(name, **widest)
 
 

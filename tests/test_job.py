@@ -19,11 +19,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minbert import cli, files, job, predictions
+from minbert import cli, files, job, predictions, train
 from minbert.bert import BertModel
 from minbert.encoder_config import EncoderConfig
 from minbert.objective import Objective
 from minbert.run_folder import held
+from minbert.schedules import SCHEDULES
 from minbert.sources import SAMPLE
 from tests.helpers import save_encoder, write_course_files
 
@@ -295,7 +296,9 @@ def test_rrobin_of_pretrain_leaves_the_weightless_head_out(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--rrobin") == 0
-    assert "sts: its head has no weights" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "sts: its head has no weights" in printed.err
+    assert re.search(r"sts .*\(not trained\)\n", printed.out)
     assert {line["task"] for line in steps_logged()} == {"sst", "para"}
 
 
@@ -609,15 +612,15 @@ def test_leftovers_of_a_killed_write_do_not_stop_a_resume(place: Path) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> None:
     """Send this process a signal in the middle of a step, once."""
-    backward, seen = Objective.backward, []
+    make_step, seen = train.train_step, []
 
-    def hit(*arguments, **settings):
+    def hit(*arguments):
         seen.append(0)
         if len(seen) == step:
             os.kill(os.getpid(), number)
-        return backward(*arguments, **settings)
+        make_step(*arguments)
 
-    monkeypatch.setattr(Objective, "backward", hit)
+    monkeypatch.setattr(train, "train_step", hit)
 
 
 @pytest.mark.parametrize(
@@ -856,3 +859,50 @@ def test_r4f_prints_its_bound_and_resumes_to_the_same_bytes(
     assert run(*flags, "--output_dir", "again") == 143
     assert run(*flags, "--output_dir", "again", "--resume") == 0
     assert written() == whole
+
+
+# -------------------------------------------------------------------------------------- schedules
+
+ROWS = {"sst": 16, "para": 24, "sts": 8, "cfimdb": 8}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *([kind] for kind in SCHEDULES),
+        ["pre", "--pre_epochs", "2", "--pre_task", "sst", "--smart", "--clip", "1"],
+        ["temperature", "--temperature", "3", "--epoch_batches", "4", "--tasks", "sst,cfimdb"],
+        *(
+            [kind, "--steps_per_task", "summed", *more]
+            for kind, more in (
+                ("equal", ["--smart", "--clip", "1"]),
+                ("pre", ["--freelb"]),
+                ("full", ["--r4f", "--rlayer", "--smart_dropout", "shared", "--smart"]),
+            )
+        ),
+    ],
+    ids=" ".join,
+)
+def test_every_schedule_trains_and_resumes_to_the_same_bytes(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+) -> None:
+    for task, rows in ROWS.items():
+        write_course_files(place / "data", rows=rows, tasks=(task,))
+    argv = ["--option", "finetune", "--rrobin", *options]
+    assert run(*argv) == 0
+    files, lines, told = written(), steps_logged(), manifest()
+    assert set(SIX) <= set(files)
+    assert "epochs   task   batch size  batches     rows  of its set\n1" in capsys.readouterr().err
+    stop_after(monkeypatch, 2, signal.SIGTERM)
+    assert run(*argv, "--output_dir", "again") == 143
+    assert run(*argv, "--output_dir", "again", "--resume") == 0
+    assert written() == files
+    assert manifest(Path("again"))["epochs"][-1]["scores"] == told["epochs"][-1]["scores"]
+    timeless = [
+        [{k: v for k, v in row.items() if k != "tokens_per_s"} for row in own]
+        for own in (steps_logged(Path("again")), lines)
+    ]
+    assert timeless[0] == timeless[1]

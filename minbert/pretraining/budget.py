@@ -62,7 +62,7 @@ def _affordable(parts: Ingredients, config: PretrainConfig, began: float) -> int
 def _measure(trial: Pretrainee, enough: float) -> tuple[float, float]:
     """Seconds a step and seconds a scoring, on a model that is thrown away afterwards."""
     spent: list[float] = []
-    for step, (task, rows) in enumerate(islice(trial.plan.schedule.epoch(0), _TRIED)):
+    for step, ((task, rows),) in enumerate(islice(trial.plan.schedule.epoch(0), _TRIED)):
         began = time.monotonic()
         batch = trial.plan.draw(task, rows)
         trial.objective.backward(trial.model, batch, derive_seed(trial.plan.seed, "trial", step))

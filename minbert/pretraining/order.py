@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from minbert.pretraining.shards import PackedText
 from minbert.runtime import derive_seed
-from minbert.sampling import Rows
+from minbert.sampling import Step
 
 TASK = "text"
 
@@ -18,23 +18,27 @@ class ShuffledShards:
     """A schedule: passes over the rows, shards in random order and rows in random order in each.
 
     Batches are laid over the passes end to end, so every batch is full. What it holds in memory
-    is the order of one shard's rows. An "epoch" is a stretch of `steps_per_epoch` batches.
+    is the order of one shard's rows. An "epoch" is a stretch of `per_epoch` batches.
     """
 
-    def __init__(self, text: PackedText, batch_size: int, steps_per_epoch: int, seed: int) -> None:
+    def __init__(self, text: PackedText, batch_size: int, per_epoch: int, seed: int) -> None:
         """`batch_size` in rows."""
         self._text, self._batch_size, self._seed = text, batch_size, seed
-        self.steps_per_epoch = steps_per_epoch
+        self._per_epoch = per_epoch
 
-    def epoch(self, number: int) -> Iterator[tuple[str, Rows]]:
+    def start(self, number: int) -> int:
+        """The step with which stretch `number` begins."""
+        return number * self._per_epoch
+
+    def epoch(self, number: int) -> Iterator[Step]:
         """The batches of stretch `number`."""
-        first = number * self.steps_per_epoch * self._batch_size
+        first = self.start(number) * self._batch_size
         stretch = self._from(first)
         rest = next(stretch)
-        for _ in range(self.steps_per_epoch):
+        for _ in range(self._per_epoch):
             while len(rest) < self._batch_size:
                 rest = np.concatenate([rest, next(stretch)])
-            yield TASK, rest[: self._batch_size]
+            yield ((TASK, rest[: self._batch_size]),)
             rest = rest[self._batch_size :]
 
     def _from(self, position: int) -> Iterator[NDArray[np.int64]]:

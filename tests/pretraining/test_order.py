@@ -25,7 +25,7 @@ def order(sizes: list[int], batch: int, per_epoch: int, seed: int = 0) -> Shuffl
 
 
 def rows(schedule: ShuffledShards, epochs: range) -> list[int]:
-    return [int(row) for n in epochs for _, batch in schedule.epoch(n) for row in batch]
+    return [int(row) for n in epochs for ((_, batch),) in schedule.epoch(n) for row in batch]
 
 
 @pytest.mark.parametrize("sizes", [[7], [5, 9, 3], [1, 1, 1, 30], [4, 0, 6]])
@@ -45,7 +45,7 @@ def test_how_it_is_cut_into_epochs_makes_no_difference() -> None:
 
 
 def test_all_batches_are_full() -> None:
-    for name, batch in islice(order([5, 9, 3], 4, 50).epoch(0), 50):
+    for ((name, batch),) in islice(order([5, 9, 3], 4, 50).epoch(0), 50):
         assert (name, len(batch)) == ("text", 4)
 
 
