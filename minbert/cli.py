@@ -22,6 +22,10 @@ and write the six prediction files of the course. Typical:
 
   python multitask_classifier.py --option finetune --rrobin
   python multitask_classifier.py --option finetune --smart --rrobin
+
+A single task (sst or cfimdb in the course), with two prediction files of its own:
+
+  python multitask_classifier.py --option finetune --tasks cfimdb
 """
 
 

@@ -9,12 +9,15 @@ from typing import Any
 
 from minbert.flags import IdleRule, check_values, shown
 from minbert.main_flags import (
+    ALONE_OUT,
+    TOGETHER_OUT,
     DataFlags,
     MachineFlags,
     ModelFlags,
     OptimizationFlags,
     OutputFlags,
     TrainingFlags,
+    named_out,
 )
 from minbert.regularizer_flags import FREELB, R3F_VARIANTS, SMART_VARIANTS, RegularizerFlags
 from minbert.runtime import InputError
@@ -53,8 +56,15 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         return COURSE_TASKS if self.rrobin else COURSE_TASKS[:1]
 
     @property
+    def single_task(self) -> bool:
+        """Whether this is the course's single-task job: one task, asked for by name."""
+        return self.tasks is not None and len(self.tasks) == 1
+
+    @property
     def evaluated_tasks(self) -> tuple[str, ...]:
-        """The course's three tasks, and whatever else trains."""
+        """The course's three tasks and whatever else trains; of a single task that one."""
+        if self.single_task:
+            return self.trained_tasks
         return tuple(dict.fromkeys((*COURSE_TASKS, *self.trained_tasks)))
 
     @property
@@ -65,14 +75,20 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
     def resolved(self, recommended: Mapping[str, Any] | None = None) -> RunConfig:
         """This configuration with lr, epochs and batch size filled in where they are unset.
 
-        They take the `recommended` values, where there are some, else the course's.
+        They take the `recommended` values, where there are some, else the course's. The prediction
+        files of what is evaluated get their names.
         """
         course = {"lr": COURSE_RATES[self.option], "epochs": 10, "batch_size": 8}
         values = {**course, **(recommended or {})}
         if self.stdpp:
             values["epochs"] *= 2
         unset = [name for name in UNSET if getattr(self, name) is None]
-        return dataclasses.replace(self, **{name: values[name] for name in unset})
+        named: dict[str, Any] = {
+            f"{task}_{split}_out": self.out_file(task, split)
+            for task in self.evaluated_tasks
+            for split in ("dev", "test")
+        }
+        return dataclasses.replace(self, **{name: values[name] for name in unset}, **named)
 
     def rows_of(self, split: str) -> int | None:
         """How many rows of a `train`, `dev` or `test` file are read; None for all."""
@@ -85,7 +101,11 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
 
     def out_file(self, task: str, split: str) -> str:
         """The path of a task's prediction file for `dev` or `test`."""
-        return str(getattr(self, f"{task}_{split}_out")).replace("{option}", self.option)
+        named = getattr(self, f"{task}_{split}_out")
+        if named is None:
+            alone = self.single_task or task not in COURSE_TASKS
+            named = named_out(ALONE_OUT if alone else TOGETHER_OUT, task, split)
+        return str(named).replace("{option}", self.option)
 
 
 # --------------------------------------------------------------------------------- combinations

@@ -189,9 +189,10 @@ def summary(
         remark = "" if name in trained else "  (not trained)"
         ratio = f"  {ratios[name]:.3f} tokens computed per real token" if name in ratios else ""
         lines.append(f"  {name:<7}{TASKS[name].metric_name:<10}{value:6.3f}{ratio}{remark}")
-    course = {name: scores[name] for name in COURSE_TASKS}
-    lines.append(f"  overall (2024) {overall(course):8.3f}")
-    lines.append(f"  overall (2023) {sum(course.values()) / len(course):8.3f}")
+    if not config.single_task:
+        course = {name: scores[name] for name in COURSE_TASKS}
+        lines.append(f"  overall (2024) {overall(course):8.3f}")
+        lines.append(f"  overall (2023) {sum(course.values()) / len(course):8.3f}")
     lines.append("predictions")
     for name in config.evaluated_tasks:
         lines += [f"  {config.out_file(name, split)}" for split in ("dev", "test")]

@@ -18,13 +18,25 @@ TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
     "prediction files (relative to the current folder)",
 )
 
+# the course's names, of its multitask job and of its single-task job
+TOGETHER_OUT = "predictions/{task}-{split}-output.csv"
+ALONE_OUT = "predictions/{option}-{task}-{split}-out.csv"
+
 
 def _file(default: str, task: str, split: str) -> Any:
     return flag(default, DATA, f"{task} {split} file", metavar="FILE")
 
 
-def _out(default: str, task: str, split: str) -> Any:
-    return flag(default, OUTPUT, f"{task} {split} predictions", metavar="FILE")
+def named_out(pattern: str, task: str, split: str) -> str:
+    """The name of a task's prediction file, but for its {option}."""
+    return pattern.replace("{task}", task).replace("{split}", split)
+
+
+def _out(task: str, split: str, together: str = TOGETHER_OUT) -> Any:
+    default, alone = (named_out(pattern, task, split) for pattern in (together, ALONE_OUT))
+    if default != alone:
+        default += f", with --tasks {task} {alone}"
+    return flag(None, OUTPUT, f"{task} {split} predictions; default {default}", metavar="FILE")
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,9 @@ class TrainingFlags:
     tasks: tuple[str, ...] | None = flag(
         None,
         TRAINING,
-        "tasks to train on, comma-separated, of sst, para, sts, cfimdb; "
-        "default sst, with --rrobin sst,para,sts. All of sst, para and sts are evaluated anyway",
+        "tasks to train on, comma-separated, of sst, para, sts, cfimdb; default sst, with --rrobin "
+        "sst,para,sts; sst, para and sts are all scored and predicted anyway. One task named here "
+        "is the course's single-task job: it alone is read, scored and predicted",
         metavar="TASK[,TASK...]",
     )
     rrobin: str | None = flag(
@@ -252,11 +265,11 @@ class MachineFlags:
 class OutputFlags:
     """Where the predictions go."""
 
-    sst_dev_out: str = _out("predictions/sst-dev-output.csv", "sst", "dev")
-    sst_test_out: str = _out("predictions/sst-test-output.csv", "sst", "test")
-    para_dev_out: str = _out("predictions/para-dev-output.csv", "para", "dev")
-    para_test_out: str = _out("predictions/para-test-output.csv", "para", "test")
-    sts_dev_out: str = _out("predictions/sts-dev-output.csv", "sts", "dev")
-    sts_test_out: str = _out("predictions/sts-test-output.csv", "sts", "test")
-    cfimdb_dev_out: str = _out("predictions/{option}-cfimdb-dev-out.csv", "cfimdb", "dev")
-    cfimdb_test_out: str = _out("predictions/{option}-cfimdb-test-out.csv", "cfimdb", "test")
+    sst_dev_out: str | None = _out("sst", "dev")
+    sst_test_out: str | None = _out("sst", "test")
+    para_dev_out: str | None = _out("para", "dev")
+    para_test_out: str | None = _out("para", "test")
+    sts_dev_out: str | None = _out("sts", "dev")
+    sts_test_out: str | None = _out("sts", "test")
+    cfimdb_dev_out: str | None = _out("cfimdb", "dev", ALONE_OUT)
+    cfimdb_test_out: str | None = _out("cfimdb", "test", ALONE_OUT)

@@ -63,8 +63,9 @@ def make(place: Path, **changes: Any) -> Parts:
 
 def test_every_file_a_run_needs_is_read_and_no_other(place: Path) -> None:
     alone = make(place, tasks=("sst",))
+    assert alone.datasets.keys() == {("sst", split) for split in ("train", "dev", "test")}
     evaluated = {(t, s) for t in ("sst", "para", "sts") for s in ("dev", "test")}
-    assert alone.datasets.keys() == evaluated | {("sst", "train")}
+    assert make(place, rrobin=None).datasets.keys() == evaluated | {("sst", "train")}
     robin = make(place)
     assert robin.datasets.keys() == evaluated | {(t, "train") for t in ("sst", "para", "sts")}
 
@@ -307,7 +308,7 @@ def test_only_the_heads_train_over_a_frozen_encoder(place: Path) -> None:
 
 
 def test_the_criterion_is_the_overall_of_what_trains(place: Path) -> None:
-    parts = make(place, tasks=("sst",))
+    parts = make(place, rrobin=None)
     scored = parts.plan.evaluate(parts.model)
     assert scored.scores.keys() == {"sst", "para", "sts"}
     assert scored.criterion == pytest.approx(scored.scores["sst"])

@@ -133,6 +133,7 @@ def test_tasks_are_what_trains(parse) -> None:
     both = parse("--rrobin", "--tasks", "sts,cfimdb")
     assert both.trained_tasks == ("sts", "cfimdb")
     assert both.evaluated_tasks == ("sst", "para", "sts", "cfimdb")
+    assert parse("--tasks", "cfimdb").evaluated_tasks == ("cfimdb",)
 
 
 def test_two_values_for_betas(parse) -> None:
@@ -344,6 +345,12 @@ IDLE = [
     ["--cfimdb_train", "data/ids-cfimdb-train.csv"],
     ["--cfimdb_dev", "data/ids-cfimdb-dev.csv", "--rrobin"],
     ["--cfimdb_test_out", "x.csv"],
+    ["--sst_dev_out", "x.csv", "--tasks", "cfimdb"],
+    ["--pre_epochs", "1", "--rrobin"],
+    ["--pre_task", "sst", "--rrobin", "full"],
+    ["--temperature", "2", "--rrobin", "sqrt"],
+    ["--epoch_batches", "9", "--rrobin", "full"],
+    ["--steps_per_task", "separate"],
     ["--data_dir", "data", "--rrobin", *ALL_FILES],
 ]
 

@@ -63,6 +63,7 @@ def test_resolved_takes_the_courses_values(option: str, lr: float) -> None:
     done = unset.resolved()
     assert (done.lr, done.epochs, done.batch_size) == (lr, 10, 8)
     others = {"lr": done.lr, "epochs": done.epochs, "batch_size": done.batch_size}
+    others |= {f"{t}_{s}_out": done.out_file(t, s) for t in COURSE_TASKS for s in ("dev", "test")}
     assert dataclasses.replace(unset, **others) == done  # nothing else changes
 
 
@@ -86,8 +87,8 @@ def test_resolved_leaves_what_is_set() -> None:
     [
         ({}, ("sst",), COURSE_TASKS),
         ({"rrobin": "equal"}, COURSE_TASKS, COURSE_TASKS),
-        ({"tasks": ("sts",)}, ("sts",), COURSE_TASKS),
-        ({"tasks": ("cfimdb",)}, ("cfimdb",), ALL_TASKS),
+        ({"tasks": ("sts",)}, ("sts",), ("sts",)),
+        ({"tasks": ("cfimdb",)}, ("cfimdb",), ("cfimdb",)),
         ({"tasks": ("sts", "sst"), "rrobin": "equal"}, ("sts", "sst"), COURSE_TASKS),
         ({"tasks": ("cfimdb", "para"), "rrobin": "equal"}, ("cfimdb", "para"), ALL_TASKS),
     ],
@@ -100,9 +101,19 @@ def test_trained_and_evaluated_tasks(
 
 
 @pytest.mark.parametrize("option", ["pretrain", "finetune"])
-def test_cfimdb_predictions_are_named_for_the_option(option: str) -> None:
-    named = config(option=option)
-    assert named.out_file("cfimdb", "dev") == f"predictions/{option}-cfimdb-dev-out.csv"
+@pytest.mark.parametrize("task", ALL_TASKS)
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_predictions_of_a_single_task_are_named_for_the_option(
+    option: str, task: str, split: str
+) -> None:
+    alone = f"predictions/{option}-{task}-{split}-out.csv"
+    together = alone if task == "cfimdb" else f"predictions/{task}-{split}-output.csv"
+    assert config(option=option, tasks=(task,)).out_file(task, split) == alone
+    both = config(option=option, tasks=ALL_TASKS, rrobin="equal")
+    assert both.out_file(task, split) == together
+    assert getattr(both.resolved(), f"{task}_{split}_out") == together
+    typed = config(option=option, tasks=(task,), **{f"{task}_{split}_out": together})
+    assert typed.out_file(task, split) == typed.resolved().out_file(task, split) == together
 
 
 @pytest.mark.parametrize("name", ["a{b}.csv", "{}.csv", "{0}.csv", "a}b.csv", "{option.x}.csv"])
@@ -380,8 +391,22 @@ def test_a_train_file_needs_its_task(task: str) -> None:
 def test_files_need_a_task_that_is_scored(kind: str) -> None:
     assert "needs cfimdb" in idle(f"cfimdb_{kind}")
     assert not idle(f"cfimdb_{kind}", tasks=("cfimdb",))
-    for task in COURSE_TASKS:  # evaluated whatever trains
-        assert not idle(f"{task}_{kind}", tasks=("cfimdb",))
+    for task in COURSE_TASKS:  # scored whatever trains, but beside a single task
+        assert not idle(f"{task}_{kind}", tasks=("cfimdb", "sst"), rrobin="equal")
+        assert f"needs {task}" in idle(f"{task}_{kind}", tasks=("cfimdb",))
+
+
+@pytest.mark.parametrize("kind", [None, *SCHEDULES])
+def test_settings_of_a_schedule_need_it(kind: str | None) -> None:
+    acts = {
+        "pre_task": kind == "pre",
+        "pre_epochs": kind == "pre",
+        "temperature": kind == "temperature",
+        "epoch_batches": kind in BY_SIZE,
+        "steps_per_task": kind is not None,
+    }
+    for name, acting in acts.items():
+        assert bool(idle(name, rrobin=kind)) != acting
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -260,24 +260,40 @@ def test_finetune_moves_the_encoder(place: Path) -> None:
     assert encoder_moved(place)
 
 
-def test_single_task_of_long_reviews_has_its_own_files(place: Path) -> None:
-    assert run("--tasks", "cfimdb", "--option", "finetune") == 0
+@pytest.mark.parametrize("option", ["pretrain", "finetune"])
+@pytest.mark.parametrize("task", ["sst", "cfimdb"])
+def test_single_task_job_is_the_courses(
+    place: Path, capsys: pytest.CaptureFixture[str], option: str, task: str
+) -> None:
+    """It needs no other task's files, and writes over no other run's predictions."""
+    for path in (place / "data").iterdir():
+        if not path.name.startswith(f"ids-{task}"):
+            path.unlink()
+    assert run("--tasks", task, "--option", option) == 0
     files = written()
-    assert sorted(files) == sorted(
-        [*SIX, "finetune-cfimdb-dev-out.csv", "finetune-cfimdb-test-out.csv"]
-    )
-    expected = ids_of(place / "data" / "ids-cfimdb-dev.csv")
-    assert ids_predicted(files["finetune-cfimdb-dev-out.csv"]) == expected
-    assert set(manifest()["dev"]) == {*COURSE_TASKS, "cfimdb"}
-    assert {line["task"] for line in steps_logged()} == {"cfimdb"}
+    names = {split: f"{option}-{task}-{split}-out.csv" for split in ("dev", "test")}
+    assert set(files) == set(names.values())
+    for split, source in (("dev", "dev"), ("test", "test-student")):
+        content = files[names[split]]
+        assert content.startswith(b"id \t Predicted_Sentiment \n")
+        assert ids_predicted(content) == ids_of(place / "data" / f"ids-{task}-{source}.csv")
+    assert set(manifest()["dev"]) == {task}
+    assert manifest()["config"][f"{task}_dev_out"] == f"predictions/{names['dev']}"
+    assert {line["task"] for line in steps_logged()} == {task}
+    assert encoder_moved(place) == (option == "finetune")
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()[1:]] == [
+        task,
+        "predictions",
+        *(f"predictions/{name}" for name in names.values()),
+    ]
+    assert f"{option} on {task}; scored on {task}\n" in printed.err
 
 
 def test_single_pair_task(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--tasks", "sts", "--option", "finetune") == 0
     assert {line["task"] for line in steps_logged()} == {"sts"}
-    printed = capsys.readouterr().out
-    assert re.search(r"sts .*real token\n", printed)
-    assert re.search(r"sst .*\(not trained\)\n", printed)
+    assert re.search(r"sts .*real token\n", capsys.readouterr().out)
     scores = manifest()["epochs"]
     assert scores[0]["criterion"] == pytest.approx((scores[0]["scores"]["sts"] + 1) / 2)
 
