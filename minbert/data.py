@@ -184,7 +184,7 @@ class _RowReader:
         try:
             return self._task.parse_label(text)
         except ValueError as error:
-            complaints.append(str(error))
+            complaints.append(f"label {error}")
             return None
 
 

@@ -42,26 +42,29 @@ class Task:
 
 def _class_label(count: int) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = _number(text)
+        value = plain_number(text)
         if value not in range(count):
-            raise ValueError(f"label {text!r} is not one of 0..{count - 1}")
+            raise ValueError(f"{text!r} is not one of 0..{count - 1}")
         return value
 
     return parse
 
 
-def _number(text: str) -> float:
-    """A number in plain spelling; `float` alone would also read 0_1 and other scripts' digits."""
+def plain_number(text: str) -> float:
+    """A number in plain spelling; `float` alone would also read 0_1 and other scripts' digits.
+
+    Raises ValueError for anything else, `nan` and `inf` included.
+    """
     if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE) is None:
-        raise ValueError(f"label {text!r} is not a number")
+        raise ValueError(f"{text!r} is not a number")
     return float(text)
 
 
 def _score_label(top: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = _number(text)
+        value = plain_number(text)
         if not (math.isfinite(value) and 0 <= value <= top):
-            raise ValueError(f"label {text!r} is not between 0 and {top:g}")
+            raise ValueError(f"{text!r} is not between 0 and {top:g}")
         return value
 
     return parse

@@ -50,7 +50,7 @@ def test_labels_accepted(name: str, text: str) -> None:
     ("name", "text"), [(name, text) for name, (_, bad) in LABELS.items() for text in bad]
 )
 def test_labels_refused(name: str, text: str) -> None:
-    with pytest.raises(ValueError, match=r"label|could not convert") as refused:
+    with pytest.raises(ValueError, match=r"is not (one of|a number|between)") as refused:
         TASKS[name].parse_label(text)
     assert repr(text) in str(refused.value)
 
