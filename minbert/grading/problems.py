@@ -1,0 +1,82 @@
+"""What is wrong with a submission: one problem a line, named, counted, and never a flood."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+LISTED = 20  # problems of one kind that are kept a file; the others are counted
+_SHOWN_LINES = 5
+_LONGEST_NAME, _LONGEST_VALUE = 120, 40
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A defect of a file: its line (None where it is the whole file's), what it is, what to do."""
+
+    file: str
+    line: int | None
+    what: str
+    kind: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.what}" if where else self.what
+
+
+@dataclass
+class Problems:
+    """The problems of one file, in the order they were met."""
+
+    file: str
+    kept: list[Problem] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: str, what: str, line: int | None = None) -> None:
+        """Note a problem; beyond `LISTED` of its kind it is only counted."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= LISTED:
+            self.kept.append(Problem(self.file, line, what, kind))
+
+    def listed(self) -> list[Problem]:
+        """Those kept, and a line for each kind that has more."""
+        more = [
+            Problem(self.file, None, f"{count - LISTED} more lines with such a defect", kind)
+            for kind, count in self.counts.items()
+            if count > LISTED
+        ]
+        return [*self.kept, *more]
+
+
+def in_brief(problems: Iterable[Problem]) -> Iterator[str]:
+    """One line for each file and kind of defect: the first in full, the lines of some others."""
+    ordered = sorted(problems, key=lambda problem: (problem.file, problem.kind))
+    for _, same in groupby(ordered, key=lambda problem: (problem.file, problem.kind)):
+        yield _brief(list(same))
+
+
+def _brief(same: Sequence[Problem]) -> str:
+    first, others = same[0], same[1:]
+    lines = [str(one.line) for one in others if one.line is not None]
+    if not others:
+        return str(first)
+    if not lines:
+        return f"{first} (and {len(others)} more)"
+    unnamed = [one.what.split(" ")[0] for one in others if one.line is None]
+    dots = ", ..." if len(lines) > _SHOWN_LINES else ""
+    more = f" and {unnamed[0]} more lines" if unnamed else ""
+    return f"{first} (also line {', '.join(lines[:_SHOWN_LINES])}{dots}{more})"
+
+
+def readable(name: str) -> str:
+    """A name that others chose, cut to a length and with control characters spelled out."""
+    cut = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
+
+
+def quoted(raw: bytes) -> str:
+    """A value or id as it stands in a file, in quotes, cut to a length, whatever its bytes are."""
+    text = raw[: 4 * _LONGEST_VALUE].decode("utf-8", "backslashreplace")
+    return repr(text) if len(text) <= _LONGEST_VALUE else repr(text[:_LONGEST_VALUE]) + "..."
