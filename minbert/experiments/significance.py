@@ -6,7 +6,6 @@ the same. Whether other seeds would have is the question of `statistics.over_see
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,8 @@ from scipy import stats
 from minbert.experiments.statistics import RESAMPLES_AT_ONCE, Interval, Metric
 from minbert.metrics import pearson
 from minbert.tasks import Array
+
+_ATANH_MARGIN = 1e-12  # correlations stay this far from 1, where atanh is finite
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,17 @@ def mcnemar(first: Array, second: Array, labels: Array) -> McNemar:
     right, other_right = first == labels, second == labels
     only_first = int((right & ~other_right).sum())
     only_second = int((other_right & ~right).sum())
-    discordant = only_first + only_second
-    p_value = stats.binomtest(only_first, discordant).pvalue if discordant else 1.0
+    p_value = mcnemar_p_values(np.asarray(only_first), np.asarray(only_second))
     return McNemar(only_first, only_second, float(p_value))
+
+
+def mcnemar_p_values(only_first: Array, only_second: Array) -> Array:
+    """McNemar's exact p-values from the discordant examples' counts, element by element.
+
+    Under equal accuracies the smaller count is binomial with probability ½: twice its tail.
+    """
+    tail = stats.binom.cdf(np.minimum(only_first, only_second), only_first + only_second, 0.5)
+    return np.minimum(1.0, 2 * tail)
 
 
 def steiger(first: Array, second: Array, labels: Array) -> Steiger:
@@ -66,26 +75,24 @@ def steiger(first: Array, second: Array, labels: Array) -> Steiger:
     if count < 4:
         raise ValueError(f"{count} examples: Steiger's test needs at least 4")
     r_1, r_2, r_12 = pearson(first, labels), pearson(second, labels), pearson(first, second)
+    z, s = steiger_statistics(np.asarray(r_1), np.asarray(r_2), np.asarray(r_12), count)
+    return Steiger(float(z), float(2 * stats.norm.sf(abs(z))), float(s))
+
+
+def steiger_statistics(r_1: Array, r_2: Array, r_12: Array, count: int) -> tuple[Array, Array]:
+    """`steiger`'s z and s from the three correlations over `count` examples, element by element.
+
+    z is 0 where there is nothing to tell: r_1 = r_2, or predictions that correlate perfectly.
+    """
     pooled = ((r_1 + r_2) / 2) ** 2
-    if r_1 == r_2 or pooled >= 1:
-        return Steiger(0.0, 1.0, _transformed_correlation(pooled, r_12))
-    s = _transformed_correlation(pooled, r_12)
-    difference = np.arctanh(_below_one(r_1)) - np.arctanh(_below_one(r_2))
-    z = float(difference * math.sqrt((count - 3) / (2 - 2 * s)))
-    return Steiger(z, float(2 * stats.norm.sf(abs(z))), s)
-
-
-def _transformed_correlation(pooled: float, r_12: float) -> float:
-    """Steiger's s; `pooled` is r̄²."""
-    if r_12 >= 1 or pooled >= 1:
-        return 1.0
+    same = (r_12 >= 1) | (pooled >= 1)
+    rest = np.where(same, 1.0, 1 - pooled)
     covariance = r_12 * (1 - 2 * pooled) - pooled * (1 - 2 * pooled - r_12 * r_12) / 2
-    return min(covariance / (1 - pooled) ** 2, _below_one(1.0))
-
-
-def _below_one(r: float) -> float:
-    """r, kept where atanh is finite."""
-    return float(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+    bound = 1 - _ATANH_MARGIN
+    s = np.minimum(covariance / rest**2, bound)
+    difference = np.arctanh(np.clip(r_1, -bound, bound)) - np.arctanh(np.clip(r_2, -bound, bound))
+    z = difference * np.sqrt((count - 3) / (2 - 2 * s))
+    return np.where(same, 0.0, z), np.where(same, 1.0, s)
 
 
 def mean_difference(metric: Metric, first: Array, second: Array, labels: Array) -> float:

@@ -11,10 +11,12 @@ from scipy import stats
 from minbert.experiments.significance import (
     holm,
     mcnemar,
+    mcnemar_p_values,
     mean_difference,
     paired_bootstrap,
     paired_permutation,
     steiger,
+    steiger_statistics,
 )
 from minbert.experiments.statistics import minimum_detectable_difference, pearson_spread
 from minbert.metrics import accuracy, pearson
@@ -150,6 +152,32 @@ def test_steiger_at_the_ends() -> None:
     assert steiger(np.ones(50), np.zeros(50), y).p_value == 1
     with pytest.raises(ValueError, match="3 examples"):
         steiger(y[:3], y[:3], y[:3])
+
+
+def test_predictions_on_another_scale_do_not_differ() -> None:
+    """Their correlations with the labels differ by rounding only, and that with each other is 1."""
+    draw = np.random.default_rng(0)
+    labels = draw.normal(size=60)
+    for scale in (2.0, 3.0, 0.1, 1 / 3):
+        first = labels + draw.normal(size=60)
+        assert steiger(first, scale * first + 0.7, labels).p_value > 0.99
+
+
+def test_many_pairs_at_once_are_the_pairs_one_by_one() -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.normal(size=80)
+    rows = np.stack([labels + draw.normal(0, sd, 80) for sd in (0.5, 0.6, 1, 2, 1e9)])
+    together = np.corrcoef(np.vstack([rows, labels]))
+    own, other = together[-1, :-1], together[:-1, :-1]
+    z, s = steiger_statistics(own[:, None], own[None, :], other, 80)
+    counts = draw.integers(0, 40, (2, 5, 5))
+    p_values = mcnemar_p_values(*counts)
+    for i, j in np.ndindex(5, 5):
+        alone = steiger(rows[i], rows[j], labels)
+        assert (z[i, j], s[i, j]) == pytest.approx((alone.z, alone.correlation), abs=1e-6)
+        one, two = (int(count[i, j]) for count in counts)
+        exact = stats.binomtest(one, one + two).pvalue if one + two else 1.0
+        assert p_values[i, j] == pytest.approx(exact)
 
 
 # ---------------------------------------------------------------------------- paired bootstrap
