@@ -82,7 +82,7 @@ def steiger(first: Array, second: Array, labels: Array) -> Steiger:
 def steiger_statistics(r_1: Array, r_2: Array, r_12: Array, count: int) -> tuple[Array, Array]:
     """`steiger`'s z and s from the three correlations over `count` examples, element by element.
 
-    z is 0 where there is nothing to tell: r_1 = r_2, or predictions that correlate perfectly.
+    z is 0 where there is nothing to tell: r_1 = r_2, predictions that correlate perfectly, n < 4.
     """
     pooled = ((r_1 + r_2) / 2) ** 2
     same = (r_12 >= 1) | (pooled >= 1)
@@ -91,7 +91,7 @@ def steiger_statistics(r_1: Array, r_2: Array, r_12: Array, count: int) -> tuple
     bound = 1 - _ATANH_MARGIN
     s = np.minimum(covariance / rest**2, bound)
     difference = np.arctanh(np.clip(r_1, -bound, bound)) - np.arctanh(np.clip(r_2, -bound, bound))
-    z = difference * np.sqrt((count - 3) / (2 - 2 * s))
+    z = difference * np.sqrt(max(count - 3, 0) / (2 - 2 * s))
     return np.where(same, 0.0, z), np.where(same, 1.0, s)
 
 

@@ -24,6 +24,7 @@ from typing import IO, BinaryIO
 
 from minbert.grading.problems import Problems, readable
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")  # the first is opened
 FILES = 5_000  # a submission's
 FILE_BYTES = 2**24
 BLOCK = 2**16
@@ -85,6 +86,14 @@ def open_regular(path: Path) -> BinaryIO:
 def is_hidden(name: str) -> bool:
     """Whether systems put such a file or folder beside the user's own (`.git`, `__MACOSX`)."""
     return name.startswith(".") or name in _SKIPPED
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file on disk is an archive, by its name or its first bytes."""
+    if path.name.lower().endswith(ARCHIVES):
+        return True
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
 
 
 def in_folder(root: Path, problems: Problems) -> list[Member]:

@@ -21,8 +21,10 @@ class Problem:
     what: str
     kind: str
 
-    def __str__(self) -> str:
-        where = self.file if self.line is None else f"{self.file}:{self.line}"
+    def spelled(self, submission: str = "") -> str:
+        """One line: `submission/file:line: what`, as far as each is known."""
+        where = "/".join(filter(None, (submission, self.file)))
+        where = where if self.line is None else f"{where}:{self.line}"
         return f"{where}: {self.what}" if where else self.what
 
 
@@ -50,18 +52,18 @@ class Problems:
         return [*self.kept, *more]
 
 
-def in_brief(problems: Iterable[Problem]) -> Iterator[str]:
+def in_brief(problems: Iterable[Problem], submission: str = "") -> Iterator[str]:
     """One line for each file and kind of defect: the first in full, the lines of some others."""
     ordered = sorted(problems, key=lambda problem: (problem.file, problem.kind))
     for _, same in groupby(ordered, key=lambda problem: (problem.file, problem.kind)):
-        yield _brief(list(same))
+        yield _brief(list(same), submission)
 
 
-def _brief(same: Sequence[Problem]) -> str:
-    first, others = same[0], same[1:]
+def _brief(same: Sequence[Problem], submission: str) -> str:
+    first, others = same[0].spelled(submission), same[1:]
     lines = [str(one.line) for one in others if one.line is not None]
     if not others:
-        return str(first)
+        return first
     if not lines:
         return f"{first} (and {len(others)} more)"
     unnamed = [one.what.split(" ")[0] for one in others if one.line is None]

@@ -13,10 +13,12 @@ import numpy as np
 
 from minbert.grading.gold import Gold
 from minbert.grading.members import (
+    ARCHIVES,
     Member,
     Unreadable,
     in_archive,
     in_folder,
+    is_archive,
     is_hidden,
     on_disk,
     open_regular,
@@ -29,7 +31,6 @@ from minbert.tasks import Array
 
 OPTIONS = (None, "finetune", "pretrain")  # None: multitask, which wins
 _SHEETS = 32  # a submission's prediction files; the course asks for fourteen at most
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def locate(paths: Sequence[Path]) -> list[Source]:
             found += _in_class(path) if _is_class(path) else [Source(_name(path), path.resolve())]
         elif not path.is_file():
             raise InputError(f"{path}: no such file or folder")
-        elif _is_archive(path):
+        elif is_archive(path):
             found.append(Source(path.stem, path.resolve()))
         else:
             loose.setdefault(path.absolute().parent, []).append(path)
@@ -93,13 +94,6 @@ def _distinct(sources: Sequence[Source]) -> list[Source]:
         replace(one, name=readable(one.name if count[one.name] == 1 else str(one.path)))
         for one in sources
     ]
-
-
-def _is_archive(path: Path) -> bool:
-    if path.name.lower().endswith(_ARCHIVES):
-        return True
-    with path.open("rb") as stream:
-        return stream.read(4) == b"PK\x03\x04"
 
 
 def _is_class(folder: Path) -> bool:
@@ -135,7 +129,7 @@ def _looks_like_predictions(path: Path) -> bool:
 
 def _is_submission(entry: os.DirEntry[str]) -> bool:
     """Whether an entry of a class is somebody's work: a folder, an archive, a link to whatever."""
-    return entry.is_dir() or entry.is_symlink() or entry.name.lower().endswith(_ARCHIVES)
+    return entry.is_dir() or entry.is_symlink() or entry.name.lower().endswith(ARCHIVES)
 
 
 def _in_class(folder: Path) -> list[Source]:
@@ -186,7 +180,7 @@ def _members(source: Source, problems: Problems) -> Iterator[list[Member]]:
         raise Unreadable("a link and not followed: put the files themselves there")
     elif path.is_dir():
         yield in_folder(path, problems)
-    elif path.name.lower().endswith(_ARCHIVES[1:]):
+    elif path.name.lower().endswith(ARCHIVES[1:]):
         raise Unreadable("an archive that is not opened: unpack it, or hand in a zip")
     else:
         with in_archive(path, problems) as members:
@@ -194,7 +188,7 @@ def _members(source: Source, problems: Problems) -> Iterator[list[Member]]:
 
 
 def _none(members: Sequence[Member]) -> str:
-    if any(member.name.lower().endswith(_ARCHIVES) for member in members):
+    if any(member.name.lower().endswith(ARCHIVES) for member in members):
         return "no prediction file, but an archive inside, which is not opened: unpack it"
     return "no prediction file: expected such as predictions/sst-dev-output.csv"
 
