@@ -13,7 +13,7 @@ from minbert.config import COURSE_TASKS
 from minbert.flags import RATE, OneLineParser, PerTask, add_flags, check_values, flag
 from minbert.grading.ceilings import COURSE_CEILINGS
 from minbert.grading.gold import SPLITS, Gold, read_gold
-from minbert.grading.graded import grade
+from minbert.grading.graded import Class, grade
 from minbert.grading.members import is_archive
 from minbert.grading.outputs import as_csv, as_json, lint_csv, lint_json
 from minbert.grading.page import as_html
@@ -123,6 +123,7 @@ def run(config: GradeConfig, paths: Sequence[Path]) -> None:
     else:
         ceilings = config.ceilings(gold.folder)
         graded = grade(submissions, gold, ceilings)
+        _name_incomplete(graded)
         print(as_text(graded))
         page = as_html(graded, gold, ceilings) if config.html else None
         _write(config, as_json(graded), as_csv(graded), page)
@@ -153,6 +154,13 @@ def _name_problems(submissions: Sequence[Submission]) -> None:
     for one in submissions:
         for line in in_brief(one.problems, one.name):
             log.warning("%s", line)
+
+
+def _name_incomplete(graded: Class) -> None:
+    for one in graded.graded:
+        lacking = [name for name in COURSE_TASKS if name not in one.scores]
+        if lacking and one.scores:
+            log.info("%s: no overall score, for it has no %s", one.name, " and no ".join(lacking))
 
 
 def _write(config: GradeConfig, json: object, csv: str, html: str | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert import cli, download, pretrain
+from minbert import cli, download, grade, pretrain
 from minbert.experiments import cost
 from minbert.experiments.ablate import AblateConfig
 from minbert.experiments.grid_command import make_parser
@@ -33,7 +33,7 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 
 def test_every_flag_that_is_named_exists() -> None:
     grids = (make_parser("", "", kind) for kind in (Table2Config, AblateConfig))
-    parsers = (*(module.make_parser() for module in (cli, cost, download, pretrain)), *grids)
+    parsers = (*(module.make_parser() for module in (cli, cost, download, grade, pretrain)), *grids)
     known = {f for parser in parsers for action in parser._actions for f in action.option_strings}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", README)) - {"--no-deps"}  # pip's
     assert named <= known, named - known

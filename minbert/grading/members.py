@@ -102,26 +102,30 @@ def in_folder(root: Path, problems: Problems) -> list[Member]:
     Raises Unreadable: too many files, or a folder that cannot be listed.
     """
     found: list[Member] = []
-    waiting, seen = [root], 0
     try:
-        while waiting:
-            folder = waiting.pop()
-            for entry in os.scandir(folder):
-                name = Path(entry.path).relative_to(root).as_posix()
-                if is_hidden(entry.name):
-                    continue
-                seen += 1
-                if seen > FILES:
-                    raise Unreadable(_too_many())
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(Path(entry.path))
-                elif entry.is_file(follow_symlinks=False):
-                    found.append(on_disk(Path(entry.path), name))
-                else:
-                    problems.add("link", _special(name, is_link=entry.is_symlink()))
+        for number, entry in enumerate(_entries(root), start=1):
+            name = Path(entry.path).relative_to(root).as_posix()
+            if number > FILES:
+                raise Unreadable(_too_many())
+            if entry.is_file(follow_symlinks=False):
+                found.append(on_disk(Path(entry.path), name))
+            elif not entry.is_dir(follow_symlinks=False):
+                problems.add("link", _special(name, is_link=entry.is_symlink()))
     except OSError as error:
         raise Unreadable(f"cannot be listed ({_reason(error)})") from error
     return sorted(found, key=lambda member: member.name)
+
+
+def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies below a folder, folders included, hidden ones and what is in them not."""
+    waiting = [root]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if not is_hidden(entry.name):
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    yield entry
 
 
 def on_disk(path: Path, name: str) -> Member:

@@ -22,6 +22,7 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 _TITLES = {"sst": "SST", "para": "Quora", "sts": "STS", "cfimdb": "CFIMDB"}
 _SHOWN_PAIRS = 100
 _NAMED = 40  # submissions; the matrix of a larger class goes without names
+_NAME_WIDTH = 5  # cells
 _SHADES = 10
 
 
@@ -43,7 +44,7 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
             {
                 "first": names[pair.first],
                 "second": names[pair.second],
-                "values": [
+                "agreement": [
                     number(pair.agreement[name]) if name in pair.agreement else ""
                     for name in COURSE_TASKS
                 ],
@@ -137,8 +138,8 @@ def matrix(agreement: Array, names: Sequence[str]) -> dict[str, Any]:
         {"x": place + 0.2, "y": place + 0.7, "text": name[:16]} for place, name in enumerate(names)
     ]
     return {
-        "size": count + (4 if few else 0),
-        "font": 0.5,
+        "width": count + (_NAME_WIDTH if few else 0),
+        "height": count,
         "shades": [shade for shade in shades if shade["path"]],
         "labels": labels if few else [],
     }
