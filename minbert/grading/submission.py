@@ -98,10 +98,13 @@ def _distinct(sources: Sequence[Source]) -> list[Source]:
 
 def _is_class(folder: Path) -> bool:
     entries = _entries(folder)
-    files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and entry.name.lower() == "predictions":
-            files += [one for one in _entries(Path(entry.path)) if one.is_file()]
+    inside = [
+        one
+        for entry in entries
+        if entry.is_dir(follow_symlinks=False) and entry.name.lower() == "predictions"
+        for one in _entries(Path(entry.path))
+    ]
+    files = (one for one in (*entries, *inside) if not one.is_dir(follow_symlinks=False))
     if any(_looks_like_predictions(Path(entry.path)) for entry in files):
         return False
     return any(_is_submission(entry) for entry in entries)

@@ -85,6 +85,16 @@ def test_a_typed_link_is_followed(tmp_path: Path, gold: Gold) -> None:
     assert only(tmp_path / "mine", gold).problems == []
 
 
+def test_links_for_files_are_one_submission_that_is_not_read(tmp_path: Path, gold: Gold) -> None:
+    hand_in(tmp_path / "anna", gold, guesses(gold))
+    (tmp_path / "ben").mkdir()
+    for file in (tmp_path / "anna").iterdir():
+        (tmp_path / "ben" / file.name).symlink_to(file)
+    found = only(tmp_path / "ben", gold)
+    assert found.name == "ben" and found.predictions == {}
+    assert len([problem for problem in found.problems if problem.kind == "link"]) == 3
+
+
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         locate([tmp_path / "nowhere"])
