@@ -102,6 +102,15 @@ def test_a_member_larger_than_it_says_is_damage(tmp_path: Path) -> None:
         read_all(path)
 
 
+def test_a_member_that_begins_at_the_archives_end_is_damage(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / "x.zip", ["a.csv"], b"1234567890")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<L", content, content.index(b"PK\1\2") + 42, len(content) - 10)
+    path.write_bytes(content)
+    with pytest.raises(Unreadable, match="cannot be read"):
+        read_all(path)
+
+
 def test_too_many_files_are_one_line(tmp_path: Path) -> None:
     path = archive_of(tmp_path / "x.zip", [f"{i}.csv" for i in range(2 * FILES)], b"")
     with pytest.raises(Unreadable, match="more than 5,000 files"), in_archive(path, Problems("")):
