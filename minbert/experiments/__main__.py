@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "table2": "minbert.experiments.table2",
     "seeds": "minbert.experiments.seeds",
     "ablate": "minbert.experiments.ablate",
+    "variants": "minbert.experiments.variants",
     "all": "minbert.experiments.all",
 }
 

@@ -1,6 +1,6 @@
 """What the known wrong variants of SMART and R3F do, as numbers beside the papers' own.
 
-`python -m minbert.experiments.variants [FLAGS]` takes the main job's flags (`--weights`,
+`python -m minbert.experiments variants [FLAGS]` takes the main job's flags (`--weights`,
 `--data_dir`, `--pooling`, ...), reads 16 training examples of sst, para and sts, and prints a
 table. Nothing trains; it takes a minute on a CPU. What trains, and how, is its own affair.
 """
@@ -267,7 +267,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     return run_command(lambda _stop: measure(arguments), "nothing was written")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
