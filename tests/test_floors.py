@@ -10,7 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
-    "config runtime flags common_flags main_flags regularizer_flags presets files encoder_config",
+    "config runtime flags common_flags main_flags regularizer_flags presets schedules files "
+    "encoder_config",
     "tokenizer attention optimizer metrics losses heads spectral retries fetch",
     "bert weights tasks hub sources",
     "data batching sampling model",
