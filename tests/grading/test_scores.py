@@ -196,4 +196,13 @@ def test_overall_follows_the_handouts() -> None:
     assert found is not None
     assert found.year_2023 == pytest.approx((sst + para + sts) / 3)
     assert found.year_2024 == pytest.approx((sst + para + (sts + 1) / 2) / 3)
+    below = [one.score - one.interval.low for one in scores.values()]
+    above = [one.interval.high - one.score for one in scores.values()]
+    years = (
+        (found.year_2023, found.interval_2023, np.asarray([1, 1, 1]) / 3),
+        (found.year_2024, found.interval_2024, np.asarray([1, 1, 0.5]) / 3),
+    )
+    for total, interval, weights in years:
+        assert interval.low == pytest.approx(total - np.linalg.norm(weights * below))
+        assert interval.high == pytest.approx(total + np.linalg.norm(weights * above))
     assert overall_of({"sst": scores["sst"], "sts": scores["sts"]}) is None
