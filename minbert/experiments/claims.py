@@ -128,9 +128,9 @@ def take(folder: Path) -> Claim | None:
     Raises InputError where none can be made: no hard links here, or no rights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not is_free(folder):
+    highest = _highest(folder)  # read once: the next number must follow the claim that was judged
+    if highest is not None and not _is_over(highest):
         return None
-    highest = _highest(folder)
     number = int(highest.stem) + 1 if highest is not None else 1
     path = folder / f"{number:04d}.json"
     try:
@@ -154,7 +154,11 @@ def created(path: Path, text: str) -> bool:
 def is_free(folder: Path) -> bool:
     """Whether nobody works there: no claim, the last one given back, or its process dead."""
     claim = _highest(folder)
-    if claim is None or claim.with_suffix(".free").exists():
+    return claim is None or _is_over(claim)
+
+
+def _is_over(claim: Path) -> bool:
+    if claim.with_suffix(".free").exists():
         return True
     try:
         with claim.open(encoding="utf-8") as stream:  # opening asks the server anew
@@ -163,7 +167,7 @@ def is_free(folder: Path) -> bool:
     except (OSError, ValueError, TypeError):  # damaged from outside: as if of another machine
         touched, owner = claim.stat().st_mtime, Owner("", 0, "")
     dead = owner.is_dead()
-    return server_time(folder) - touched > STALE if dead is None else dead
+    return server_time(claim.parent) - touched > STALE if dead is None else dead
 
 
 def server_time(folder: Path) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from minbert.experiments import claims
 from minbert.experiments.claims import STALE, Owner, created, is_free, take
 
 ELSEWHERE = Owner("another machine", 1, "1")
@@ -114,6 +115,22 @@ def test_one_of_many_gets_what_a_dead_process_held(tmp_path: Path) -> None:
             folder = tmp_path / str(trial)
             claimed(folder, ELSEWHERE, age=STALE + 30)
             assert sum(pool.map(_try, [folder] * 4)) == 1
+
+
+def test_a_claim_made_while_the_one_before_is_judged_is_respected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed(tmp_path, ELSEWHERE, age=STALE + 30)
+    judge = claims._is_over
+
+    def slowly(claim: Path) -> bool:
+        over = judge(claim)
+        monkeypatch.setattr(claims, "_is_over", judge)
+        assert take(tmp_path) is not None  # another was quicker
+        return over
+
+    monkeypatch.setattr(claims, "_is_over", slowly)
+    assert take(tmp_path) is None
 
 
 def test_what_is_created_is_never_replaced(tmp_path: Path) -> None:
