@@ -13,7 +13,7 @@ from minbert import hub
 from minbert.command import run_command
 from minbert.download_data import BASE, fetch_data
 from minbert.download_weights import fetch_weights
-from minbert.flags import OneLineParser, add_flags, flag
+from minbert.flags import OneLineParser, flag, parser_for
 from minbert.hub import Published
 from minbert.retries import Patience
 from minbert.runtime import InputError, RunError, log
@@ -88,11 +88,12 @@ def _checked_url(text: str) -> str:
 
 def make_parser() -> OneLineParser:
     """One flag a field of DownloadConfig; only flags that were typed are stored."""
-    parser = OneLineParser(
-        prog="python -m minbert.download", usage="%(prog)s [flags]", description=_DESCRIPTION
+    return parser_for(
+        DownloadConfig,
+        prog="python -m minbert.download",
+        usage="%(prog)s [flags]",
+        description=_DESCRIPTION,
     )
-    add_flags(parser, DownloadConfig)
-    return parser
 
 
 def run(config: DownloadConfig, patience: Patience) -> None:

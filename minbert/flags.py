@@ -135,6 +135,13 @@ def add_flags(parser: argparse.ArgumentParser, kind: type) -> dict[str, Any]:
     return groups
 
 
+def parser_for(kind: type, **settings: str) -> OneLineParser:
+    """A parser with one flag a field of `kind`; `settings` are ArgumentParser's."""
+    parser = OneLineParser(**settings)
+    add_flags(parser, kind)
+    return parser
+
+
 def _argument(entry: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     facts, default = entry.metadata, entry.default
     text = facts["help"].replace("%", "%%")

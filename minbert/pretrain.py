@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from minbert.command import run_command
-from minbert.flags import OneLineParser, add_flags, refuse_idle
+from minbert.flags import OneLineParser, parser_for, refuse_idle
 from minbert.pretraining.config import IDLE_RULES, PretrainConfig
 from minbert.pretraining.job import run
 from minbert.sources import encoder_folder
@@ -23,13 +23,12 @@ or go on from one with --weights. Typical:
 
 def make_parser() -> OneLineParser:
     """One flag a field of PretrainConfig; only flags that were typed are stored."""
-    parser = OneLineParser(
+    return parser_for(
+        PretrainConfig,
         prog="python -m minbert.pretrain",
         usage="%(prog)s --text FILE [FILE ...] [flags]",
         description=_DESCRIPTION,
     )
-    add_flags(parser, PretrainConfig)
-    return parser
 
 
 def parse(argv: Sequence[str]) -> PretrainConfig:

@@ -18,7 +18,7 @@ from minbert.experiments.cost_report import Row
 from minbert.experiments.measure import interleaved, peak_memory
 from minbert.experiments.methods import METHODS, Method
 from minbert.experiments.setting import Setting
-from minbert.flags import OneLineParser, add_flags
+from minbert.flags import OneLineParser, parser_for
 from minbert.runtime import InputError, ProgressBar, log
 
 T = TypeVar("T")
@@ -139,13 +139,12 @@ def _write(config: CostConfig, setting: Setting, rows: Sequence[Row]) -> None:
 
 def make_parser() -> OneLineParser:
     """One flag a field of CostConfig; only flags that were typed are stored."""
-    parser = OneLineParser(
+    return parser_for(
+        CostConfig,
         prog="python -m minbert.experiments cost",
         usage="%(prog)s [flags]",
         description=_DESCRIPTION,
     )
-    add_flags(parser, CostConfig)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from minbert.experiments.statistics import RESAMPLES_AT_ONCE, Interval, Metric
+from minbert.experiments.statistics import RESAMPLES_AT_ONCE, Interval, Metric, bootstrap_examples
 from minbert.metrics import pearson
 from minbert.tasks import Array
 
@@ -147,18 +147,9 @@ def paired_bootstrap(
     def difference(drawn: Array) -> float:
         return mean_difference(metric, first[:, drawn], second[:, drawn], labels[drawn])
 
-    result = stats.bootstrap(
-        (np.arange(len(labels)),),
-        difference,
-        vectorized=False,
-        method="percentile",
-        confidence_level=confidence,
-        n_resamples=rounds,
-        batch=RESAMPLES_AT_ONCE,
-        rng=np.random.default_rng(seed),
+    return bootstrap_examples(
+        difference, len(labels), confidence=confidence, rounds=rounds, seed=seed
     )
-    found = result.confidence_interval
-    return Interval(float(found.low), float(found.high))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -104,10 +104,27 @@ def bootstrap_interval(
 
     Examples are drawn with replacement, each with its label, `rounds` times.
     """
+    return bootstrap_examples(
+        lambda drawn: metric(predictions[drawn], labels[drawn]),
+        len(labels),
+        confidence=confidence,
+        rounds=rounds,
+        seed=seed,
+    )
+
+
+def bootstrap_examples(
+    statistic: Callable[[Array], float],
+    count: int,
+    *,
+    confidence: float,
+    rounds: int,
+    seed: int,
+) -> Interval:
+    """Percentile bootstrap interval of what `statistic` makes of `count` examples' indices."""
     result = stats.bootstrap(
-        (predictions, labels),
-        metric,
-        paired=True,
+        (np.arange(count),),
+        statistic,
         vectorized=False,
         method="percentile",
         confidence_level=confidence,
