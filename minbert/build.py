@@ -93,12 +93,9 @@ def encode_splits(
         raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: no --cross_encoder")
     if longest > positions:
         raise InputError(f"--max_length {longest}: the encoder has {positions} positions")
-    tokenizer = WordPieceTokenizer.from_folder(Path(str(config.weights)), longest)
-    if len(tokenizer.vocab) > encoder.config.vocab_size:
-        raise InputError(
-            f"{config.weights}: vocab.txt has {len(tokenizer.vocab)} tokens, "
-            f"config.json's vocab_size is {encoder.config.vocab_size}"
-        )
+    tokenizer = WordPieceTokenizer.from_folder(
+        Path(str(config.weights)), longest, encoder.config.vocab_size
+    )
     datasets = {}
     for key, split in splits.items():
         dataset = encode_split(split, tokenizer, cross_encoder=config.cross_encoder)
@@ -140,9 +137,7 @@ def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> 
 
 def _normalize_heads(config: RunConfig, model: MultitaskBert) -> None:
     """R4F's spectral normalisation. Raises InputError where no trained head has a matrix."""
-    idle = [
-        name for name in config.trained_tasks if not any(True for _ in model.head_parameters(name))
-    ]
+    idle = [name for name in config.trained_tasks if not model.has_head_weights(name)]
     if len(idle) == len(config.trained_tasks):
         raise InputError(
             f"--r4f --tasks {','.join(idle)}: the head has no weights to normalise; add --rlayer "
@@ -167,7 +162,7 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
     idle = [
         name
         for name in config.trained_tasks
-        if model.frozen_encoder and not any(True for _ in model.head_parameters(name))
+        if model.frozen_encoder and not model.has_head_weights(name)
     ]
     if len(idle) == len(config.trained_tasks):
         raise InputError(

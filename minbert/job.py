@@ -168,7 +168,7 @@ def _bounds(config: RunConfig, parts: Parts) -> str:
     bounds = {
         name: spectral.lipschitz_bound(parts.model.head_chain(name))
         for name in config.evaluated_tasks
-        if any(True for _ in parts.model.head_parameters(name))
+        if parts.model.has_head_weights(name)
     }
     shown = ", ".join(f"{name} {bound:.4f}" for name, bound in bounds.items())
     return f"Lipschitz bound of the heads (product of spectral norms): {shown}"

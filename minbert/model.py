@@ -119,6 +119,10 @@ class MultitaskBert(nn.Module):
         for module in self.head_chain(task):
             yield from module.parameters()
 
+    def has_head_weights(self, task: str) -> bool:
+        """Whether there are any: a cosine of the two vectors has none."""
+        return any(True for _ in self.head_parameters(task))
+
     def _pooled(self, batch: Batch, embeddings: Tensor | None) -> Tensor:
         if batch.tokens is None:
             assert batch.features is not None

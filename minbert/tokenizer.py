@@ -77,11 +77,14 @@ class WordPieceTokenizer:
         self._tokenizer.enable_truncation(max_length)
 
     @classmethod
-    def from_folder(cls, folder: Path, max_length: int) -> WordPieceTokenizer:
+    def from_folder(
+        cls, folder: Path, max_length: int, embeddings: int | None = None
+    ) -> WordPieceTokenizer:
         """Read `vocab.txt`, one token a line, and the settings in `tokenizer_config.json`.
 
         Without the latter the vocabulary counts as lower-cased, as the course's is. Raises
-        InputError for a file that cannot be read, or a token that stands twice.
+        InputError for a file that cannot be read, a token that stands twice, or more tokens than
+        an encoder has `embeddings`.
         """
         path = folder / "vocab.txt"
         try:
@@ -93,6 +96,11 @@ class WordPieceTokenizer:
         if len(vocab) < len(tokens):
             twice = next(token for index, token in enumerate(tokens) if vocab[token] != index)
             raise InputError(f"{path}: {twice!r} stands there twice")
+        if embeddings is not None and len(vocab) > embeddings:
+            raise InputError(
+                f"{folder}: vocab.txt has {len(vocab)} tokens, config.json's vocab_size is "
+                f"{embeddings}"
+            )
         return cls(vocab, max_length=max_length, **_settings(folder))
 
     def fingerprint(self) -> str:

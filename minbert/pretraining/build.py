@@ -51,7 +51,7 @@ def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
     """Read, and where it is not cached make, everything the run needs. Raises InputError."""
     source = _vocabulary_folder(config)
     model = _model(config, source, device)
-    tokenizer = _tokenizer(source, model.published)
+    tokenizer = WordPieceTokenizer.from_folder(source, _NO_LIMIT, model.published.vocab_size)
     masker = Masker(tokenizer.vocab, config.mask_rate, whole_words=config.whole_words)
     packed = _packed(config, tokenizer)
     if config.weights is None and config.embeddings == "neighbours":
@@ -139,16 +139,6 @@ def _check_shape(config: PretrainConfig, shape: EncoderConfig) -> None:
         )
     if shape.type_vocab_size < 2 and not config.no_nsp:
         raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: take --no_nsp")
-
-
-def _tokenizer(source: Path, shape: EncoderConfig) -> WordPieceTokenizer:
-    tokenizer = WordPieceTokenizer.from_folder(source, _NO_LIMIT)
-    if len(tokenizer.vocab) > shape.vocab_size:
-        raise InputError(
-            f"{source}: vocab.txt has {len(tokenizer.vocab)} tokens, "
-            f"config.json's vocab_size is {shape.vocab_size}"
-        )
-    return tokenizer
 
 
 def _packed(config: PretrainConfig, tokenizer: WordPieceTokenizer) -> Path:
