@@ -158,7 +158,7 @@ def test_a_time_budget_fixes_the_steps_once(
 
 
 def test_a_time_budget_is_spent_and_no_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock on which every step and every scoring takes a second, so that load is no matter."""
+    """On a clock that ticks a second a step and a scoring, so that load does not matter."""
     began, ticks = time.monotonic(), itertools.count()
     monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: began + next(ticks)))
     assert run("--time_budget", "1m") == 0
