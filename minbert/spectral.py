@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from minbert.runtime import derive_seed, generator
+
+_VECTORS = 16  # directions that are followed at once
 _FIRST, _EACH = 50, 5  # power iterations at the start, and after every optimizer step
 
 
@@ -20,18 +23,26 @@ class SpectralNorm(nn.Module):
 
     u and v are constants of a pass, so all passes of a step see the same matrix; the gradient
     flows through σ, whose derivative is u vᵀ. They follow W after each step (`refresh`).
+
+    The power iteration is that of a subspace (Golub & Van Loan 2013, section 8.2.4): alone, a
+    vector takes hundreds of iterations to tell apart the first singular values of a wide random
+    matrix, which lie within a percent, and stays with the old one where another overtakes it.
     """
 
     u: Tensor
     v: Tensor
+    subspace: Tensor
 
     def __init__(self, weight: Tensor) -> None:
         """`weight` (k, n) is the matrix that will be normalised."""
         super().__init__()
         rows, columns = weight.shape
-        # a start that has a share of every direction, the same in every run
-        self.register_buffer("u", torch.ones(rows, dtype=weight.dtype) / rows**0.5)
-        self.register_buffer("v", torch.ones(columns, dtype=weight.dtype) / columns**0.5)
+        count = min(_VECTORS, rows, columns)
+        # random, so as to be orthogonal to no direction, and the same in every run
+        start = torch.randn(columns, count, generator=generator(derive_seed(0, "subspace")))
+        self.register_buffer("subspace", _orthonormal(start.to(weight)))
+        self.register_buffer("u", weight.new_zeros(rows))
+        self.register_buffer("v", weight.new_zeros(columns))
         self.follow(weight, _FIRST)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -42,10 +53,21 @@ class SpectralNorm(nn.Module):
 
     @torch.no_grad()
     def follow(self, weight: Tensor, iterations: int) -> None:
-        """Power iterations: v ← Wᵀu / ‖Wᵀu‖, u ← Wv / ‖Wv‖."""
+        """Power iterations: V ← orth(Wᵀ W V); then v, the vector of V's span that maximises ‖Wv‖.
+
+        And u ← Wv / ‖Wv‖.
+        """
         for _ in range(iterations):
-            self.v = nn.functional.normalize(weight.T @ self.u, dim=0, eps=1e-12)
-            self.u = nn.functional.normalize(weight @ self.v, dim=0, eps=1e-12)
+            self.subspace = _orthonormal(weight.T @ (weight @ self.subspace))
+        images = weight @ self.subspace
+        _, axes = torch.linalg.eigh((images.T @ images).cpu())  # the largest last
+        self.v = nn.functional.normalize(self.subspace @ axes[:, -1].to(weight), dim=0, eps=1e-12)
+        self.u = nn.functional.normalize(weight @ self.v, dim=0, eps=1e-12)
+
+
+def _orthonormal(vectors: Tensor) -> Tensor:
+    """The Q of a QR decomposition, on the CPU: it is small, and not every device has one."""
+    return torch.linalg.qr(vectors.cpu()).Q.to(vectors)
 
 
 def normalize(modules: Iterable[nn.Module]) -> None:

@@ -50,6 +50,55 @@ def test_the_norm_stays_one_while_the_weights_move(shape: tuple[int, int]) -> No
         assert norm_of(layer.weight) == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(5, 768), (384, 1536), (768, 768), (768, 3072)], ids=str)
+def test_the_norm_is_one_for_the_heads_of_real_encoders(shape: tuple[int, int]) -> None:
+    """The first singular values of a wide random matrix lie within a percent of each other."""
+    for seed in (0, 2):
+        torch.manual_seed(seed)
+        layer = nn.Linear(shape[1], shape[0])
+        spectral.normalize([layer])
+        assert norm_of(layer.weight) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_norm_stays_one_in_a_relational_layer_at_the_highest_rate() -> None:
+    """Steps of 1e-3 in every entry, in directions that change slowly: Adam's, for `pretrain`."""
+    torch.manual_seed(1)
+    layer = nn.Linear(1536, 384)
+    spectral.normalize([layer])
+    raw, direction = layer.parametrizations.weight.original, torch.randn(384, 1536)
+    for step in range(40):
+        direction = 0.95 * direction + 0.05**0.5 * torch.randn(384, 1536)
+        with torch.no_grad():
+            raw -= 1e-3 * direction.sign()
+        spectral.refresh(layer)
+        if step % 10 == 9:
+            assert norm_of(layer.weight) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_singular_value_that_overtakes_the_first_is_followed() -> None:
+    layer = nn.Linear(64, 64)
+    with torch.no_grad():
+        layer.weight.copy_(torch.diag(torch.tensor([1.0, 0.99, *torch.linspace(0.5, 0.1, 62)])))
+    spectral.normalize([layer])
+    for _ in range(30):
+        with torch.no_grad():
+            layer.parametrizations.weight.original[1, 1] += 1e-3
+        spectral.refresh(layer)
+        assert norm_of(layer.weight) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_first_direction_is_found_whichever_it_is() -> None:
+    """Not where it is at right angles to a fixed start, a vector of ones for example."""
+    left, right = torch.tensor([1.0, -1, 0, 0]), torch.tensor([1.0, -1, 0, 0, 0, 0])
+    for strong in (torch.outer(left, torch.eye(6)[0]), torch.outer(torch.eye(4)[0], right)):
+        layer = nn.Linear(6, 4)
+        with torch.no_grad():
+            layer.weight.copy_(10 * strong)
+            layer.weight[2:, 2:] = 1
+        spectral.normalize([layer])
+        assert norm_of(layer.weight) == pytest.approx(1.0, abs=1e-3)
+
+
 def test_gradient_is_that_of_the_matrix_over_its_norm() -> None:
     """Finite differences of W / σ(W), with σ by singular value decomposition."""
     layer, step = linear((5, 16)), 1e-6
