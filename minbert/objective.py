@@ -11,7 +11,8 @@ from minbert.flags import for_task
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 
-PROBE_EVERY = 50  # steps between looks at what a regularizer measures
+# steps between looks at what a regularizer measures: prime to the number of tasks, which take turns
+PROBE_EVERY = 49
 
 
 class Objective:
@@ -37,7 +38,7 @@ class Objective:
 
         `seed` decides every random draw. Returns scalars for the log, detached: `loss`, what was
         differentiated; `task_loss`, the task's part; each regularizer's unweighted value; and at
-        every 50th `step`, what they tell of themselves, which costs further passes. No `step`: full
+        every 49th `step`, what they tell of themselves, which costs further passes. No `step`: full
         weights and nothing told.
         """
         weights = {term.name: for_task(term.weight, batch.name) for term in self.regularizers}

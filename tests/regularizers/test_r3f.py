@@ -10,10 +10,11 @@ from torch.nn.utils.parametrize import ParametrizationList
 from minbert import spectral
 from minbert.batching import Batch
 from minbert.model import MultitaskBert
-from minbert.objective import Objective
+from minbert.objective import PROBE_EVERY, Objective
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
+from minbert.tasks import TASKS
 from tests.regularizers import formulas
 from tests.regularizers.checks import (
     assert_is_the_finite_difference,
@@ -170,11 +171,16 @@ def test_probing_adds_no_gradient_and_is_done_only_when_asked() -> None:
     objective = Objective([R3F(sigma=1e-2)])
     plain = objective.backward(model, batch, SEED)
     expected = gradients(model)
-    probed = objective.backward(model, batch, SEED, step=100)
+    probed = objective.backward(model, batch, SEED, step=2 * PROBE_EVERY)
     assert_gradients_agree(gradients(model), expected, 1e-12)
-    assert objective.backward(model, batch, SEED, step=101).keys() == plain.keys()
+    assert objective.backward(model, batch, SEED, step=2 * PROBE_EVERY + 1).keys() == plain.keys()
     assert probed.keys() - plain.keys() == {"r3f_of_dropout", "r3f_of_noise"}
     assert all(not value.requires_grad for value in probed.values())
+
+
+def test_every_task_in_turn_is_probed() -> None:
+    for count in range(2, len(TASKS) + 1):
+        assert {turn * PROBE_EVERY % count for turn in range(count)} == set(range(count))
 
 
 @pytest.mark.parametrize("noise", NOISES)
