@@ -68,7 +68,7 @@ def _check_outputs(config: CostConfig) -> None:
             raise InputError(f"--{name} {path}: must end in {' or '.join(suffixes)}")
         try:
             files.check_writable(path)
-            ours = not path.exists() or _is_ledger(path)
+            ours = not path.exists() or (path.is_file() and _is_ledger(path))
         except OSError as error:
             raise InputError(f"--{name} {path}: cannot be written ({error.strerror})") from error
         if not ours:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,13 @@ def test_what_cannot_be_is_one_line(
     assert (out, len(errors)) == ("", 1)
     assert words in errors[0]
     assert (place / "data" / "sts-train.csv").read_bytes() == before
+
+
+def test_a_pipe_is_not_waited_for(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = place / "pipe.json"
+    os.mkfifo(path)
+    assert main([*flags(place), "--json", str(path)]) == 2
+    assert "holds something else" in capfd.readouterr().err
 
 
 def test_more_tokens_than_positions(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
