@@ -214,6 +214,7 @@ def idle_rules() -> list[IdleRule]:
         IdleRule(r3f, lambda c: c.r3f or c.r4f, "--r3f or --r4f"),
         IdleRule(("r3f",), lambda c: not c.r4f, "no --r4f, which has its term already"),
         IdleRule(("r4f_scope",), lambda c: c.r4f, "--r4f"),
+        IdleRule(("r4f_scope",), lambda c: c.rlayer, "--rlayer: else a head has but one matrix"),
         IdleRule(freelb, lambda c: c.freelb, "--freelb"),
         IdleRule(("freelb_lr", "freelb_radius"), lambda c: c.freelb_steps > 1, several),
         IdleRule(
@@ -221,7 +222,7 @@ def idle_rules() -> list[IdleRule]:
             lambda c: not (c.freelb and c.precision == "bf16"),
             "no --freelb, whose passes are all fp32",
         ),
-        IdleRule(("term_warmup",), lambda c: c.smart or c.r3f or c.r4f, "--smart or --r3f"),
+        IdleRule(("term_warmup",), lambda c: c.smart or c.r3f or c.r4f, "--smart, --r3f or --r4f"),
         IdleRule(
             ("limit_train",),
             lambda c: c.limit is None or (c.limit_train or 0) < c.limit,

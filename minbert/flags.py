@@ -182,12 +182,19 @@ def _value_type(hint: Any) -> Callable[[str], Any]:
 
 def _per_task(text: str) -> PerTask:
     """`5`, or `sst=5,sts=1`."""
-    if "=" not in text:
-        return float(text)
-    pairs = [part.split("=") for part in text.split(",")]
-    numbers = {name.strip(): float(number) for name, number in pairs}
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [part.split("=") for part in text.split(",")]
+        numbers = {name.strip(): float(number) for name, number in pairs}
+        if "" in numbers:
+            raise ValueError("no task")
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number nor one a task, as in sst=5,sts=1"
+        ) from None
     if len(numbers) < len(pairs):
-        raise ValueError("a task is named twice")
+        raise argparse.ArgumentTypeError(f"{text!r} names a task twice")
     return numbers
 
 

@@ -95,7 +95,7 @@ class RegularizerFlags:
     r4f_scope: str = flag(
         "head",
         R3F,
-        "matrices that are: head, all of it, the relational layer included; last, the output's",
+        "with --rlayer, matrices that are: head, all of it, the layer included; last, the output's",
         choices=("head", "last"),
     )
     r3f_lambda: PerTask = flag(

@@ -165,7 +165,7 @@ TYPED = {e.name: e.default for e in dataclasses.fields(RunConfig) if e.default n
 def test_default_typed_out_changes_nothing(parse, name: str) -> None:
     """What --help shows can be typed."""
     terms = ["--freelb"] if name.startswith("freelb") else ["--smart", "--r3f"]
-    terms = ["--r4f"] if name.startswith("r4f") else terms
+    terms = ["--r4f", "--rlayer"] if name.startswith("r4f") else terms
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
     companions = ["--rrobin", kinds.get(name, "equal"), "--tasks", "sst,para,sts,cfimdb", *terms]
     companions += [] if name == "schedule" else ["--schedule", "polynomial"]
@@ -269,8 +269,10 @@ WRONG = [
     (["--smart", "--smart_dropout", "some"], "some"),
     (["--r3f", "--r3f_noise", "pink"], "pink"),
     (["--smart", "--smart_lambda", "sst=5,sts=1"], "sts does not train"),
-    (["--smart", "--smart_lambda", "sst=5,sst=1"], "--smart_lambda"),
-    (["--smart", "--smart_lambda", "sst="], "--smart_lambda"),
+    (["--smart", "--smart_lambda", "sst=5,sst=1"], "'sst=5,sst=1' names a task twice"),
+    (["--smart", "--smart_lambda", "sst="], "'sst=' is neither a number nor one a task"),
+    (["--smart", "--smart_lambda", "much"], "'much' is neither a number nor one a task"),
+    (["--smart", "--smart_lambda", "=5"], "'=5' is neither a number nor one a task"),
     (["--smart", "--smart_lambda", "sst=0"], "--smart_lambda sst=0"),
     (["--freelb", "--smart"], "--freelb --smart"),
     (["--freelb", "--freelb_steps", "0"], "--freelb_steps 0"),
@@ -316,6 +318,7 @@ IDLE = [
     *([f"--{name}", "1", "--smart", "--no_adversarial"] for name in SMART_FLAGS[:5]),
     ["--freelb_steps", "2"],
     ["--r4f_scope", "last", "--r3f"],
+    ["--r4f_scope", "last", "--r4f"],
     ["--r3f", "--r4f"],
     ["--freelb_lr", "1", "--freelb", "--freelb_steps", "1"],
     ["--term_warmup", ".1"],

@@ -313,7 +313,8 @@ def test_freelb_flags_need_freelb(name: str) -> None:
 def test_r4f_has_r3fs_term_already() -> None:
     assert "no --r4f" in idle("r3f", r3f=True, r4f=True)
     assert "needs --r4f" in idle("r4f_scope", r3f=True)
-    assert not idle("r4f_scope", r4f=True)
+    assert "--rlayer" in idle("r4f_scope", r4f=True, cross_encoder=True)
+    assert not idle("r4f_scope", r4f=True, rlayer=True)
 
 
 def test_one_pass_of_freelb_has_no_ascent() -> None:
@@ -334,7 +335,7 @@ def test_freelb_knows_no_lower_precision() -> None:
 
 
 def test_terms_warm_up_only_where_there_are_some() -> None:
-    assert "--smart or --r3f" in idle("term_warmup", freelb=True)
+    assert "--smart, --r3f or --r4f" in idle("term_warmup", freelb=True)
     assert not idle("term_warmup", r3f=True)
 
 
@@ -413,7 +414,7 @@ def test_settings_of_a_schedule_need_it(kind: str | None) -> None:
 def test_every_flag_acts_somewhere(name: str) -> None:
     """No flag is idle in all combinations, or it should not exist."""
     terms = {"freelb": True} if name.startswith("freelb") else {"smart": True, "r3f": True}
-    terms |= {"r4f": True} if name.startswith("r4f") else {}
+    terms |= {"r4f": True, "rlayer": True} if name.startswith("r4f") else {}
     option = "finetune" if name == "smart_reuse_clean" else "pretrain"
     widest = {**EVERYTHING, **terms, "schedule": "polynomial", "option": option}
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}

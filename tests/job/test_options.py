@@ -154,7 +154,7 @@ def test_rrobin_of_pretrain_leaves_the_weightless_head_out(
         ["--attention", "reference", "--precision", "bf16", "--smart"],
         ["--freelb", "--freelb_steps", "3", "--freelb_radius", "sst=.1,para=.1,sts=.1"],
         ["--r4f", "--rlayer", "--smart", "--option", "finetune"],
-        ["--r4f", "--r4f_scope", "last", "--cross_encoder"],
+        ["--r4f", "--r4f_scope", "last", "--cross_encoder", "--rlayer"],
         ["--stdpp", "--r3f", "--term_warmup", "0.5"],
         ["--compat", "mtdnn", "--smart", "--cross_encoder"],
         ["--compat", "smart-pytorch", "--smart", "--rlayer", "--smart_dropout", "off"],
