@@ -10,6 +10,7 @@ training only: they answer different questions and are not exchangeable.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -63,7 +64,9 @@ def pearson_interval(predictions: Array, labels: Array, confidence: float = 0.95
     """
     if not _has_correlation(predictions, labels):
         return UNKNOWN_CORRELATION
-    result = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64))
+    with warnings.catch_warnings():  # as in `metrics.pearson`
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+        result = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64))
     found = result.confidence_interval(confidence)
     return Interval(float(found.low), float(found.high))
 

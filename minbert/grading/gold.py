@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +43,13 @@ class Gold:
     optional: Mapping[Part, frozenset[bytes]]
     labels: Mapping[str, Array]  # of the scored split; empty where nothing is scored
 
+    def train_part(self, name: bytes) -> Part | None:
+        """The part of an id that stands in a train file of the folder, where there are such.
+
+        They are read when the first stranger asks: most classes have none.
+        """
+        return _train_ids(self.folder).get(name)
+
 
 def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
     """Ids of all dev and test files in the folder, and the labels of `split` unless `lint`.
@@ -68,6 +77,18 @@ def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
         raise InputError(_nothing(folder, split, lint=lint))
     log.info("gold: %s/ (%s)", folder, ", ".join(map(str, ids)))
     return Gold(folder, split, ids, optional, labels)
+
+
+@cache
+def _train_ids(folder: Path) -> Mapping[bytes, Part]:
+    found: dict[bytes, Part] = {}
+    for part in (Part(task, "train") for task in KNOWN_TASKS):
+        with contextlib.suppress(OSError), (folder / _names(part)[0]).open("rb") as stream:
+            columns = [cell.strip() for cell in stream.readline().split(b"\t")]
+            place = columns.index(b"id") if b"id" in columns else len(columns)
+            rows = (line.split(b"\t", place + 1) for line in stream)
+            found |= {row[place].strip(): part for row in rows if len(row) > place}
+    return found
 
 
 def _folder(folder: Path | None) -> Path:

@@ -44,6 +44,7 @@ def _entry(graded: Graded) -> dict[str, Any]:
         "name": graded.name,
         "scores": {name: score_json(one) for name, one in graded.scores.items()},
         "overall": overall_json(graded.overall),
+        "overall_intervals": _overall_intervals(graded.overall),
         "single_task": {
             option: {name: score_json(one) for name, one in tasks.items()}
             for option, tasks in graded.single_task.items()
@@ -86,9 +87,14 @@ def score_json(score: Scores) -> dict[str, Any]:
 def overall_json(overall: Overall | None) -> dict[str, Any]:
     """Both overall scores by year, None where a task is not there."""
     if overall is None:
-        return {"2023": None, "2024": None, "intervals": {"2023": None, "2024": None}}
-    intervals = {"2023": list(overall.interval_2023), "2024": list(overall.interval_2024)}
-    return {"2023": overall.year_2023, "2024": overall.year_2024, "intervals": intervals}
+        return {"2023": None, "2024": None}
+    return {"2023": overall.year_2023, "2024": overall.year_2024}
+
+
+def _overall_intervals(overall: Overall | None) -> dict[str, Any]:
+    if overall is None:
+        return {"2023": None, "2024": None}
+    return {"2023": list(overall.interval_2023), "2024": list(overall.interval_2024)}
 
 
 def _rounded(matrix: Any) -> list[list[float | None]]:
@@ -101,7 +107,7 @@ def _rounded(matrix: Any) -> list[list[float | None]]:
 
 
 def as_csv(graded: Class) -> str:
-    """A line a submission; a name that a spreadsheet would run as a formula gets an apostrophe."""
+    """A line a submission; text that a spreadsheet would run as a formula gets an apostrophe."""
     rows = [_csv_row(one) for one in graded.graded]
     columns = dict.fromkeys(column for row in rows for column in row)
     return _csv(list(columns), rows)
@@ -110,7 +116,7 @@ def as_csv(graded: Class) -> str:
 def lint_csv(submissions: Sequence[Submission]) -> str:
     """A line a problem."""
     rows = [
-        {"name": _harmless(one.name), "file": _harmless(p.file), "line": p.line, "what": p.what}
+        {"name": one.name, "file": p.file, "line": p.line, "what": p.what}
         for one in submissions
         for p in one.problems
     ]
@@ -121,19 +127,19 @@ def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({column: _harmless(cell) for column, cell in row.items()} for row in rows)
     return stream.getvalue()
 
 
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _csv_row(graded: Graded) -> dict[str, Any]:
     overall = overall_json(graded.overall)
-    low, high = overall["intervals"]["2024"] or (None, None)
+    low, high = _overall_intervals(graded.overall)["2024"] or (None, None)
     row: dict[str, Any] = {
-        "name": _harmless(graded.name),
+        "name": graded.name,
         "rank": graded.ranks.get("overall"),
         "overall_2024": overall["2024"],
         "overall_2024_low": low,

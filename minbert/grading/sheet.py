@@ -35,6 +35,7 @@ LINE_BYTES = 2**16
 LINES = 1_000_000
 BAD_ROWS = 100_000  # then a file is not read on
 _NAMED = 5  # missing ids
+_LARGEST = 1e100  # its square and the sum of many are still numbers
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ def _check_text(block: bytes) -> None:
 
 def _check_known(lines: list[bytes], column: bytes | None, part: Part | None, gold: Gold) -> None:
     """Raise Unreadable unless the file may be about something that the gold has no ids of."""
+    trained = next(filter(None, (gold.train_part(cells(line)[0]) for line in lines)), None)
+    if trained is not None:
+        raise Unreadable(f"its ids are {trained}'s: predict the dev and the test file")
     if part is not None and part not in gold.ids:
         return
     tasks = {part.task} if part else COLUMNS.get(column or b"", set())
@@ -218,9 +222,10 @@ class _Rows:
         """The kind of a row whose id is not of this part, and what to say."""
         if b"," not in line and b"\t" not in line:
             return "columns", f"{quoted(line)} has no comma or tab: write id , prediction"
-        for part, rows in self._gold.ids.items():
-            if name in rows:
-                return "split", f"id {quoted(name)} is of {part}, not {self._part}: leave it out"
+        known = (part for part, rows in self._gold.ids.items() if name in rows)
+        part = next(known, None) or self._gold.train_part(name)
+        if part is not None:
+            return "split", f"id {quoted(name)} is of {part}, not {self._part}: leave it out"
         return "unknown", f"id {quoted(name)} is not in the gold files: leave it out"
 
     def _take(self, row: int, value: bytes, number: int) -> None:
@@ -230,7 +235,7 @@ class _Rows:
                 raise ValueError(f"{quoted(value)} is not a number")
             self._values[row] = self._task.parse_label(text)
         except ValueError as error:
-            kept = self._task.metric is pearson and _is_number(value)
+            kept = self._task.metric is pearson and _is_number(value) and abs(float(text)) < _LARGEST
             fate = "is scored as it is: clip it" if kept else "counts as none: mend it"
             self._problems.add("value", f"prediction {error}; it {fate}", number)
             if kept:

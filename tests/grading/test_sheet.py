@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minbert.grading import gold as gold_module
 from minbert.grading import sheet as sheet_module
 from minbert.grading.gold import Gold, Part, read_gold
 from minbert.grading.members import Member
@@ -159,7 +160,7 @@ def test_a_similarity_out_of_range_is_named_and_kept(gold: Gold, value: str, kep
     assert found.sheet.values[2] == kept
 
 
-@pytest.mark.parametrize("value", ["nan", "NaN", "inf", "-inf", "1e999", "x", "0_1"])
+@pytest.mark.parametrize("value", ["nan", "NaN", "inf", "-inf", "1e999", "1e308", "-1e100", "x", "0_1"])
 def test_a_similarity_that_is_no_number_counts_as_none(gold: Gold, value: str) -> None:
     found = changed(
         gold, lambda lines: lines.__setitem__(3, f"{lines[3].split()[0]},{value}"), "sts"
@@ -190,6 +191,20 @@ def test_strays_say_where_they_belong(gold: Gold) -> None:
     assert kinds(found) == [("unknown", 5)]
     found = changed(gold, lambda lines: lines.insert(4, "no mark"))
     assert kinds(found) == [("columns", 5)]
+
+
+def test_train_ids_are_named_as_such(tmp_path: Path) -> None:
+    gold_of(tmp_path)
+    (tmp_path / "ids-sst-test-student.csv").unlink()  # its ids are those of the train file here
+    gold = read_gold(tmp_path, "dev", lint=False)
+    found = changed(gold, lambda lines: lines.insert(4, "sstt003 , 1"))
+    assert kinds(found) == [("split", 5)] and "is of sst train, not sst dev" in only(found).what
+    found = reading(gold, b"id,Predicted_Sentiment\nsstt003,1\nsstt004,2\n")
+    assert found.sheet is None and "its ids are sst train's" in only(found).what
+    (tmp_path / "ids-sst-train.csv").write_text("no header\nsstt003\n")
+    gold_module._train_ids.cache_clear()
+    found = changed(gold, lambda lines: lines.insert(4, "sstt003 , 1"))
+    assert kinds(found) == [("unknown", 5)]
 
 
 def test_a_constant_column(gold: Gold) -> None:
