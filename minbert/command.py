@@ -5,11 +5,24 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input, 130 and 143 stopped 
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from collections.abc import Callable
 
 import torch
 
 from minbert.runtime import InputError, RunError, Stopped, StopRequest, log, set_up_logging
+
+
+def show(text: str) -> None:
+    """Print results. A reader who has left (`| head`) is no error, nor a letter he cannot read."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # what is left of it would fail again as Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_command(

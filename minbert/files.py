@@ -141,9 +141,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     path.chmod(0o666 & ~mask)
 
 
+def json_text(value: Any) -> str:
+    """A JSON file's text. Raises ValueError for NaN, which has no JSON spelling."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file atomically. NaN has no JSON spelling and is refused."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Replace a JSON file atomically. NaN is refused."""
+    write_text(path, json_text(value))
 
 
 class JsonLines:

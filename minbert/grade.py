@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbert import files
-from minbert.command import run_command
+from minbert.command import run_command, show
 from minbert.config import COURSE_TASKS
 from minbert.flags import RATE, OneLineParser, PerTask, add_flags, check_values, flag
 from minbert.grading.ceilings import COURSE_CEILINGS
@@ -118,15 +118,16 @@ def run(config: GradeConfig, paths: Sequence[Path]) -> None:
     submissions = read_all(sources, gold)
     _name_problems(submissions)
     if config.lint:
-        print(lint_text(submissions))
+        _name_absent(submissions, gold)
         _write(config, lint_json(submissions), lint_csv(submissions), None)
+        show(lint_text(submissions))
     else:
         ceilings = config.ceilings(gold.folder)
         graded = grade(submissions, gold, ceilings)
         _name_incomplete(graded)
-        print(as_text(graded))
         page = as_html(graded, gold, ceilings) if config.html else None
         _write(config, as_json(graded), as_csv(graded), page)
+        show(as_text(graded))
     defective = [one for one in submissions if one.problems]
     if defective:
         count = f"{len(defective)} of {len(submissions)}"
@@ -134,16 +135,27 @@ def run(config: GradeConfig, paths: Sequence[Path]) -> None:
 
 
 def _check_outputs(config: GradeConfig, gold: Gold) -> None:
-    """Write over no prediction file, no archive and nothing of the gold's folder."""
+    """Fail now, not after minutes, where a file cannot be written; and write over nobody's work."""
     for path in map(Path, config.outputs):
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder, not a file to write")
-        if not path.is_file():
-            continue
-        if path.resolve().parent == gold.folder.resolve():
-            raise InputError(f"{path}: would be overwritten, and lies among the gold files")
-        if path.stat().st_size and (is_archive(path) or is_prediction_file(path)):
-            raise InputError(f"{path}: would be overwritten, and is somebody's predictions")
+        try:
+            _check_output(path, gold)
+            files.check_writable(path.resolve())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _check_output(path: Path, gold: Gold) -> None:
+    """Write over no prediction file, no archive and nothing of the gold's folder."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not a file to write")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise InputError(f"{path}: is no regular file, and would be replaced by one")
+    if path.resolve().parent == gold.folder.resolve():
+        raise InputError(f"{path}: would be overwritten, and lies among the gold files")
+    if path.stat().st_size and (is_archive(path) or is_prediction_file(path)):
+        raise InputError(f"{path}: would be overwritten, and is somebody's predictions")
 
 
 def _name_problems(submissions: Sequence[Submission]) -> None:
@@ -156,6 +168,15 @@ def _name_problems(submissions: Sequence[Submission]) -> None:
             log.warning("%s", line)
 
 
+def _name_absent(submissions: Sequence[Submission], gold: Gold) -> None:
+    for one in submissions:
+        there = set(one.checked.values())
+        absent = [str(part) for part in gold.ids if part.task in COURSE_TASKS]
+        absent = [part for part in absent if part not in there]
+        if absent and there:
+            log.info("%s: no file of %s, if they are asked for", one.name, ", ".join(absent))
+
+
 def _name_incomplete(graded: Class) -> None:
     for one in graded.graded:
         lacking = [name for name in COURSE_TASKS if name not in one.scores]
@@ -164,12 +185,9 @@ def _name_incomplete(graded: Class) -> None:
 
 
 def _write(config: GradeConfig, json: object, csv: str, html: str | None) -> None:
-    if config.json is not None:
-        files.write_json(Path(config.json), json)
-    if config.csv is not None:
-        files.write_text(Path(config.csv), csv)
-    if config.html is not None and html is not None:
-        files.write_text(Path(config.html), html)
+    texts = {config.json: files.json_text(json), config.csv: csv, config.html: html}
+    named = {path: text for path, text in texts.items() if path is not None and text is not None}
+    files.write_texts({Path(path).resolve(): text for path, text in named.items()})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

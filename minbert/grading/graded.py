@@ -61,7 +61,7 @@ def grade(submissions: Sequence[Submission], gold: Gold, ceilings: Mapping[str, 
             scores[i],
             _single_task(scored[i]),
             overall[i],
-            questions(scores[i], ceilings, len(order)),
+            _questions(scored[i], ceilings, len(order)),
             {name: column[place] for name, column in ranks.items()},
         )
         for place, i in enumerate(order)
@@ -101,6 +101,16 @@ def _single_task(scored: Scored) -> SingleTask:
         if option is not None
         and (tasks := {name: one for (which, name), one in scored.items() if which == option})
     }
+
+
+def _questions(scored: Scored, ceilings: Mapping[str, float], submissions: int) -> list[Question]:
+    """What to ask about any of the files, single-task ones too: each is one look more."""
+    by_option = [
+        {name: one for (which, name), one in scored.items() if which == option}
+        for option in OPTIONS
+    ]
+    looks = submissions * len(OPTIONS)
+    return [one for tasks in by_option for one in questions(tasks, ceilings, looks)]
 
 
 def _predictions(submission: Submission, scored: Scored) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from minbert.config import COURSE_TASKS
 from minbert.experiments.statistics import Interval
 from minbert.grading.gold import Gold
 from minbert.grading.graded import Class, Graded
-from minbert.grading.problems import in_brief
+from minbert.grading.problems import in_brief, readable
 from minbert.grading.scores import ClassScores, Scores
 from minbert.grading.text import number, second_score, span
 from minbert.reports.page import render
@@ -32,7 +32,7 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
     alike = comparison.alike if comparison else []
     return render(
         _TEMPLATE,
-        gold=gold.folder,
+        gold=readable(str(gold.folder)),
         split=gold.split,
         titles=[_title(name) for name in COURSE_TASKS],
         ranked=comparison is not None,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
+import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from minbert import grade
 from minbert.grading.gold import Gold, Part, read_gold
 from minbert.grading.members import Member
 from minbert.tasks import TASKS, Array
@@ -117,6 +121,24 @@ def zipped(folder: Path, archive: Path) -> Path:
         for file in sorted(folder.rglob("*")):
             made.write(file, file.relative_to(folder))
     return archive
+
+
+def class_of(folder: Path, gold: Gold) -> Path:
+    """Five submissions of different skill, two of them zips."""
+    for seed, name in enumerate(("anna", "ben", "carl", "dora", "emil")):
+        hand_in(folder / name / "predictions", gold, guesses(gold, 0.2 * seed, seed))
+    for name in ("dora", "emil"):
+        zipped(folder / name, folder / f"{name}.zip")
+        shutil.rmtree(folder / name)
+    return folder
+
+
+def graded(gold: Gold, *argv: object) -> tuple[int, dict[str, Any]]:
+    """The command's exit code and its JSON, by submission."""
+    out = gold.folder.parent / "out.json"
+    code = grade.main([*map(str, argv), "--gold", str(gold.folder), "--json", str(out)])
+    found = json.loads(out.read_text())
+    return code, {one["name"]: one for one in found["submissions"]}
 
 
 def member(name: str, content: bytes) -> Member:
