@@ -235,7 +235,7 @@ class _Rows:
                 raise ValueError(f"{quoted(value)} is not a number")
             self._values[row] = self._task.parse_label(text)
         except ValueError as error:
-            kept = self._task.metric is pearson and _is_number(value) and abs(float(text)) < _LARGEST
+            kept = self._task.metric is pearson and _is_number(value)
             fate = "is scored as it is: clip it" if kept else "counts as none: mend it"
             self._problems.add("value", f"prediction {error}; it {fate}", number)
             if kept:
@@ -283,6 +283,6 @@ def _similarity(task: Task, value: bytes) -> float | None:
 
 def _is_number(value: bytes) -> bool:
     try:
-        return math.isfinite(plain_number(value.decode("ascii")))
+        return abs(plain_number(value.decode("ascii"))) < _LARGEST
     except ValueError:
         return False
