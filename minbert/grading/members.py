@@ -89,11 +89,14 @@ def is_hidden(name: str) -> bool:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file on disk is an archive, by its name or its first bytes."""
+    """Whether a file on disk is an archive, by its name or its first bytes, if they can be read."""
     if path.name.lower().endswith(ARCHIVES):
         return True
-    with path.open("rb") as stream:
-        return stream.read(4) == b"PK\x03\x04"
+    try:
+        with open_regular(path.resolve()) as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def in_folder(root: Path, problems: Problems) -> list[Member]:

@@ -26,7 +26,7 @@ from minbert.grading.members import (
 from minbert.grading.problems import Problem, Problems, readable
 from minbert.grading.recognise import claimed, first_lines, header_column
 from minbert.grading.sheet import Reading, Sheet, read_sheet
-from minbert.runtime import InputError
+from minbert.runtime import InputError, log
 from minbert.tasks import Array
 
 OPTIONS = (None, "finetune", "pretrain")  # None: multitask, which wins
@@ -70,11 +70,13 @@ def locate(paths: Sequence[Path]) -> list[Source]:
     """
     found: list[Source] = []
     loose: dict[Path, list[Path]] = {}
-    for path in paths:
+    for path in {path.resolve(): path for path in paths}.values():
         if path.is_dir():
-            found += _in_class(path) if _is_class(path) else [Source(_name(path), path.resolve())]
-        elif not path.is_file():
+            found += _in_folder(path)
+        elif not path.exists():
             raise InputError(f"{path}: no such file or folder")
+        elif not path.is_file():
+            raise InputError(f"{path}: neither a file nor a folder")
         elif is_archive(path):
             found.append(Source(path.stem, path.resolve()))
         else:
@@ -88,15 +90,20 @@ def _name(folder: Path) -> str:
 
 
 def _distinct(sources: Sequence[Source]) -> list[Source]:
-    """The sources, named by their path where two have the same name."""
-    count = Counter(source.name for source in sources)
-    return [
-        replace(one, name=readable(one.name if count[one.name] == 1 else str(one.path)))
-        for one in sources
-    ]
+    """The sources, named by their path where two have the same name, and numbered at the worst."""
+    count = Counter(readable(source.name) for source in sources)
+    found: dict[str, Source] = {}
+    for one in sources:
+        name = readable(one.name)
+        name = name if count[name] == 1 else readable(str(one.path))
+        if name in found:
+            numbers = range(2, len(sources) + 1)
+            name = next(new for n in numbers if (new := f"{name} ({n})") not in found)
+        found[name] = replace(one, name=name)
+    return list(found.values())
 
 
-def _is_class(folder: Path) -> bool:
+def _in_folder(folder: Path) -> list[Source]:
     entries = _entries(folder)
     inside = [
         one
@@ -105,9 +112,19 @@ def _is_class(folder: Path) -> bool:
         for one in _entries(Path(entry.path))
     ]
     files = (one for one in (*entries, *inside) if not one.is_dir(follow_symlinks=False))
-    if any(_looks_like_predictions(Path(entry.path)) for entry in files):
-        return False
-    return any(_is_submission(entry) for entry in entries)
+    loose = next((one for one in files if _looks_like_predictions(Path(one.path))), None)
+    if loose is None and any(map(_is_submission, entries)):
+        return _in_class(folder, entries)
+    archives = [one.name for one in entries if one.name.lower().endswith(ARCHIVES)]
+    if loose is not None and archives:
+        say = "%s: one submission, for %s lies in it; what is not opened there: %s"
+        log.warning(say, folder, Path(loose.path).relative_to(folder), _some(archives))
+    return [Source(_name(folder), folder.resolve())]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -120,6 +137,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _looks_like_predictions(path: Path) -> bool:
+    if path.name.lower().endswith(ARCHIVES):
+        return False
     if claimed(path.name):
         return True
     try:
@@ -135,11 +154,18 @@ def _is_submission(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir() or entry.is_symlink() or entry.name.lower().endswith(ARCHIVES)
 
 
-def _in_class(folder: Path) -> list[Source]:
-    paths = [Path(entry.path) for entry in _entries(folder) if _is_submission(entry)]
-    return [
-        Source(path.stem if path.suffix.lower() == ".zip" else path.name, path) for path in paths
-    ]
+def _in_class(folder: Path, entries: Sequence[os.DirEntry[str]]) -> list[Source]:
+    others = [entry.name for entry in entries if not _is_submission(entry)]
+    if others:
+        log.info("%s: not read, for neither folder nor archive: %s", folder, _some(others))
+    handed_in = filter(_is_submission, entries)
+    return [Source(_name_in_class(entry), Path(entry.path)) for entry in handed_in]
+
+
+def _name_in_class(entry: os.DirEntry[str]) -> str:
+    path = Path(entry.path)
+    zipped = path.suffix.lower() == ARCHIVES[0] and not entry.is_dir(follow_symlinks=False)
+    return path.stem if zipped else path.name
 
 
 # ------------------------------------------------------------------------------------ reading them
@@ -154,7 +180,7 @@ def read(source: Source, gold: Gold) -> Submission:
                 reading = read_sheet(member, gold, expected=bool(source.files))
                 readings += [reading] if reading else []
                 if len(readings) > _SHEETS:
-                    raise Unreadable(f"more than {_SHEETS} prediction files: give each one once")
+                    raise Unreadable(_too_many_sheets())
         if not readings:
             problems.add("none", _none(members))
     except Unreadable as error:
@@ -188,6 +214,11 @@ def _members(source: Source, problems: Problems) -> Iterator[list[Member]]:
     else:
         with in_archive(path, problems) as members:
             yield members
+
+
+def _too_many_sheets() -> str:
+    say = f"more than {_SHEETS} prediction files: give each one once"
+    return f"{say}; a class is a folder of folders and zips, so unpack a zip of it"
 
 
 def _none(members: Sequence[Member]) -> str:

@@ -12,7 +12,7 @@ from minbert.grading import submission as submission_module
 from minbert.grading.gold import Gold, Part
 from minbert.grading.reading import read_all
 from minbert.grading.submission import Source, Submission, locate, read
-from minbert.runtime import InputError
+from minbert.runtime import InputError, log
 from tests.grading.submissions import FORMS, gold_of, guesses, hand_in, ids_of, spelled, zipped
 
 
@@ -93,6 +93,55 @@ def test_links_for_files_are_one_submission_that_is_not_read(tmp_path: Path, gol
     found = only(tmp_path / "ben", gold)
     assert found.name == "ben" and found.predictions == {}
     assert len([problem for problem in found.problems if problem.kind == "link"]) == 3
+
+
+def test_a_path_typed_twice_is_one(tmp_path: Path, gold: Gold) -> None:
+    me = hand_in(tmp_path / "anna", gold, guesses(gold))
+    assert names(me, tmp_path / "anna" / ".." / "anna") == ["anna"]
+    file = me / "sst-dev-output.csv"
+    assert locate([file, file])[0].files == (file,)
+
+
+def test_long_names_that_are_cut_alike_stay_apart(tmp_path: Path) -> None:
+    for last in "ab":
+        (tmp_path / ("n" * 150 + last)).mkdir()
+    first, second = names(tmp_path)
+    assert first != second and second.endswith(" (2)")
+
+
+def test_a_folder_may_be_called_like_a_zip(tmp_path: Path, gold: Gold) -> None:
+    hand_in(tmp_path / "anna.zip", gold, guesses(gold))
+    assert names(tmp_path) == ["anna.zip"]
+
+
+def test_what_is_left_out_is_said(
+    tmp_path: Path, gold: Gold, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level("INFO", "minbert")
+    hand_in(tmp_path / "anna", gold, guesses(gold))
+    zipped(tmp_path / "anna", tmp_path / "ben.zip")
+    (tmp_path / "ben").write_bytes(b"PK")
+    (tmp_path / "carl.zip").write_bytes(b"id,Predicted_Sentiment\n")  # named as an archive: no file
+    assert names(tmp_path) == ["anna", "ben", "carl"]
+    assert "neither folder nor archive: ben" in caplog.text
+    (tmp_path / "sst-dev-output.csv").touch()  # now it looks as one submission
+    assert names(tmp_path) == [tmp_path.name]
+    assert "sst-dev-output.csv lies in it; what is not opened there: ben.zip and 1" in caplog.text
+
+
+def test_a_typed_file_that_cannot_be_read_is_a_problem_and_no_end(
+    tmp_path: Path, gold: Gold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "anna.csv"
+    file.touch()
+
+    def refused(path: Path, *_: object) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.open", refused)  # the tests may run as a user who may read anything
+    found = only(file, gold)
+    assert [problem.what for problem in found.problems] == ["cannot be read (Permission denied)"]
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
@@ -182,7 +231,8 @@ def test_more_prediction_files_than_anybody_needs(
     monkeypatch.setattr(submission_module, "_SHEETS", 2)
     found = only(hand_in(tmp_path / "anna", gold, guesses(gold)), gold)
     assert [problem.what for problem in found.problems] == [
-        "more than 2 prediction files: give each one once"
+        "more than 2 prediction files: give each one once; "
+        "a class is a folder of folders and zips, so unpack a zip of it"
     ]
     assert found.predictions == {}
 
