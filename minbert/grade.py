@@ -35,6 +35,7 @@ Check and score prediction files: files, a folder or a zip of one submission, or
 Every defect is named with its file and line. Exit code 0: all is well, 1: some file has a defect
 (the rest is graded), 2: wrong usage.
 """
+_SHOWN = 12  # lines about one submission's problems
 _INPUT, _OUTPUT = "what is held against what", "output besides the table"
 
 
@@ -164,8 +165,11 @@ def _name_problems(submissions: Sequence[Submission]) -> None:
         more = f" and {len(unchecked) - 1} more" if len(unchecked) > 1 else ""
         log.info("not checked, for the gold has no such ids: %s%s", unchecked[0], more)
     for one in submissions:
-        for line in in_brief(one.problems, one.name):
+        lines = list(in_brief(one.problems, one.name))
+        for line in lines[:_SHOWN]:
             log.warning("%s", line)
+        if len(lines) > _SHOWN:
+            log.warning("%s: and %d more (--json has them all)", one.name, len(lines) - _SHOWN)
 
 
 def _name_absent(submissions: Sequence[Submission], gold: Gold) -> None:

@@ -166,6 +166,19 @@ def test_a_defect_is_named_and_the_rest_is_graded(
     assert before == found
 
 
+def test_one_submission_does_not_flood_the_screen(
+    class_: Path, gold: Gold, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(20):
+        folder = class_ / "ben" / str(number)
+        folder.mkdir()
+        (folder / "sst-dev-output.csv").write_text("junk\n")
+    _, found = graded(gold, class_)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ben")]
+    assert len(found["ben"]["problems"]) == 20 and len(lines) == 13
+    assert lines[-1] == "ben: and 8 more (--json has them all)"
+
+
 EVIL = {
     "bomb": lambda z: z.writestr("sst-dev-output.csv", b"id,Predicted_Sentiment\n" + bytes(10**8)),
     "climber": lambda z: z.writestr("../../sst-dev-output.csv", b"x"),
