@@ -15,7 +15,7 @@ from minbert.runtime import InputError, log
 
 _HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the package
 SAMPLE = _HERE / "sample"
-_BUNDLED_ENCODER = _HERE / "minbert-mini"
+BUNDLED_ENCODER = _HERE / "minbert-mini"
 RECOMMENDED = "recommended.json"
 COURSE = Path("data")
 COURSE_ENCODER = COURSE / "bert-base-uncased"
@@ -111,11 +111,11 @@ def encoder_folder(named: str | None) -> Path:
         folder, why = _published(named)
     elif COURSE_ENCODER.is_dir():
         folder, why = COURSE_ENCODER, "found there"
-    elif _BUNDLED_ENCODER.is_dir():
-        folder, why = _BUNDLED_ENCODER, "the bundled encoder"
+    elif BUNDLED_ENCODER.is_dir():
+        folder, why = BUNDLED_ENCODER, "the bundled encoder"
     else:
         raise InputError(
-            f"no encoder: neither {COURSE_ENCODER}/ nor {_BUNDLED_ENCODER}/ is there; fetch the "
+            f"no encoder: neither {COURSE_ENCODER}/ nor {BUNDLED_ENCODER}/ is there; fetch the "
             "first with python -m minbert.download --weights bert-base-uncased, or "
             "give --weights a folder with config.json, vocab.txt and model.safetensors"
         )

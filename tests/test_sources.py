@@ -25,7 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, and a bundled encoder."""
     bundled = tmp_path / "bundled"
     bundled.mkdir()
-    monkeypatch.setattr(sources, "_BUNDLED_ENCODER", bundled)
+    monkeypatch.setattr(sources, "BUNDLED_ENCODER", bundled)
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

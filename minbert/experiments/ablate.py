@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from minbert import cli
 from minbert.config import KNOWN_TASKS, RunConfig, idle_rules
 from minbert.experiments.grid import Experiment, Row
-from minbert.experiments.grid_command import GRID, GridConfig, grid_command
+from minbert.experiments.grid_command import grid_command
+from minbert.experiments.grid_config import GRID, GridConfig
 from minbert.flags import flag
 from minbert.runtime import InputError
 

@@ -1,21 +1,62 @@
-"""Every published table, `python -m minbert.experiments all`: what `./run_experiments.sh` calls."""
+"""Every published table, `python -m minbert.experiments all`: what `./run_experiments.sh` calls.
+
+The poster's two tables and the R3F paper's table of costs, in one report.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from minbert.command import run_command
 from minbert.experiments import table1, table2
+from minbert.experiments.cost_section import TITLE, CostPart
+from minbert.experiments.grid_command import Grid, write_report
+from minbert.experiments.grid_config import parse
+from minbert.experiments.report import Section
+from minbert.experiments.table2 import Table2Config
+from minbert.runtime import InputError, RunError, log
+
+_DESCRIPTION = """\
+Run the poster's two tables and measure what each method costs, and write one report of all three.
+Flags of the main job follow after --. Typical:
+
+  python -m minbert.experiments all --scale smoke --workers 2
+"""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run them one after the other with the same flags; returns the worst exit code.
+    """Run it; returns the exit code."""
 
-    After a failed run the next table is made all the same, not after wrong usage or a signal.
-    """
-    worst = 0
-    for command in (table1, table2):
-        code = command.main(argv)
-        if code > 1:
-            return code
-        worst = max(worst, code)
-    return worst
+    def work(_stop: object) -> None:
+        config, extra = parse("all", _DESCRIPTION, argv, Table2Config)
+        if config.rows:
+            raise InputError("--rows would name rows of one table: give it to table1 or table2")
+        # what is wrong with the flags is said before anything is run
+        grids = [
+            Grid.planned(experiment, config, extra)
+            for experiment in (table1.experiment(), table2.experiment(config.settings))
+        ]
+        out = Path(config.out)
+        cost = CostPart.planned(config.scale, extra, out)
+        parts = [(grid.experiment.title, grid.run) for grid in grids]
+        sections = [_made(title, run) for title, run in (*parts, (TITLE, cost.run))]
+        names = "\n".join([*(grid.name for grid in grids), cost.name])
+        name = f"report-{config.scale}-{hashlib.sha256(names.encode()).hexdigest()[:6]}"
+        write_report(out, name, "Published tables, run again", sections)
+        for grid in grids:
+            grid.log_failures()
+        if missing := sum(len(section.missing) for section in sections):
+            raise RunError(f"{missing} results are missing; the same command tries them again")
+
+    return run_command(work, if_stopped="the same command goes on with it")
+
+
+def _made(title: str, run: Callable[[], Section]) -> Section:
+    """The part, or one that says why there is none: the others are made all the same."""
+    try:
+        return run()
+    except (InputError, RunError) as error:
+        log.error("failed: %s: %s", title, error)
+        return Section(title, missing=[str(error)])

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from minbert import metrics
-from minbert.experiments import significance, statistics
+from minbert.experiments import gaps, significance, statistics
 from minbert.experiments.cells import Cell
+from minbert.experiments.gaps import Gap
 from minbert.experiments.grid import Experiment
 from minbert.experiments.results import RowResult, gather, is_accuracy
 from minbert.experiments.statistics import Interval, OverSeeds
@@ -55,9 +56,11 @@ class Detectable:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that a table shows."""
+    """All that a table shows, of so many `runs` planned; `gaps` are those without a result."""
 
     experiment: Experiment
+    runs: int
+    gaps: Sequence[Gap]
     rows: Sequence[RowResult]
     differences: Sequence[Difference]
     detectable: Sequence[Detectable]
@@ -77,7 +80,8 @@ def analyse(experiment: Experiment, cells: Sequence[Cell], out: Path) -> Analysi
         for task in experiment.tasks
         if (found := _detectable(task, rows, [d for d in differences if d.task == task]))
     ]
-    return Analysis(experiment, rows, differences, detectable)
+    missing = gaps.find(cells, out)
+    return Analysis(experiment, len(cells), missing, rows, differences, detectable)
 
 
 def scored(result: RowResult, task: str) -> tuple[OverSeeds, Interval]:

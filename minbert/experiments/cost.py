@@ -32,11 +32,6 @@ and peak memory against the standard method's. Nothing is trained for use. Typic
   python -m minbert.experiments cost --weights bert-base-uncased --json cost.json --plot cost.svg
 """
 _SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
-_NOTES = """\
-passes: forward + backward, of the whole batch, through the encoder and any copy of it.
-units: operations of the step over those of a forward pass.
-ratios: to standard; of wall time within a round, median (quartiles).
-STD++ is a schedule: its step is the standard one."""
 
 
 def run(config: CostConfig, job: RunConfig) -> list[Row]:
@@ -47,15 +42,20 @@ def run(config: CostConfig, job: RunConfig) -> list[Row]:
     _check_outputs(config)
     setting = Setting.prepare(job, config.length)
     print(setting, flush=True)
+    rows = measure(setting, config.rounds)
+    print(f"{cost_report.standard(rows[0])}\n\n{cost_report.table(rows).markdown()}", end="")
+    _write(config, setting, rows)
+    return rows
+
+
+def measure(setting: Setting, rounds: int) -> list[Row]:
+    """A row a method that the setting can have."""
     counts = _counted(setting)
     methods = [method for method in METHODS if method.name in counts]
     peaks = _each(methods, "peak memory", lambda method: _peak(setting, method))
     memory = {name: peak for name, peak in peaks.items() if peak is not None}
-    seconds = _timed(setting, methods, config.rounds)
-    rows = [cost_report.make_row(m, counts[m.name], seconds, memory) for m in methods]
-    print(f"{_standard(rows[0])}\n\n{cost_report.table(rows)}\n\n{_NOTES}")
-    _write(config, setting, rows)
-    return rows
+    seconds = _timed(setting, methods, rounds)
+    return [cost_report.make_row(m, counts[m.name], seconds, memory) for m in methods]
 
 
 def _check_outputs(config: CostConfig) -> None:
@@ -121,20 +121,21 @@ def _each(methods: Sequence[Method], title: str, find: Callable[[Method], T]) ->
     return found
 
 
-def _standard(row: Row) -> str:
-    memory = "" if row.memory_bytes is None else f", {row.memory_bytes / 1e9:.3f} GB at its peak"
-    return f"{row.method}: {row.seconds:.3f} s a step, {row.flops / 1e9:.1f} GFLOP{memory}"
-
-
 def _write(config: CostConfig, setting: Setting, rows: Sequence[Row]) -> None:
     if config.json is not None:
-        facts = {"about": cost_report.ABOUT, **setting.facts(), "rounds": config.rounds}
-        methods = [dataclasses.asdict(row) for row in rows]
-        files.write_json(Path(config.json), {**facts, "methods": methods})
+        files.write_json(Path(config.json), as_json(setting, config.rounds, rows))
     if config.csv is not None:
         files.write_text(Path(config.csv), cost_report.as_csv(rows))
     if config.plot is not None:
-        cost_report.plot(rows, Path(config.plot))
+        from minbert.experiments import cost_plots  # matplotlib only where something is plotted
+
+        cost_plots.plot(rows, Path(config.plot))
+
+
+def as_json(setting: Setting, rounds: int, rows: Sequence[Row]) -> dict[str, object]:
+    """All that was found, and what it holds for."""
+    facts = {"about": cost_report.ABOUT, **setting.facts(), "rounds": rounds}
+    return {**facts, "methods": [dataclasses.asdict(row) for row in rows]}
 
 
 def make_parser() -> OneLineParser:

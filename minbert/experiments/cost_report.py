@@ -1,4 +1,4 @@
-"""The cost ledger as rows: to print, to read by programs, to plot."""
+"""The cost ledger as rows: to print and to read by programs."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
-
-from minbert import files
 from minbert.experiments.ledger import Count
 from minbert.experiments.measure import Spread
 from minbert.experiments.methods import Method
+from minbert.experiments.tables import Table
 
 ABOUT = "Cost of a training step, by method"
+_NOTES = (
+    "passes: forward + backward, of the whole batch, through the encoder and any copy of it",
+    "units: operations of the step over those of a forward pass",
+    "ratios: to standard; of wall time within a round, median (quartiles)",
+    "STD++ is a schedule: its step is the standard one",
+)
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def make_row(
     )
 
 
-def table(rows: Sequence[Row]) -> str:
-    """A Markdown table."""
+def table(rows: Sequence[Row]) -> Table:
+    """A line a method, what the R3F paper claims beside what was found."""
     header = [
         "method",
         "passes",
@@ -98,19 +98,25 @@ def table(rows: Sequence[Row]) -> str:
         "wall ratio",
         "memory ratio",
     ]
-    cells = [header, ["---"] * len(header)]
+    lines = []
     for row in rows:
         wall = f"{row.wall_ratio:.2f} ({row.wall_ratio_low:.2f} to {row.wall_ratio_high:.2f})"
         passes = f"{row.forward:g} + {row.backward:g}"
         paper = _or_dash(row.paper_forward, f"{row.paper_forward} + {row.paper_backward}")
         units = [f"{row.units:.2f}", _or_dash(row.paper_units, f"{row.paper_units}")]
-        memory = "-" if row.memory_ratio is None else f"{row.memory_ratio:.2f}"
-        cells.append([row.method, passes, paper, *units, wall, memory])
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+        memory = _or_dash(row.memory_ratio, f"{row.memory_ratio or 0:.2f}")
+        lines.append([row.method, passes, paper, *units, wall, memory])
+    return Table(ABOUT, header, lines, _NOTES)
 
 
-def _or_dash(value: int | None, text: str) -> str:
-    return "-" if value is None else text
+def _or_dash(value: float | None, text: str) -> str:
+    return "–" if value is None else text
+
+
+def standard(row: Row) -> str:
+    """The first method's step in plain units, which the ratios are to."""
+    memory = "" if row.memory_bytes is None else f", {row.memory_bytes / 1e9:.3f} GB at its peak"
+    return f"{row.method}: {row.seconds:.3f} s a step, {row.flops / 1e9:.1f} GFLOP{memory}"
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -120,36 +126,3 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     return text.getvalue()
-
-
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """Bars, into an SVG or PNG file: forward units, wall ratio and, where known, memory ratio."""
-    held = [row.memory_ratio for row in rows if row.memory_ratio is not None]
-    figure = Figure(figsize=(11, 0.3 * len(rows) + 1.4), layout="constrained")
-    panels = figure.subplots(1, 3 if held else 2, sharey=True)
-    names = [row.method for row in rows]
-    _plot_units(panels[0], rows)
-    medians = [row.wall_ratio for row in rows]
-    below = [row.wall_ratio - row.wall_ratio_low for row in rows]
-    above = [row.wall_ratio_high - row.wall_ratio for row in rows]
-    panels[1].barh(names, medians, xerr=[below, above], color="C2")
-    panels[1].set_xlabel("wall time over standard's")
-    if held:
-        panels[2].barh(names, held, color="C4")
-        panels[2].set_xlabel("peak memory over standard's")
-    # one ledger, one picture: no date and no random ids inside
-    with rc_context({"svg.hashsalt": ABOUT}), files.replacing(path) as draft:
-        kind = path.suffix.removeprefix(".")
-        undated = {"Date": None} if kind == "svg" else {}
-        figure.savefig(draft, format=kind, metadata={"Title": ABOUT, **undated})
-
-
-def _plot_units(axes: Axes, rows: Sequence[Row]) -> None:
-    axes.barh([row.method for row in rows], [row.units for row in rows], label="counted")
-    claimed = [(row.paper_units, row.method) for row in rows if row.paper_units is not None]
-    axes.plot(*zip(*claimed, strict=True), "D", color="C1", label="R3F paper, Table 1")
-    axes.set_xlabel("forward units a step")
-    axes.xaxis.set_major_locator(MultipleLocator(3))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    axes.margins(y=0.01)
-    axes.invert_yaxis()  # the first method on top

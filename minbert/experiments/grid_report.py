@@ -16,10 +16,11 @@ from minbert.experiments.cells import Cell
 from minbert.experiments.grid import SECONDS
 from minbert.experiments.results import RowResult
 from minbert.experiments.tables import Table
+from minbert.reports.titles import TITLES
 from minbert.tasks import TASKS
 
 _NOTHING = "–"
-_TITLES = {"sst": "SST", "para": "Quora", "sts": "STS", "cfimdb": "CFIMDB"}
+_NAMED = 5  # missing runs that a note lists
 
 
 def score_table(analysis: Analysis) -> Table:
@@ -29,9 +30,9 @@ def score_table(analysis: Analysis) -> Table:
     header = [
         "dev",
         "seeds",
-        *(f"{_TITLES[task]} {TASKS[task].metric_name}" for task in experiment.tasks),
+        *(f"{TITLES[task]} {TASKS[task].metric_name}" for task in experiment.tasks),
         SECONDS,
-        *(f"{experiment.source} {_TITLES.get(task, task)}" for task in shown),
+        *(f"{experiment.source} {TITLES.get(task, task)}" for task in shown),
     ]
     rows = [
         [
@@ -64,9 +65,19 @@ def _figure(value: float | None, task: str) -> str:
     return f"{value:,.0f}" if task == SECONDS else f"{value:.3f}"
 
 
+def _incomplete(analysis: Analysis) -> list[str]:
+    """A note that says what is missing, where something is."""
+    if not analysis.gaps:
+        return []
+    shown = "; ".join(map(str, analysis.gaps[:_NAMED]))
+    more = len(analysis.gaps) - _NAMED
+    rest = f"; and {more} more" if more > 0 else ""
+    return [f"INCOMPLETE: {len(analysis.gaps)} of {analysis.runs} runs are missing: {shown}{rest}"]
+
+
 def _notes(analysis: Analysis) -> list[str]:
     counts = {len(result.cells) for result in analysis.rows if result.cells}
-    notes = []
+    notes = _incomplete(analysis)
     if counts - {1}:
         notes.append("mean ± standard deviation over seeds [95% interval of the mean, Student's t]")
     if 1 in counts:
@@ -81,7 +92,7 @@ def _notes(analysis: Analysis) -> list[str]:
             else (f"sd over seeds {found.seed_sd:.4f}")
         )
         notes.append(
-            f"{_TITLES[found.task]}: two rows must differ by {found.value:.3f} to be told apart "
+            f"{TITLES[found.task]}: two rows must differ by {found.value:.3f} to be told apart "
             f"(80% power at the 5% level; seeds: {found.seeds}, dev examples: "
             f"{found.examples:,}, correlation of two rows {found.correlation:.2f}, {seed_noise})"
         )
@@ -93,7 +104,7 @@ def difference_table(analysis: Analysis) -> Table:
     rows = [
         [
             f"{one.first} − {one.second}",
-            _TITLES[one.task],
+            TITLES[one.task],
             str(one.seeds),
             f"{one.value:+.3f}",
             f"[{one.interval.low:+.3f}, {one.interval.high:+.3f}]",
@@ -140,11 +151,17 @@ def as_csv(analysis: Analysis) -> str:
     return text.getvalue()
 
 
-def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> str:
-    """Write NAME.md, NAME.csv and NAME.tex into `out`; returns the Markdown."""
+def result_tables(analysis: Analysis) -> list[Table]:
+    """Scores, and differences where there are any."""
     tables = [score_table(analysis)]
     if analysis.differences:
         tables.append(difference_table(analysis))
+    return tables
+
+
+def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> str:
+    """Write NAME.md, NAME.csv and NAME.tex into `out`; returns the Markdown."""
+    tables = result_tables(analysis)
     markdown = "\n".join(table.markdown() for table in (*tables, command_table(cells)))
     latex = "\n".join(table.latex() for table in tables)
     files.write_texts(

@@ -86,6 +86,11 @@ class RowResult:
         known = ~np.isnan(labels)
         return np.stack([dev[f"{task}_predictions"][known] for dev in found]), labels[known]
 
+    def ids(self, task: str) -> Array:
+        """The ids of the same examples, (n,)."""
+        dev = self.result(next(iter(self.cells)), task).dev
+        return dev[f"{task}_ids"][~np.isnan(dev[f"{task}_labels"])]
+
 
 def gather(experiment: Experiment, cells: Sequence[Cell], out: Path) -> list[RowResult]:
     """Every row with the seeds that all its commands have finished."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minbert.experiments.grid import Experiment, Row
-from minbert.experiments.grid_command import GridConfig, grid_command
+from minbert.experiments.grid_command import grid_command
+from minbert.experiments.grid_config import GridConfig
 
 _DESCRIPTION = """\
 Train with each method over several seeds, and print mean, spread and time of each. Flags of the

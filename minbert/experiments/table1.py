@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minbert.experiments.grid import POSTER, SECONDS, Experiment, Row
-from minbert.experiments.grid_command import GridConfig, grid_command
+from minbert.experiments.grid_command import grid_command
+from minbert.experiments.grid_config import GridConfig
 
 _DESCRIPTION = """\
 Train on one task alone, SST and CFIMDB, with the encoder frozen and fine-tuned, and print the

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minbert.experiments.grid import POSTER, SECONDS, Experiment, Row
-from minbert.experiments.grid_command import GRID, GridConfig, grid_command
+from minbert.experiments.grid_command import grid_command
+from minbert.experiments.grid_config import GRID, GridConfig
 from minbert.flags import flag
 
 _DESCRIPTION = """\

@@ -34,7 +34,7 @@ class Table:
     def markdown(self) -> str:
         """A heading, a pipe table and a list of notes."""
         lines = [f"### {self.title}", "", _piped(self.header)]
-        lines.append(_piped(["---:" if number else "---" for number in self._are_numbers]))
+        lines.append(_piped(["---:" if number else "---" for number in self.are_numbers]))
         lines += [_piped(row) for row in self.rows]
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
@@ -42,7 +42,7 @@ class Table:
 
     def latex(self) -> str:
         """A `table` that needs no packages."""
-        columns = "".join("r" if number else "l" for number in self._are_numbers)
+        columns = "".join("r" if number else "l" for number in self.are_numbers)
         body = [f"{' & '.join(map(_escaped, row))} \\\\" for row in (self.header, *self.rows)]
         lines = [
             r"\begin{table}",
@@ -56,8 +56,8 @@ class Table:
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
     @property
-    def _are_numbers(self) -> list[bool]:
-        """Whether a column holds numbers, which stand to the right."""
+    def are_numbers(self) -> list[bool]:
+        """Which columns hold numbers, which stand to the right."""
         return [
             all(_NUMBER.match(row[column]) for row in self.rows)
             for column in range(len(self.header))

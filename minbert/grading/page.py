@@ -16,10 +16,10 @@ from minbert.grading.problems import in_brief, readable
 from minbert.grading.scores import ClassScores, Scores
 from minbert.grading.text import number, second_score, span
 from minbert.reports.page import render
+from minbert.reports.titles import TITLES
 from minbert.tasks import TASKS, Array
 
 _TEMPLATE = Path(__file__).with_name("page.html")
-_TITLES = {"sst": "SST", "para": "Quora", "sts": "STS", "cfimdb": "CFIMDB"}
 _SHOWN_PAIRS = 100
 _NAMED = 40  # submissions; the matrix of a larger class goes without names
 _NAME_WIDTH = 5  # cells
@@ -57,7 +57,7 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
 
 
 def _title(name: str) -> str:
-    return f"{_TITLES[name]} {TASKS[name].metric_name}"
+    return f"{TITLES[name]} {TASKS[name].metric_name}"
 
 
 def _row(graded: Graded) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _row(graded: Graded) -> dict[str, Any]:
         "shown": list(in_brief(problems)),
         "details": list(_details(graded)),
         "confusions": [
-            {"title": _TITLES[name], "labels": range(len(one.confusion)), "lines": _cells(one)}
+            {"title": TITLES[name], "labels": range(len(one.confusion)), "lines": _cells(one)}
             for name, one in graded.scores.items()
             if isinstance(one, ClassScores)
         ],

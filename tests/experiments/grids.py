@@ -51,6 +51,10 @@ def write_result(
     folder.mkdir(parents=True)
     arrays = {f"{task}_predictions": own for task, own in predictions.items()}
     arrays |= {f"{task}_labels": own for task, own in labels.items()}
+    arrays |= {
+        f"{task}_ids": np.asarray([f"{task}{n}" for n in range(len(own))])
+        for task, own in labels.items()
+    }
     with (folder / DEV).open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
     known = {task: ~np.isnan(own) for task, own in labels.items()}
@@ -59,7 +63,10 @@ def write_result(
         task: metrics[task](own[known[task]], labels[task][known[task]])
         for task, own in predictions.items()
     }
-    epochs = [{"train_seconds": 2.0 * cell.seed}, {"train_seconds": 4.0 * cell.seed}]
+    epochs = [
+        {"train_seconds": factor * cell.seed, "scores": {t: own / 2 for t, own in dev.items()}}
+        for factor in (2.0, 4.0)
+    ]
     record = {"sha256": files.sha256_of(folder / DEV), "manifest": {"dev": dev, "epochs": epochs}}
     (folder / RESULT).write_text(json.dumps(record))
 

@@ -1,0 +1,107 @@
+"""What methods cost, as a part of `all`: the scale decides how much is measured, and it is once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minbert import cli, files
+from minbert.config import RunConfig
+from minbert.experiments import cost, cost_report
+from minbert.experiments.cells import key_of
+from minbert.experiments.cost_config import CostConfig
+from minbert.experiments.cost_report import Row
+from minbert.experiments.report import Plots, Section
+from minbert.experiments.setting import Setting
+from minbert.flags import shown
+from minbert.runtime import log
+from minbert.sources import BUNDLED_ENCODER
+
+TITLE = "Cost"
+_SCALES: Mapping[str, Mapping[str, int]] = {
+    "smoke": {"batch_size": 4, "rounds": 3},
+    "small": {"batch_size": 16, "rounds": 5},
+    "full": {"batch_size": 64, "rounds": 5},
+}
+
+
+@dataclass(frozen=True)
+class CostPart:
+    """The measurement, settled: its flags, and the main job that they make."""
+
+    config: CostConfig
+    job: RunConfig
+    command: str
+    out: Path
+    name: str  # of its files
+
+    @classmethod
+    def planned(cls, scale: str, extra: Sequence[str], out: Path) -> CostPart:
+        """`extra` are the main job's flags for all rows; those that a step's cost depends on count.
+
+        Without `--weights` a smoke run takes the bundled encoder, whatever else is on disk. Raises
+        InputError.
+        """
+        known = {entry.name for entry in dataclasses.fields(CostConfig)}
+        typed = vars(cli.make_parser().parse_args(list(extra)))
+        given: dict[str, Any] = {"task": "para", **_SCALES[scale]}
+        if scale == "smoke" and BUNDLED_ENCODER.is_dir():
+            given["weights"] = str(BUNDLED_ENCODER)
+        given |= {name: value for name, value in typed.items() if name in known}
+        config = CostConfig(**given)
+        job = config.job(given)
+        words = (
+            f"--{name}" if value is True else f"--{name} {shlex.quote(shown(value))}"
+            for name, value in given.items()
+        )
+        command = f"python -m minbert.experiments cost {' '.join(words)}"
+        digest = hashlib.sha256(f"{key_of(job)} {config.rounds}".encode()).hexdigest()[:6]
+        return cls(config, job, command, out, f"cost-{scale}-{digest}")
+
+    def run(self) -> Section:
+        """Measure, unless it was done before, print and write the table. Raises InputError."""
+        ledger = self._measured(self.out / f"{self.name}.json")
+        rows = [Row(**row) for row in ledger["methods"]]
+        table = cost_report.table(rows)
+        markdown = f"{table.markdown()}\n`{self.command}`\n"
+        texts = {".md": markdown, ".csv": cost_report.as_csv(rows), ".tex": table.latex()}
+        files.write_texts({self.out / f"{self.name}{end}": text for end, text in texts.items()})
+        print(markdown)
+        return self._section(ledger, rows)
+
+    def _measured(self, path: Path) -> dict[str, Any]:
+        """The ledger in `path`, made if it is not there or cannot be read."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            ledger: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if all(Row(**row) for row in ledger["methods"]):
+                log.info("cost: measured before, in %s", path)
+                return ledger
+        setting = Setting.prepare(self.job, self.config.length)
+        log.info("cost: %s", setting)
+        rows = cost.measure(setting, self.config.rounds)
+        files.write_json(path, cost.as_json(setting, self.config.rounds, rows))
+        return cost.as_json(setting, self.config.rounds, rows)
+
+    def _section(self, ledger: Mapping[str, Any], rows: Sequence[Row]) -> Section:
+        from minbert.experiments import cost_plots  # matplotlib only where something is plotted
+
+        machine = ledger["machine"]
+        facts = [
+            f"{ledger['examples']} examples of {ledger['task']}, {ledger['texts']} texts padded to "
+            f"{ledger['tokens']} tokens; weights {Path(ledger['weights']).name}, "
+            f"{ledger['layers']} layers of {ledger['hidden_size']}; {machine['device']}, "
+            f"{ledger['precision']}, threads: {machine['threads']}, "
+            f"torch {machine['versions']['torch']}",
+            cost_report.standard(rows[0]),
+            self.command,
+        ]
+        words = "Bars are what was counted and measured here, open diamonds what the paper claims."
+        plots = Plots("Bars", words, list(cost_plots.pictures(rows)))
+        return Section(TITLE, facts, tables=[cost_report.table(rows)], plots=[plots])

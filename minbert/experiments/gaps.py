@@ -1,0 +1,37 @@
+"""The runs of a grid that have no result, and why."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert.experiments.cells import FAILURE, RESULT, Cell
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run without a result. `why` is None where none was tried to its end yet."""
+
+    run: str
+    why: str | None
+
+    def __str__(self) -> str:
+        return f"{self.run}: {f'failed: {self.why}' if self.why else 'not finished'}"
+
+
+def find(cells: Sequence[Cell], out: Path) -> list[Gap]:
+    """In the order of the cells."""
+    return [
+        Gap(cell.name, _failure(cell.folder(out)))
+        for cell in cells
+        if not (cell.folder(out) / RESULT).exists()
+    ]
+
+
+def _failure(folder: Path) -> str | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["why"])
+    return None
