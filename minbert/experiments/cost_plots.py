@@ -36,10 +36,15 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 def pictures(rows: Sequence[Row]) -> Iterator[Picture]:
     """A picture a panel."""
-    for name, (title, draw, in_words) in _panels(rows).items():
-        words = "; ".join(f"{row.method}: {in_words(row)}" for row in rows)
-        size = (WIDTH, 0.22 * len(rows) + 1.1)
-        yield drawn(f"cost-{name}", title, words, lambda axes, draw=draw: draw(axes, rows), size)
+    for name, panel in _panels(rows).items():
+        yield _picture(name, panel, rows)
+
+
+def _picture(name: str, panel: _Panel, rows: Sequence[Row]) -> Picture:
+    title, draw, in_words = panel
+    words = "; ".join(f"{row.method}: {in_words(row)}" for row in rows)
+    size = (WIDTH, 0.22 * len(rows) + 1.1)
+    return drawn(f"cost-{name}", title, words, lambda axes: draw(axes, rows), size)
 
 
 def _panels(rows: Sequence[Row]) -> dict[str, _Panel]:

@@ -30,7 +30,7 @@ def flipped(analysis: Analysis, found: Sequence[Flips]) -> Iterator[Picture]:
                 f"{TITLES[task]}: examples that turn right or wrong",
                 "; ".join(lines),
                 partial(_draw, own=own, numbers=numbers),
-                (WIDTH, 0.28 * len(own) + 0.9),
+                (WIDTH, 0.28 * len(own) + 1.0),
             )
 
 
@@ -51,5 +51,7 @@ def _draw(axes: Axes, own: Sequence[Flips], numbers: Mapping[str, int]) -> None:
     axes.set_ylim(len(own) - 0.5, -0.5)
     axes.margins(x=0.2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    axes.set_xlabel("← turn wrong          % of examples          turn right →")
+    axes.set_xlabel("% of examples")
+    axes.set_title("← turn wrong", loc="left", fontsize=9)
+    axes.set_title("turn right →", loc="right", fontsize=9)
     axes.spines["left"].set_visible(False)

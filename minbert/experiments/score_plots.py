@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 
 from minbert.experiments.analysis import Analysis, scored
 from minbert.experiments.grid import SECONDS
@@ -80,6 +80,8 @@ def _draw_costs(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
             places.append(place[0])
     if min(places) > 0 and max(places) > _WIDE * min(places):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.08)
     axes.set_xlabel("seconds of training an epoch")
     axes.set_ylabel(_axis_title(task))
