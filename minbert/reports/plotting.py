@@ -42,7 +42,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": INK,
 }
 _NO_FACTS = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-_LETTERS = 26  # of a label beside an axis
+_LETTERS = 30  # of a label beside an axis
 
 
 def drawn(

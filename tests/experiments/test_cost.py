@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from minbert.config import RunConfig
-from minbert.experiments import cost, cost_report
+from minbert.experiments import cost, cost_plots, cost_report
 from minbert.experiments.__main__ import main
 from minbert.experiments.cost_config import CostConfig
 from minbert.experiments.ledger import Count
@@ -64,7 +64,7 @@ def test_from_flags_to_table_and_files(
     table = {cells[0]: cells[1:] for cells in printed(capsys)}
     assert list(table) == [method.name for method in MORE]
     assert table["standard"] == ["1 + 1", "1 + 1", "3.00", "3", "1.00 (1.00 to 1.00)", "1.00"]
-    assert table["SMART Bregman, off"][:4] == ["3 + 2", "-", "7.00", "-"]
+    assert table["SMART Bregman, off"][:4] == ["3 + 2", "–", "7.00", "–"]
     assert table["R4F, independent"][:4] == ["2 + 2", "2 + 1", "6.00", "4"]
 
     ledger = json.loads(outputs["json"].read_text())
@@ -214,9 +214,9 @@ def test_a_ratio_is_taken_within_a_round() -> None:
 
 def test_memory_that_is_not_known_is_left_out(tmp_path: Path) -> None:
     found = rows(plain=[1.0], other=[2.0])
-    assert cost_report.table(found).endswith("| 2.00 (2.00 to 2.00) | - |")
+    assert "| 2.00 (2.00 to 2.00) | – |\n" in cost_report.table(found).markdown()
     assert cost_report.as_csv(found).splitlines()[1].endswith(",,")
-    cost_report.plot(found, tmp_path / "cost.svg")
+    cost_plots.plot(found, tmp_path / "cost.svg")
     picture = (tmp_path / "cost.svg").read_text()
     assert "wall time" in picture
     assert "peak memory" not in picture
@@ -225,6 +225,6 @@ def test_memory_that_is_not_known_is_left_out(tmp_path: Path) -> None:
 def test_one_ledger_gives_one_picture(tmp_path: Path) -> None:
     found: list[Any] = rows(plain=[1.0], other=[2.0])
     for name in ("a.svg", "b.svg", "a.png", "b.png"):
-        cost_report.plot(found, tmp_path / name)
+        cost_plots.plot(found, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

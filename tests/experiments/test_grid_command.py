@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from minbert.experiments import all as everything
 from minbert.experiments import grid, runner
 from minbert.experiments.__main__ import COMMANDS, main
 from minbert.experiments.cells import Cell
@@ -38,6 +37,9 @@ def test_a_table_is_made_and_made_again_without_a_run(
     assert "--seed 11711" in table
     (path,) = place.out.glob("table2-matched-smoke-*.md")
     assert path.read_text() in table
+    (page,) = place.out.glob("table2-matched-smoke-*.html")
+    assert table.splitlines()[-1] == f"report: {page}"
+    assert "Incomplete" not in page.read_text()
 
     def nothing(*_: object) -> None:
         raise AssertionError("run again")
@@ -59,6 +61,9 @@ def test_a_failed_run_is_exit_code_1_after_the_tables(
     assert "| finetune default |" in out
     assert "failed: finetune default, seed 11712: no luck (" in err
     assert "the same command tries them again" in err
+    page = Path(out.splitlines()[-1].removeprefix("report: ")).read_text()
+    assert "Incomplete report" in page
+    assert "finetune default, seed 11712: not finished" in page
 
 
 @pytest.mark.parametrize(
@@ -125,28 +130,6 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
             main([name, "--help"])
         assert caught.value.code == 0
-
-
-def test_all_goes_on_after_a_failure_and_not_after_a_mistake(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for codes, expected, called in (
-        ((0, 0), 0, 2),
-        ((1, 0), 1, 2),
-        ((2, 0), 2, 1),
-        ((143, 0), 143, 1),
-    ):
-        left = iter(codes)
-        calls: list[object] = []
-
-        def command(argv: object, left: object = left, calls: list[object] = calls) -> int:
-            calls.append(argv)
-            return next(left)  # type: ignore[call-overload]
-
-        monkeypatch.setattr(everything.table1, "main", command)
-        monkeypatch.setattr(everything.table2, "main", command)
-        assert everything.main(["--x"]) == expected
-        assert calls == [["--x"]] * called
 
 
 def test_the_script_passes_flags_and_exit_codes_on() -> None:
