@@ -10,7 +10,7 @@ import pytest
 from minbert import cli, download, grade, pretrain
 from minbert.experiments import cost
 from minbert.experiments.ablate import AblateConfig
-from minbert.experiments.grid_command import make_parser
+from minbert.experiments.grid_config import make_parser
 from minbert.experiments.table2 import Table2Config
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -74,7 +74,7 @@ def _plot_units(axes: Axes, rows: Sequence[Row]) -> None:
         (marks,) = axes.plot(*zip(*claimed, strict=True), "D", color=THEIRS, fillstyle="none")
         marks.set_label("R3F paper, Table 1")
     axes.xaxis.set_major_locator(MultipleLocator(3))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
 
 
 def _plot_time(axes: Axes, rows: Sequence[Row]) -> None:

@@ -20,7 +20,9 @@ from minbert.experiments.cost_config import CostConfig
 from minbert.experiments.cost_report import Row
 from minbert.experiments.report import Plots, Section
 from minbert.experiments.setting import Setting
+from minbert.experiments.tables import Table
 from minbert.flags import shown
+from minbert.reports.titles import TITLES
 from minbert.runtime import log
 from minbert.sources import BUNDLED_ENCODER
 
@@ -94,14 +96,15 @@ class CostPart:
 
         machine = ledger["machine"]
         facts = [
-            f"{ledger['examples']} examples of {ledger['task']}, {ledger['texts']} texts padded to "
-            f"{ledger['tokens']} tokens; weights {Path(ledger['weights']).name}, "
+            f"{ledger['examples']} examples of {TITLES[ledger['task']]}, {ledger['texts']} texts "
+            f"padded to {ledger['tokens']} tokens; weights {Path(ledger['weights']).name}, "
             f"{ledger['layers']} layers of {ledger['hidden_size']}; {machine['device']}, "
             f"{ledger['precision']}, threads: {machine['threads']}, "
             f"torch {machine['versions']['torch']}",
             cost_report.standard(rows[0]),
-            self.command,
         ]
         words = "Bars are what was counted and measured here, open diamonds what the paper claims."
         plots = Plots("Bars", words, list(cost_plots.pictures(rows)))
-        return Section(TITLE, facts, tables=[cost_report.table(rows)], plots=[plots])
+        commands = Table("Commands", ["table", "command"], [[TITLE, f"`{self.command}`"]])
+        table = cost_report.table(rows)
+        return Section(TITLE, facts, tables=[table], plots=[plots], commands=commands)

@@ -17,7 +17,7 @@ from minbert.experiments.methods import METHODS
 from minbert.experiments.runner import Runner
 from minbert.runtime import RunError, Stopped
 from tests.experiments.grids import Place
-from tests.helpers import TINY, save_encoder
+from tests.helpers import TINY, save_encoder, write_course_files
 
 FEW = tuple(m for m in METHODS if m.name in ("standard", "R3F, shared"))
 
@@ -25,8 +25,6 @@ FEW = tuple(m for m in METHODS if m.name in ("standard", "R3F, shared"))
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     made = Place.make(tmp_path_factory.mktemp("all"))
-    from tests.helpers import write_course_files
-
     write_course_files(made.root / "data", rows=20, tasks=("sst", "para", "sts", "cfimdb"))
     return made
 
