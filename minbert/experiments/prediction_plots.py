@@ -14,7 +14,7 @@ from minbert.experiments.analysis import Analysis
 from minbert.experiments.results import RowResult, is_accuracy
 from minbert.metrics import pearson
 from minbert.reports.picture import Picture
-from minbert.reports.plotting import INK, OURS, THEIRS, drawn, label
+from minbert.reports.plotting import INK, OURS, drawn, label
 from minbert.reports.titles import TITLES
 from minbert.tasks import TASKS, Array
 
@@ -121,7 +121,7 @@ def _draw_values(axes: Axes, predictions: Array, labels: Array, name: str) -> No
     known = np.unique(np.floor(labels))
     means = [predictions[:, np.floor(labels) == step].mean() for step in known]
     middles = [labels[np.floor(labels) == step].mean() for step in known]
-    axes.plot(middles, means, "D", color=THEIRS, fillstyle="none", markersize=5)
+    axes.plot(middles, means, "D", color=INK, fillstyle="none", markersize=5)
     axes.set_xlabel("true")
     axes.set_ylabel("predicted")
     axes.set_title(label(name), fontsize=9)
