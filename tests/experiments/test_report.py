@@ -46,7 +46,7 @@ def _made(out: Path, seeds: int, left_out: int) -> tuple[Analysis, list[Cell], P
     ]
     for cell in cells[: len(cells) - left_out]:
         predicted = {
-            "sst": noisy(labels["sst"], 0.8 if cell.row == "plain" else 0.6, cell.seed),
+            "sst": noisy(labels["sst"], *((0.8, cell.seed) if cell.row == "plain" else (0.6, 9))),
             "sts": np.clip(labels["sts"] + draw.normal(size=70), 0, 5),
         }
         write_result(cell, out, predicted, unknown)
@@ -171,6 +171,9 @@ def test_flips_make_up_the_difference(made: Made) -> None:
     (difference,) = (d for d in analysis.differences if d.task == "sst")
     assert (one.before, one.after, one.total) == ("plain", HOSTILE, 2 * 89)
     assert (one.right - one.wrong) / one.total == pytest.approx(difference.value)
+    assert one.right > 0 and one.wrong > 0
+    for flip in one.gained:
+        assert flip.before != flip.label == flip.after
     for flip in one.lost:
         assert flip.before == flip.label != flip.after
     for flip in on_a_scale.gained:
