@@ -17,6 +17,7 @@ from minbert.experiments.cost_config import CostConfig
 from minbert.experiments.cost_report import Row
 from minbert.experiments.measure import interleaved, peak_memory
 from minbert.experiments.methods import METHODS, Method
+from minbert.experiments.outputs import check_outputs
 from minbert.experiments.setting import Setting
 from minbert.flags import OneLineParser, parser_for
 from minbert.runtime import InputError, ProgressBar, log
@@ -39,7 +40,7 @@ def run(config: CostConfig, job: RunConfig) -> list[Row]:
 
     `job` is the main job of the same flags.
     """
-    _check_outputs(config)
+    check_outputs(config, _SUFFIXES, cost_report.ABOUT, cost_report.FIELDS)
     setting = Setting.prepare(job, config.length)
     print(setting, flush=True)
     rows = measure(setting, config.rounds)
@@ -56,29 +57,6 @@ def measure(setting: Setting, rounds: int) -> list[Row]:
     memory = {name: peak for name, peak in peaks.items() if peak is not None}
     seconds = _timed(setting, methods, rounds)
     return [cost_report.make_row(m, counts[m.name], seconds, memory) for m in methods]
-
-
-def _check_outputs(config: CostConfig) -> None:
-    """Fail now, not after minutes; and write over nothing but an earlier ledger."""
-    for name, suffixes in _SUFFIXES.items():
-        if getattr(config, name) is None:
-            continue
-        path = Path(getattr(config, name))
-        if path.suffix not in suffixes:
-            raise InputError(f"--{name} {path}: must end in {' or '.join(suffixes)}")
-        try:
-            files.check_writable(path)
-            ours = not path.exists() or (path.is_file() and _is_ledger(path))
-        except OSError as error:
-            raise InputError(f"--{name} {path}: cannot be written ({error.strerror})") from error
-        if not ours:
-            raise InputError(f"--{name} {path}: holds something else; name another file")
-
-
-def _is_ledger(path: Path) -> bool:
-    mark = ",".join(cost_report.FIELDS) if path.suffix == ".csv" else cost_report.ABOUT
-    with path.open("rb") as stream:
-        return mark.encode() in stream.read(2**16)
 
 
 def _counted(setting: Setting) -> dict[str, ledger.Count]:

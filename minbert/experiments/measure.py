@@ -60,10 +60,10 @@ class Trial:
 
     def seconds(self) -> float:
         """What a step takes, until the device has done it."""
-        _wait_for(self.batch.labels.device)
+        wait_for(self.batch.labels.device)
         began = time.perf_counter()
         self.step()
-        _wait_for(self.batch.labels.device)
+        wait_for(self.batch.labels.device)
         return time.perf_counter() - began
 
 
@@ -129,6 +129,7 @@ class Spread:
         return cls(float(median), float(low), float(high))
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all it was told to."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
