@@ -9,6 +9,7 @@ from importlib import import_module
 from minbert.runtime import log, set_up_logging
 
 COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
+    "bench": "minbert.experiments.bench",
     "cost": "minbert.experiments.cost",
     "table1": "minbert.experiments.table1",
     "table2": "minbert.experiments.table2",

@@ -1,0 +1,105 @@
+"""How near the machine's limit: its own rate of matrix products, and the share a pass reaches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from minbert.batching import Batch
+from minbert.bert import BertModel
+from minbert.build import build_model
+from minbert.config import RunConfig
+from minbert.encoder_config import EncoderConfig
+from minbert.experiments import ledger
+from minbert.experiments.cost_batch import random_batch
+from minbert.experiments.measure import Spread, Trial, wait_for
+
+_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (1024, 2048)}
+_PRODUCTS = 5  # of each size
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Operations a second of square matrix products: the best size's median."""
+
+    size: int
+    dtype: str
+    flops: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """What forward and backward of a stretch's batches reach: operations a second, and of the rate.
+
+    Operations are those of matrix products, on padding too.
+    """
+
+    encoder: str
+    batch_size: int
+    flops: float
+    flops_low: float
+    flops_high: float
+    share: float
+
+
+def measured_rate(device: torch.device, autocast: torch.dtype | None) -> Rate:
+    """The machine's, in the precision that training passes have."""
+    dtype = autocast or torch.float32
+    found = [_rate_of(size, device, dtype) for size in _SIZES[device.type]]
+    return max(found, key=lambda rate: rate.flops)
+
+
+def _rate_of(size: int, device: torch.device, dtype: torch.dtype) -> Rate:
+    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    torch.mm(one, other)
+    seconds = [_seconds(lambda: torch.mm(one, other), device) for _ in range(_PRODUCTS)]
+    return Rate(size, str(dtype).removeprefix("torch."), 2 * size**3 / float(np.median(seconds)))
+
+
+def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, rounds: int) -> Share:
+    """Forward and backward over `batches`, `rounds` times over."""
+    device, model = trial.batch.labels.device, trial.model
+    operations = sum(_operations(trial, batch) for batch in batches)
+
+    def passes() -> None:
+        for number, batch in enumerate(batches):
+            trial.objective.backward(model, batch, seed=number)
+            model.zero_grad()
+
+    passes()
+    rates = Spread.of([operations / _seconds(passes, device) for _ in range(rounds)])
+    size = len(batches[0].ids)
+    share = rates.median / rate.flops
+    return Share(encoder, size, rates.median, rates.low, rates.high, share)
+
+
+def _operations(trial: Trial, batch: Batch) -> int:
+    """Those of forward and backward of one batch, counted on its shape alone."""
+    assert batch.tokens is not None
+    shape: EncoderConfig = trial.model.encoder.config
+    texts, length = batch.tokens.input_ids.shape
+    job = RunConfig(option="finetune", tasks=(batch.name,))
+    with ledger.shapes_only():
+        cpu = torch.device("cpu")
+        same = random_batch(
+            batch.name,
+            texts // batch.views,
+            length,
+            views=batch.views,
+            vocab_size=shape.vocab_size,
+            device=cpu,
+        )
+        model = build_model(job, BertModel(shape, "reference"), cpu)
+        return ledger.flops(lambda: same.task.loss(model(same), same.labels).backward())
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    wait_for(device)
+    began = time.perf_counter()
+    work()
+    wait_for(device)
+    return time.perf_counter() - began
