@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -36,8 +36,13 @@ class AdamW(Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         correct_bias: bool = True,
+        *,
+        fused: bool = True,
     ) -> None:
-        """Raises ValueError, with the value, for a setting outside its range."""
+        """`fused` takes torch's kernel for it, where there is one; otherwise the readable lines.
+
+        Raises ValueError, with the value, for a setting outside its range.
+        """
         limits = (("lr", lr, math.inf), ("eps", eps, math.inf), ("weight_decay", weight_decay, 1.0))
         for name, value, top in (*limits, ("beta1", betas[0], 1.0), ("beta2", betas[1], 1.0)):
             if not 0 <= value < top:
@@ -50,6 +55,7 @@ class AdamW(Optimizer):
             "correct_bias": correct_bias,
         }
         super().__init__(params, settings)
+        self._fused = fused
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -59,30 +65,98 @@ class AdamW(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    _update(param, param.grad, self.state[param], group)
+            self._update_group(group)
         return loss
 
+    def _update_group(self, group: dict[str, Any]) -> None:
+        by_step: dict[tuple[Any, ...], list[Tensor]] = {}
+        for param in group["params"]:
+            if param.grad is None:
+                continue
+            if param.grad.is_sparse:
+                raise RuntimeError("AdamW does not support sparse gradients")
+            state = self.state[param]
+            if not state:
+                state["step"] = 0
+                state["exp_avg"] = torch.zeros_like(param)
+                state["exp_avg_sq"] = torch.zeros_like(param)
+            state["step"] += 1
+            if self._fused and _fits_kernel(param):
+                key = (state["step"], param.device, param.dtype)
+                by_step.setdefault(key, []).append(param)
+            else:
+                reference_update(param, param.grad, state, group)
+        for (step, *_), params in by_step.items():
+            fused_update(params, [self.state[param] for param in params], group, step)
 
-def _update(param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    if grad.is_sparse:
-        raise RuntimeError("AdamW does not support sparse gradients")
-    if not state:
-        state["step"] = 0
-        state["exp_avg"] = torch.zeros_like(param)
-        state["exp_avg_sq"] = torch.zeros_like(param)
-    state["step"] += 1
+
+def reference_update(
+    param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+) -> None:
+    """The equations of `AdamW` for one tensor, line by line. `state` counts this step already."""
     beta1, beta2 = group["betas"]
     exp_avg, exp_avg_sq = state["exp_avg"], state["exp_avg_sq"]
     exp_avg.lerp_(grad, 1 - beta1)
     exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-    alpha = group["lr"]
-    if group["correct_bias"]:
-        alpha *= math.sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
+    alpha = _step_size(group, state["step"])
     param.addcdiv_(exp_avg, exp_avg_sq.sqrt().add_(group["eps"]), value=-alpha)
     if group["weight_decay"]:
         param.mul_(1 - group["lr"] * group["weight_decay"])
+
+
+def fused_update(
+    params: Sequence[Tensor], states: Sequence[dict[str, Any]], group: dict[str, Any], step: int
+) -> None:
+    """The same for many tensors in torch's kernel, which reads and writes every number once.
+
+    That kernel decays first and corrects ε too, in torch.optim.AdamW's way:
+
+        θ ← (1 - lr' w') θ - lr' / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε')
+
+    With ρ = lr · weight_decay this is the readable update for
+
+        ε' = ε / √(1 - β₂ᵗ),   lr' = (1 - ρ) α (1 - β₁ᵗ) / √(1 - β₂ᵗ),   w' = ρ / lr'
+    """
+    beta1, beta2 = group["betas"]
+    root = math.sqrt(1 - beta2**step)
+    decay = group["lr"] * group["weight_decay"]
+    lr = (1 - decay) * _step_size(group, step) * (1 - beta1**step) / root
+    torch._fused_adamw_(  # type: ignore[call-overload]
+        params,
+        [param.grad for param in params],
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        [torch.full((), step, dtype=torch.float32, device=params[0].device)] * len(params),
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=decay / lr if decay else 0.0,
+        eps=group["eps"] / root,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _step_size(group: dict[str, Any], step: int) -> float:
+    """α."""
+    beta1, beta2 = group["betas"]
+    alpha: float = group["lr"]
+    if group["correct_bias"]:
+        alpha *= math.sqrt(1 - beta2**step) / (1 - beta1**step)
+    return alpha
+
+
+def _fits_kernel(param: Tensor) -> bool:
+    """Whether torch's kernel, which goes through memory from end to end, may have the tensor."""
+    assert param.grad is not None
+    return (
+        param.device.type in ("cpu", "cuda")
+        and param.dtype in (torch.float32, torch.float64)
+        and param.grad.dtype == param.dtype
+        and param.is_contiguous()
+        and param.grad.is_contiguous()
+    )
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from minbert import optimizer as optimizer_module
+from minbert.encoder_config import EncoderConfig
 from minbert.optimizer import AdamW, parameter_groups, rate_schedule
+from tests.helpers import make_encoder
 
 Vector = NDArray[np.float64]
 
@@ -27,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no momentum": {"betas": (0.0, 0.0)},
 }
 each_setting = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+each_path = pytest.mark.parametrize("fused", [True, False], ids=["fused", "readable"])
 
 
 def formula(
@@ -71,20 +75,64 @@ def run(theta: Vector, grads: Vector, dtype: torch.dtype, **settings: Any) -> Ve
     return param.detach().double().numpy()
 
 
+@each_path
 @each_setting
-def test_fp64_is_the_formula(settings: dict[str, Any]) -> None:
+def test_fp64_is_the_formula(settings: dict[str, Any], fused: bool) -> None:
     theta, grads = np.linspace(-2, 2, 8), gradients(1000, 8)
-    found = run(theta, grads, torch.float64, lr=1e-3, **settings)
+    found = run(theta, grads, torch.float64, lr=1e-3, fused=fused, **settings)
     np.testing.assert_allclose(found, formula(theta, grads, 1e-3, **settings), rtol=0, atol=1e-12)
 
 
+@each_path
 @each_setting
-def test_fp32_stays_near_the_formula(settings: dict[str, Any]) -> None:
+def test_fp32_stays_near_the_formula(settings: dict[str, Any], fused: bool) -> None:
     theta = np.linspace(-2, 2, 8).astype(np.float32).astype(np.float64)
     grads = gradients(1000, 8).astype(np.float32).astype(np.float64)
-    found = run(theta, grads, torch.float32, lr=1e-3, **settings)
+    found = run(theta, grads, torch.float32, lr=1e-3, fused=fused, **settings)
     expected = formula(theta, grads, 1e-3, **settings)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@each_setting
+def test_both_paths_take_the_same_steps(settings: dict[str, Any], tiny: EncoderConfig) -> None:
+    """From equal weights, moments and gradients, whatever the rate; one parameter comes late."""
+    readable, fast = make_encoder(tiny), make_encoder(tiny)
+    optimizers = AdamW(readable.parameters(), fused=False), AdamW(fast.parameters(), fused=True)
+    for optimizer in optimizers:
+        optimizer.param_groups[0].update(settings)
+    for step in range(30):
+        fast.load_state_dict(readable.state_dict())
+        optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+        for model in (readable, fast):
+            torch.manual_seed(step)
+            for param in model.parameters():
+                param.grad = torch.randn_like(param)
+            model.pooler.bias.grad = None if step < 3 else model.pooler.bias.grad
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = 1e-2 * (step % 4)
+            optimizer.step()
+        for name, param in readable.named_parameters():
+            torch.testing.assert_close(fast.get_parameter(name), param, rtol=1e-6, atol=1e-7)
+    assert optimizers[1].state[fast.pooler.bias]["step"] == 27
+
+
+def test_the_kernel_is_taken_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory in another order, and a number type it has no equal for, go the readable way."""
+    taken: list[Tensor] = []
+    kernel = optimizer_module.fused_update
+
+    def spied(params: Any, *rest: Any) -> None:
+        taken.extend(params)
+        kernel(params, *rest)
+
+    monkeypatch.setattr(optimizer_module, "fused_update", spied)
+    plain, turned = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(3, 2).T)
+    half = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+    for param in (plain, turned, half):
+        param.grad = torch.ones_like(param)
+    AdamW([plain, turned, half], lr=0.1).step()
+    assert [id(param) for param in taken] == [id(plain)]
+    assert torch.equal(plain, turned) and half[0] < 1
 
 
 def test_tensors_of_any_shape_are_updated_number_by_number() -> None:
