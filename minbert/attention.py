@@ -2,8 +2,8 @@
 
 Dimensions: B texts, T tokens, H hidden size, A heads, D = H / A.
 
-`reference_attention` is the dozen lines to read. `fused_attention` computes the same in torch's
-kernel. They share one signature; which one runs is chosen once, when the model is built.
+`reference_attention` is the dozen lines to read. `fused_attention` computes the same, in torch's
+kernel where that pays. They share one signature; one is chosen when the model is built.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from minbert.dropout import dropout as drop
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
@@ -28,14 +30,20 @@ def reference_attention(
     """
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.size(-1))  # (B, A, T, T)
     scores = scores.masked_fill(~key_mask, torch.finfo(scores.dtype).min)
-    weights = F.dropout(scores.softmax(dim=-1), dropout, training=dropout > 0)
+    weights = drop(scores.softmax(dim=-1), dropout)
     return weights @ value  # (B, A, T, D)
 
 
 def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, dropout: float
 ) -> Tensor:
-    """The same function, by torch's scaled-dot-product kernel."""
+    """The same function, by torch's scaled-dot-product kernel where that is the faster one.
+
+    On a CPU it is not with dropout, for which it has no fused form, nor in bf16, where its backward
+    pass is slow (docs/performance.md).
+    """
+    if query.device.type == "cpu" and (dropout > 0 or query.dtype == torch.bfloat16):
+        return reference_attention(query, key, value, key_mask, dropout)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
 
 

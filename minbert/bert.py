@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from minbert import weights
 from minbert.attention import ATTENTION, AttentionFunction, SelfAttention
+from minbert.dropout import Dropout
 from minbert.encoder_config import EncoderConfig
 
 
@@ -30,7 +31,7 @@ class BertLayer(nn.Module):
         self.intermediate = nn.Linear(size, config.intermediate_size)
         self.output = nn.Linear(config.intermediate_size, size)
         self.output_norm = nn.LayerNorm(size, eps=eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor, key_mask: Tensor) -> Tensor:
         """(B, T, H) to (B, T, H)."""
@@ -52,7 +53,7 @@ class BertModel(nn.Module):
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         attend = ATTENTION[attention]
         self.layers = nn.ModuleList(
             BertLayer(config, attend) for _ in range(config.num_hidden_layers)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from minbert.batching import Batch, Padded
 from minbert.bert import BertModel
+from minbert.dropout import Dropout
 from minbert.runtime import seeded
 
 
@@ -46,7 +47,7 @@ class MultitaskBert(nn.Module):
         self.relational = relational
         self._relational_tasks = relational_tasks
         self._pooling = pooling
-        self._head_dropout = nn.Dropout(head_dropout)
+        self._head_dropout = Dropout(head_dropout)
         self._autocast = autocast
         self.frozen_encoder = frozen_encoder
         self._encoder_dropout = frozen_dropout or not frozen_encoder

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from minbert.batching import Batch, Dataset
 from minbert.bert import BertModel
+from minbert.dropout import Dropout
 from minbert.encoder_config import EncoderConfig
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
@@ -59,7 +60,7 @@ def test_without_a_seed_there_is_no_dropout(encoder: BertModel) -> None:
     clean = model(batch)
     assert torch.equal(clean, model(batch))
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, Dropout):
             module.p = 0.0
     torch.testing.assert_close(clean, model.eval()(batch))
 

@@ -15,10 +15,10 @@ from typing import Any
 from unittest import mock
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from minbert import attention, dropout
 from minbert.attention import SelfAttention
 from minbert.batching import Batch
 from minbert.bert import BertModel
@@ -89,14 +89,12 @@ def _scoped(model: nn.Module) -> Iterator[None]:
             if isinstance(module, SelfAttention):
                 attend = _inside("attention", module.attend)
                 stack.enter_context(mock.patch.object(module, "attend", attend))
-            elif isinstance(module, nn.Dropout):
-                inner = _inside("dropout", module.forward)
-                stack.enter_context(mock.patch.object(module, "forward", inner))
             elif isinstance(module, BertModel):
                 encode = _inside("encoder", module.encode)
                 stack.enter_context(mock.patch.object(module, "encode", encode))
-        loose = _inside("dropout", F.dropout)
-        stack.enter_context(mock.patch.object(F, "dropout", loose))
+        for user, name in ((attention, "drop"), (dropout, "dropout")):
+            inner = _inside("dropout", dropout.dropout)
+            stack.enter_context(mock.patch.object(user, name, inner))
         yield
 
 

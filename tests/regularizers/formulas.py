@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from minbert.batching import Batch
+from minbert.dropout import keep_mask
 
 Weights = dict[str, Tensor]
 
@@ -37,7 +38,7 @@ class Net:
 def _dropped(x: Tensor, rate: float, on: bool) -> Tensor:
     if not on or rate == 0:
         return x
-    return x * torch.empty_like(x).bernoulli_(1 - rate) / (1 - rate)
+    return x * keep_mask(x, rate)
 
 
 def _normalized(x: Tensor, w: Weights, name: str, eps: float) -> Tensor:

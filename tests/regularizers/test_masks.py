@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from minbert import dropout
 from minbert.batching import Batch
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
@@ -28,16 +29,14 @@ A_PASS = 1 + 3 * TINY.num_hidden_layers + 1  # embeddings; attention and twice h
 @contextlib.contextmanager
 def drawn_masks(patch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
     """What every dropout inside the block makes of ones: 0 or 1 / (1 - p)."""
-    dropout, seen = torch.nn.functional.dropout, []
+    draw, seen = dropout.keep_mask, []
 
-    def spy(input: Tensor, p: float, training: bool, inplace: bool = False) -> Tensor:
-        if not training:
-            return input
-        seen.append(dropout(torch.ones_like(input), p, training))
-        return input * seen[-1]
+    def spy(like: Tensor, rate: float) -> Tensor:
+        seen.append(draw(like, rate))
+        return seen[-1]
 
     with patch.context() as inner:
-        inner.setattr(torch.nn.functional, "dropout", spy)
+        inner.setattr(dropout, "keep_mask", spy)
         yield seen
 
 

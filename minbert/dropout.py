@@ -1,0 +1,47 @@
+"""Dropout (Srivastava et al. 2014): zero each number with a probability, scale up what is left.
+
+Its masks come from torch's default generator, so that seeding that replays them. On a CPU drawing
+them is dear: torch takes 64 random bits a number. Here 16 do.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_LEVELS = 2**16
+
+
+def dropout(x: Tensor, rate: float) -> Tensor:
+    """X ⊙ m, each mᵢ 0 with probability `rate`, else 1 / (1 - rate); x itself for rate 0."""
+    if rate == 0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, rate)
+    return x * keep_mask(x, rate)
+
+
+def keep_mask(like: Tensor, rate: float) -> Tensor:
+    """M of `like`'s shape, type and device. The rate is rounded to whole 65,536ths.
+
+    A 64-bit draw is cut into four 16-bit numbers, each uniform over -32768..32767. The scale is
+    that of the rounded rate, so that the mean of m is 1.
+    """
+    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
+    draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device)
+    numbers = draws.random_(-(2**63), None).view(torch.int16)[: like.numel()]
+    kept = (numbers >= dropped - _LEVELS // 2).to(like.dtype)
+    return kept.mul_(_LEVELS / (_LEVELS - dropped)).view(like.shape)
+
+
+class Dropout(nn.Module):
+    """`dropout` in training mode, nothing outside it. `p` is the rate."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return dropout(x, self.p if self.training else 0.0)
