@@ -13,7 +13,8 @@ from minbert.model import MultitaskBert
 from minbert.runtime import ProgressBar, RunError, release_memory
 from minbert.tasks import Array
 
-_PASS_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}  # padded tokens a pass
+# padded tokens a pass: as many as fill a GPU; on a CPU as few as stay in its cache
+_PASS_TOKENS = {"cpu": 512, "mps": 16384, "cuda": 65536}
 _HEAD_ROWS = 8192
 
 

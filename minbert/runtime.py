@@ -105,8 +105,9 @@ def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.devic
 def pick_autocast(precision: str, device: torch.device) -> torch.dtype | None:
     """The autocast dtype of the training pass, None for plain fp32.
 
-    `auto` is bf16 on CUDA hardware that has it, fp32 elsewhere: on the CPUs we measured,
-    bf16 autocast is slower than fp32.
+    `auto` is bf16 on CUDA hardware that has it, fp32 elsewhere. CPUs with avx512_bf16 or AMX are
+    faster in bf16 too (docs/performance.md), those without are slower; there it is to be asked for,
+    so that the same command finds the same scores on every laptop.
     """
     if precision == "auto":
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -127,6 +128,21 @@ def release_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # no such library, no such function
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+
+
+def keep_freed_memory(most: int = 2**31 - 1) -> None:
+    """Have freed blocks up to `most` bytes stay for the next tensors, where glibc can be told so.
+
+    By default it hands large blocks back to the system, and getting them anew costs a page fault
+    for each 4 KiB: thousands a training step. `release_memory` still gives back what is free.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        tune = ctypes.CDLL("libc.so.6").mallopt
+        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            tune(threshold, most)
 
 
 # ------------------------------------------------------------------------- logs, bars, signals

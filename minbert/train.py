@@ -20,6 +20,7 @@ from minbert.runtime import (
     StopRequest,
     clock,
     derive_seed,
+    keep_freed_memory,
     log,
     release_memory,
 )
@@ -142,6 +143,7 @@ def fit(
     """
     progress = progress or Progress()
     epochs = plan.epochs
+    keep_freed_memory()
 
     def save() -> None:
         journal.flush()  # nothing is saved that has not been checked
