@@ -230,3 +230,22 @@ def test_dropout_replays_on_cuda(attend: AttentionFunction) -> None:
         first = attend(q, k, v, mask, 0.5)
     with seeded(7, cuda):
         assert torch.equal(attend(q, k, v, mask, 0.5), first)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dropout", "by_kernel"),
+    [(torch.float32, 0.0, 1), (torch.float32, 0.1, 0), (torch.bfloat16, 0.0, 0)],
+)
+def test_torchs_kernel_runs_where_it_is_the_faster_one(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, dropout: float, by_kernel: int
+) -> None:
+    kernel, calls = torch.nn.functional.scaled_dot_product_attention, []
+
+    def spy(*tensors: Tensor, **named: object) -> Tensor:
+        calls.append(named)
+        return kernel(*tensors, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    mask = MASKS["ragged"]
+    fused_attention(*inputs(mask, dtype), mask, dropout)
+    assert len(calls) == by_kernel
