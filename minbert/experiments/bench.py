@@ -33,7 +33,7 @@ from minbert.experiments.bench_report import Found, Row
 from minbert.experiments.bench_shares import shares
 from minbert.experiments.measure import interleaved, wait_for
 from minbert.experiments.outputs import check_outputs
-from minbert.flags import OneLineParser, add_flags
+from minbert.flags import OneLineParser, parser_for
 from minbert.manifest import machine
 from minbert.runtime import (
     ProgressBar,
@@ -231,13 +231,12 @@ def _write(config: BenchConfig, found: Found, device: torch.device) -> None:
 
 def make_parser() -> OneLineParser:
     """One flag a field of BenchConfig; only flags that were typed are stored."""
-    parser = OneLineParser(
+    return parser_for(
+        BenchConfig,
         prog="python -m minbert.experiments bench",
         usage="%(prog)s [flags]",
         description=_DESCRIPTION,
     )
-    add_flags(parser, BenchConfig)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,8 +2,9 @@
 the projected ascent and the averaged teacher, in plain tensor operations on a table of weights.
 
 Nothing here calls the package's model, losses or regularizers; only the names of the weights and
-the draw of a mask are shared. Masks are replayed by seeding torch's default generator and drawing in
-the order of the published model. Dimensions: N texts, B examples, T tokens, H hidden size, A heads, D = H / A.
+the draw of a mask are shared. Masks are replayed by seeding torch's default generator and drawing
+in the order of the published model. Dimensions: N texts, B examples, T tokens, H hidden size, A
+heads, D = H / A.
 """
 
 from __future__ import annotations
