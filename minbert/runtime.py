@@ -130,21 +130,6 @@ def release_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
-
-
-def keep_freed_memory(most: int = 2**31 - 1) -> None:
-    """Have freed blocks up to `most` bytes stay for the next tensors, where glibc can be told so.
-
-    By default it hands large blocks back to the system, and getting them anew costs a page fault
-    for each 4 KiB: thousands a training step. `release_memory` still gives back what is free.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        tune = ctypes.CDLL("libc.so.6").mallopt
-        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            tune(threshold, most)
-
-
 # ------------------------------------------------------------------------- logs, bars, signals
 
 

@@ -20,7 +20,6 @@ from minbert.runtime import (
     StopRequest,
     clock,
     derive_seed,
-    keep_freed_memory,
     log,
     release_memory,
 )
@@ -143,7 +142,6 @@ def fit(
     """
     progress = progress or Progress()
     epochs = plan.epochs
-    keep_freed_memory()
 
     def save() -> None:
         journal.flush()  # nothing is saved that has not been checked

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -326,25 +324,3 @@ def test_deferred_ends_with_its_block(stop: StopRequest) -> None:
 def test_stopped_passes_broad_handlers() -> None:
     """`except Exception` in a library must not swallow a stop."""
     assert not issubclass(Stopped, Exception)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no glibc, no mallopt")
-def test_freed_memory_stays_for_the_next_tensor() -> None:
-    """In a process of its own, whose allocator it changes."""
-    code = """
-import resource, torch
-from minbert.runtime import keep_freed_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        torch.ones(2**24)  # 64 MiB: beyond what glibc keeps of itself
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-before = faults()
-keep_freed_memory()
-for _ in range(4):
-    faults()  # until a place is found that fits aligned blocks
-print(before, faults())
-"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    before, after = map(int, found.stdout.split())
-    assert after < 100 < before

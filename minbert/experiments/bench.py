@@ -39,7 +39,6 @@ from minbert.runtime import (
     ProgressBar,
     RunError,
     derive_seed,
-    keep_freed_memory,
     log,
     pick_autocast,
     pick_device,
@@ -172,7 +171,6 @@ def _work(
     with ProgressBar((config.rounds + 1) * len(able), title, "turns") as bar:
 
         def seconds(one: Contender, do: Callable[[int], Tokens], numbers: Iterator[int]) -> float:
-            keep_freed_memory(one.keeps_memory)
             with seeded(derive_seed(0, one.name), material.device):
                 wait_for(material.device)
                 began = time.perf_counter()

@@ -26,7 +26,6 @@ WORKS: Mapping[str, str] = {
 METHODS: Mapping[str, str] = {"step": "plain", "smart": "smart", "r3f": "r3f", "epoch": "plain"}
 IN_STEPS = ("step", "smart", "r3f")  # timed in stretches, told by the step
 
-GLIBCS_LIMIT = 2**25  # 32 MiB: what glibc, left alone, comes to keep
 LR = 1e-5
 SMART_WEIGHT, RADIUS, START, ASCENT, MEMORY = 5.0, 1e-5, 1e-5, 1e-3, 0.995  # λ, ε, σ, η, β
 R3F_WEIGHT, NOISE = 1.0, 1e-5  # λ, σ
@@ -87,7 +86,6 @@ class Contender(Protocol):
     """A stack to train with, used in one way."""
 
     name: str
-    keeps_memory: int  # bytes of the largest freed block that its process keeps
 
     @property
     def works(self) -> Collection[str]:

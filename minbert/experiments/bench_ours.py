@@ -51,7 +51,6 @@ class Ours:
 
     name = "minbert"
     works = tuple(WORKS)
-    keeps_memory = 2**31 - 1  # as `fit` has it
 
     def __init__(self, material: Material) -> None:
         self._material = material

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from minbert.experiments import bench_terms
-from minbert.experiments.bench_contender import GLIBCS_LIMIT, LR, METHODS, WORKS, Material, Tokens
+from minbert.experiments.bench_contender import LR, METHODS, WORKS, Material, Tokens
 from minbert.heads import DifferenceHead, VectorHead
 from minbert.sampling import POOL
 
@@ -72,8 +72,6 @@ class PeerModel(nn.Module):
 
 class Peer:
     """`transformers`, used in one of the two ways, or with the terms of another package."""
-
-    keeps_memory = GLIBCS_LIMIT
 
     def __init__(self, material: Material, *, tuned: bool, terms: str = "own") -> None:
         """`terms`: SMART written by hand (`own`), or that of `smart_pytorch`.
