@@ -13,7 +13,7 @@ from minbert.experiments import grid_report, report
 from minbert.experiments.analysis import analyse
 from minbert.experiments.cells import Cell, plan
 from minbert.experiments.cluster import cluster_launch
-from minbert.experiments.grid import SCALES, Experiment
+from minbert.experiments.grid import Experiment
 from minbert.experiments.grid_config import GridConfig, parse
 from minbert.experiments.report import Section
 from minbert.experiments.runner import Launch, Runner
@@ -57,8 +57,8 @@ class Grid:
         """Raises InputError where a row's flags, or the main job's in `extra`, are wrong."""
         if config.rows:
             experiment = experiment.only(config.rows)
-        scale = SCALES[config.scale]
-        return cls(experiment, config, plan(experiment, scale, config.seeds or scale.seeds, extra))
+        scale = config.how_much
+        return cls(experiment, config, plan(experiment, scale, scale.seeds, extra))
 
     @property
     def out(self) -> Path:
@@ -91,7 +91,7 @@ class Grid:
 
     def _scale(self) -> str:
         seeds = len({cell.seed for cell in self.cells})
-        what = SCALES[self.config.scale]
+        what = self.config.how_much
         rows = f"the first {what.limit:,} rows of every file" if what.limit else "all rows"
         return f"scale {self.config.scale}: epochs: {what.epochs}, {rows}; seeds: {seeds}"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from minbert.experiments.cluster import CLUSTERS
-from minbert.experiments.grid import SCALES
+from minbert.experiments.grid import SCALES, Scale
 from minbert.flags import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -36,6 +37,14 @@ class GridConfig:
         None,
         GRID,
         f"runs of every row; default: {', '.join(f'{n} {s.seeds}' for n, s in SCALES.items())}",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    epochs: int | None = flag(
+        None,
+        GRID,
+        f"epochs of every run, with --stdpp twice as many; default: "
+        f"{', '.join(f'{n} {s.epochs}' for n, s in SCALES.items())}",
         limit=AT_LEAST_ONE,
         metavar="N",
     )
@@ -76,6 +85,13 @@ class GridConfig:
 
     def __post_init__(self) -> None:
         check_values(self)
+
+    @property
+    def how_much(self) -> Scale:
+        """The scale, with the epochs and seeds that were given in place of its own."""
+        given = {"epochs": self.epochs, "seeds": self.seeds}
+        own = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(SCALES[self.scale], **own)
 
     @staticmethod
     def add_short_flags(group: Any) -> None:

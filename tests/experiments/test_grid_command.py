@@ -12,6 +12,8 @@ import pytest
 from minbert.experiments import grid, runner
 from minbert.experiments.__main__ import COMMANDS, main
 from minbert.experiments.cells import Cell
+from minbert.experiments.grid_command import Grid
+from minbert.experiments.grid_config import GridConfig
 from tests.experiments.grids import Place
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +140,14 @@ def test_the_script_passes_flags_and_exit_codes_on() -> None:
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
     assert done.returncode == 2
     assert "invalid choice: 'tiny'" in done.stderr
+
+
+def test_epochs_and_seeds_may_be_given_in_place_of_the_scales(place: Place) -> None:
+    config = GridConfig(scale="smoke", epochs=3, seeds=2)
+    row = grid.Row("stdpp", ("--option finetune --stdpp",))
+    planned = Grid.planned(grid.Experiment("x", "X", ("sst",), (row,)), config, place.extra)
+    assert [cell.seed for cell in planned.cells] == [grid.BASE_SEED, grid.BASE_SEED + 1]
+    assert all("--epochs 6 --limit 128 " in cell.command for cell in planned.cells)
 
 
 def test_scales_grow() -> None:
