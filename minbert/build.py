@@ -114,6 +114,7 @@ def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> 
 
     Raises InputError where R4F finds no head to normalise.
     """
+    assert config.pooling is not None
     size, views = encoder.config.hidden_size, 1 if config.cross_encoder else 2
     tasks = [TASKS[name] for name in config.evaluated_tasks]
     with seeded(derive_seed(config.seed, "heads"), torch.device("cpu")):

@@ -25,7 +25,7 @@ from minbert.schedules import ANNEALED, PRE, SCHEDULES, TEMPERATURE, WITH_ROUNDS
 
 COURSE_TASKS = ("sst", "para", "sts")
 KNOWN_TASKS = (*COURSE_TASKS, "cfimdb")
-UNSET = ("lr", "epochs", "batch_size")  # None until `resolved()`
+UNSET = ("lr", "epochs", "batch_size", "pooling")  # None until `resolved()`
 COURSE_RATES = {"pretrain": 1e-3, "finetune": 1e-5}
 
 
@@ -73,13 +73,13 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         return self.pre_epochs if self.rrobin == PRE else 0
 
     def resolved(self, recommended: Mapping[str, Any] | None = None) -> RunConfig:
-        """This configuration with lr, epochs and batch size filled in where they are unset.
+        """This configuration with lr, epochs, batch size and pooling filled in where unset.
 
         They take the `recommended` values, where there are some, else the course's. The prediction
         files of what is evaluated get their names.
         """
-        course = {"lr": COURSE_RATES[self.option], "epochs": 10, "batch_size": 8}
-        values = {**course, **(recommended or {})}
+        course = {"epochs": 10, "batch_size": 8, "pooling": "cls"}
+        values = {"lr": COURSE_RATES[self.option], **course, **(recommended or {})}
         if self.stdpp:
             values["epochs"] *= 2
         unset = [name for name in UNSET if getattr(self, name) is None]

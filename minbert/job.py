@@ -114,8 +114,9 @@ def _announce(config: RunConfig, followed: Sequence[str], device: str, folder: P
     turns = f" {order} ({config.rrobin})" if config.rrobin else ""
     log.info("%s on %s%s; scored on %s", config.option, trained, turns, scored)
     log.info(
-        "learning rate %g, %d epochs, batch size %d; device %s; seed %d; run folder %s",
-        *(config.lr, config.epochs, config.batch_size, device, config.seed, folder),
+        "learning rate %g, %d epochs, batch size %d, pooling %s; device %s; seed %d; run folder %s",
+        *(config.lr, config.epochs, config.batch_size, config.pooling),
+        *(device, config.seed, folder),
     )
     if followed:
         log.info("%s: as %s in the encoder's folder says", ", ".join(followed), RECOMMENDED)

@@ -180,10 +180,11 @@ class ModelFlags:
         "default data/bert-base-uncased, else the bundled encoder",
         metavar="FOLDER|NAME",
     )
-    pooling: str = flag(
-        "cls",
+    pooling: str | None = flag(
+        None,
         MODEL,
-        "one vector per text: cls, BERT's pooler output; mean, the mean of the last hidden states",
+        "one vector per text: cls, BERT's pooler output; mean, the mean of the last hidden states; "
+        "default: as the encoder's folder recommends, else cls",
         choices=("cls", "mean"),
     )
     cross_encoder: bool = flag(

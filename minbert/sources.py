@@ -17,6 +17,12 @@ _HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the pa
 SAMPLE = _HERE / "sample"
 BUNDLED_ENCODER = _HERE / "minbert-mini"
 RECOMMENDED = "recommended.json"
+_RECOMMENDED_TYPES: dict[str, tuple[type, ...]] = {
+    "lr": (float, int),
+    "epochs": (int,),
+    "batch_size": (int,),
+    "pooling": (str,),
+}
 COURSE = Path("data")
 COURSE_ENCODER = COURSE / "bert-base-uncased"
 
@@ -33,7 +39,7 @@ def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
 
 
 def recommended(folder: Path, option: str) -> dict[str, Any]:
-    """Learning rate, epochs and batch size that an encoder's folder recommends, as far as it does.
+    """What an encoder's folder recommends of learning rate, epochs, batch size and pooling.
 
     Its `recommended.json` has them under the name of the option. Raises InputError, naming the
     file, for one that cannot be read so.
@@ -46,8 +52,8 @@ def recommended(folder: Path, option: str) -> dict[str, Any]:
         if unknown := sorted(values.keys() - set(UNSET)):
             raise ValueError(f"{unknown[0]} is none of {', '.join(UNSET)}")
         for name, value in values.items():
-            if type(value) is not int and not (name == "lr" and type(value) is float):
-                raise ValueError(f"{name} is {value!r}, not such a number")
+            if type(value) not in _RECOMMENDED_TYPES[name]:
+                raise ValueError(f"{name} is {value!r}, which --{name} does not take")
         RunConfig(**values)  # within the flags' limits
     except (OSError, ValueError, AttributeError, RecursionError, InputError) as error:
         raise InputError(f"{path}: no recommendation can be read ({error})") from error

@@ -10,6 +10,7 @@ import pytest
 
 from minbert.config import (
     COURSE_TASKS,
+    UNSET,
     RunConfig,
     idle_rules,
 )
@@ -59,20 +60,20 @@ def test_every_flag_says_what_it_does(name: str) -> None:
 @pytest.mark.parametrize(("option", "lr"), [("pretrain", 1e-3), ("finetune", 1e-5)])
 def test_resolved_takes_the_courses_values(option: str, lr: float) -> None:
     unset = RunConfig(option=option)
-    assert (unset.lr, unset.epochs, unset.batch_size) == (None, None, None)
+    assert [getattr(unset, name) for name in UNSET] == [None] * 4
     done = unset.resolved()
-    assert (done.lr, done.epochs, done.batch_size) == (lr, 10, 8)
-    others = {"lr": done.lr, "epochs": done.epochs, "batch_size": done.batch_size}
+    assert (done.lr, done.epochs, done.batch_size, done.pooling) == (lr, 10, 8, "cls")
+    others = {name: getattr(done, name) for name in UNSET}
     others |= {f"{t}_{s}_out": done.out_file(t, s) for t in COURSE_TASKS for s in ("dev", "test")}
     assert dataclasses.replace(unset, **others) == done  # nothing else changes
 
 
 def test_resolved_takes_what_is_recommended_before_the_courses_values() -> None:
-    advice = {"lr": 3e-4, "epochs": 4}
+    advice = {"lr": 3e-4, "epochs": 4, "pooling": "mean"}
     done = RunConfig(option="finetune").resolved(advice)
-    assert (done.lr, done.epochs, done.batch_size) == (3e-4, 4, 8)
-    typed = RunConfig(option="finetune", lr=1e-5, batch_size=2).resolved(advice)
-    assert (typed.lr, typed.epochs, typed.batch_size) == (1e-5, 4, 2)
+    assert (done.lr, done.epochs, done.batch_size, done.pooling) == (3e-4, 4, 8, "mean")
+    typed = RunConfig(option="finetune", lr=1e-5, batch_size=2, pooling="cls").resolved(advice)
+    assert (typed.lr, typed.epochs, typed.batch_size, typed.pooling) == (1e-5, 4, 2, "cls")
 
 
 def test_resolved_leaves_what_is_set() -> None:

@@ -177,8 +177,10 @@ def test_locating_changes_nothing_else() -> None:
 
 def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
     assert recommended(tmp_path, "finetune") == {}
-    (tmp_path / RECOMMENDED).write_text('{"finetune": {"lr": 2e-4, "epochs": 3}}')
-    assert recommended(tmp_path, "finetune") == {"lr": 2e-4, "epochs": 3}
+    (tmp_path / RECOMMENDED).write_text(
+        '{"finetune": {"lr": 2e-4, "epochs": 3, "pooling": "mean"}}'
+    )
+    assert recommended(tmp_path, "finetune") == advice
     assert recommended(tmp_path, "pretrain") == {}
 
 
@@ -195,6 +197,8 @@ def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
         '{"finetune": {"epochs": 2.5}}',
         '{"finetune": {"epochs": 0}}',
         '{"finetune": {"batch_size": null}}',
+        '{"finetune": {"pooling": "max"}}',
+        '{"finetune": {"pooling": ["mean"]}}',
         "\udcff",
     ],
 )
