@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -177,9 +178,8 @@ def test_locating_changes_nothing_else() -> None:
 
 def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
     assert recommended(tmp_path, "finetune") == {}
-    (tmp_path / RECOMMENDED).write_text(
-        '{"finetune": {"lr": 2e-4, "epochs": 3, "pooling": "mean"}}'
-    )
+    advice = {"lr": 2e-4, "epochs": 3, "pooling": "mean"}
+    (tmp_path / RECOMMENDED).write_text(json.dumps({"finetune": advice}))
     assert recommended(tmp_path, "finetune") == advice
     assert recommended(tmp_path, "pretrain") == {}
 
