@@ -114,16 +114,16 @@ def advised(draw: Draw) -> Phrase:
 
 
 STATEMENTS: Mapping[str, tuple[int, Production]] = {
-    "one clause": (2, one_clause),
+    "one clause": (8, one_clause),
     "film": (4, film),
     "synopsis": (1, synopsis),
-    "judged story": (4, judged_story),
-    "paired": (3, paired),
-    "opposed": (4, opposed),
-    "conceded": (2, conceded),
-    "reported": (2, reported),
-    "unlike source": (2, unlike_source),
-    "advised": (2, advised),
+    "judged story": (2, judged_story),
+    "paired": (2, paired),
+    "opposed": (2, opposed),
+    "conceded": (1, conceded),
+    "reported": (1, reported),
+    "unlike source": (1, unlike_source),
+    "advised": (3, advised),
 }
 
 
