@@ -24,7 +24,7 @@ OPENINGS = (
     "Just wondering: ", "I have always wanted to know: ", "Help! ", "A simple question: ",
     "*Seriously, ", "*Dear all, ", "*My son asks me: ",
 )  # fmt: skip
-EASY = 0.7  # of the negatives: two questions that merely share a topic, or not even that
+EASY = 0.8  # of the negatives: two questions that merely share a topic, or not even that
 LEFT_OUT = 0.55  # of the optional slots
 OPENED = 0.1  # of the questions
 SYNONYMS_ALONE = 0.25  # of the paraphrases that have any
