@@ -71,8 +71,8 @@ def test_words_alone_lead_part_of_the_way(measured: dict[str, dict[str, float]])
     regression = "words: accuracy of a regression on one and two words"
     assert 0.36 < measured["ids-sst"][regression] < 0.50
     assert 0.65 < measured["ids-cfimdb"][regression] < 0.95
-    assert 0.55 < measured["quora"]["words: area under the curve of the cosine"] < 0.82
-    assert measured["quora"]["words: accuracy of the cosine"] < 0.78
+    assert 0.55 < measured["quora"]["words: area under the curve of the cosine"] < 0.9
+    assert measured["quora"]["words: accuracy of the cosine"] < 0.86
     assert 0.5 < measured["sts"]["words: r of the cosine"] < 0.68
     for found in measured.values():
         assert next(value for name, value in found.items() if name.startswith("ceiling")) > 0.85
