@@ -114,7 +114,7 @@ def advised(draw: Draw) -> Phrase:
 
 
 STATEMENTS: Mapping[str, tuple[int, Production]] = {
-    "one clause": (14, one_clause),
+    "one clause": (6, one_clause),
     "film": (4, film),
     "synopsis": (1, synopsis),
     "judged story": (2, judged_story),
