@@ -82,7 +82,7 @@ def _operations(trial: Trial, batch: Batch) -> int:
     assert batch.tokens is not None
     shape: EncoderConfig = trial.model.encoder.config
     texts, length = batch.tokens.input_ids.shape
-    job = RunConfig(option="finetune", tasks=(batch.name,))
+    job = RunConfig(option="finetune", tasks=(batch.name,)).resolved()
     with ledger.shapes_only():
         cpu = torch.device("cpu")
         same = random_batch(

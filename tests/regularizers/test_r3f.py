@@ -151,7 +151,7 @@ def test_visible_noise_costs_every_task_something(case: Case, dropout: str) -> N
     ]
     assert values[0] > 1e-12
     if dropout != "independent":
-        assert values[1] > 10 * values[0]
+        assert values[1] > 5 * values[0]  # about 100 while the outputs move in proportion
 
 
 def test_independent_masks_measure_dropout_and_the_log_tells_how_much() -> None:
