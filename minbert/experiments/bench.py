@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,6 @@ import torch
 from minbert import files
 from minbert.bert import BertModel
 from minbert.build import build_model
-from minbert.command import run_command
 from minbert.config import RunConfig
 from minbert.data import Split, read_split
 from minbert.encoder_config import EncoderConfig
@@ -32,8 +30,9 @@ from minbert.experiments.bench_rates import Rate, Share, measured_rate, reached
 from minbert.experiments.bench_report import Found, Row
 from minbert.experiments.bench_shares import shares
 from minbert.experiments.measure import interleaved, wait_for
+from minbert.experiments.measuring import measuring_command, measuring_parser
 from minbert.experiments.outputs import check_outputs
-from minbert.flags import OneLineParser, parser_for
+from minbert.flags import OneLineParser
 from minbert.manifest import machine
 from minbert.runtime import (
     ProgressBar,
@@ -228,22 +227,10 @@ def _write(config: BenchConfig, found: Found, device: torch.device) -> None:
 
 
 def make_parser() -> OneLineParser:
-    """One flag a field of BenchConfig; only flags that were typed are stored."""
-    return parser_for(
-        BenchConfig,
-        prog="python -m minbert.experiments bench",
-        usage="%(prog)s [flags]",
-        description=_DESCRIPTION,
-    )
+    """Its command line."""
+    return measuring_parser("bench", _DESCRIPTION, BenchConfig)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it; returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
-
-    def work(_stop: object) -> None:
-        given = vars(make_parser().parse_args(arguments))
-        config = BenchConfig(**given)
-        run(config, config.job(given))
-
-    return run_command(work, if_stopped="nothing was written")
+    return measuring_command(make_parser(), BenchConfig, run, argv)

@@ -9,6 +9,7 @@ from typing import Any
 
 from minbert.config import RunConfig
 from minbert.experiments.bench_contender import WORKS
+from minbert.experiments.measuring import csv_flag, json_flag
 from minbert.flags import AT_LEAST_ONE, Limit, check_values, flag, same_flag
 from minbert.runtime import InputError
 from minbert.sources import locate
@@ -78,10 +79,8 @@ class BenchConfig:
         limit=AT_LEAST_ONE,
         metavar="N",
     )
-    json: str | None = flag(
-        None, _OUTPUT, "all that was found, and on which machine", metavar="FILE"
-    )
-    csv: str | None = flag(None, _OUTPUT, "the table, with all fields", metavar="FILE")
+    json: str | None = json_flag(_OUTPUT)
+    csv: str | None = csv_flag(_OUTPUT)
     markdown: str | None = flag(None, _OUTPUT, "the tables as printed", metavar="FILE")
 
     def __post_init__(self) -> None:

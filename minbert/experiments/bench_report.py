@@ -62,7 +62,7 @@ def make_rows(
     rows = []
     for name, own in seconds.items():
         time = Spread.of(own)
-        ratio = Spread.of([one / other for one, other in zip(own, ours, strict=True)])
+        ratio = Spread.of_ratios(own, ours)
         counted = tokens[name]
         padding = counted.computed / counted.real if counted.real else None
         rows.append(

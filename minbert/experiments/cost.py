@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from minbert import files
-from minbert.command import run_command
 from minbert.config import RunConfig
 from minbert.experiments import cost_report, ledger
 from minbert.experiments.cost_config import CostConfig
 from minbert.experiments.cost_report import Row
 from minbert.experiments.measure import interleaved, peak_memory
+from minbert.experiments.measuring import measuring_command, measuring_parser
 from minbert.experiments.methods import METHODS, Method
 from minbert.experiments.outputs import check_outputs
 from minbert.experiments.setting import Setting
-from minbert.flags import OneLineParser, parser_for
+from minbert.flags import OneLineParser
 from minbert.runtime import InputError, ProgressBar, log
 
 T = TypeVar("T")
@@ -117,22 +116,10 @@ def as_json(setting: Setting, rounds: int, rows: Sequence[Row]) -> dict[str, obj
 
 
 def make_parser() -> OneLineParser:
-    """One flag a field of CostConfig; only flags that were typed are stored."""
-    return parser_for(
-        CostConfig,
-        prog="python -m minbert.experiments cost",
-        usage="%(prog)s [flags]",
-        description=_DESCRIPTION,
-    )
+    """Its command line."""
+    return measuring_parser("cost", _DESCRIPTION, CostConfig)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it; returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
-
-    def work(_stop: object) -> None:
-        given = vars(make_parser().parse_args(arguments))
-        config = CostConfig(**given)
-        run(config, config.job(given))
-
-    return run_command(work, if_stopped="nothing was written")
+    return measuring_command(make_parser(), CostConfig, run, argv)

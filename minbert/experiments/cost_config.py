@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minbert.config import KNOWN_TASKS, RunConfig, idle_rules
+from minbert.experiments.measuring import csv_flag, json_flag
 from minbert.flags import AT_LEAST_ONE, Limit, check_values, flag, refuse_idle, same_flag
 from minbert.runtime import InputError
 from minbert.sources import encoder_folder, locate, recommended
@@ -43,10 +44,8 @@ class CostConfig:
         limit=AT_LEAST_ONE,
         metavar="N",
     )
-    json: str | None = flag(
-        None, _OUTPUT, "all that was found, and on which machine", metavar="FILE"
-    )
-    csv: str | None = flag(None, _OUTPUT, "the table, with all fields", metavar="FILE")
+    json: str | None = json_flag(_OUTPUT)
+    csv: str | None = csv_flag(_OUTPUT)
     plot: str | None = flag(None, _OUTPUT, "bars, as .svg or .png", metavar="FILE")
 
     def __post_init__(self) -> None:

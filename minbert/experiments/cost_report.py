@@ -63,7 +63,7 @@ def make_row(
     standard = next(iter(seconds))
     own = seconds[method.name]
     time = Spread.of(own)
-    ratio = Spread.of([one / plain for one, plain in zip(own, seconds[standard], strict=True)])
+    ratio = Spread.of_ratios(own, seconds[standard])
     held = memory.get(method.name)
     paper_forward, paper_backward = method.paper or (None, None)
     return Row(

@@ -128,6 +128,11 @@ class Spread:
         low, median, high = np.percentile(values, [25, 50, 75])
         return cls(float(median), float(low), float(high))
 
+    @classmethod
+    def of_ratios(cls, values: Sequence[float], others: Sequence[float]) -> Spread:
+        """Of one over the other, round by round."""
+        return cls.of([one / other for one, other in zip(values, others, strict=True)])
+
 
 def wait_for(device: torch.device) -> None:
     """Return when the device has done all it was told to."""
