@@ -38,10 +38,10 @@ FLOORS = (
     "pretraining.order pretraining.masking pretraining.model pretraining.objective "
     "pretraining.config pretraining.build pretraining.budget pretraining.job download "
     "download_data download_weights experiments.statistics experiments.significance "
-    "experiments.finished experiments.outputs experiments.bench experiments.bench_config "
-    "experiments.bench_contender experiments.bench_ours experiments.bench_peers "
-    "experiments.bench_rates experiments.bench_report experiments.bench_shares "
-    "experiments.bench_terms sample.lexicon sample.inflection sample.draw sample.grammar "
+    "experiments.finished experiments.measuring experiments.outputs experiments.bench "
+    "experiments.bench_config experiments.bench_contender experiments.bench_ours "
+    "experiments.bench_peers experiments.bench_rates experiments.bench_report "
+    "experiments.bench_shares experiments.bench_terms sample.lexicon sample.inflection sample.draw sample.grammar "
     "sample.sentiment sample.clauses sample.opinions sample.reviews sample.questions "
     "sample.similarity sample.noise sample.tables sample.measure sample.__main__",
 )
