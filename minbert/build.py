@@ -69,16 +69,15 @@ def read_splits(config: RunConfig) -> dict[Key, Split]:
     """Every file the run needs: train files of what trains, dev and test of what is evaluated."""
     keys = [(name, split) for name in config.evaluated_tasks for split in ("dev", "test")]
     keys += [(name, "train") for name in config.trained_tasks]
-    return {
-        (name, split): read_split(
-            TASKS[name],
-            split,
-            Path(config.file(name, split)),
-            strict=config.strict,
-            limit=config.rows_of(split),
-        )
-        for name, split in keys
-    }
+    return {key: _read(config, *key) for key in keys}
+
+
+def _read(config: RunConfig, name: str, split: str) -> Split:
+    path = Path(config.file(name, split))
+    found = read_split(TASKS[name], split, path, strict=config.strict, limit=config.limit)
+    if split == "train" and config.limit_train is not None:
+        return found.drawn(config.limit_train)
+    return found
 
 
 def encode_splits(

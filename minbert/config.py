@@ -90,11 +90,6 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         }
         return dataclasses.replace(self, **{name: values[name] for name in unset}, **named)
 
-    def rows_of(self, split: str) -> int | None:
-        """How many rows of a `train`, `dev` or `test` file are read; None for all."""
-        limits = (self.limit, self.limit_train if split == "train" else None)
-        return min((limit for limit in limits if limit is not None), default=None)
-
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a task's `train`, `dev` or `test` file."""
         return str(getattr(self, f"{task}_{split}"))

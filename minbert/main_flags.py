@@ -154,7 +154,8 @@ class DataFlags:
     limit_train: int | None = flag(
         None,
         DATA,
-        "train on the first N rows of every train file, scored on whole dev files: little data",
+        "train on N rows of every train file, drawn at random, the same for every seed; scored on "
+        "whole dev files: little data",
         limit=AT_LEAST_ONE,
         metavar="N",
     )

@@ -340,14 +340,21 @@ def test_limit_and_strict_reach_every_file(place: Path) -> None:
 
 def test_a_limit_of_the_train_files_leaves_dev_and_test_whole(place: Path) -> None:
     parts = make(place, limit_train=3, batch_size=2)
-    rows = {
-        split: {one.rows for (_, s), one in parts.splits.items() if s == split}
+    used = {
+        split: {len(one) for (_, s), one in parts.datasets.items() if s == split}
         for split in ("train", "dev", "test")
     }
-    assert rows == {"train": {3}, "dev": {10}, "test": {10}}
-    assert len(parts.datasets["sst", "train"]) == 3
-    lower = make(place, limit_train=3, limit=5, batch_size=2).splits
-    assert (lower["sst", "train"].rows, lower["sst", "dev"].rows) == (3, 5)
+    assert used == {"train": {3}, "dev": {10}, "test": {10}}
+    lower = make(place, limit_train=3, limit=5, batch_size=2).datasets
+    assert (len(lower["sst", "train"]), len(lower["sst", "dev"])) == (3, 5)
+
+
+def test_little_data_is_the_same_for_every_seed(place: Path) -> None:
+    drawn = {
+        make(place, limit_train=3, batch_size=2, seed=seed).splits["sst", "train"].examples[0].id
+        for seed in range(8)
+    }
+    assert len(drawn) == 1
 
 
 def test_a_vocabulary_larger_than_the_encoders_is_an_error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,6 +252,19 @@ def test_limit_reads_the_first_rows_only(reader: Reader) -> None:
     two = reader(content, limit=2)
     assert (two.rows, len(two.examples), len(two.bad_rows)) == (2, 1, 1)
     assert reader(content, limit=99).rows == 3
+
+
+def test_rows_are_drawn_from_the_whole_file_and_a_larger_draw_holds_a_smaller(
+    reader: Reader,
+) -> None:
+    rows = [b"%d\t%d\ta film\t3\n" % (n, n) for n in range(1000)]
+    split = reader(SST + b"".join(rows))
+    drawn = {count: [int(e.id) for e in split.drawn(count).examples] for count in (50, 100, 2000)}
+    assert len(drawn[50]) == 50 and set(drawn[50]) < set(drawn[100])
+    assert drawn[100] == sorted(drawn[100]) and drawn[2000] == list(range(1000))
+    expected, spread = 499.5, 1000 / math.sqrt(12 * 100)  # a uniform draw's mean
+    assert abs(sum(drawn[100]) / 100 - expected) < 4 * spread
+    assert [e.id for e in split.drawn(50).examples] == [str(n) for n in drawn[50]]
 
 
 @pytest.mark.parametrize(
