@@ -188,7 +188,13 @@ def build_optimizer(config: RunConfig, model: MultitaskBert) -> AdamW:
     """AdamW over all that trains."""
     assert config.lr is not None
     groups = parameter_groups(model, config.weight_decay)
-    return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
+    return AdamW(
+        groups,
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.adam_eps,
+        fused=not config.readable,
+    )
 
 
 def _with_frozen_features(

@@ -7,13 +7,13 @@ from typing import Any
 from minbert.flags import NOT_NEGATIVE, POSITIVE, RATE, RATES, flag
 
 
-def attention(group: str) -> Any:
-    """Which attention function runs."""
+def readable(group: str) -> Any:
+    """Whether the lines to read run where a fast path could."""
     return flag(
-        "fused",
+        False,
         group,
-        "fused: torch's attention kernel; reference: the dozen readable lines, same result",
-        choices=("fused", "reference"),
+        "compute attention and AdamW's updates by the lines to read, not by torch's kernels: "
+        "slower, the same results up to rounding",
     )
 
 

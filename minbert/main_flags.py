@@ -201,7 +201,7 @@ class ModelFlags:
         limit=RATE,
         metavar="P",
     )
-    attention: str = common_flags.attention(MODEL)
+    readable: bool = common_flags.readable(MODEL)
     frozen_dropout: bool = flag(
         False,
         MODEL,

@@ -188,7 +188,7 @@ def test_settings_reach_the_parts_that_use_them(place: Path) -> None:
 
 
 def test_the_models_settings_reach_it(place: Path) -> None:
-    changed = make(place, pooling="mean", hidden_dropout_prob=0.5, attention="reference").model
+    changed = make(place, pooling="mean", hidden_dropout_prob=0.5, readable=True).model
     plain = make(place).model
     for model, pooling, dropout, attend in (
         (changed, "mean", 0.5, ATTENTION["reference"]),

@@ -268,7 +268,7 @@ def test_an_earlier_encoder_stays_until_the_new_one_is_done(
         (["--vocab", "nowhere"], "nowhere"),
         (["--save", "text.txt"], "a file of that name"),
         (["--save", "."], "holds something else than an encoder"),
-        (["--attention", "flash"], "invalid choice"),
+        (["--schedule", "cosine"], "invalid choice"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -78,7 +78,13 @@ def trainee(parts: Ingredients, steps: int, model: PretrainingBert | None = None
         words=WORDS,
     )
     groups = parameter_groups(model, config.weight_decay)
-    optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps)
+    optimizer = AdamW(
+        groups,
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.adam_eps,
+        fused=not config.readable,
+    )
     return Trainee(model, PretrainingObjective(parts.masker, config.piece), optimizer, plan)
 
 

@@ -113,7 +113,7 @@ class PretrainConfig:
         "other in the text (takes a minute, saves millions of tokens); random",
         choices=("neighbours", "random"),
     )
-    attention: str = common_flags.attention(ENCODER)
+    readable: bool = common_flags.readable(ENCODER)
 
     mask_rate: float = flag(
         0.15, MASKS, "share of the tokens that must be guessed", limit=SHARE, metavar="SHARE"
@@ -198,6 +198,11 @@ class PretrainConfig:
             self.budget_seconds()
         if self.weights is None:
             self.shape(self.vocab_size)
+
+    @property
+    def attention(self) -> str:
+        """Which of `minbert.attention`'s functions runs."""
+        return "reference" if self.readable else "fused"
 
     def budget_seconds(self) -> float:
         """The time budget in seconds. Raises InputError for what is no time."""

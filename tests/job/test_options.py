@@ -151,7 +151,7 @@ def test_rrobin_of_pretrain_leaves_the_weightless_head_out(
         ["--smart", "--no_bregman", "--smart_dropout", "shared"],
         ["--smart", "--smart_reuse_clean", "--precision", "bf16"],
         ["--smart", "--no_adversarial", "--bregman_beta", "0.9"],
-        ["--attention", "reference", "--precision", "bf16", "--smart"],
+        ["--readable", "--precision", "bf16", "--smart"],
         ["--freelb", "--freelb_steps", "3", "--freelb_radius", "sst=.1,para=.1,sts=.1"],
         ["--r4f", "--rlayer", "--smart", "--option", "finetune"],
         ["--r4f", "--r4f_scope", "last", "--cross_encoder", "--rlayer"],
@@ -209,3 +209,17 @@ def test_the_log_tells_what_r3f_measures(place: Path) -> None:
     assert first["r3f_of_dropout"] > 1e3 * first["r3f_of_noise"] > 0
     assert all(line["r3f"] > 0 for line in (first, *others))
     assert not any("r3f_of_noise" in line for line in others[:40])
+
+
+@pytest.mark.parametrize("methods", [[], ["--smart"]], ids=" ".join)
+def test_the_fast_paths_loss_curve_is_the_readable_ones(place: Path, methods: list[str]) -> None:
+    """Over 50 steps with dropout; both draw the same masks. They are not the same to the bit."""
+    plan = ["--option", "finetune", "--rrobin", "--max_steps", "50", "--epochs", "20"]
+    curves = []
+    for path in ([], ["--readable"]):
+        assert run(*plan, *methods, *path, "--precision", "fp32", "--lr", "1e-3") == 0
+        curves.append([line["loss"] for line in steps_logged()])
+    fast, readable = curves
+    assert len(fast) == 50 and fast[0] != fast[-1]
+    assert fast == pytest.approx(readable, abs=1e-4)
+    assert fast != readable
