@@ -1,20 +1,20 @@
-"""Turns a `RunConfig` into the parts of a run; `build_objective.py` makes one of them."""
+"""Turns a `RunConfig` into the parts of a run, with `build_data.py` and `build_objective.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from minbert import heads, schedules, spectral
-from minbert.batching import Batch, Dataset, encode_split
+from minbert.batching import Batch, Dataset
 from minbert.bert import BertModel
+from minbert.build_data import Key, build_data
 from minbert.build_objective import build_objective
 from minbert.config import RunConfig
-from minbert.data import Split, read_split
+from minbert.data import BadRow
 from minbert.evaluate import encode_texts, evaluate
 from minbert.model import MultitaskBert
 from minbert.objective import Objective
@@ -23,12 +23,7 @@ from minbert.regularizers.freelb import FreeLB
 from minbert.runtime import InputError, derive_seed, log, pick_autocast, seeded
 from minbert.sampling import TaskSchedule
 from minbert.tasks import TASKS, Task, overall
-from minbert.tokenizer import WordPieceTokenizer
 from minbert.train import Plan, Scored
-
-Key = tuple[str, str]  # (task, split)
-
-_SHORTEST = 5  # [CLS] a [SEP] b [SEP]
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,8 @@ class Parts:
     objective: Objective | FreeLB
     optimizer: AdamW
     plan: Plan[MultitaskBert, Batch]
-    splits: Mapping[Key, Split]
     datasets: Mapping[Key, Dataset]
+    bad_rows: Sequence[BadRow]
     trained: Sequence[str]  # the tasks whose batches train
 
 
@@ -49,9 +44,8 @@ def build(config: RunConfig, device: torch.device) -> Parts:
 
     `config` is resolved: files located, no None in lr, epochs and batch_size.
     """
-    splits = read_splits(config)
     encoder = BertModel.from_pretrained(str(config.weights), config.attention)
-    datasets = encode_splits(config, splits, encoder)
+    datasets, bad_rows = build_data(config, encoder.config)
     model = build_model(config, encoder, device).to(device)
     trained = _trainable_tasks(config, model)
     schedule = _schedule(config, trained, datasets)
@@ -62,50 +56,7 @@ def build(config: RunConfig, device: torch.device) -> Parts:
         datasets = _with_frozen_features(config, model, objective, datasets)
     plan = _plan(config, trained, datasets, schedule, steps, device)
     optimizer = build_optimizer(config, model)
-    return Parts(model, objective, optimizer, plan, splits, datasets, trained)
-
-
-def read_splits(config: RunConfig) -> dict[Key, Split]:
-    """Every file the run needs: train files of what trains, dev and test of what is evaluated."""
-    keys = [(name, split) for name in config.evaluated_tasks for split in ("dev", "test")]
-    keys += [(name, "train") for name in config.trained_tasks]
-    return {key: _read(config, *key) for key in keys}
-
-
-def _read(config: RunConfig, name: str, split: str) -> Split:
-    path = Path(config.file(name, split))
-    found = read_split(TASKS[name], split, path, strict=config.strict, limit=config.limit)
-    if split == "train" and config.limit_train is not None:
-        return found.drawn(config.limit_train)
-    return found
-
-
-def encode_splits(
-    config: RunConfig, splits: Mapping[Key, Split], encoder: BertModel
-) -> dict[Key, Dataset]:
-    """The splits as tokens. Raises InputError where the encoder cannot take them."""
-    positions = encoder.config.max_position_embeddings
-    longest = config.max_length or positions
-    if positions < _SHORTEST:
-        raise InputError(f"{config.weights}: {positions} positions are too few for a pair of texts")
-    if config.cross_encoder and encoder.config.type_vocab_size < 2:
-        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: no --cross_encoder")
-    if longest > positions:
-        raise InputError(f"--max_length {longest}: the encoder has {positions} positions")
-    tokenizer = WordPieceTokenizer.from_folder(
-        Path(str(config.weights)), longest, encoder.config.vocab_size
-    )
-    datasets = {}
-    for key, split in splits.items():
-        dataset = encode_split(split, tokenizer, cross_encoder=config.cross_encoder)
-        if dataset.texts.truncated:
-            total = len(dataset.texts.lengths)
-            log.warning(
-                "%s: %d of %d inputs cut to %d tokens",
-                *(split.path, dataset.texts.truncated, total, longest),
-            )
-        datasets[key] = dataset
-    return datasets
+    return Parts(model, objective, optimizer, plan, datasets, bad_rows, trained)
 
 
 def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:

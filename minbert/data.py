@@ -26,7 +26,7 @@ _SHOWN = 5  # reported rows printed per file; the run's folder lists all of them
 csv.field_size_limit(2**24)  # a text of 16 MB is a mistake, one of 200 kB is a long review
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One row: `label` is None where there is none to train on or to score."""
 

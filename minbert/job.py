@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from minbert import files, predictions, spectral
-from minbert.build import Key, Parts, build
+from minbert.build import Parts, build
+from minbert.build_data import Key
 from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.config import COURSE_TASKS, RunConfig
 from minbert.evaluate import predict, score
@@ -127,8 +128,7 @@ def _announce(config: RunConfig, followed: Sequence[str], device: str, folder: P
 
 
 def _bad_rows(parts: Parts) -> str:
-    rows = [row for split in parts.splits.values() for row in split.bad_rows]
-    return "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows)
+    return "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in parts.bad_rows)
 
 
 def _predict(config: RunConfig, parts: Parts, progress: Progress, folder: Path) -> dict[Key, Array]:

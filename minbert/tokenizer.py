@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from tokenizers.processors import TemplateProcessing
 from minbert.runtime import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+N = TypeVar("N", bound=np.generic)
 _CHUNK = 4096  # inputs a call: parallel inside, and the library's objects never pile up
 
 
@@ -59,7 +62,7 @@ class WordPieceTokenizer:
         if missing := [token for token in SPECIAL_TOKENS if token not in vocab]:
             raise InputError(f"vocab.txt: lacks {', '.join(missing)}: not a BERT vocabulary")
         self.vocab = vocab
-        self.pad_id = vocab["[PAD]"]
+        self.pad_id, self.max_length = vocab["[PAD]"], max_length
         self._settings = (lowercase, strip_accents, split_chinese)
         self._tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106
         self._tokenizer.normalizer = BertNormalizer(
@@ -117,21 +120,27 @@ class WordPieceTokenizer:
         return self._encode(texts, special=True)
 
     def _encode(self, texts: Sequence[tuple[str, ...]], *, special: bool) -> EncodedTexts:
-        ids: list[NDArray[np.int32]] = []
-        type_ids: list[NDArray[np.int8]] = []
+        ids, type_ids = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
+        lengths = [np.zeros(1, np.int64)]
         truncated = 0
         for first in range(0, len(texts), _CHUNK):
             chunk = [t[0] if len(t) == 1 else t for t in texts[first : first + _CHUNK]]
-            for encoding in self._tokenizer.encode_batch(chunk, add_special_tokens=special):
-                ids.append(np.asarray(encoding.ids, dtype=np.int32))
-                type_ids.append(np.asarray(encoding.type_ids, dtype=np.int8))
-                truncated += bool(encoding.overflowing)
+            found = self._tokenizer.encode_batch(chunk, add_special_tokens=special)
+            ids.append(_end_to_end([own.ids for own in found], np.int32))
+            type_ids.append(_end_to_end([own.type_ids for own in found], np.int8))
+            lengths.append(np.fromiter(map(len, found), np.int64, len(found)))
+            truncated += sum(bool(own.overflowing) for own in found)
         return EncodedTexts(
-            ids=np.concatenate([np.zeros(0, np.int32), *ids]),
-            type_ids=np.concatenate([np.zeros(0, np.int8), *type_ids]),
-            starts=np.cumsum([0, *map(len, ids)], dtype=np.int64),
+            ids=np.concatenate(ids),
+            type_ids=np.concatenate(type_ids),
+            starts=np.cumsum(np.concatenate(lengths)),
             truncated=truncated,
         )
+
+
+def _end_to_end(rows: Sequence[Sequence[int]], dtype: type[N]) -> NDArray[N]:
+    """Rows of numbers as one array."""
+    return np.fromiter(chain.from_iterable(rows), dtype, sum(map(len, rows)))
 
 
 def _settings(folder: Path) -> dict[str, bool]:

@@ -330,10 +330,10 @@ def test_a_length_beyond_the_encoders_positions_is_an_error(place: Path) -> None
 
 
 def test_limit_and_strict_reach_every_file(place: Path) -> None:
-    assert {split.rows for split in make(place, limit=3, batch_size=2).splits.values()} == {3}
+    assert {len(one) for one in make(place, limit=3, batch_size=2).datasets.values()} == {3}
     path = place / "bad.csv"
     path.write_text((place / "data" / "sts-dev.csv").read_text() + "11\tx\ta\tb\tnan\n")
-    assert len(make(place, sts_dev=str(path)).splits["sts", "dev"].bad_rows) == 1
+    assert [row.line for row in make(place, sts_dev=str(path)).bad_rows] == [12]
     with pytest.raises(InputError, match=r"bad\.csv:12"):
         make(place, sts_dev=str(path), strict=True)
 
@@ -351,7 +351,7 @@ def test_a_limit_of_the_train_files_leaves_dev_and_test_whole(place: Path) -> No
 
 def test_little_data_is_the_same_for_every_seed(place: Path) -> None:
     drawn = {
-        make(place, limit_train=3, batch_size=2, seed=seed).splits["sst", "train"].examples[0].id
+        make(place, limit_train=3, batch_size=2, seed=seed).datasets["sst", "train"].ids
         for seed in range(8)
     }
     assert len(drawn) == 1

@@ -19,7 +19,7 @@ FLOORS = (
     "regularizers.freelb regularizers.published regularizers.variants objective evaluate "
     "predictions checkpoint journal run_folder",
     "train",
-    "build build_objective manifest runs",
+    "build build_data build_objective manifest runs",
     "job command cli experiments.summary experiments.compare experiments.variants "
     "experiments.grid experiments.claims experiments.cells experiments.cell experiments.runner "
     "experiments.cluster experiments.results experiments.analysis experiments.tables "

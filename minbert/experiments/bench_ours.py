@@ -12,7 +12,8 @@ import torch
 
 from minbert import evaluate
 from minbert.batching import Batch, Dataset
-from minbert.build import build_model, build_optimizer, encode_splits
+from minbert.build import build_model, build_optimizer
+from minbert.build_data import build_tokenizer, encoded
 from minbert.build_objective import build_objective
 from minbert.experiments.bench_contender import (
     ASCENT,
@@ -104,8 +105,8 @@ class Ours:
         split = self._material.split
         if not whole:
             split = dataclasses.replace(split, examples=split.examples[:count])
-        key = (self._material.task, "train")
-        return encode_splits(self._material.job, {key: split}, self._material.encoder)[key]
+        job = self._material.job
+        return encoded(job, split, build_tokenizer(job, self._material.encoder.config))
 
     def _inference(self) -> Callable[[int], Tokens]:
         data = self._first(self._material.rows_of("inference", 1))

@@ -9,7 +9,7 @@ import torch
 
 from minbert.batching import Batch, Padded
 from minbert.bert import BertModel
-from minbert.build import encode_splits
+from minbert.build_data import build_tokenizer, encoded
 from minbert.config import RunConfig
 from minbert.data import read_split
 from minbert.runtime import InputError, derive_seed, generator
@@ -29,7 +29,7 @@ def real_batch(config: RunConfig, encoder: BertModel, device: torch.device) -> B
             f"{path}: {len(split.examples)} usable rows among the first {size}; "
             "lower --batch_size, or give --length for random ids"
         )
-    dataset = encode_splits(config, {(name, "train"): split}, encoder)[name, "train"]
+    dataset = encoded(config, split, build_tokenizer(config, encoder.config))
     return dataset.batch(np.arange(size), device)
 
 
