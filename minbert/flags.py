@@ -52,7 +52,7 @@ def flag(
     """A configuration's field with what its flag needs.
 
     `metavar` names the unit; `bare` is the value of the flag when it stands without one; with
-    `several` it takes values separated by blanks.
+    `several` it takes values separated by blanks, each of `choices` if there are any.
     """
     facts = {"group": group, "help": help, "choices": choices, "limit": limit, "metavar": metavar}
     return field(default=default, metadata={**facts, "bare": bare, "several": several})
@@ -71,8 +71,10 @@ def check_values(config: Any) -> None:
         value, facts = getattr(config, entry.name), entry.metadata
         if value is None:
             continue
-        if facts["choices"] and value not in facts["choices"]:
-            raise InputError(f"--{entry.name} {value}: not one of {', '.join(facts['choices'])}")
+        if choices := facts["choices"]:
+            for one in value if facts["several"] else (value,):
+                if one not in choices:
+                    raise InputError(f"--{entry.name} {one}: not one of {', '.join(choices)}")
         limit, numbers = facts["limit"], [value]
         if isinstance(value, dict):
             numbers = list(value.values())

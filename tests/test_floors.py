@@ -20,11 +20,11 @@ FLOORS = (
     "predictions checkpoint journal run_folder",
     "train",
     "build build_data build_objective manifest runs",
-    "job command cli experiments.summary experiments.compare experiments.variants "
-    "experiments.grid experiments.claims experiments.cells experiments.cell experiments.runner "
-    "experiments.cluster experiments.results experiments.analysis experiments.tables "
-    "experiments.grid_report experiments.grid_config experiments.grid_command experiments.gaps "
-    "experiments.flips experiments.flip_plots experiments.score_plots experiments.report "
+    "job command cli experiments.summary experiments.compare experiments.variants experiments.grid "
+    "experiments.claims experiments.cells experiments.cell experiments.runner experiments.cluster "
+    "experiments.results experiments.analysis experiments.tables experiments.grid_report "
+    "experiments.grid_config experiments.grid_command experiments.gaps experiments.flips "
+    "experiments.flip_plots experiments.score_plots experiments.report "
     "experiments.prediction_plots experiments.grid_section experiments.cost_section "
     "experiments.cost_plots experiments.table1 experiments.table2 experiments.seeds "
     "experiments.ablate experiments.all experiments.__main__ grade grading.problems "
@@ -40,10 +40,11 @@ FLOORS = (
     "experiments.statistics experiments.significance experiments.finished experiments.measuring "
     "experiments.outputs experiments.bench experiments.bench_config experiments.bench_contender "
     "experiments.bench_ours experiments.bench_peers experiments.bench_rates "
-    "experiments.bench_report experiments.bench_shares experiments.bench_terms sample.lexicon "
-    "sample.inflection sample.draw sample.grammar sample.sentiment sample.clauses sample.opinions "
-    "sample.reviews sample.questions sample.similarity sample.noise sample.tables sample.measure "
-    "sample.__main__",
+    "experiments.bench_report experiments.bench_shares experiments.bench_terms experiments.scale "
+    "experiments.scale_config experiments.scale_data experiments.scale_plot "
+    "experiments.scale_report sample.lexicon sample.inflection sample.draw sample.grammar "
+    "sample.sentiment sample.clauses sample.opinions sample.reviews sample.questions "
+    "sample.similarity sample.noise sample.tables sample.measure sample.__main__",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 

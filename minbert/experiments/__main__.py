@@ -11,6 +11,7 @@ from minbert.runtime import log, set_up_logging
 COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "bench": "minbert.experiments.bench",
     "cost": "minbert.experiments.cost",
+    "scale": "minbert.experiments.scale",
     "table1": "minbert.experiments.table1",
     "table2": "minbert.experiments.table2",
     "seeds": "minbert.experiments.seeds",

@@ -11,9 +11,9 @@ from minbert.config import RunConfig
 from minbert.experiments.bench_contender import WORKS
 from minbert.experiments.measuring import csv_flag, json_flag
 from minbert.flags import AT_LEAST_ONE, Limit, check_values, flag, same_flag
-from minbert.runtime import InputError
 from minbert.sources import locate
 
+PEERS = ("transformers", "smart_pytorch")
 RANDOM_BASE = "bert-base-random"
 _WORK, _MODEL, _RUN, _OUTPUT = "the work", "the models", "the measurement", "files to write"
 
@@ -33,7 +33,7 @@ class BenchConfig:
         choices=("para", "sst"),
     )
     works: tuple[str, ...] = flag(
-        tuple(WORKS), _WORK, f"what to time, of: {', '.join(WORKS)}", metavar="WORK", several=True
+        tuple(WORKS), _WORK, "what to time", choices=tuple(WORKS), several=True
     )
     batch_sizes: tuple[str, ...] = flag(
         ("16",),
@@ -64,10 +64,10 @@ class BenchConfig:
         several=True,
     )
     peers: tuple[str, ...] = flag(
-        ("transformers", "smart_pytorch"),
+        PEERS,
         _MODEL,
         "packages to compare with; one that is not installed is left out",
-        metavar="PACKAGE",
+        choices=PEERS,
         several=True,
     )
     device: str = same_flag(RunConfig, "device", _RUN)
@@ -85,10 +85,6 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         check_values(self)
-        for name, known in (("works", tuple(WORKS)), ("peers", ("transformers", "smart_pytorch"))):
-            for value in getattr(self, name):
-                if value not in known:
-                    raise InputError(f"--{name} {value}: not one of {', '.join(known)}")
 
     @property
     def sizes(self) -> list[int]:

@@ -63,7 +63,7 @@ def _rate_of(size: int, device: torch.device, dtype: torch.dtype) -> Rate:
 def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, rounds: int) -> Share:
     """Forward and backward over `batches`, `rounds` times over."""
     device, model = trial.batch.labels.device, trial.model
-    operations = sum(_operations(trial, batch) for batch in batches)
+    operations = sum(counted_operations(trial, batch) for batch in batches)
 
     def passes() -> None:
         for number, batch in enumerate(batches):
@@ -77,7 +77,7 @@ def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, ro
     return Share(encoder, size, rates.median, rates.low, rates.high, share)
 
 
-def _operations(trial: Trial, batch: Batch) -> int:
+def counted_operations(trial: Trial, batch: Batch) -> int:
     """Those of forward and backward of one batch, counted on its shape alone."""
     assert batch.tokens is not None
     shape: EncoderConfig = trial.model.encoder.config

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from minbert import files
 from minbert.experiments.cost_report import ABOUT, Row
 from minbert.reports.picture import Picture
-from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, drawn
+from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, drawn, save
 
 _Panel = tuple[str, Callable[[Axes, Sequence[Row]], None], Callable[[Row], str]]
 
@@ -27,11 +25,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     ):
         draw(axes, rows)
         axes.label_outer()
-    # one ledger, one picture: no date and no random ids inside
-    with rc_context({"svg.hashsalt": ABOUT}), files.replacing(path) as draft:
-        kind = path.suffix.removeprefix(".")
-        undated = {"Date": None} if kind == "svg" else {}
-        figure.savefig(draft, format=kind, metadata={"Title": ABOUT, **undated})
+    save(figure, ABOUT, path)
 
 
 def pictures(rows: Sequence[Row]) -> Iterator[Picture]:

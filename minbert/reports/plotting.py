@@ -11,12 +11,14 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from minbert import files
 from minbert.reports.picture import Picture, printable
 
 INK = "#010203"  # what matplotlib draws in place of the reader's text colour
@@ -61,6 +63,14 @@ def drawn(
         figure.savefig(text, format="svg", metadata=_NO_FACTS)
     points = (72 * size[0], 72 * size[1])
     return Picture(name, printable(title), printable(words), _body(text.getvalue(), name), points)
+
+
+def save(figure: Figure, title: str, path: Path) -> None:
+    """Write a figure as the SVG or PNG that `path` names. The same data make the same bytes."""
+    with rc_context({"svg.hashsalt": title}), files.replacing(path) as draft:
+        kind = path.suffix.removeprefix(".")
+        undated = {"Date": None} if kind == "svg" else {}
+        figure.savefig(draft, format=kind, metadata={"Title": title, **undated})
 
 
 def _body(svg: str, name: str) -> str:

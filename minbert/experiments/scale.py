@@ -1,0 +1,143 @@
+"""The scale study: `python -m minbert.experiments scale`, cost as one thing after another grows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from minbert import files
+from minbert.bert import BertModel
+from minbert.config import RunConfig
+from minbert.encoder_config import EncoderConfig
+from minbert.experiments import scale_data, scale_report
+from minbert.experiments.bench_rates import counted_operations
+from minbert.experiments.cost_batch import random_batch
+from minbert.experiments.measure import Trial, interleaved, peak_memory
+from minbert.experiments.measuring import measuring_command, measuring_parser
+from minbert.experiments.outputs import check_outputs
+from minbert.experiments.scale_config import AXES, ScaleConfig
+from minbert.experiments.scale_report import Row
+from minbert.flags import OneLineParser
+from minbert.manifest import machine
+from minbert.runtime import ProgressBar, pick_autocast, pick_device
+
+_SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
+_DESCRIPTION = """\
+Measure how time and memory grow: with the pairs of a file that is read and encoded, and, for a
+training step on random ids, with tokens a text, layers of the encoder (random weights), and pairs a
+batch. Nothing is trained for use. Give it a machine that does nothing else. Typical:
+
+  python -m minbert.experiments scale --plot scale.svg
+  python -m minbert.experiments scale --axes lengths --lengths 128 256 512 --batch_size 4
+"""
+
+
+def run(config: ScaleConfig, job: RunConfig) -> list[Row]:
+    """Measure, print the table, and write the files that are asked for. Raises InputError."""
+    check_outputs(config, _SUFFIXES, scale_report.ABOUT, scale_report.FIELDS)
+    device = pick_device(job.device)
+    lowered = pick_autocast(job.precision, device) is not None
+    job = dataclasses.replace(job, precision="bf16" if lowered else "fp32")
+    rows: list[Row] = []
+    for axis in config.axes:
+        rows += _files(config, job) if axis == "rows" else _steps(config, job, axis, device)
+    print(f"{_setting(config, job, device)}\n\n{scale_report.table(rows).markdown()}", end="")
+    _write(config, rows, device)
+    return rows
+
+
+def _files(config: ScaleConfig, job: RunConfig) -> Iterator[Row]:
+    source = Path(job.file(scale_data.TASK, "train"))
+    numbers = config.numbers("rows")
+    with ProgressBar(len(numbers), "files", "files") as bar:
+        for number in numbers:
+            found = scale_data.measured(source, str(job.weights), number)
+            yield Row.of("rows", number, [found.seconds], found.memory, None)
+            bar.update(1)
+
+
+def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device) -> list[Row]:
+    numbers = config.numbers(axis)
+    make = {number: partial(_trial, config, job, {axis: number}, device) for number in numbers}
+    with ProgressBar((config.rounds + 1) * len(numbers), AXES[axis], "steps") as bar:
+        peaks = {}
+        for number in numbers:
+            peaks[number] = peak_memory(partial(_first_step, make[number]), device)
+            bar.update(1)
+        trials = {number: make[number]() for number in numbers}
+
+        def seconds(trial: Trial) -> float:
+            found = trial.seconds()
+            bar.update(1)
+            return found
+
+        turns = {str(number): partial(seconds, trial) for number, trial in trials.items()}
+        times = interleaved(turns, config.rounds)
+    return [
+        Row.of(
+            axis, number, times[str(number)], peaks[number], counted_operations(trial, trial.batch)
+        )
+        for number, trial in trials.items()
+    ]
+
+
+def _first_step(make: Callable[[], Trial]) -> None:
+    make().step()
+
+
+def _trial(
+    config: ScaleConfig, job: RunConfig, changed: Mapping[str, int], device: torch.device
+) -> Trial:
+    """A step of the encoder's shape, with one thing of another size than it is."""
+    shape = EncoderConfig.from_file(Path(str(job.weights)) / "config.json")
+    length = changed.get("lengths", config.length)
+    shape = dataclasses.replace(
+        shape,
+        num_hidden_layers=changed.get("layers", shape.num_hidden_layers),
+        max_position_embeddings=max(shape.max_position_embeddings, length),
+    )
+    batch = random_batch(
+        scale_data.TASK,
+        changed.get("batch_sizes", config.batch_size),
+        length,
+        views=2,
+        vocab_size=shape.vocab_size,
+        device=device,
+    )
+    return Trial.prepare(job, BertModel(shape, job.attention), batch)
+
+
+def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:
+    facts = machine(device)
+    return (
+        f"{job.weights}; {facts['device']}, {job.precision}, threads: {facts['threads']}, torch "
+        f"{torch.__version__}; {config.rounds} rounds; {config.batch_size} pairs a batch and "
+        f"{config.length} tokens a text where they do not grow."
+    )
+
+
+def _write(config: ScaleConfig, rows: Sequence[Row], device: torch.device) -> None:
+    if config.json is not None:
+        found = [dataclasses.asdict(row) for row in rows]
+        facts = {"about": scale_report.ABOUT, "rows": found, "machine": machine(device)}
+        files.write_json(Path(config.json), facts)
+    if config.csv is not None:
+        files.write_text(Path(config.csv), scale_report.as_csv(rows))
+    if config.plot is not None:
+        from minbert.experiments import scale_plot  # matplotlib only where something is plotted
+
+        scale_plot.plot(rows, Path(config.plot))
+
+
+def make_parser() -> OneLineParser:
+    """Its command line."""
+    return measuring_parser("scale", _DESCRIPTION, ScaleConfig)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit code."""
+    return measuring_command(make_parser(), ScaleConfig, run, argv)
