@@ -62,8 +62,10 @@ def build(config: RunConfig, device: torch.device) -> Parts:
 def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
     """The encoder and a head for each evaluated task, where the encoder is, to run on `device`.
 
-    Raises InputError where R4F finds no head to normalise.
+    Raises InputError where R4F finds no head to normalise, and for --int8 on no CPU.
     """
+    if config.int8 and device.type != "cpu":
+        raise InputError(f"--int8 is for a CPU, and the run is on {device.type}: add --device cpu")
     assert config.pooling is not None
     size, views = encoder.config.hidden_size, 1 if config.cross_encoder else 2
     tasks = [TASKS[name] for name in config.evaluated_tasks]
@@ -80,6 +82,7 @@ def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> 
         autocast=pick_autocast(config.precision, device),
         frozen_encoder=config.option == "pretrain",
         frozen_dropout=config.frozen_dropout,
+        int8=config.int8,
     )
     if config.r4f:
         _normalize_heads(config, model)

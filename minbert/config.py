@@ -228,6 +228,7 @@ def idle_rules() -> list[IdleRule]:
             lambda c: c.limit is None or (c.limit_train or 0) < c.limit,
             "a --limit above it, or none",
         ),
+        IdleRule(("int8",), lambda c: c.option == "finetune", "--option finetune"),
         IdleRule(("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         IdleRule(("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
         IdleRule(("pre_task", "pre_epochs"), lambda c: c.rrobin == PRE, f"--rrobin {PRE}"),

@@ -20,12 +20,12 @@ _HEAD_ROWS = 8192
 
 @torch.no_grad()
 def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
-    """Pooled vectors (distinct texts, H) of a dataset, without dropout, in full precision."""
+    """Pooled vectors (distinct texts, H) of a dataset, without dropout, as the model scores."""
     texts, device = dataset.texts, model.device
     model.eval()
     like = model.encoder.pooler.weight  # its device and dtype
     pooled = like.new_empty(len(texts.lengths), model.encoder.config.hidden_size)
-    with ProgressBar(len(pooled), title, "texts") as bar:
+    with model.scoring(), ProgressBar(len(pooled), title, "texts") as bar:
         for indices in by_length(texts.lengths, _PASS_TOKENS[device.type]):
             tokens = pad(texts, indices, dataset.pad_id, device)
             pooled[torch.from_numpy(indices).to(device)] = model.pool(tokens)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from minbert.batching import Batch, Padded
 from minbert.bert import BertModel
 from minbert.dropout import Dropout
+from minbert.quantized import in_int8
 from minbert.runtime import seeded
 
 
@@ -35,8 +36,9 @@ class MultitaskBert(nn.Module):
         autocast: torch.dtype | None = None,
         frozen_encoder: bool = False,
         frozen_dropout: bool = False,
+        int8: bool = False,
     ) -> None:
-        """`autocast`: lower precision of the training pass, None for full.
+        """`autocast`: lower precision of the training pass, None for full. `int8`: of scoring.
 
         `frozen_encoder` takes the encoder's weights out of training; it then runs without dropout
         unless `frozen_dropout`.
@@ -48,7 +50,7 @@ class MultitaskBert(nn.Module):
         self._relational_tasks = relational_tasks
         self._pooling = pooling
         self._head_dropout = Dropout(head_dropout)
-        self._autocast = autocast
+        self._autocast, self._int8 = autocast, int8
         self.frozen_encoder = frozen_encoder
         self._encoder_dropout = frozen_dropout or not frozen_encoder
         encoder.requires_grad_(not frozen_encoder)
@@ -108,6 +110,10 @@ class MultitaskBert(nn.Module):
         hidden = outputs["last_hidden_state"]
         mask = tokens.attention_mask.unsqueeze(-1).to(hidden.dtype)  # (N, T, 1)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def scoring(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block the encoder computes as scoring has it: perhaps in 8-bit integers."""
+        return in_int8(self.encoder.layers) if self._int8 else contextlib.nullcontext()
 
     def head_chain(self, task: str) -> list[nn.Module]:
         """What stands between the pooled vectors and a task's logits, in order."""

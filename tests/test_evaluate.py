@@ -51,6 +51,22 @@ def test_kept_features_give_the_same_predictions(model: MultitaskBert, task: str
     assert np.array_equal(predict(model, kept, "test"), predict(model, data, "test"))
 
 
+def test_scoring_in_int8_is_near_and_leaves_the_encoder_as_it_was(tiny: EncoderConfig) -> None:
+    encoder = make_encoder(tiny, initializer_range=0.5)
+    exact, rounded = make_model(encoder), make_model(encoder, int8=True)
+    data = random_dataset("sst", 60)
+    before = {name: tensor.clone() for name, tensor in rounded.state_dict().items()}
+    vectors = encode_texts(exact, data, "test"), encode_texts(rounded, data, "test")
+    off = (vectors[1] - vectors[0]).norm() / vectors[0].norm()
+    assert 1e-4 < off < 0.05
+    after = rounded.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    batch = data.batch(np.arange(4), torch.device("cpu"))
+    rounded.load_state_dict(exact.state_dict())
+    assert torch.equal(rounded(batch), exact(batch))  # passes of training are exact
+
+
 def test_prediction_runs_without_dropout_and_without_gradients(model: MultitaskBert) -> None:
     data = random_dataset("sts", 10)
     model.train()

@@ -148,7 +148,8 @@ def _timed(config: BenchConfig, material: Material, encoder: str) -> list[Row]:
     size = min(config.sizes[0], len(material.split.examples))
     _check_agreement(contenders, size)
     rows = []
-    for work in config.works:
+    works = [work for work in config.works if work != "int8" or material.device.type == "cpu"]
+    for work in works:
         sizes = config.sizes[:1] if work == "adamw" else config.sizes
         for size in sizes:
             rows += _work(config, material, contenders, (encoder, work, size))

@@ -21,6 +21,7 @@ WORKS: Mapping[str, str] = {
     "epoch": "epoch with tokenisation",
     "frozen": "frozen-encoder epoch after the first",
     "inference": "inference",
+    "int8": "inference, here with --int8",
     "adamw": "AdamW update",
 }
 METHODS: Mapping[str, str] = {"step": "plain", "smart": "smart", "r3f": "r3f", "epoch": "plain"}

@@ -65,8 +65,8 @@ class Ours:
 
     def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
         """A work ready to be done."""
-        if work == "inference":
-            return self._inference()
+        if work in ("inference", "int8"):
+            return self._inference(int8=work == "int8")
         if work == "frozen":
             return self._frozen_epoch(batch_size)
         trial = self.trial(METHODS.get(work, "plain"))
@@ -108,11 +108,14 @@ class Ours:
         job = self._material.job
         return encoded(job, split, build_tokenizer(job, self._material.encoder.config))
 
-    def _inference(self) -> Callable[[int], Tokens]:
-        data = self._first(self._material.rows_of("inference", 1))
+    def _inference(self, *, int8: bool) -> Callable[[int], Tokens]:
+        own = self._material
+        data = self._first(own.rows_of("inference", 1))
+        job = dataclasses.replace(own.job, int8=int8)
+        model = build_model(job, own.encoder, own.device).to(own.device)
 
         def work(_number: int) -> Tokens:
-            evaluate.predict(self._material.model, data, "inference")
+            evaluate.predict(model, data, "inference")
             return Tokens()
 
         return work

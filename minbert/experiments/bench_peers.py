@@ -103,7 +103,7 @@ class Peer:
         """A work ready to be done."""
         model = self._model()
         count = self._material.rows_of(work, batch_size)
-        if work == "inference":
+        if work in ("inference", "int8"):
             return lambda _number: self._predict(model, self._drawn(count, batch_size, None))
         if work == "adamw":
             return _update(model, self._optimizer(model.parameters()))

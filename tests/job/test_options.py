@@ -147,6 +147,7 @@ def test_rrobin_of_pretrain_leaves_the_weightless_head_out(
         ["--rlayer"],
         ["--cross_encoder", "--rlayer", "--smart"],
         ["--pooling", "mean", "--smart"],
+        ["--int8", "--rlayer"],
         ["--rlayer", "--smart", "--smart_dropout", "independent", "--smart_steps", "2"],
         ["--smart", "--no_bregman", "--smart_dropout", "shared"],
         ["--smart", "--smart_reuse_clean", "--precision", "bf16"],
