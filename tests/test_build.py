@@ -357,6 +357,12 @@ def test_little_data_is_the_same_for_every_seed(place: Path) -> None:
     assert len(drawn) == 1
 
 
+def test_int8_is_for_a_cpu(place: Path) -> None:
+    config = make_config(place, int8=True)
+    with pytest.raises(InputError, match=r"--int8 is for a CPU, and the run is on cuda: add"):
+        build(config, torch.device("cuda"))
+
+
 def test_a_vocabulary_larger_than_the_encoders_is_an_error(
     place: Path, tmp_path: Path, tiny: EncoderConfig
 ) -> None:

@@ -411,12 +411,16 @@ def test_settings_of_a_schedule_need_it(kind: str | None) -> None:
         assert bool(idle(name, rrobin=kind)) != acting
 
 
+def test_frozen_texts_are_not_scored_in_int8() -> None:
+    assert "needs --option finetune" in idle("int8", option="pretrain")
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_flag_acts_somewhere(name: str) -> None:
     """No flag is idle in all combinations, or it should not exist."""
     terms = {"freelb": True} if name.startswith("freelb") else {"smart": True, "r3f": True}
     terms |= {"r4f": True, "rlayer": True} if name.startswith("r4f") else {}
-    option = "finetune" if name == "smart_reuse_clean" else "pretrain"
+    option = "finetune" if name in ("smart_reuse_clean", "int8") else "pretrain"
     widest = {**EVERYTHING, **terms, "schedule": "polynomial", "option": option}
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
     widest["rrobin"] = {**kinds, "epoch_batches": "sqrt"}.get(name, "equal")
