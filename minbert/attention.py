@@ -66,12 +66,11 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size)
         self.num_heads, self.dropout, self.attend = num_heads, dropout, attend
 
-    def forward(self, hidden: Tensor, key_mask: Tensor) -> Tensor:
-        """(B, T, H) and a mask (B, 1, 1, T) to (B, T, H)."""
-        query, key, value = (
-            self._split_heads(projection(hidden))
-            for projection in (self.query, self.key, self.value)
-        )
+    def forward(self, hidden: Tensor, key_mask: Tensor, queries: int | None = None) -> Tensor:
+        """(B, T, H) and a mask (B, 1, 1, T) to (B, T, H), or only to its first `queries` tokens."""
+        # contiguous: else the product is done in one way with gradients and in another without
+        query = self._split_heads(self.query(hidden[:, :queries].contiguous()))
+        key, value = (self._split_heads(project(hidden)) for project in (self.key, self.value))
         dropout = self.dropout if self.training else 0.0
         context = self.attend(query, key, value, key_mask, dropout)  # (B, A, T, D)
         return self.output(context.transpose(1, 2).flatten(2))  # (B, T, H)

@@ -33,10 +33,10 @@ class BertLayer(nn.Module):
         self.output_norm = nn.LayerNorm(size, eps=eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, key_mask: Tensor) -> Tensor:
-        """(B, T, H) to (B, T, H)."""
-        attended = self.dropout(self.attention(hidden, key_mask))
-        hidden = self.attention_norm(hidden + attended)
+    def forward(self, hidden: Tensor, key_mask: Tensor, queries: int | None = None) -> Tensor:
+        """(B, T, H) to (B, T, H), or for the first `queries` tokens only."""
+        attended = self.dropout(self.attention(hidden, key_mask, queries))
+        hidden = self.attention_norm(hidden[:, :queries] + attended)
         widened = F.gelu(self.intermediate(hidden))  # the exact GELU, by erf
         return self.output_norm(hidden + self.dropout(self.output(widened)))
 
@@ -107,15 +107,20 @@ class BertModel(nn.Module):
         embeddings: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
+        *,
+        first_only: bool = False,
     ) -> dict[str, Tensor]:
         """Word embeddings (B, T, H) to `last_hidden_state` (B, T, H), `pooler_output` (B, H).
 
-        `attention_mask` (B, T) is 1 at real tokens. Token types default to 0.
+        `attention_mask` (B, T) is 1 at real tokens. Token types default to 0. With `first_only` the
+        last layer computes the first token alone, which is all that `pooler_output` needs: five
+        sixths of its work are saved, and `last_hidden_state` is (B, 1, H).
         """
         hidden = self.embedding_output(embeddings, token_type_ids)
         key_mask = attention_mask.bool()[:, None, None, :]  # (B, 1, 1, T)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             hidden = layer(hidden, key_mask)
+        hidden = self.layers[-1](hidden, key_mask, 1 if first_only else None)
         pooled = torch.tanh(self.pooler(hidden[:, 0]))  # [CLS]
         return {"last_hidden_state": hidden, "pooler_output": pooled}
 

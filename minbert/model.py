@@ -104,8 +104,11 @@ class MultitaskBert(nn.Module):
         """One vector a text, (N, H), before the heads' dropout."""
         if embeddings is None:
             embeddings = self.encoder.embed(tokens.input_ids)
-        outputs = self.encoder.encode(embeddings, tokens.attention_mask, tokens.token_type_ids)
-        if self._pooling == "cls":
+        cls = self._pooling == "cls"
+        outputs = self.encoder.encode(
+            embeddings, tokens.attention_mask, tokens.token_type_ids, first_only=cls
+        )
+        if cls:
             return outputs["pooler_output"]
         hidden = outputs["last_hidden_state"]
         mask = tokens.attention_mask.unsqueeze(-1).to(hidden.dtype)  # (N, T, 1)

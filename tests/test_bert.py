@@ -233,6 +233,24 @@ def test_batch_composition_does_not_matter(tiny: EncoderConfig, attention: str) 
 
 
 @each_path
+def test_the_first_token_alone_is_the_first_of_all(tiny: EncoderConfig, attention: str) -> None:
+    """Its vectors, and the gradients they give to every weight and every token."""
+    model, batch = BertModel(tiny, attention).double().eval(), random_batch(tiny)
+    found = []
+    for first_only in (False, True):
+        embeddings = model.embed(batch["input_ids"]).detach().requires_grad_()
+        outputs = model.encode(embeddings, batch["attention_mask"], first_only=first_only)
+        model.zero_grad()
+        outputs["pooler_output"].pow(3).sum().backward()
+        grads = [param.grad for param in model.layers.parameters()]
+        first = outputs["last_hidden_state"][:, :1]
+        found.append([first, outputs["pooler_output"], embeddings.grad, *grads])
+    assert outputs["last_hidden_state"].shape[1] == 1
+    for whole, alone in zip(*found, strict=True):
+        torch.testing.assert_close(alone, whole, rtol=1e-10, atol=1e-14)
+
+
+@each_path
 def test_what_stands_at_padding_does_not_matter(tiny: EncoderConfig, attention: str) -> None:
     model, batch = BertModel(tiny, attention).double().eval(), random_batch(tiny)
     mask = batch["attention_mask"]

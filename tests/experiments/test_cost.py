@@ -65,7 +65,7 @@ def test_from_flags_to_table_and_files(
     assert list(table) == [method.name for method in MORE]
     assert table["standard"] == ["1 + 1", "1 + 1", "3.00", "3", "1.00 (1.00 to 1.00)", "1.00"]
     assert table["SMART Bregman, off"][:4] == ["3 + 2", "–", "7.00", "–"]
-    assert table["R4F, independent"][:4] == ["2 + 2", "2 + 1", "6.00", "4"]
+    assert table["R4F, independent"][:4] == ["2 + 2", "2 + 1", "6.01", "4"]
 
     ledger = json.loads(outputs["json"].read_text())
     assert (ledger["task"], ledger["examples"], ledger["texts"]) == ("para", 4, 8)

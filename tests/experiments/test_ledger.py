@@ -40,12 +40,19 @@ def batch():
 
 
 def forward_operations(shape: EncoderConfig) -> int:
-    """2 operations a multiplication: projections, perceptron, QKᵀ and AV; pooler; head."""
+    """2 operations a multiplication: projections, perceptron, QKᵀ and AV; pooler; head.
+
+    In the last layer only [CLS] asks, and goes on.
+    """
     texts, hidden, inner = 2 * EXAMPLES, shape.hidden_size, shape.intermediate_size
-    tokens = texts * LENGTH
-    layer = 2 * tokens * (4 * hidden**2 + 2 * hidden * inner) + 2 * 2 * tokens * LENGTH * hidden
+
+    def layer(asking: int) -> int:
+        keys = 2 * hidden**2 * texts * LENGTH * 2
+        rest = 2 * (2 * hidden**2 + 2 * hidden * inner) * texts * asking
+        return keys + rest + 2 * 2 * texts * asking * LENGTH * hidden
+
     pooler, head = 2 * texts * hidden**2, 2 * EXAMPLES * 3 * hidden
-    return shape.num_hidden_layers * layer + pooler + head
+    return (shape.num_hidden_layers - 1) * layer(LENGTH) + layer(1) + pooler + head
 
 
 @pytest.mark.parametrize("changes", [{}, {"num_hidden_layers": 3}, {"intermediate_size": 40}])

@@ -52,18 +52,20 @@ def _linear(x: Tensor, w: Weights, name: str) -> Tensor:
     return torch.einsum("...i,oi->...o", x, w[f"{name}.weight"]) + w[f"{name}.bias"]
 
 
-def _attention(x: Tensor, w: Weights, name: str, mask: Tensor, net: Net, on: bool) -> Tensor:
-    rows, length, size = x.shape
+def _attention(
+    asking: Tensor, x: Tensor, w: Weights, name: str, mask: Tensor, net: Net, on: bool
+) -> Tensor:
+    rows, _, size = x.shape
     depth = size // net.heads
     q, k, v = (
-        _linear(x, w, f"{name}.{part}").reshape(rows, length, net.heads, depth)
-        for part in ("query", "key", "value")
+        _linear(source, w, f"{name}.{part}").unflatten(-1, (net.heads, depth))
+        for source, part in ((asking, "query"), (x, "key"), (x, "value"))
     )
     scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(depth)
     scores = scores + torch.log(mask.to(x.dtype))[:, None, None, :]  # log 0 = -inf
     odds = torch.exp(scores - scores.amax(-1, keepdim=True))
     shares = _dropped(odds / odds.sum(-1, keepdim=True), net.dropout, on)
-    mixed = torch.einsum("bhqk,bkhd->bqhd", shares, v).reshape(rows, length, size)
+    mixed = torch.einsum("bhqk,bkhd->bqhd", shares, v).reshape(rows, -1, size)
     return _linear(mixed, w, f"{name}.output")
 
 
@@ -80,9 +82,11 @@ def _pooled(w: Weights, net: Net, batch: Batch, x: Tensor, on: bool) -> Tensor:
     x = _embedding_output(w, net, batch, x, on)
     for number in range(net.layers):
         layer = f"encoder.layers.{number}"
-        attended = _attention(x, w, f"{layer}.attention", mask, net, on)
+        alone = number == net.layers - 1 and net.pooling == "cls"  # nothing reads other tokens
+        asking = x[:, :1] if alone else x
+        attended = _attention(asking, x, w, f"{layer}.attention", mask, net, on)
         attended = _dropped(attended, net.dropout, on)
-        x = _normalized(x + attended, w, f"{layer}.attention_norm", net.eps)
+        x = _normalized(asking + attended, w, f"{layer}.attention_norm", net.eps)
         wide = _linear(x, w, f"{layer}.intermediate")
         wide = wide * 0.5 * (1 + torch.erf(wide / math.sqrt(2)))
         narrow = _dropped(_linear(wide, w, f"{layer}.output"), net.dropout, on)
