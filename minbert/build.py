@@ -42,8 +42,11 @@ class Parts:
 def build(config: RunConfig, device: torch.device) -> Parts:
     """Read the data, load the encoder, and put the parts together.
 
-    `config` is resolved: files located, no None in lr, epochs and batch_size.
+    `config` is resolved: files located, no None in lr, epochs and batch_size. Raises InputError for
+    what cannot be used.
     """
+    if config.int8 and device.type != "cpu":
+        raise InputError(f"--int8 is for a CPU, and the run is on {device.type}: add --device cpu")
     encoder = BertModel.from_pretrained(str(config.weights), config.attention)
     datasets, bad_rows = build_data(config, encoder.config)
     model = build_model(config, encoder, device).to(device)
@@ -62,10 +65,8 @@ def build(config: RunConfig, device: torch.device) -> Parts:
 def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
     """The encoder and a head for each evaluated task, where the encoder is, to run on `device`.
 
-    Raises InputError where R4F finds no head to normalise, and for --int8 on no CPU.
+    Raises InputError where R4F finds no head to normalise.
     """
-    if config.int8 and device.type != "cpu":
-        raise InputError(f"--int8 is for a CPU, and the run is on {device.type}: add --device cpu")
     assert config.pooling is not None
     size, views = encoder.config.hidden_size, 1 if config.cross_encoder else 2
     tasks = [TASKS[name] for name in config.evaluated_tasks]

@@ -206,7 +206,7 @@ class ModelFlags:
         False,
         MODEL,
         "score dev and test texts with the encoder's products in 8-bit integers: faster on a CPU, "
-        "scores a little off; training stays as it is",
+        "scores, and by them the best epoch, a little off; training steps stay as they are",
     )
     frozen_dropout: bool = flag(
         False,

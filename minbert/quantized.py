@@ -1,7 +1,8 @@
 """Linear layers in 8-bit integers, for passes without gradients on a CPU.
 
 Weights are rounded once, each output's row by a scale of its own; inputs as they come, each token's
-vector by a scale of its own (dynamic, symmetric). Products of integers are exact, in 32 bits.
+vector by a scale of its own (dynamic, symmetric). Products of integers are exact, in 32 bits:
+weights stay within ±64, since CPUs without VNNI add products in pairs, in 16 bits.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-_LARGEST = 127  # -128 is left out: a number and its negative round alike
+_INPUTS, _WEIGHTS = 127, 64  # the largest integers of a row
 
 
-def rounded_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+def rounded_rows(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
     """Rows (N, H) as integers (N, H) and scales (N, 1), so that x ≈ integers · scales.
 
-    The largest number of a row becomes ±127; none is off by more than half a scale.
+    The largest number of a row becomes ±`largest`; none is off by more than half a scale.
     """
-    scales = x.abs().amax(dim=-1, keepdim=True) / _LARGEST
+    scales = x.abs().amax(dim=-1, keepdim=True) / largest
     numbers = x * scales.clamp_min(torch.finfo(x.dtype).tiny).reciprocal()
     return numbers.round_().to(torch.int8), scales
 
@@ -30,14 +31,14 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        numbers, scales = rounded_rows(linear.weight.detach())
+        numbers, scales = rounded_rows(linear.weight.detach(), _WEIGHTS)
         self.numbers = numbers.T.contiguous()  # (inputs, outputs)
         self.scales = scales.T.contiguous()  # (1, outputs)
         self.bias = linear.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) to (..., outputs). What is not finite stays so, by its scale."""
-        numbers, scales = rounded_rows(x.flatten(0, -2))
+        numbers, scales = rounded_rows(x.flatten(0, -2), _INPUTS)
         products = torch._int_mm(numbers, self.numbers)
         return torch.addcmul(self.bias, products * scales, self.scales).unflatten(0, x.shape[:-1])
 

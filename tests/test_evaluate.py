@@ -58,7 +58,7 @@ def test_scoring_in_int8_is_near_and_leaves_the_encoder_as_it_was(tiny: EncoderC
     before = {name: tensor.clone() for name, tensor in rounded.state_dict().items()}
     vectors = encode_texts(exact, data, "test"), encode_texts(rounded, data, "test")
     off = (vectors[1] - vectors[0]).norm() / vectors[0].norm()
-    assert 1e-4 < off < 0.05
+    assert 1e-4 < off < 0.1
     after = rounded.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

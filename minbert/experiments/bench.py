@@ -35,6 +35,7 @@ from minbert.experiments.outputs import check_outputs
 from minbert.flags import OneLineParser
 from minbert.manifest import machine
 from minbert.runtime import (
+    InputError,
     ProgressBar,
     RunError,
     derive_seed,
@@ -68,6 +69,7 @@ def run(config: BenchConfig, job: RunConfig) -> Found:
     """
     check_outputs(config, _SUFFIXES, bench_report.ABOUT, bench_report.FIELDS)
     device = pick_device(job.device)
+    config = _able(config, device)
     lowered = pick_autocast(job.precision, device)
     job = dataclasses.replace(job, precision="fp32" if lowered is None else "bf16")
     split = _rows(config, job)
@@ -86,6 +88,16 @@ def run(config: BenchConfig, job: RunConfig) -> Found:
     print(bench_report.markdown(found), end="")
     _write(config, found, device)
     return found
+
+
+def _able(config: BenchConfig, device: torch.device) -> BenchConfig:
+    """Without the work that only a CPU does, elsewhere. Raises InputError where none is left."""
+    if device.type == "cpu":
+        return config
+    works = tuple(work for work in config.works if work != "int8")
+    if not works:
+        raise InputError(f"--works int8 is for a CPU, and this is on {device.type}")
+    return dataclasses.replace(config, works=works)
 
 
 def _rows(config: BenchConfig, job: RunConfig) -> Split:
@@ -148,8 +160,7 @@ def _timed(config: BenchConfig, material: Material, encoder: str) -> list[Row]:
     size = min(config.sizes[0], len(material.split.examples))
     _check_agreement(contenders, size)
     rows = []
-    works = [work for work in config.works if work != "int8" or material.device.type == "cpu"]
-    for work in works:
+    for work in config.works:
         sizes = config.sizes[:1] if work == "adamw" else config.sizes
         for size in sizes:
             rows += _work(config, material, contenders, (encoder, work, size))

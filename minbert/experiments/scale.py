@@ -43,7 +43,7 @@ def run(config: ScaleConfig, job: RunConfig) -> list[Row]:
     lowered = pick_autocast(job.precision, device) is not None
     job = dataclasses.replace(job, precision="bf16" if lowered else "fp32")
     rows: list[Row] = []
-    for axis in config.axes:
+    for axis in dict.fromkeys(config.axes):
         rows += _files(config, job) if axis == "rows" else _steps(config, job, axis, device)
     print(f"{_setting(config, job, device)}\n\n{scale_report.table(rows).markdown()}", end="")
     _write(config, rows, device)
@@ -62,7 +62,11 @@ def _files(config: ScaleConfig, job: RunConfig) -> Iterator[Row]:
 
 def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device) -> list[Row]:
     numbers = config.numbers(axis)
-    make = {number: partial(_trial, config, job, {axis: number}, device) for number in numbers}
+    encoders = {number: _encoder(job, {axis: number}) for number in numbers}
+    make = {
+        number: partial(_trial, config, job, {axis: number}, encoder, device)
+        for number, encoder in encoders.items()
+    }
     with ProgressBar((config.rounds + 1) * len(numbers), AXES[axis], "steps") as bar:
         peaks = {}
         for number in numbers:
@@ -89,26 +93,32 @@ def _first_step(make: Callable[[], Trial]) -> None:
     make().step()
 
 
-def _trial(
-    config: ScaleConfig, job: RunConfig, changed: Mapping[str, int], device: torch.device
-) -> Trial:
-    """A step of the encoder's shape, with one thing of another size than it is."""
+def _encoder(job: RunConfig, changed: Mapping[str, int]) -> BertModel:
+    """One of the encoder's shape, with random weights and as many layers as are asked for."""
     shape = EncoderConfig.from_file(Path(str(job.weights)) / "config.json")
-    length = changed.get("lengths", config.length)
-    shape = dataclasses.replace(
-        shape,
-        num_hidden_layers=changed.get("layers", shape.num_hidden_layers),
-        max_position_embeddings=max(shape.max_position_embeddings, length),
-    )
+    positions = max(shape.max_position_embeddings, changed.get("lengths", 0))
+    layers = changed.get("layers", shape.num_hidden_layers)
+    shape = dataclasses.replace(shape, num_hidden_layers=layers, max_position_embeddings=positions)
+    return BertModel(shape, job.attention)
+
+
+def _trial(
+    config: ScaleConfig,
+    job: RunConfig,
+    changed: Mapping[str, int],
+    encoder: BertModel,
+    device: torch.device,
+) -> Trial:
+    """A copy of the encoder about to train on random ids."""
     batch = random_batch(
         scale_data.TASK,
         changed.get("batch_sizes", config.batch_size),
-        length,
+        changed.get("lengths", config.length),
         views=2,
-        vocab_size=shape.vocab_size,
+        vocab_size=encoder.config.vocab_size,
         device=device,
     )
-    return Trial.prepare(job, BertModel(shape, job.attention), batch)
+    return Trial.prepare(job, encoder, batch)
 
 
 def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:

@@ -120,3 +120,17 @@ def test_wrong_usage_is_one_line(
     assert main(flags(place, *more)) == 2
     captured = capsys.readouterr()
     assert words in captured.err and not captured.out
+
+
+def test_a_large_parent_does_not_hide_what_reading_takes(place: Path) -> None:
+    """A process on Linux begins at its parent's peak, by one of the counts."""
+    ballast = b"x" * (scale_data.peak() + 2**28)
+    source = place / "data" / "quora-train.csv"
+    assert scale_data.measured(source, str(place / "encoder"), 20_000).memory > 2**20
+    del ballast
+
+
+def test_an_axis_named_twice_is_measured_once(place: Path) -> None:
+    found = place / "twice.json"
+    assert main(flags(place, "--axes", "layers", "layers", "--layers", "1", f"--json={found}")) == 0
+    assert len(json.loads(found.read_text())["rows"]) == 1
