@@ -96,7 +96,8 @@ def step_of(
 
 @pytest.mark.parametrize(("settings", "most"), LIMITS, ids=str)
 def test_a_step_costs_what_it_must(settings: dict[str, Any], most: float) -> None:
-    assert most - 0.2 < step_of(settings, layers=1).units <= most
+    """With a whole layer, and the last one, which computes [CLS] alone."""
+    assert most - 0.2 < step_of(settings, layers=2).units <= most
 
 
 @pytest.mark.slow
@@ -107,11 +108,11 @@ def test_a_step_costs_what_it_must_with_twelve_layers(
     assert most - 0.2 < step_of(settings, layers=12).units <= most
 
 
-def test_every_layer_costs_the_same() -> None:
-    """So the units of one layer are those of twelve, but for pooler and head."""
+def test_every_layer_costs_the_same_and_the_last_a_fifth_of_it() -> None:
+    """So the units of two layers are those of twelve, but for pooler and head."""
     settings = {**SHARED, "no_bregman": True}
     one, two, three = (step_of(settings, layers).flops for layers in (1, 2, 3))
-    assert three - two == two - one > 100 * (one - (two - one)) > 0
+    assert three - two == two - one > 5 * one > 0
 
 
 @pytest.mark.parametrize(("task", "flags"), [("sst", {}), ("sts", {}), ("sts", {"rlayer": True})])

@@ -40,7 +40,7 @@ def test_pretrain_keeps_the_encoder_and_encodes_each_text_once(
 ) -> None:
     passes = []
     encode = BertModel.encode
-    monkeypatch.setattr(BertModel, "encode", lambda *a: passes.append(0) or encode(*a))
+    monkeypatch.setattr(BertModel, "encode", lambda *a, **k: passes.append(0) or encode(*a, **k))
     found = []
     for epochs in ("1", "6"):
         passes.clear()
