@@ -17,6 +17,17 @@ def readable(group: str) -> Any:
     )
 
 
+class Readable:
+    """What follows from a configuration's flag of that name."""
+
+    readable: bool
+
+    @property
+    def attention(self) -> str:
+        """Which of `minbert.attention`'s functions runs."""
+        return "reference" if self.readable else "fused"
+
+
 def warmup(default: float, group: str) -> Any:
     """How long the learning rate rises."""
     return flag(

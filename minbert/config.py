@@ -90,11 +90,6 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         }
         return dataclasses.replace(self, **{name: values[name] for name in unset}, **named)
 
-    @property
-    def attention(self) -> str:
-        """Which of `minbert.attention`'s functions runs."""
-        return "reference" if self.readable else "fused"
-
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a task's `train`, `dev` or `test` file."""
         return str(getattr(self, f"{task}_{split}"))

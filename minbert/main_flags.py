@@ -170,7 +170,7 @@ class DataFlags:
 
 
 @dataclass(frozen=True)
-class ModelFlags:
+class ModelFlags(common_flags.Readable):
     """The encoder and the way from its vectors to the heads."""
 
     weights: str | None = flag(

@@ -30,8 +30,8 @@ from minbert.experiments.bench_rates import Rate, Share, measured_rate, reached
 from minbert.experiments.bench_report import Found, Row
 from minbert.experiments.bench_shares import shares
 from minbert.experiments.measure import interleaved, wait_for
-from minbert.experiments.measuring import measuring_command, measuring_parser
-from minbert.experiments.outputs import check_outputs
+from minbert.experiments.measuring import measuring_command, measuring_parser, where
+from minbert.experiments.outputs import as_csv, check_outputs
 from minbert.flags import OneLineParser
 from minbert.manifest import machine
 from minbert.runtime import (
@@ -220,11 +220,9 @@ def _short(encoder: str) -> str:
 
 
 def _setting(config: BenchConfig, job: RunConfig, device: torch.device) -> str:
-    facts = machine(device)
     return (
-        f"{config.task}; {facts['device']}, {job.precision}, threads: {facts['threads']}, torch "
-        f"{torch.__version__}; {config.rounds} rounds, stretches of {config.steps} steps, epochs "
-        f"and inference of {config.rows} rows."
+        f"{config.task}; {where(device, job.precision)}; {config.rounds} rounds, "
+        f"stretches of {config.steps} steps, epochs and inference of {config.rows} rows."
     )
 
 
@@ -233,7 +231,7 @@ def _write(config: BenchConfig, found: Found, device: torch.device) -> None:
         facts = {**bench_report.as_json(found), "machine": machine(device)}
         files.write_json(Path(config.json), facts)
     if config.csv is not None:
-        files.write_text(Path(config.csv), bench_report.as_csv(found.rows))
+        files.write_text(Path(config.csv), as_csv(found.rows, bench_report.FIELDS))
     if config.markdown is not None:
         files.write_text(Path(config.markdown), bench_report.markdown(found))
 

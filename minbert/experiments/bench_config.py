@@ -9,17 +9,13 @@ from typing import Any
 
 from minbert.config import RunConfig
 from minbert.experiments.bench_contender import WORKS
-from minbert.experiments.measuring import csv_flag, json_flag
-from minbert.flags import AT_LEAST_ONE, Limit, check_values, flag, same_flag
+from minbert.experiments.measuring import NUMBERS, csv_flag, json_flag
+from minbert.flags import AT_LEAST_ONE, check_values, flag, same_flag
 from minbert.sources import locate
 
 PEERS = ("transformers", "smart_pytorch")
 RANDOM_BASE = "bert-base-random"
 _WORK, _MODEL, _RUN, _OUTPUT = "the work", "the models", "the measurement", "files to write"
-
-
-def _are_sizes(texts: Collection[str]) -> bool:
-    return all(text.isdecimal() and int(text) >= 1 for text in texts) and len(texts) > 0
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class BenchConfig:
         ("16",),
         _WORK,
         "examples a batch, one size or more",
-        limit=Limit(_are_sizes, "whole numbers, 1 or more"),
+        limit=NUMBERS,
         metavar="N",
         several=True,
     )

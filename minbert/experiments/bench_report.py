@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -148,15 +146,6 @@ def _shares(found: Found) -> Table:
     ]
     notes = ["Attention's dropout counts as dropout; Python is what no operator took."]
     return Table("Where a training step's time goes", ["encoder", *PARTS], lines, notes)
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """The rows with all fields; what is not known is left empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return text.getvalue()
 
 
 def as_json(found: Found) -> dict[str, object]:

@@ -16,7 +16,7 @@ from minbert.experiments.cost_report import Row
 from minbert.experiments.measure import interleaved, peak_memory
 from minbert.experiments.measuring import measuring_command, measuring_parser
 from minbert.experiments.methods import METHODS, Method
-from minbert.experiments.outputs import check_outputs
+from minbert.experiments.outputs import as_csv, check_outputs
 from minbert.experiments.setting import Setting
 from minbert.flags import OneLineParser
 from minbert.runtime import InputError, ProgressBar, log
@@ -102,7 +102,7 @@ def _write(config: CostConfig, setting: Setting, rows: Sequence[Row]) -> None:
     if config.json is not None:
         files.write_json(Path(config.json), as_json(setting, config.rounds, rows))
     if config.csv is not None:
-        files.write_text(Path(config.csv), cost_report.as_csv(rows))
+        files.write_text(Path(config.csv), as_csv(rows, cost_report.FIELDS))
     if config.plot is not None:
         from minbert.experiments import cost_plots  # matplotlib only where something is plotted
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -117,12 +115,3 @@ def standard(row: Row) -> str:
     """The first method's step in plain units, which the ratios are to."""
     memory = "" if row.memory_bytes is None else f", {row.memory_bytes / 1e9:.3f} GB at its peak"
     return f"{row.method}: {row.seconds:.3f} s a step, {row.flops / 1e9:.1f} GFLOP{memory}"
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """The same with all fields; what is not known is left empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return text.getvalue()

@@ -18,6 +18,7 @@ from minbert.experiments import cost, cost_report
 from minbert.experiments.cells import key_of
 from minbert.experiments.cost_config import CostConfig
 from minbert.experiments.cost_report import Row
+from minbert.experiments.outputs import as_csv
 from minbert.experiments.report import Plots, Section
 from minbert.experiments.setting import Setting
 from minbert.experiments.tables import Table
@@ -73,7 +74,7 @@ class CostPart:
         rows = [Row(**row) for row in ledger["methods"]]
         table = cost_report.table(rows)
         markdown = f"{table.markdown()}\n`{self.command}`\n"
-        texts = {".md": markdown, ".csv": cost_report.as_csv(rows), ".tex": table.latex()}
+        texts = {".md": markdown, ".csv": as_csv(rows, cost_report.FIELDS), ".tex": table.latex()}
         files.write_texts({self.out / f"{self.name}{end}": text for end, text in texts.items()})
         print(markdown)
         return self._section(ledger, rows)

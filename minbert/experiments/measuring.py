@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
+
+import torch
 
 from minbert.command import run_command
 from minbert.config import RunConfig
-from minbert.flags import OneLineParser, flag, parser_for
+from minbert.flags import Limit, OneLineParser, flag, parser_for
+from minbert.manifest import machine
+
+
+def _are_numbers(texts: Collection[str]) -> bool:
+    return all(text.isdecimal() and int(text) >= 1 for text in texts) and len(texts) > 0
+
+
+NUMBERS = Limit(_are_numbers, "whole numbers, 1 or more")  # of a flag that takes several
+
+
+def where(device: torch.device, precision: str) -> str:
+    """The machine and how it computes, in words."""
+    facts = machine(device)
+    return f"{facts['device']}, {precision}, threads: {facts['threads']}, torch {torch.__version__}"
 
 
 def json_flag(group: str) -> Any:

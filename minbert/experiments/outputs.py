@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from minbert import files
 from minbert.runtime import InputError
+
+
+def as_csv(rows: Sequence[Any], fields: Sequence[str]) -> str:
+    """Rows, each a dataclass, with all fields; what is not known is left empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    return text.getvalue()
 
 
 def check_outputs(

@@ -17,8 +17,8 @@ from minbert.experiments import scale_data, scale_report
 from minbert.experiments.bench_rates import counted_operations
 from minbert.experiments.cost_batch import random_batch
 from minbert.experiments.measure import Trial, interleaved, peak_memory
-from minbert.experiments.measuring import measuring_command, measuring_parser
-from minbert.experiments.outputs import check_outputs
+from minbert.experiments.measuring import measuring_command, measuring_parser, where
+from minbert.experiments.outputs import as_csv, check_outputs
 from minbert.experiments.scale_config import AXES, ScaleConfig
 from minbert.experiments.scale_report import Row
 from minbert.flags import OneLineParser
@@ -122,11 +122,9 @@ def _trial(
 
 
 def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:
-    facts = machine(device)
     return (
-        f"{job.weights}; {facts['device']}, {job.precision}, threads: {facts['threads']}, torch "
-        f"{torch.__version__}; {config.rounds} rounds; {config.batch_size} pairs a batch and "
-        f"{config.length} tokens a text where they do not grow."
+        f"{job.weights}; {where(device, job.precision)}; {config.rounds} rounds; "
+        f"{config.batch_size} pairs a batch, {config.length} tokens a text where they do not grow."
     )
 
 
@@ -136,7 +134,7 @@ def _write(config: ScaleConfig, rows: Sequence[Row], device: torch.device) -> No
         facts = {"about": scale_report.ABOUT, "rows": found, "machine": machine(device)}
         files.write_json(Path(config.json), facts)
     if config.csv is not None:
-        files.write_text(Path(config.csv), scale_report.as_csv(rows))
+        files.write_text(Path(config.csv), as_csv(rows, scale_report.FIELDS))
     if config.plot is not None:
         from minbert.experiments import scale_plot  # matplotlib only where something is plotted
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minbert.config import RunConfig
-from minbert.experiments.measuring import csv_flag, json_flag
+from minbert.experiments.measuring import NUMBERS, csv_flag, json_flag
 from minbert.flags import AT_LEAST_ONE, Limit, check_values, flag, same_flag
 from minbert.sources import locate
 
@@ -22,16 +22,12 @@ _GROWS, _STAYS, _OUTPUT = "what grows", "what stays", "files to write"
 _SHORTEST = 5  # tokens
 
 
-def _are_numbers(texts: Collection[str]) -> bool:
-    return all(text.isdecimal() and int(text) >= 1 for text in texts)
-
-
-def _values(default: str, help: str, limit: Limit | None = None) -> Any:
+def _values(default: str, help: str, limit: Limit = NUMBERS) -> Any:
     return flag(
         tuple(default.split()),
         _GROWS,
         help,
-        limit=limit or Limit(_are_numbers, "whole numbers, 1 or more"),
+        limit=limit,
         metavar="N",
         several=True,
     )
@@ -49,7 +45,7 @@ class ScaleConfig:
         "16 32 64 128 256 512",
         "tokens a text",
         Limit(
-            lambda texts: _are_numbers(texts) and all(int(text) >= _SHORTEST for text in texts),
+            lambda texts: NUMBERS.holds(texts) and all(int(text) >= _SHORTEST for text in texts),
             f"whole numbers, {_SHORTEST} or more",
         ),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -103,12 +101,3 @@ def _plan(rows: Sequence[Row]) -> str | None:
         f"{GOAL:,} pairs, if all stays in proportion: {hours:.1f} h and {gigabytes:.0f} GB to read "
         f"and encode, {days:.1f} days an epoch in batches of {batch.value}."
     )
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """The rows with all fields; what is not known is left empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return text.getvalue()

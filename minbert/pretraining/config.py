@@ -31,7 +31,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(common_flags.Readable):
     """Everything that decides a pretraining run."""
 
     text: tuple[str, ...] = flag(
@@ -198,11 +198,6 @@ class PretrainConfig:
             self.budget_seconds()
         if self.weights is None:
             self.shape(self.vocab_size)
-
-    @property
-    def attention(self) -> str:
-        """Which of `minbert.attention`'s functions runs."""
-        return "reference" if self.readable else "fused"
 
     def budget_seconds(self) -> float:
         """The time budget in seconds. Raises InputError for what is no time."""
