@@ -1,6 +1,6 @@
 """Multi-head self-attention (Vaswani et al. 2017, section 3.2).
 
-Dimensions: B texts, T tokens, H hidden size, A heads, D = H / A.
+Dimensions: B texts, T tokens of the longest, N tokens in all, H hidden size, A heads, D = H / A.
 
 `reference_attention` is the dozen lines to read. `fused_attention` computes the same, in torch's
 kernel where that pays. They share one signature; one is chosen when the model is built.
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert.dropout import dropout as drop
+from minbert.layout import Layout
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
@@ -66,14 +67,13 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size)
         self.num_heads, self.dropout, self.attend = num_heads, dropout, attend
 
-    def forward(self, hidden: Tensor, key_mask: Tensor, queries: int | None = None) -> Tensor:
-        """(B, T, H) and a mask (B, 1, 1, T) to (B, T, H), or only to its first `queries` tokens."""
-        # contiguous: else the product is done in one way with gradients and in another without
-        query = self._split_heads(self.query(hidden[:, :queries].contiguous()))
-        key, value = (self._split_heads(project(hidden)) for project in (self.key, self.value))
+    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
+        """Tokens (N, H), as `layout` has them, to (N, H), or to the first of each text, (B, H)."""
+        key, value = (layout.split_heads(project(hidden)) for project in (self.key, self.value))
+        if first_only:
+            query = self.query(layout.firsts(hidden)).unflatten(-1, (self.num_heads, 1, -1))
+        else:
+            query = layout.split_heads(self.query(hidden))
         dropout = self.dropout if self.training else 0.0
-        context = self.attend(query, key, value, key_mask, dropout)  # (B, A, T, D)
-        return self.output(context.transpose(1, 2).flatten(2))  # (B, T, H)
-
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, A, T, D)
+        context = self.attend(query, key, value, layout.key_mask, dropout)  # (B, A, T or 1, D)
+        return self.output(context.flatten(1) if first_only else layout.join_heads(context))

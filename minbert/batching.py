@@ -71,7 +71,7 @@ class Batch:
         return 0 if self.tokens is None else self.tokens.real
 
     @property
-    def computed_tokens(self) -> int:
+    def padded_tokens(self) -> int:
         """The same with padding."""
         return 0 if self.tokens is None else self.tokens.input_ids.numel()
 

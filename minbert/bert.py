@@ -1,6 +1,7 @@
 """The BERT encoder (Devlin et al. 2019): post-LayerNorm transformer layers over summed embeddings.
 
-Dimensions: B texts, T tokens, H hidden size. `embed()` and `encode()` are separate so that noise
+Dimensions: B texts, T tokens of the longest, H hidden size; N tokens in all, those that the layers
+compute (`layout.py`). `embed()` and `encode()` are separate so that noise
 can enter at the word embeddings, before position, type and LayerNorm are added.
 """
 
@@ -16,6 +17,7 @@ from minbert import weights
 from minbert.attention import ATTENTION, AttentionFunction, SelfAttention
 from minbert.dropout import Dropout
 from minbert.encoder_config import EncoderConfig
+from minbert.layout import Layout, layout_of
 
 
 class BertLayer(nn.Module):
@@ -33,10 +35,12 @@ class BertLayer(nn.Module):
         self.output_norm = nn.LayerNorm(size, eps=eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, key_mask: Tensor, queries: int | None = None) -> Tensor:
-        """(B, T, H) to (B, T, H), or for the first `queries` tokens only."""
-        attended = self.dropout(self.attention(hidden, key_mask, queries))
-        hidden = self.attention_norm(hidden[:, :queries] + attended)
+    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
+        """Tokens (N, H) to (N, H), or to the first of each text, (B, H)."""
+        attended = self.dropout(self.attention(hidden, layout, first_only))
+        if first_only:
+            hidden = layout.firsts(hidden)
+        hidden = self.attention_norm(hidden + attended)
         widened = F.gelu(self.intermediate(hidden))  # the exact GELU, by erf
         return self.output_norm(hidden + self.dropout(self.output(widened)))
 
@@ -94,13 +98,7 @@ class BertModel(nn.Module):
 
     def embedding_output(self, embeddings: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """What the first layer takes: word embeddings (B, T, H) with position, type, LayerNorm."""
-        positions = self.position_embeddings.weight[: embeddings.size(1)]  # (T, H)
-        if token_type_ids is None:
-            types = self.token_type_embeddings.weight[0]  # (H,)
-        else:
-            types = self.token_type_embeddings(token_type_ids)  # (B, T, H)
-        output: Tensor = self.dropout(self.embedding_norm(embeddings + positions + types))
-        return output
+        return self._normed(self._summed(embeddings, token_type_ids))
 
     def encode(
         self,
@@ -109,23 +107,40 @@ class BertModel(nn.Module):
         token_type_ids: Tensor | None = None,
         *,
         first_only: bool = False,
+        real: int | None = None,
     ) -> dict[str, Tensor]:
         """Word embeddings (B, T, H) to `last_hidden_state` (B, T, H), `pooler_output` (B, H).
 
-        `attention_mask` (B, T) is 1 at real tokens. Token types default to 0. With `first_only` the
-        last layer computes the first token alone, which is all that `pooler_output` needs: five
-        sixths of its work are saved, and `last_hidden_state` is (B, 1, H).
+        `attention_mask` (B, T) is 1 at tokens, `real` of them if that is known; what is padding has
+        no say, and no meaning in the output. Token types default to 0. With `first_only` the last
+        layer computes the first token alone, which is all that `pooler_output` needs: five sixths
+        of its work are saved, and `last_hidden_state` is (B, 1, H).
         """
-        hidden = self.embedding_output(embeddings, token_type_ids)
-        key_mask = attention_mask.bool()[:, None, None, :]  # (B, 1, 1, T)
+        layout = layout_of(attention_mask, self.config.num_attention_heads, real)
+        hidden = self._normed(layout.flat(self._summed(embeddings, token_type_ids)))  # (N, H)
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, key_mask)
-        hidden = self.layers[-1](hidden, key_mask, 1 if first_only else None)
-        pooled = torch.tanh(self.pooler(hidden[:, 0]))  # [CLS]
-        return {"last_hidden_state": hidden, "pooler_output": pooled}
+            hidden = layer(hidden, layout)
+        hidden = self.layers[-1](hidden, layout, first_only)
+        first = hidden if first_only else layout.firsts(hidden)  # [CLS]
+        return {
+            "last_hidden_state": hidden[:, None] if first_only else layout.rows(hidden),
+            "pooler_output": torch.tanh(self.pooler(first)),
+        }
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> dict[str, Tensor]:
         """`embed`, then `encode`."""
         return self.encode(self.embed(input_ids), attention_mask, token_type_ids)
+
+    def _summed(self, embeddings: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        positions = self.position_embeddings.weight[: embeddings.size(1)]  # (T, H)
+        if token_type_ids is None:
+            types = self.token_type_embeddings.weight[0]  # (H,)
+        else:
+            types = self.token_type_embeddings(token_type_ids)  # (B, T, H)
+        return embeddings + positions + types
+
+    def _normed(self, summed: Tensor) -> Tensor:
+        normed: Tensor = self.dropout(self.embedding_norm(summed))
+        return normed

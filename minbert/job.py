@@ -59,7 +59,7 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
                 predicted = _predict(config, parts, progress, folder)
             scores = _scores(config, parts, predicted)
             manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
-            manifest["computed_per_real_token"] = padding_ratios(progress)
+            manifest["padded_per_real_token"] = padding_ratios(progress)
             with stop.deferred():  # all files and the mark that the run is done, or none
                 files.write_texts(_rendered(config, parts, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
@@ -176,8 +176,8 @@ def _bounds(config: RunConfig, parts: Parts) -> str:
 
 
 def padding_ratios(progress: Progress) -> dict[str, float]:
-    """Tokens computed over real tokens, for every task whose texts went through the encoder."""
-    return {task: computed / real for task, (real, computed) in progress.tokens.items()}
+    """Tokens with padding over real ones, for every task whose texts went through the encoder."""
+    return {task: padded / real for task, (real, padded) in progress.tokens.items()}
 
 
 def summary(
@@ -188,7 +188,7 @@ def summary(
     lines = [f"dev scores of the best epoch ({progress.best_epoch} of {len(progress.history)})"]
     for name, value in scores.items():
         remark = "" if name in trained else "  (not trained)"
-        ratio = f"  {ratios[name]:.3f} tokens computed per real token" if name in ratios else ""
+        ratio = f"  {ratios[name]:.3f} padded tokens per real one" if name in ratios else ""
         lines.append(f"  {name:<7}{TASKS[name].metric_name:<10}{value:6.3f}{ratio}{remark}")
     if not config.single_task:
         course = {name: scores[name] for name in COURSE_TASKS}

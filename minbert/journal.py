@@ -40,7 +40,7 @@ class StepBatch(Protocol):
         ...
 
     @property
-    def computed_tokens(self) -> int:
+    def padded_tokens(self) -> int:
         """The same with padding."""
         ...
 

@@ -106,7 +106,11 @@ class MultitaskBert(nn.Module):
             embeddings = self.encoder.embed(tokens.input_ids)
         cls = self._pooling == "cls"
         outputs = self.encoder.encode(
-            embeddings, tokens.attention_mask, tokens.token_type_ids, first_only=cls
+            embeddings,
+            tokens.attention_mask,
+            tokens.token_type_ids,
+            first_only=cls,
+            real=tokens.real,
         )
         if cls:
             return outputs["pooler_output"]

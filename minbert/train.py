@@ -75,17 +75,17 @@ class Progress:
     best_epoch: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     epoch_seconds: float = 0.0
-    tokens: dict[str, list[int]] = field(default_factory=dict)  # task -> [real, computed]
+    tokens: dict[str, list[int]] = field(default_factory=dict)  # task -> [real, padded]
 
     def count(self, batches: Sequence[StepBatch], seconds: float) -> None:
         """One more step is done."""
         self.step += 1
         self.epoch_seconds += seconds
         for batch in batches:
-            if batch.computed_tokens:
+            if batch.padded_tokens:
                 counts = self.tokens.setdefault(batch.name, [0, 0])
                 counts[0] += batch.real_tokens
-                counts[1] += batch.computed_tokens
+                counts[1] += batch.padded_tokens
 
     @property
     def best(self) -> float:

@@ -20,6 +20,7 @@ from minbert.attention import (
     fused_attention,
     reference_attention,
 )
+from minbert.layout import Full
 from minbert.runtime import seeded
 
 B, A, T, D = 3, 4, 9, 5
@@ -188,16 +189,19 @@ def test_module_is_multi_head_attention(attend: AttentionFunction) -> None:
         theirs.out_proj.bias.copy_(ours.output.bias)
     hidden = torch.randn(B, T, hidden_size, dtype=torch.float64)
     expected, _ = theirs(hidden, hidden, hidden, key_padding_mask=~mask[:, 0, 0])
-    torch.testing.assert_close(ours(hidden, mask), expected, rtol=1e-12, atol=1e-12)
+    layout = Full(mask, A)
+    found = layout.rows(ours(layout.flat(hidden), layout))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @each_path
 def test_module_drops_out_in_training_only(attend: AttentionFunction) -> None:
-    module, hidden, mask = SelfAttention(8, 2, 0.5, attend), torch.randn(B, T, 8), MASKS["ragged"]
-    trained = module.train()(hidden, mask)
-    assert not torch.equal(trained, module(hidden, mask))
-    plain = module.eval()(hidden, mask)
-    assert torch.equal(plain, module(hidden, mask))
+    module, hidden = SelfAttention(8, 2, 0.5, attend), torch.randn(B * T, 8)
+    layout = Full(MASKS["ragged"], 2)
+    trained = module.train()(hidden, layout)
+    assert not torch.equal(trained, module(hidden, layout))
+    plain = module.eval()(hidden, layout)
+    assert torch.equal(plain, module(hidden, layout))
 
 
 @pytest.mark.gpu

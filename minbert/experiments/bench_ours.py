@@ -138,7 +138,7 @@ def _trained(trial: Trial, batches: Iterator[Batch]) -> Tokens:
     tokens = Tokens()
     for batch in batches:
         dataclasses.replace(trial, batch=batch).step()
-        tokens.add(batch.real_tokens, batch.computed_tokens)
+        tokens.add(batch.real_tokens, batch.padded_tokens)
     return tokens
 
 

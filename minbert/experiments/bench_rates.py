@@ -13,9 +13,7 @@ from minbert.batching import Batch
 from minbert.bert import BertModel
 from minbert.build import build_model
 from minbert.config import RunConfig
-from minbert.encoder_config import EncoderConfig
 from minbert.experiments import ledger
-from minbert.experiments.cost_batch import random_batch
 from minbert.experiments.measure import Spread, Trial, wait_for
 
 _SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (1024, 2048)}
@@ -35,7 +33,7 @@ class Rate:
 class Share:
     """What forward and backward of a stretch's batches reach: operations a second, and of the rate.
 
-    Operations are those of matrix products, on padding too.
+    Operations are those of matrix products; see `counted_operations`.
     """
 
     encoder: str
@@ -63,7 +61,7 @@ def _rate_of(size: int, device: torch.device, dtype: torch.dtype) -> Rate:
 def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, rounds: int) -> Share:
     """Forward and backward over `batches`, `rounds` times over."""
     device, model = trial.batch.labels.device, trial.model
-    operations = sum(counted_operations(trial, batch) for batch in batches)
+    operations = counted_operations(trial, batches)
 
     def passes() -> None:
         for number, batch in enumerate(batches):
@@ -77,24 +75,20 @@ def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, ro
     return Share(encoder, size, rates.median, rates.low, rates.high, share)
 
 
-def counted_operations(trial: Trial, batch: Batch) -> int:
-    """Those of forward and backward of one batch, counted on its shape alone."""
-    assert batch.tokens is not None
-    shape: EncoderConfig = trial.model.encoder.config
-    texts, length = batch.tokens.input_ids.shape
-    job = RunConfig(option="finetune", tasks=(batch.name,)).resolved()
-    with ledger.shapes_only():
-        cpu = torch.device("cpu")
-        same = random_batch(
-            batch.name,
-            texts // batch.views,
-            length,
-            views=batch.views,
-            vocab_size=shape.vocab_size,
-            device=cpu,
-        )
-        model = build_model(job, BertModel(shape, "reference"), cpu)
-        return ledger.flops(lambda: same.task.loss(model(same), same.labels).backward())
+def counted_operations(trial: Trial, batches: Sequence[Batch]) -> int:
+    """Those of forward and backward of all: padding counts in attention alone, left out elsewhere.
+
+    Counted while doing them, by the readable attention, which the counter has formulas for.
+    """
+    job = RunConfig(option="finetune", tasks=(batches[0].name,)).resolved()
+    encoder = BertModel(trial.model.encoder.config, "reference")
+    model = build_model(job, encoder, batches[0].labels.device)
+
+    def work() -> None:
+        for batch in batches:
+            batch.task.loss(model(batch), batch.labels).backward()
+
+    return ledger.flops(work)
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -31,7 +31,7 @@ class Row:
     ratio: float
     ratio_low: float
     ratio_high: float
-    computed_per_real: float | None
+    padded_per_real: float | None
 
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(Row))
@@ -75,7 +75,7 @@ def make_rows(
                 ratio=ratio.median,
                 ratio_low=ratio.low,
                 ratio_high=ratio.high,
-                computed_per_real=padding,
+                padded_per_real=padding,
             )
         )
     return rows
@@ -94,7 +94,7 @@ def _ratios(found: Found) -> Table:
     groups: dict[tuple[str, str, int], dict[str, Row]] = {}
     for row in found.rows:
         groups.setdefault((row.encoder, row.work, row.batch_size), {})[row.contender] = row
-    header = ["encoder", "work", "batch", f"{names[0]}, s", *names[1:], "tokens computed per real"]
+    header = ["encoder", "work", "batch", f"{names[0]}, s", *names[1:], "padded per real token"]
     lines = [
         [
             encoder,
@@ -110,6 +110,7 @@ def _ratios(found: Found) -> Table:
         f"Columns of other names: their time over {names[0]}'s within a round, median (quartiles); "
         "above 1 they are slower.",
         "Seconds: of a step, or of the whole epoch, inference or update.",
+        f"Padded tokens are in the batches; on a CPU {names[0]} computes them in attention alone.",
     ]
     return Table("Time", header, lines, notes)
 
@@ -119,7 +120,7 @@ def _ratio(row: Row | None) -> str:
 
 
 def _padding(row: Row | None) -> str:
-    return "–" if row is None or row.computed_per_real is None else f"{row.computed_per_real:.2f}"
+    return "–" if row is None or row.padded_per_real is None else f"{row.padded_per_real:.2f}"
 
 
 def _rates(found: Found) -> Table:
@@ -136,7 +137,7 @@ def _rates(found: Found) -> Table:
         speed = f"{one.flops / 1e9:.0f} ({spread})"
         lines.append([one.encoder, str(one.batch_size), speed, f"{one.share:.0%}"])
     header = ["forward and backward", "batch", "GFLOP/s", "share"]
-    notes = [f"Matrix products in {rate.dtype}; operations on padding count."]
+    notes = [f"Matrix products in {rate.dtype}; what is done counts, in attention on padding too."]
     return Table("Of the machine's limit", header, lines, notes)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
@@ -82,14 +82,15 @@ class _Rows:
     forward: int = 0
     backward: int = 0
 
-    def passed(self, module: nn.Module, _inputs: object, output: Any) -> None:
+    def passed(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, BertLayer):
-            self.forward += len(output)
+            texts = len(inputs[1].key_mask)
+            self.forward += texts
             if output.requires_grad:
-                output.register_hook(self.came_back)
+                output.register_hook(lambda _gradient: self.came_back(texts))
 
-    def came_back(self, gradient: Tensor) -> None:
-        self.backward += len(gradient)
+    def came_back(self, texts: int) -> None:
+        self.backward += texts
 
 
 @contextlib.contextmanager

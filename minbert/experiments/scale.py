@@ -83,7 +83,11 @@ def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device)
         times = interleaved(turns, config.rounds)
     return [
         Row.of(
-            axis, number, times[str(number)], peaks[number], counted_operations(trial, trial.batch)
+            axis,
+            number,
+            times[str(number)],
+            peaks[number],
+            counted_operations(trial, [trial.batch]),
         )
         for number, trial in trials.items()
     ]

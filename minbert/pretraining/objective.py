@@ -43,8 +43,8 @@ class TextBatch:
         return int(self.rows.lengths.sum())
 
     @property
-    def computed_tokens(self) -> int:
-        """Tokens that go through the encoder."""
+    def padded_tokens(self) -> int:
+        """The same with padding."""
         return len(self.rows.lengths) * int(self.rows.lengths.max())
 
 

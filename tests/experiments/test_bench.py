@@ -50,7 +50,7 @@ def test_from_flags_to_tables_and_files(place: Path, capsys: pytest.CaptureFixtu
     assert [row["contender"] for row in found["rows"]] == names * len(WORKS)
     for row in found["rows"]:
         assert 0 < row["seconds_low"] <= row["seconds"] <= row["seconds_high"]
-        assert row["computed_per_real"] is None or row["computed_per_real"] >= 1
+        assert row["padded_per_real"] is None or row["padded_per_real"] >= 1
         assert row["contender"] != "minbert" or row["ratio"] == 1
     assert sum(found["shares"]["encoder"].values()) == pytest.approx(1)
     for part in ("attention", "dropout", "optimizer"):
@@ -120,7 +120,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     tokens = {"ours": Tokens(10, 12), "theirs": Tokens(10, 20)}
     ours, theirs = bench_report.make_rows("e", "step", 4, seconds, tokens)
     assert (theirs.ratio, theirs.ratio_low, theirs.ratio_high) == (3.0, 3.0, 3.0)
-    assert (ours.seconds, ours.computed_per_real, theirs.computed_per_real) == (2.0, 1.2, 2.0)
+    assert (ours.seconds, ours.padded_per_real, theirs.padded_per_real) == (2.0, 1.2, 2.0)
 
 
 def test_grouped_batches_hold_every_row_once_and_are_of_similar_length() -> None:

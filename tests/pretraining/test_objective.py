@@ -90,7 +90,7 @@ def test_a_batch_counts_its_tokens(text: PackedText) -> None:
     batch = text_batch(text, np.arange(10))
     lengths = text.take(np.arange(10)).lengths
     assert batch.real_tokens == lengths.sum()
-    assert batch.computed_tokens == 10 * lengths.max()
+    assert batch.padded_tokens == 10 * lengths.max()
     assert len(batch.ids) == 10
 
 

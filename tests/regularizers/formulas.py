@@ -36,10 +36,15 @@ class Net:
     eps: float = 1e-12
 
 
-def _dropped(x: Tensor, rate: float, on: bool) -> Tensor:
+def _dropped(x: Tensor, rate: float, on: bool, tokens: Tensor | None = None) -> Tensor:
+    """With `tokens` (N, T) masks are drawn where it is 1 alone."""
     if not on or rate == 0:
         return x
-    return x * keep_mask(x, rate)
+    if tokens is None:
+        return x * keep_mask(x, rate)
+    keep = torch.ones_like(x)
+    keep[tokens.bool()] = keep_mask(x[tokens.bool()], rate)
+    return x * keep
 
 
 def _normalized(x: Tensor, w: Weights, name: str, eps: float) -> Tensor:
@@ -69,27 +74,29 @@ def _attention(
     return _linear(mixed, w, f"{name}.output")
 
 
-def _embedding_output(w: Weights, net: Net, batch: Batch, x: Tensor, on: bool) -> Tensor:
+def _embedding_output(
+    w: Weights, net: Net, batch: Batch, x: Tensor, on: bool, tokens: Tensor | None = None
+) -> Tensor:
     assert batch.tokens is not None
     x = x + w["encoder.position_embeddings.weight"][: x.shape[1]]
     x = x + w["encoder.token_type_embeddings.weight"][batch.tokens.token_type_ids]
-    return _dropped(_normalized(x, w, "encoder.embedding_norm", net.eps), net.dropout, on)
+    return _dropped(_normalized(x, w, "encoder.embedding_norm", net.eps), net.dropout, on, tokens)
 
 
 def _pooled(w: Weights, net: Net, batch: Batch, x: Tensor, on: bool) -> Tensor:
     assert batch.tokens is not None
     mask = batch.tokens.attention_mask
-    x = _embedding_output(w, net, batch, x, on)
+    x = _embedding_output(w, net, batch, x, on, mask)
     for number in range(net.layers):
         layer = f"encoder.layers.{number}"
         alone = number == net.layers - 1 and net.pooling == "cls"  # nothing reads other tokens
-        asking = x[:, :1] if alone else x
+        asking, tokens = (x[:, :1], mask[:, :1]) if alone else (x, mask)
         attended = _attention(asking, x, w, f"{layer}.attention", mask, net, on)
-        attended = _dropped(attended, net.dropout, on)
+        attended = _dropped(attended, net.dropout, on, tokens)
         x = _normalized(asking + attended, w, f"{layer}.attention_norm", net.eps)
         wide = _linear(x, w, f"{layer}.intermediate")
         wide = wide * 0.5 * (1 + torch.erf(wide / math.sqrt(2)))
-        narrow = _dropped(_linear(wide, w, f"{layer}.output"), net.dropout, on)
+        narrow = _dropped(_linear(wide, w, f"{layer}.output"), net.dropout, on, tokens)
         x = _normalized(x + narrow, w, f"{layer}.output_norm", net.eps)
     if net.pooling == "mean":
         weight = mask.to(x.dtype)
