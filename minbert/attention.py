@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from minbert.dropout import dropout as drop
 from minbert.layout import Layout
 
+_SHORT = 32  # tokens
+
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 
@@ -41,10 +43,12 @@ def fused_attention(
     """The same function, by torch's scaled-dot-product kernel where that is the faster one.
 
     On a CPU it is not with dropout, for which it has no fused form, nor in bf16, where its backward
-    pass is slow (docs/performance.md).
+    pass is slow, nor for short texts in scoring (docs/performance.md).
     """
-    if query.device.type == "cpu" and (dropout > 0 or query.dtype == torch.bfloat16):
-        return reference_attention(query, key, value, key_mask, dropout)
+    if query.device.type == "cpu":
+        short = torch.is_inference_mode_enabled() and key.size(-2) <= _SHORT
+        if dropout > 0 or query.dtype == torch.bfloat16 or short:
+            return reference_attention(query, key, value, key_mask, dropout)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
 
 

@@ -28,7 +28,9 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     with model.scoring(), ProgressBar(len(pooled), title, "texts") as bar:
         for indices in by_length(texts.lengths, _PASS_TOKENS[device.type]):
             tokens = pad(texts, indices, dataset.pad_id, device)
-            pooled[torch.from_numpy(indices).to(device)] = model.pool(tokens)
+            with torch.inference_mode():
+                vectors = model.pool(tokens)
+            pooled[torch.from_numpy(indices).to(device)] = vectors
             bar.update(len(indices))
     release_memory()
     return pooled

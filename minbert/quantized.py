@@ -21,7 +21,8 @@ def rounded_rows(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
 
     The largest number of a row becomes ±`largest`; none is off by more than half a scale.
     """
-    scales = x.abs().amax(dim=-1, keepdim=True) / largest
+    most = torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
+    scales = most / largest
     numbers = x * scales.clamp_min(torch.finfo(x.dtype).tiny).reciprocal()
     return numbers.round_().to(torch.int8), scales
 
@@ -39,8 +40,8 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) to (..., outputs). What is not finite stays so, by its scale."""
         numbers, scales = rounded_rows(x.flatten(0, -2), _INPUTS)
-        products = torch._int_mm(numbers, self.numbers)
-        return torch.addcmul(self.bias, products * scales, self.scales).unflatten(0, x.shape[:-1])
+        products = torch._int_mm(numbers, self.numbers).to(x.dtype).mul_(self.scales)
+        return torch.addcmul(self.bias, products, scales).unflatten(0, x.shape[:-1])
 
 
 @contextlib.contextmanager

@@ -173,6 +173,33 @@ def test_no_dropout_takes_no_random_number(attend: AttentionFunction) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@each_mask
+def test_scoring_says_what_passes_with_gradients_say(mask: Tensor) -> None:
+    q, k, v = inputs(mask, torch.float32)
+    expected = fused_attention(q, k, v, mask, 0.0)
+    with torch.inference_mode():
+        scored = fused_attention(q, k, v, mask, 0.0)
+    torch.testing.assert_close(scored, expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("tokens", "kernel"), [(1, False), (32, False), (33, True)])
+def test_short_texts_are_scored_without_torchs_kernel(
+    tokens: int, kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda query, *_, **__: used.append(query) or query,
+    )
+    q, mask = torch.randn(2, 1, tokens, 4), torch.ones(2, 1, 1, tokens, dtype=torch.bool)
+    with torch.inference_mode():
+        fused_attention(q, q, q, mask, 0.0)
+    assert bool(used) is kernel
+    fused_attention(q, q, q, mask, 0.0)
+    assert used  # where gradients may be asked for, it is the faster one
+
+
 @each_path
 def test_module_is_multi_head_attention(attend: AttentionFunction) -> None:
     """torch's own module, with the same weights, says the same."""
