@@ -111,11 +111,14 @@ class BertModel(nn.Module):
     ) -> dict[str, Tensor]:
         """Word embeddings (B, T, H) to `last_hidden_state` (B, T, H), `pooler_output` (B, H).
 
-        `attention_mask` (B, T) is 1 at tokens, `real` of them if that is known; what is padding has
-        no say, and no meaning in the output. Token types default to 0. With `first_only` the last
-        layer computes the first token alone, which is all that `pooler_output` needs: five sixths
-        of its work are saved, and `last_hidden_state` is (B, 1, H).
+        `attention_mask` (B, T) is 1 at tokens, `real` of them if that is known; at padding the
+        output means nothing. Token types default to 0. With `first_only` the last layer computes
+        the first token alone, which is all that `pooler_output` needs: five sixths of its work are
+        saved, and `last_hidden_state` is (B, 1, H). Raises ValueError for a mask of another shape.
         """
+        if attention_mask.shape != embeddings.shape[:2]:
+            shapes = f"{tuple(attention_mask.shape)}, not {tuple(embeddings.shape[:2])}"
+            raise ValueError(f"attention_mask: {shapes}, as the texts have it")
         layout = layout_of(attention_mask, self.config.num_attention_heads, real)
         hidden = self._normed(layout.flat(self._summed(embeddings, token_type_ids)))  # (N, H)
         for layer in self.layers[:-1]:

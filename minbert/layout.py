@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+_WORTH_IT = 0.95  # share of tokens that are no padding, up to which the gathers pay
 
 
 class Layout(Protocol):
@@ -48,14 +49,15 @@ class Layout(Protocol):
 
 
 def layout_of(attention_mask: Tensor, heads: int, real: int | None = None) -> Layout:
-    """The cheaper layout for a mask (B, T) that is 1 at `real` tokens.
+    """The layout for a mask (B, T) that is 1 at tokens, `real` of them if that is known.
 
-    On a CPU padding is left out. On a GPU it is computed: finding it would wait for the device.
+    On a CPU padding is left out where there is enough of it to pay. On a GPU it is computed, as it
+    is where a text does not begin with a token.
     """
     if attention_mask.device.type == "cpu":
         if real is None:
-            real = int(attention_mask.sum())
-        if real < attention_mask.numel() and bool(attention_mask[:, 0].all()):
+            real = int(attention_mask.count_nonzero())
+        if real <= _WORTH_IT * attention_mask.numel() and bool(attention_mask[:, 0].all()):
             return Ragged.of(attention_mask.bool(), heads)
     return Full(attention_mask.bool()[:, None, None, :], heads)
 
@@ -100,21 +102,22 @@ class Ragged:
     heads: int
     places: Tensor  # (N,): each token's in B · T
     starts: Tensor  # (B,): each text's first token's in N
-    in_heads: Tensor  # (N · A,): the place in B · A · T of each token's part for each head
-    sources: Tensor  # (B · A · T,): the reverse; padding has N · A
+    head_places: Tensor  # (N · A,): the place in B · A · T of each token's part for each head
+    head_sources: Tensor  # (B · A · T,): the reverse; padding has N · A
 
     @classmethod
-    def of(cls, real: Tensor, heads: int) -> Ragged:
-        """`real` (B, T) is True at tokens, among them every text's first."""
-        count, length = real.shape
-        places = real.flatten().nonzero().squeeze(1)
-        starts = real.sum(dim=1).cumsum(0) - real.sum(dim=1)
+    def of(cls, mask: Tensor, heads: int) -> Ragged:
+        """`mask` (B, T) is True at tokens, among them every text's first."""
+        (count, length), device = mask.shape, mask.device
+        places = mask.flatten().nonzero().squeeze(1)
+        starts = mask.sum(dim=1).cumsum(0) - mask.sum(dim=1)
         text, position = places // length, places % length
-        head = torch.arange(heads)
-        in_heads = ((text[:, None] * heads + head) * length + position[:, None]).flatten()
-        sources = torch.full((count * heads * length,), len(in_heads))
-        sources[in_heads] = torch.arange(len(in_heads))
-        return cls(real[:, None, None, :], heads, places, starts, in_heads, sources)
+        head = torch.arange(heads, device=device)
+        head_places = ((text[:, None] * heads + head) * length + position[:, None]).flatten()
+        parts = len(head_places)
+        head_sources = torch.full((count * heads * length,), parts, device=device)
+        head_sources[head_places] = torch.arange(parts, device=device)
+        return cls(mask[:, None, None, :], heads, places, starts, head_places, head_sources)
 
     def flat(self, rows: Tensor) -> Tensor:
         """See `Layout`."""
@@ -141,25 +144,13 @@ class Ragged:
         joined: Tensor = _JoinHeads.apply(context, self)
         return joined
 
-    def spread(self, tokens: Tensor) -> Tensor:
-        """(N, H) to (B, A, T, D), 0 at padding."""
-        parts = tokens.reshape(len(self.in_heads), -1)  # (N · A, D)
-        parts = torch.cat([parts, parts.new_zeros(1, parts.size(1))])
-        shape = (self.key_mask.size(0), self.heads, self.key_mask.size(-1))
-        return parts.index_select(0, self.sources).unflatten(0, shape)
 
-    def gathered(self, heads: Tensor) -> Tensor:
-        """(B, A, T, D) to (N, H)."""
-        parts = heads.reshape(len(self.sources), -1).index_select(0, self.in_heads)
-        return parts.view(len(self.places), -1)
-
-
-# Torch's own gradients of these gathers add row by row, as if a row could be taken twice. Each is
-# taken once here, so that the gradient is the opposite gather.
+# Torch's own gradients of these gathers add row by row, as if a row could be taken twice. Here all
+# rows taken are different ones, so that the gradient is the opposite gather.
 
 
 class _Taken(torch.autograd.Function):
-    """Rows (M, H) to those at `places`, each of which is another."""
+    """Rows (M, H) to those at `places`, all different."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
@@ -173,28 +164,30 @@ class _Taken(torch.autograd.Function):
 
 
 class _SplitHeads(torch.autograd.Function):
-    """`spread`; its gradient is `gathered`."""
+    """(N, H) to (B, A, T, D), 0 at padding."""
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, layout: Ragged) -> Tensor:
         ctx.layout = layout
-        return layout.spread(tokens)
+        parts = tokens.reshape(len(layout.head_places), -1)  # (N · A, D)
+        parts = torch.cat([parts, parts.new_zeros(1, parts.size(1))])
+        shape = (layout.key_mask.size(0), layout.heads, layout.key_mask.size(-1))
+        return parts.index_select(0, layout.head_sources).unflatten(0, shape)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.layout.gathered(gradient), None
+        return ctx.layout.join_heads(gradient), None
 
 
 class _JoinHeads(torch.autograd.Function):
-    """`gathered`; its gradient is `spread`."""
+    """(B, A, T, D) to (N, H)."""
 
     @staticmethod
     def forward(ctx: Any, context: Tensor, layout: Ragged) -> Tensor:
         ctx.layout = layout
-        return layout.gathered(context)
+        parts = context.reshape(len(layout.head_sources), -1)  # (B · A · T, D)
+        return parts.index_select(0, layout.head_places).view(len(layout.places), -1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.layout.spread(gradient), None
+        return ctx.layout.split_heads(gradient), None

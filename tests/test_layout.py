@@ -75,11 +75,15 @@ def test_padding_is_left_out_and_comes_back_as_nought(mask: Tensor) -> None:
 def test_gradients_are_those_of_finite_differences(mask: Tensor) -> None:
     layout = Ragged.of(mask, A)
     tokens, count = int(mask.sum()), len(mask)
-    assert torch.autograd.gradcheck(layout.flat, drawn(*mask.shape, H))
-    assert torch.autograd.gradcheck(layout.rows, drawn(tokens, H))
-    assert torch.autograd.gradcheck(layout.firsts, drawn(tokens, H))
-    assert torch.autograd.gradcheck(layout.split_heads, drawn(tokens, H))
-    assert torch.autograd.gradcheck(layout.join_heads, drawn(count, A, mask.size(1), H // A))
+    for move, x in (
+        (layout.flat, drawn(*mask.shape, H)),
+        (layout.rows, drawn(tokens, H)),
+        (layout.firsts, drawn(tokens, H)),
+        (layout.split_heads, drawn(tokens, H)),
+        (layout.join_heads, drawn(count, A, mask.size(1), H // A)),
+    ):
+        assert torch.autograd.gradcheck(move, x)
+        assert torch.autograd.gradgradcheck(move, x)
 
 
 @each_mask
@@ -94,7 +98,7 @@ def test_encoder_says_the_same_without_padding(
     seen: list[Layout] = []
 
     def outcome(make: Callable[[Tensor, int], Layout]) -> list[Tensor]:
-        def chosen(mask: Tensor, heads: int, _real: int | None) -> Layout:
+        def chosen(mask: Tensor, heads: int, _count: int | None) -> Layout:
             seen.append(make(mask.bool(), heads))
             return seen[-1]
 
@@ -139,10 +143,22 @@ def test_padding_costs_attention_alone() -> None:
     assert flops(wide) - flops(mask) == products * ((2 * length) ** 2 - length**2)
 
 
-def test_the_cheaper_layout_is_chosen() -> None:
+@pytest.mark.parametrize("shape", [(1, 6), (3, 5), (3, 7), (6, 3)], ids=str)
+def test_a_mask_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
+    encoder, embeddings = small_encoder(), torch.randn(3, 6, H, dtype=torch.float64)
+    with pytest.raises(ValueError, match="attention_mask"):
+        encoder.encode(embeddings, torch.ones(shape).triu().long())
+
+
+def test_padding_is_left_out_where_that_pays() -> None:
     ragged = MASKS["ragged"].long()
     assert isinstance(layout_of(ragged, A), Ragged)
     assert isinstance(layout_of(ragged, A, int(ragged.sum())), Ragged)
     assert isinstance(layout_of(torch.ones_like(ragged), A), Full)
     # a row that does not begin with a token has no [CLS] to point to
     assert isinstance(layout_of(ragged.flip(1), A), Full)
+    one = torch.ones(10, 10)
+    one[-1, -1] = 0
+    assert isinstance(layout_of(one, A), Full)
+    one[-1, 5:] = 0
+    assert isinstance(layout_of(one, A), Ragged)

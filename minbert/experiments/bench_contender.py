@@ -72,15 +72,15 @@ class Material:
 
 @dataclass
 class Tokens:
-    """Tokens that went through an encoder: `real` ones, and `computed` ones with padding."""
+    """Tokens that went through an encoder: `real` ones, and `padded` ones with padding."""
 
     real: int = 0
-    computed: int = 0
+    padded: int = 0
 
-    def add(self, real: int, computed: int) -> None:
+    def add(self, real: int, padded: int) -> None:
         """Count a batch."""
         self.real += real
-        self.computed += computed
+        self.padded += padded
 
 
 class Contender(Protocol):

@@ -38,7 +38,7 @@ class PeerBatch:
     texts: int  # an example's
 
     @property
-    def computed(self) -> int:
+    def padded(self) -> int:
         """Tokens with padding."""
         return sum(one["input_ids"].numel() for one in self.inputs)
 
@@ -200,7 +200,7 @@ class Peer:
             optimizer.step()
             optimizer.zero_grad()
             terms.after_step(model)
-            tokens.add(_real(batch), batch.computed)
+            tokens.add(_real(batch), batch.padded)
         return tokens
 
     def _frozen_epoch(
@@ -213,7 +213,7 @@ class Peer:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            tokens.add(_real(batch), batch.computed)
+            tokens.add(_real(batch), batch.padded)
         return tokens
 
     def _predict(self, model: PeerModel, batches: Iterator[PeerBatch]) -> Tokens:
@@ -222,7 +222,7 @@ class Peer:
         with torch.inference_mode():
             for batch in batches:
                 model(batch).cpu()
-                tokens.add(_real(batch), batch.computed)
+                tokens.add(_real(batch), batch.padded)
         return tokens
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:

@@ -76,13 +76,14 @@ def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, ro
 
 
 def counted_operations(trial: Trial, batches: Sequence[Batch]) -> int:
-    """Those of forward and backward of all: padding counts in attention alone, left out elsewhere.
+    """Those of forward and backward of all, on padding where it is computed.
 
     Counted while doing them, by the readable attention, which the counter has formulas for.
     """
     job = RunConfig(option="finetune", tasks=(batches[0].name,)).resolved()
     encoder = BertModel(trial.model.encoder.config, "reference")
-    model = build_model(job, encoder, batches[0].labels.device)
+    device = batches[0].labels.device
+    model = build_model(job, encoder, device).to(device)
 
     def work() -> None:
         for batch in batches:

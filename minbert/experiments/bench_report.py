@@ -62,7 +62,7 @@ def make_rows(
         time = Spread.of(own)
         ratio = Spread.of_ratios(own, ours)
         counted = tokens[name]
-        padding = counted.computed / counted.real if counted.real else None
+        padding = counted.padded / counted.real if counted.real else None
         rows.append(
             Row(
                 encoder=encoder,

@@ -26,7 +26,8 @@ class Row:
 
     `forward` and `backward` are passes of the whole batch through the encoder, `units` forward
     units; `paper_*` the same in Table 1 of the R3F paper. `flops` counts multiplications and
-    additions. A wall ratio is taken within a round, and its median over the rounds.
+    additions, as if all texts were as long as the longest. A wall ratio is taken within a round,
+    and its median over the rounds.
     """
 
     method: str
