@@ -1,8 +1,8 @@
 """The BERT encoder (Devlin et al. 2019): post-LayerNorm transformer layers over summed embeddings.
 
 Dimensions: B texts, T tokens of the longest, H hidden size; N tokens in all, those that the layers
-compute (`layout.py`). `embed()` and `encode()` are separate so that noise
-can enter at the word embeddings, before position, type and LayerNorm are added.
+compute (`layout.py`). `embed()` and `encode()` are separate so that noise can enter at the word
+embeddings, before position, type and LayerNorm are added.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ _PASS_TOKENS = {"cpu": 512, "mps": 16384, "cuda": 65536}
 _HEAD_ROWS = 8192
 
 
-@torch.no_grad()
 def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     """Pooled vectors (distinct texts, H) of a dataset, without dropout, as the model scores."""
     texts, device = dataset.texts, model.device
@@ -28,7 +27,7 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     with model.scoring(), ProgressBar(len(pooled), title, "texts") as bar:
         for indices in by_length(texts.lengths, _PASS_TOKENS[device.type]):
             tokens = pad(texts, indices, dataset.pad_id, device)
-            with torch.inference_mode():
+            with torch.inference_mode():  # by which attention knows that it scores
                 vectors = model.pool(tokens)
             pooled[torch.from_numpy(indices).to(device)] = vectors
             bar.update(len(indices))

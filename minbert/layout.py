@@ -110,7 +110,8 @@ class Ragged:
         """`mask` (B, T) is True at tokens, among them every text's first."""
         (count, length), device = mask.shape, mask.device
         places = mask.flatten().nonzero().squeeze(1)
-        starts = mask.sum(dim=1).cumsum(0) - mask.sum(dim=1)
+        lengths = mask.sum(dim=1)
+        starts = lengths.cumsum(0) - lengths
         text, position = places // length, places % length
         head = torch.arange(heads, device=device)
         head_places = ((text[:, None] * heads + head) * length + position[:, None]).flatten()

@@ -36,21 +36,24 @@ def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dic
 
 
 def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """A label a group: the settings in which the groups differ, as flags."""
+    """A label a group: the settings in which the groups differ, as flags.
+
+    Runs of an older version may lack a setting; that counts as one that is not set.
+    """
     configs = [group[0]["config"] for group in groups]
     names = [
         name
-        for name in configs[0]
+        for name in dict.fromkeys(name for config in configs for name in config)
         if name not in _FREE
         and not name.endswith("_out")
-        and len({json.dumps(config[name]) for config in configs}) > 1
+        and len({json.dumps(config.get(name)) for config in configs}) > 1
     ]
     labels = []
     for config in configs:
         words = [
-            f"--{name}" if config[name] is True else f"--{name} {config[name]}"
+            f"--{name}" if config.get(name) is True else f"--{name} {config[name]}"
             for name in names
-            if config[name] not in (False, None)
+            if config.get(name) not in (False, None)
         ]
         labels.append(" ".join(words) or "as the others have in common")
     return labels
