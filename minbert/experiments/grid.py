@@ -70,6 +70,6 @@ class Scale:
 
 SCALES: Mapping[str, Scale] = {
     "smoke": Scale(epochs=1, limit=128, seeds=1),
-    "small": Scale(epochs=2, limit=20_000, seeds=3),
+    "small": Scale(epochs=1, limit=20_000, seeds=3),
     "full": Scale(epochs=10, limit=None, seeds=10),
 }
