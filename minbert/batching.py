@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minbert.data import Split
+from minbert.data import Example, Split
+from minbert.stored import Equals, GrowingArray, StoredTexts
 from minbert.tasks import Task
 from minbert.tokenizer import EncodedTexts, WordPieceTokenizer
 
@@ -86,7 +88,7 @@ class Dataset:
     """A split, encoded. `rows[i]` gives the V texts of example i as indices into `texts`."""
 
     task: Task
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     labels: NDArray[np.float64]  # (n,), NaN where there is none
     texts: EncodedTexts
     rows: NDArray[np.int64]  # (n, V)
@@ -125,20 +127,29 @@ class Dataset:
 
 def encode_split(split: Split, tokenizer: WordPieceTokenizer, *, cross_encoder: bool) -> Dataset:
     """Tokenize a split's distinct texts; with `cross_encoder` a pair counts as one text."""
-    number: dict[tuple[str, ...], int] = {}
-    rows = []
+    views = 1 if cross_encoder else len(split.task.text_columns)
+    ids, labels, equals = StoredTexts(), GrowingArray(np.float64), Equals()
     for example in split.examples:
-        views = [example.texts] if cross_encoder else [(text,) for text in example.texts]
-        rows.append([number.setdefault(view, len(number)) for view in views])
-    labels = [np.nan if example.label is None else example.label for example in split.examples]
+        ids.append(example.id)
+        labels.append(np.nan if example.label is None else example.label)
+        for text in _encoded_together(example, views):
+            equals.append(repr(text))
+    first = equals.first()
+    distinct = first == np.arange(len(first))
+    every = (text for example in split.examples for text in _encoded_together(example, views))
     return Dataset(
         task=split.task,
-        ids=tuple(example.id for example in split.examples),
-        labels=np.asarray(labels, dtype=np.float64),
-        texts=tokenizer.encode(list(number)),
-        rows=np.asarray(rows, dtype=np.int64),
+        ids=ids,
+        labels=labels.whole(),
+        texts=tokenizer.encode(compress(every, distinct)),
+        rows=(np.cumsum(distinct) - 1)[first].reshape(-1, views),
         pad_id=tokenizer.pad_id,
     )
+
+
+def _encoded_together(example: Example, views: int) -> list[tuple[str, ...]]:
+    """The inputs of the encoder: the texts one by one, or as one."""
+    return [example.texts] if views == 1 else [(text,) for text in example.texts]
 
 
 def pad(

@@ -11,14 +11,17 @@ files it is still predicted wherever its id can be read, because every id is due
 from __future__ import annotations
 
 import csv
+import math
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
 from minbert.runtime import InputError, derive_seed, log
+from minbert.stored import Equals, GrowingArray, Stored, StoredTexts
 from minbert.tasks import Task
 
 SPLITS = ("train", "dev", "test")
@@ -47,6 +50,41 @@ class BadRow:
         return f"{self.path}:{self.line}: {self.what}"
 
 
+class StoredExamples(Stored[Example]):
+    """Examples of one task on disk."""
+
+    def __init__(self, task: Task, examples: Iterable[Example] = ()) -> None:
+        self._width = 1 + len(task.text_columns)
+        self._fields = StoredTexts()  # of each its id, then its texts
+        self._labels = GrowingArray(np.float64)  # NaN where there is none
+        for example in examples:
+            self.append(example)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def append(self, example: Example) -> None:
+        """Add one."""
+        for field in (example.id, *example.texts):
+            self._fields.append(field)
+        self._labels.append(np.nan if example.label is None else example.label)
+
+    def read(self, start: int, stop: int) -> list[Example]:
+        """Those from `start` to `stop`."""
+        width = self._width
+        fields = self._fields.read(start * width, stop * width)
+        return [
+            Example(
+                fields[first],
+                tuple(fields[first + 1 : first + width]),
+                None if math.isnan(label) else label,
+            )
+            for first, label in zip(
+                range(0, len(fields), width), self._labels.read(start, stop).tolist(), strict=True
+            )
+        ]
+
+
 @dataclass(frozen=True)
 class Split:
     """A task's train, dev or test file as read. `rows` counts every row seen."""
@@ -54,7 +92,7 @@ class Split:
     task: Task
     name: str
     path: Path
-    examples: list[Example]
+    examples: Sequence[Example]
     bad_rows: list[BadRow]
     rows: int
 
@@ -66,7 +104,8 @@ class Split:
         """
         seed = derive_seed(0, "drawn rows", self.task.name, self.name)
         chosen = np.random.default_rng(seed).permutation(len(self.examples))[:count]
-        return replace(self, examples=[self.examples[index] for index in np.sort(chosen)])
+        drawn = np.isin(np.arange(len(self.examples)), chosen)
+        return replace(self, examples=StoredExamples(self.task, compress(self.examples, drawn)))
 
 
 class _RowError(Exception):
@@ -84,7 +123,8 @@ def read_split(
     lines = _lines(path)
     header = _header(task, name, path, lines)
     reader = _RowReader(task, header, labelled=name != "test", keep_unlabelled=name != "train")
-    examples: list[Example] = []
+    examples = StoredExamples(task)
+    ids, places = Equals(), GrowingArray(np.int64)  # of every example
     bad_rows: list[BadRow] = []
     rows = 0
     for number, raw in lines:
@@ -96,11 +136,25 @@ def read_split(
             bad_rows.append(BadRow(str(path), number, complaint))
         if example is not None:
             examples.append(example)
+            ids.append(example.id)
+            places.append(number)
+    repeated = ids.first() != np.arange(len(examples))
+    if repeated.any():
+        lines_of = compress(zip(places.whole().tolist(), examples, strict=True), repeated)
+        named = [BadRow(str(path), line, f"duplicate id {own.id}") for line, own in lines_of]
+        bad_rows = _merged(bad_rows, named)
+        examples = StoredExamples(task, compress(examples, ~repeated))
     _report(path, rows, bad_rows, strict)
     if not any(name == "test" or example.label is not None for example in examples):
         what = "" if name == "test" else " with a label"
         raise InputError(f"{path}: no usable row{what} among {rows}")
     return Split(task, name, path, examples, bad_rows, rows)
+
+
+def _merged(bad_rows: list[BadRow], repeated: list[BadRow]) -> list[BadRow]:
+    """Both in the file's order, one a line: that an id is there twice outweighs other faults."""
+    by_line = {row.line: row for row in [*bad_rows, *repeated]}
+    return [by_line[line] for line in sorted(by_line)]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -148,14 +202,13 @@ def _fields(raw: bytes) -> list[str]:
 
 
 class _RowReader:
-    """Turns a line into an example, a complaint, or both; remembers the ids it has seen."""
+    """Turns a line into an example, a complaint, or both."""
 
     def __init__(
         self, task: Task, header: dict[str, int], *, labelled: bool, keep_unlabelled: bool
     ) -> None:
         self._task, self._header = task, header
         self._labelled, self._keep = labelled, keep_unlabelled
-        self._seen: set[str] = set()
 
     def read(self, raw: bytes) -> tuple[Example | None, str | None]:
         complaints = []
@@ -171,15 +224,12 @@ class _RowReader:
             return None, "; ".join([*complaints, "no id"])
         if any(unicodedata.category(letter) == "Cc" for letter in identifier):
             return None, "; ".join([*complaints, f"control character in id {identifier!r}"])
-        if identifier in self._seen:
-            return None, "; ".join([*complaints, f"duplicate id {identifier}"])
         texts = tuple(self._field(fields, column) for column in self._task.text_columns)
         named = zip(self._task.text_columns, texts, strict=True)
         complaints += [f"empty {column}" for column, text in named if not text.strip()]
         label = self._label(fields, complaints) if self._labelled else None
         if complaints and not self._keep:
             return None, f"id {identifier}: {'; '.join(complaints)}"
-        self._seen.add(identifier)
         if complaints:
             return Example(identifier, texts, None), f"id {identifier}: {'; '.join(complaints)}"
         return Example(identifier, texts, label), None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 from minbert.runtime import InputError
+from minbert.stored import GrowingArray
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 N = TypeVar("N", bound=np.generic)
@@ -111,31 +112,29 @@ class WordPieceTokenizer:
         decisive = json.dumps([sorted(self.vocab.items()), self._settings])
         return hashlib.sha256(decisive.encode()).hexdigest()
 
-    def encode_plain(self, sentences: Sequence[str]) -> EncodedTexts:
+    def encode_plain(self, sentences: Iterable[str]) -> EncodedTexts:
         """Encode sentences alone, without [CLS] and [SEP] around them."""
-        return self._encode([(sentence,) for sentence in sentences], special=False)
+        return self._encode(((sentence,) for sentence in sentences), special=False)
 
-    def encode(self, texts: Sequence[tuple[str, ...]]) -> EncodedTexts:
-        """Encode single texts (1-tuples) or pairs (2-tuples), on all cores."""
+    def encode(self, texts: Iterable[tuple[str, ...]]) -> EncodedTexts:
+        """Encode single texts (1-tuples) or pairs (2-tuples), on all cores.
+
+        Raises RunError where the disk has no room for what memory need not hold.
+        """
         return self._encode(texts, special=True)
 
-    def _encode(self, texts: Sequence[tuple[str, ...]], *, special: bool) -> EncodedTexts:
-        ids, type_ids = [np.zeros(0, np.int32)], [np.zeros(0, np.int8)]
-        lengths = [np.zeros(1, np.int64)]
-        truncated = 0
-        for first in range(0, len(texts), _CHUNK):
-            chunk = [t[0] if len(t) == 1 else t for t in texts[first : first + _CHUNK]]
+    def _encode(self, texts: Iterable[tuple[str, ...]], *, special: bool) -> EncodedTexts:
+        ids, type_ids = GrowingArray(np.int32), GrowingArray(np.int8)
+        starts = GrowingArray(np.int64)
+        starts.append(0)
+        truncated, left = 0, iter(texts)
+        while chunk := [t[0] if len(t) == 1 else t for t in islice(left, _CHUNK)]:
             found = self._tokenizer.encode_batch(chunk, add_special_tokens=special)
-            ids.append(_end_to_end([own.ids for own in found], np.int32))
-            type_ids.append(_end_to_end([own.type_ids for own in found], np.int8))
-            lengths.append(np.fromiter(map(len, found), np.int64, len(found)))
+            starts.extend(len(ids) + np.cumsum([len(own) for own in found]))
+            ids.extend(_end_to_end([own.ids for own in found], np.int32))
+            type_ids.extend(_end_to_end([own.type_ids for own in found], np.int8))
             truncated += sum(bool(own.overflowing) for own in found)
-        return EncodedTexts(
-            ids=np.concatenate(ids),
-            type_ids=np.concatenate(type_ids),
-            starts=np.cumsum(np.concatenate(lengths)),
-            truncated=truncated,
-        )
+        return EncodedTexts(ids.whole(), type_ids.whole(), starts.whole(), truncated)
 
 
 def _end_to_end(rows: Sequence[Sequence[int]], dtype: type[N]) -> NDArray[N]:

@@ -351,7 +351,7 @@ def test_a_limit_of_the_train_files_leaves_dev_and_test_whole(place: Path) -> No
 
 def test_little_data_is_the_same_for_every_seed(place: Path) -> None:
     drawn = {
-        make(place, limit_train=3, batch_size=2, seed=seed).datasets["sst", "train"].ids
+        tuple(make(place, limit_train=3, batch_size=2, seed=seed).datasets["sst", "train"].ids)
         for seed in range(8)
     }
     assert len(drawn) == 1

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
     "config runtime flags common_flags main_flags regularizer_flags presets schedules files "
     "encoder_config",
-    "tokenizer dropout layout attention optimizer metrics losses heads quantized spectral retries "
-    "fetch",
+    "stored tokenizer dropout layout attention optimizer metrics losses heads quantized spectral "
+    "retries fetch",
     "bert weights tasks hub sources",
     "data batching sampling model",
     "regularizers.base regularizers.smart regularizers.bregman regularizers.r3f "

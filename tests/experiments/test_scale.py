@@ -130,6 +130,12 @@ def test_a_large_parent_does_not_hide_what_reading_takes(place: Path) -> None:
     del ballast
 
 
+def test_memory_hardly_grows_with_the_pairs(place: Path) -> None:
+    source = place / "data" / "quora-train.csv"
+    few, many = (scale_data.measured(source, str(place / "encoder"), n) for n in (8_000, 40_000))
+    assert many.memory - few.memory < 800 * 32_000  # as objects in memory they take 1,300 each
+
+
 def test_an_axis_named_twice_is_measured_once(place: Path) -> None:
     found = place / "twice.json"
     assert main(flags(place, "--axes", "layers", "layers", "--layers", "1", f"--json={found}")) == 0
