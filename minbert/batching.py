@@ -27,13 +27,18 @@ from minbert.tokenizer import EncodedTexts, WordPieceTokenizer
 class Padded:
     """N texts as equally long rows: `input_ids`, `attention_mask`, `token_type_ids`, all (N, T).
 
-    `real` counts the tokens that are not padding, known without asking the device.
+    `lengths` counts each one's tokens, (N,), known without asking the device.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     token_type_ids: Tensor
-    real: int
+    lengths: NDArray[np.int64]
+
+    @property
+    def real(self) -> int:
+        """Tokens that are not padding."""
+        return int(self.lengths.sum())
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,24 @@ class Batch:
             stacked([tensor] * count, self.views)
             for tensor in (own.input_ids, own.attention_mask, own.token_type_ids)
         )
-        tokens = Padded(ids, mask, types, own.real * count)
+        lengths = np.tile(own.lengths.reshape(self.views, -1), count).reshape(-1)
+        tokens = Padded(ids, mask, types, lengths)
         return replace(self, ids=self.ids * count, labels=self.labels.repeat(count), tokens=tokens)
+
+    def part(self, first: int, step: int) -> Batch:
+        """The examples `first`, `first` + `step`, ..., padded as they need it."""
+        ids, labels = self.ids[first::step], self.labels[first::step]
+        if self.tokens is None:
+            assert self.features is not None
+            return replace(self, ids=ids, labels=labels, features=self.features[:, first::step])
+        own = self.tokens
+        lengths = own.lengths.reshape(self.views, -1)[:, first::step].reshape(-1)
+        input_ids, mask, types = (
+            tensor.unflatten(0, (self.views, -1))[:, first::step, : lengths.max()].flatten(0, 1)
+            for tensor in (own.input_ids, own.attention_mask, own.token_type_ids)
+        )
+        tokens = Padded(input_ids, mask, types, lengths)
+        return replace(self, ids=ids, labels=labels, tokens=tokens)
 
     @property
     def real_tokens(self) -> int:
@@ -166,7 +187,7 @@ def pad(
     ids, attention_mask, types = (
         _sent(array, device) for array in (input_ids, mask.astype(np.int64), type_ids)
     )
-    return Padded(ids, attention_mask, types, real=int(lengths.sum()))
+    return Padded(ids, attention_mask, types, lengths)
 
 
 def _sent(array: NDArray[Any], device: torch.device) -> Tensor:

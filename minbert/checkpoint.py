@@ -138,6 +138,16 @@ class CheckpointStore:
                 shutil.rmtree(path)
 
 
+class UnsavedCheckpoints(CheckpointStore):
+    """Reads those of `folder` and saves none: what a rank has that leaves it to rank 0."""
+
+    def save_step(self, *_: object) -> None:
+        """Save nothing."""
+
+    def save_best(self, *_: object) -> None:
+        """Save nothing."""
+
+
 def _unused(path: Path) -> Path:
     return path if not path.exists() else _unused(path.with_name(f"{path.name}+"))
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minbert import ranks
 from minbert.batching import Dataset, by_length, pad
 from minbert.model import MultitaskBert
 from minbert.runtime import ProgressBar, RunError, release_memory
@@ -23,16 +24,17 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     texts, device = dataset.texts, model.device
     model.eval()
     like = model.encoder.pooler.weight  # its device and dtype
-    pooled = like.new_empty(len(texts.lengths), model.encoder.config.hidden_size)
-    with model.scoring(), ProgressBar(len(pooled), title, "texts") as bar:
-        for indices in by_length(texts.lengths, _PASS_TOKENS[device.type]):
+    pooled = like.new_zeros(len(texts.lengths), model.encoder.config.hidden_size)
+    passes = ranks.mine(list(by_length(texts.lengths, _PASS_TOKENS[device.type])))
+    with model.scoring(), ProgressBar(sum(map(len, passes)), title, "texts") as bar:
+        for indices in passes:
             tokens = pad(texts, indices, dataset.pad_id, device)
             with torch.inference_mode():  # by which attention knows that it scores
                 vectors = model.pool(tokens)
             pooled[torch.from_numpy(indices).to(device)] = vectors
             bar.update(len(indices))
     release_memory()
-    return pooled
+    return ranks.summed(pooled)  # of each text one rank's vector, zeros of the others
 
 
 @torch.no_grad()

@@ -6,23 +6,30 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minbert import files, predictions, spectral
+import torch
+
+from minbert import files, predictions, ranks, spectral
+from minbert.batching import Batch
 from minbert.build import Parts, build
 from minbert.build_data import Key
 from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
+from minbert.command import run_command
 from minbert.config import COURSE_TASKS, RunConfig
 from minbert.evaluate import predict, score
 from minbert.manifest import input_files, input_hashes, new_manifest, recorded, run_name, settings
+from minbert.model import MultitaskBert
 from minbert.run_folder import BAD_ROWS, MANIFEST, held
 from minbert.runs import Trainee, starting_point, train
 from minbert.runtime import InputError, RunError, StopRequest, log, pick_device
 from minbert.schedules import WITH_ROUNDS
+from minbert.shared import SharedObjective
 from minbert.sources import RECOMMENDED, recommended
 from minbert.tasks import TASKS, Array, overall
-from minbert.train import Progress
+from minbert.train import Progress, TrainingObjective
 
 
 @dataclass(frozen=True)
@@ -43,18 +50,17 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
     followed = [name for name in advice if getattr(config, name) is None]
     config = config.resolved(advice)
     device = pick_device(config.device, require_gpu=config.use_gpu)
+    ranks.check(config.ranks, device)
     folder = Path(config.output_dir or Path("runs") / run_name(config))
     _check_outputs(config, folder)
-    with held(folder):
+    with held(folder), ranks.started(config.ranks, device, partial(_follow, config, folder)):
         _announce(config, followed, str(device), folder)
-        parts = build(config, device)
-        facts = {"settings": settings(config), "sha256": input_hashes(config)}
-        trainee = Trainee(parts.model, parts.objective, parts.optimizer, parts.plan)
-        progress = starting_point(folder, trainee, facts, go_on=config.resume)
+        parts, trainee, facts, progress = _begun(config, folder, device, stop)
         manifest = new_manifest(config, facts["sha256"], device)
         with recorded(folder / MANIFEST, manifest, progress):
             files.write_text(folder / BAD_ROWS, _bad_rows(parts))
             train(folder, trainee, facts, progress, stop)
+            ranks.wait()  # the best model is on disk
             with stop.immediate():
                 predicted = _predict(config, parts, progress, folder)
             scores = _scores(config, parts, predicted)
@@ -67,6 +73,34 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
     if config.r4f:
         print(_bounds(config, parts))
     return Result(folder, scores, manifest)
+
+
+def _begun(
+    config: RunConfig, folder: Path, device: torch.device, stop: StopRequest
+) -> tuple[Parts, Trainee[MultitaskBert, Batch], dict[str, Any], Progress]:
+    """A run's parts, also as what `fit()` takes, what decides it, and where it begins."""
+    parts = build(config, device)
+    facts = {"settings": settings(config), "sha256": input_hashes(config)}
+    objective: TrainingObjective[MultitaskBert, Batch] = parts.objective
+    if ranks.size() > 1:
+        objective = SharedObjective(objective, stop)
+    trainee = Trainee(parts.model, objective, parts.optimizer, parts.plan)
+    with ranks.first_alone():  # it moves an earlier run aside
+        progress = starting_point(folder, trainee, facts, go_on=config.resume)
+    return parts, trainee, facts, progress
+
+
+def _follow(config: RunConfig, folder: Path) -> int:
+    """The run as ranks other than the first have it: the same work, and nothing written."""
+
+    def work(stop: StopRequest) -> None:
+        device = pick_device(config.device)
+        parts, trainee, facts, progress = _begun(config, folder, device, stop)
+        train(folder, trainee, facts, progress, stop)
+        ranks.wait()
+        _predict(config, parts, progress, folder)
+
+    return run_command(work)
 
 
 def _check_outputs(config: RunConfig, folder: Path) -> None:

@@ -253,6 +253,15 @@ class MachineFlags:
     precision: str = common_flags.precision(
         RUN, ". Regularizers' divergences, evaluation and predictions are fp32 always"
     )
+    ranks: int = flag(
+        1,
+        RUN,
+        "processes on this machine that train together, each on a part of every batch, and each on "
+        "a GPU of its own where there are any; but for its draws of masks and noise the run is "
+        "that of one process",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
     output_dir: str | None = flag(
         None,
         RUN,

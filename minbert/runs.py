@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any, Generic
 
 from torch.optim import Optimizer
 
-from minbert import files
-from minbert.checkpoint import CheckpointStore
+from minbert import files, ranks
+from minbert.checkpoint import CheckpointStore, UnsavedCheckpoints
 from minbert.journal import Journal
 from minbert.run_folder import LOG, set_earlier_run_aside
 from minbert.runtime import InputError, StopRequest, log
@@ -63,16 +64,18 @@ def train(
     progress: Progress,
     stop: StopRequest,
 ) -> None:
-    """`fit()` from `progress` on, with its log and checkpoints in `folder`."""
-    lines = files.JsonLines(folder / LOG)
-    lines.cut_before(progress.step)
+    """`fit()` from `progress` on, with its log and checkpoints in `folder`, by rank 0 alone."""
+    first = ranks.rank() == 0
+    lines = files.JsonLines(folder / LOG if first else Path(os.devnull))
+    if first:
+        lines.cut_before(progress.step)
     try:
         fit(
             trainee.model,
             trainee.objective,
             trainee.optimizer,
             trainee.plan,
-            store=CheckpointStore(folder),
+            store=CheckpointStore(folder) if first else UnsavedCheckpoints(folder),
             journal=Journal(lines, next(trainee.model.parameters()).device),
             stop=stop,
             facts=facts,

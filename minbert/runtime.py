@@ -226,6 +226,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._immediate = True
+        self._signalled = False
 
     def install(self) -> None:
         """Take over the two signals (main thread only)."""
@@ -233,10 +234,15 @@ class StopRequest:
             signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
-        if self._immediate or self.signum is not None:
+        if self._immediate or self._signalled:
             raise Stopped(signum)
-        self.signum = signum
+        self._signalled = True
         log.info("stopping after this step; once more to stop at once")
+        self.hear(signum)
+
+    def hear(self, signum: int | None) -> None:
+        """Set `signum`, unless it is set: another process of this run got the signal."""
+        self.signum = self.signum or signum
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

@@ -137,6 +137,7 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "limit": COUNT,
     "limit_train": COUNT,
     "checkpoint_every": COUNT,
+    "ranks": COUNT,
     "seed": ((-1,), (0, 2**40)),
     "max_length": ((4, 0, -1), (5, 512)),
     "hidden_dropout_prob": BELOW_ONE,

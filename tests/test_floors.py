@@ -12,14 +12,14 @@ PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
     "config runtime flags common_flags main_flags regularizer_flags presets schedules files "
     "encoder_config",
-    "stored tokenizer dropout layout attention optimizer metrics losses heads quantized spectral "
-    "retries fetch",
+    "stored ranks tokenizer dropout layout attention optimizer metrics losses heads quantized "
+    "spectral retries fetch",
     "bert weights tasks hub sources",
     "data batching sampling model",
     "regularizers.base regularizers.smart regularizers.bregman regularizers.r3f "
     "regularizers.freelb regularizers.published regularizers.variants objective evaluate "
     "predictions checkpoint journal run_folder",
-    "train",
+    "train shared",
     "build build_data build_objective manifest runs",
     "job command cli experiments.summary experiments.compare experiments.variants experiments.grid "
     "experiments.claims experiments.cells experiments.cell experiments.runner experiments.cluster "
@@ -43,9 +43,10 @@ FLOORS = (
     "experiments.bench_ours experiments.bench_peers experiments.bench_rates "
     "experiments.bench_report experiments.bench_shares experiments.bench_terms experiments.scale "
     "experiments.scale_config experiments.scale_data experiments.scale_plot "
-    "experiments.scale_report sample.lexicon sample.inflection sample.draw sample.grammar "
-    "sample.sentiment sample.clauses sample.opinions sample.reviews sample.questions "
-    "sample.similarity sample.noise sample.tables sample.measure sample.__main__",
+    "experiments.scale_report experiments.scale_steps sample.lexicon sample.inflection "
+    "sample.draw sample.grammar sample.sentiment sample.clauses sample.opinions sample.reviews "
+    "sample.questions sample.similarity sample.noise sample.tables sample.measure "
+    "sample.__main__",
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 

@@ -102,7 +102,7 @@ def test_the_ascent_leads_where_float64_does_under_bf16_autocast(
         lowered = tiny_model(case, dtype=torch.float32, autocast=torch.bfloat16).cuda()
         tokens = batch.tokens
         moved = (tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)
-        there = Padded(*(rows.cuda() for rows in moved), tokens.real)
+        there = Padded(*(rows.cuda() for rows in moved), tokens.lengths)
         on_gpu = dataclasses.replace(batch, labels=batch.labels.cuda(), tokens=there)
         ours = directions(lowered, on_gpu, reuse_clean=reuse).cpu()
         found.append(torch.cosine_similarity(ours, expected, dim=-1))

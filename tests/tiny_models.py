@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -109,7 +110,10 @@ def tiny_batch(case: Case, *, lengths: Sequence[int] | None = None, seed: int = 
         labels=labels.float(),
         views=case.views,
         tokens=Padded(
-            ids, mask, types if "cross" in case.form else torch.zeros_like(types), sum(lengths)
+            ids,
+            mask,
+            types if "cross" in case.form else torch.zeros_like(types),
+            np.asarray(lengths),
         ),
     )
 
@@ -119,12 +123,16 @@ def take(batch: Batch, indices: Sequence[int]) -> Batch:
     assert batch.tokens is not None
     rows = view_rows(batch, indices)
     tokens = batch.tokens
-    mask = tokens.attention_mask[rows]
     return dataclasses.replace(
         batch,
         ids=tuple(batch.ids[index] for index in indices),
         labels=batch.labels[list(indices)],
-        tokens=Padded(tokens.input_ids[rows], mask, tokens.token_type_ids[rows], int(mask.sum())),
+        tokens=Padded(
+            tokens.input_ids[rows],
+            tokens.attention_mask[rows],
+            tokens.token_type_ids[rows],
+            tokens.lengths[rows],
+        ),
     )
 
 
@@ -136,7 +144,7 @@ def padded(batch: Batch, columns: int) -> Batch:
         nn.functional.pad(rows, (0, columns))
         for rows in (own.input_ids, own.attention_mask, own.token_type_ids)
     )
-    return dataclasses.replace(batch, tokens=Padded(ids, mask, types, own.real))
+    return dataclasses.replace(batch, tokens=Padded(ids, mask, types, own.lengths))
 
 
 def view_rows(batch: Batch, indices: Sequence[int]) -> list[int]:

@@ -40,7 +40,7 @@ def random_batch(
     source = generator(derive_seed(0, "random ids"))
     ids = torch.randint(vocab_size, (views * size, length), generator=source).to(device)
     types = torch.zeros_like(ids)
-    tokens = Padded(ids, torch.ones_like(ids), types, ids.numel())
+    tokens = Padded(ids, torch.ones_like(ids), types, np.full(len(ids), length))
     labels = (torch.arange(size, device=device) % 2).float()  # a label of every task
     names = tuple(str(number) for number in range(size))
     return Batch(TASKS[task], names, labels, views, tokens)

@@ -23,10 +23,9 @@ from minbert.build import build_model, build_optimizer
 from minbert.build_objective import build_objective
 from minbert.config import RunConfig
 from minbert.model import MultitaskBert
-from minbert.objective import Objective
 from minbert.optimizer import AdamW
-from minbert.regularizers.freelb import FreeLB
 from minbert.runtime import derive_seed
+from minbert.train import TrainingObjective
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Trial:
     """A method about to train, with weights, moments and averages of its own."""
 
     model: MultitaskBert
-    objective: Objective | FreeLB
+    objective: TrainingObjective[MultitaskBert, Batch]
     optimizer: AdamW
     batch: Batch
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from minbert import files
-from minbert.bert import BertModel
+from minbert import files, ranks
 from minbert.config import RunConfig
-from minbert.encoder_config import EncoderConfig
-from minbert.experiments import scale_data, scale_report
+from minbert.experiments import scale_data, scale_report, scale_steps
 from minbert.experiments.bench_rates import counted_operations
-from minbert.experiments.cost_batch import random_batch
 from minbert.experiments.measure import Trial, interleaved, peak_memory
 from minbert.experiments.measuring import measuring_command, measuring_parser, where
 from minbert.experiments.outputs import as_csv, check_outputs
@@ -23,13 +20,14 @@ from minbert.experiments.scale_config import AXES, ScaleConfig
 from minbert.experiments.scale_report import Row
 from minbert.flags import OneLineParser
 from minbert.manifest import machine
-from minbert.runtime import ProgressBar, pick_autocast, pick_device
+from minbert.runtime import InputError, ProgressBar, log, pick_autocast, pick_device
 
 _SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
 _DESCRIPTION = """\
 Measure how time and memory grow: with the pairs of a file that is read and encoded, and, for a
-training step on random ids, with tokens a text, layers of the encoder (random weights), and pairs a
-batch. Nothing is trained for use. Give it a machine that does nothing else. Typical:
+training step on random ids, with tokens a text, layers of the encoder (random weights), pairs a
+batch, and ranks that share it. Nothing is trained for use. Give it a machine that does nothing
+else. Typical:
 
   python -m minbert.experiments scale --plot scale.svg
   python -m minbert.experiments scale --axes lengths --lengths 128 256 512 --batch_size 4
@@ -44,7 +42,12 @@ def run(config: ScaleConfig, job: RunConfig) -> list[Row]:
     job = dataclasses.replace(job, precision="bf16" if lowered else "fp32")
     rows: list[Row] = []
     for axis in dict.fromkeys(config.axes):
-        rows += _files(config, job) if axis == "rows" else _steps(config, job, axis, device)
+        if axis == "rows":
+            rows += _files(config, job)
+        elif axis == "ranks":
+            rows += _ranks(config, job, device)
+        else:
+            rows += _steps(config, job, axis, device)
     print(f"{_setting(config, job, device)}\n\n{scale_report.table(rows).markdown()}", end="")
     _write(config, rows, device)
     return rows
@@ -62,15 +65,15 @@ def _files(config: ScaleConfig, job: RunConfig) -> Iterator[Row]:
 
 def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device) -> list[Row]:
     numbers = config.numbers(axis)
-    encoders = {number: _encoder(job, {axis: number}) for number in numbers}
+    encoders = {number: scale_steps.encoder_of(job, {axis: number}) for number in numbers}
     make = {
-        number: partial(_trial, config, job, {axis: number}, encoder, device)
+        number: partial(scale_steps.trial_of, config, job, {axis: number}, encoder, device)
         for number, encoder in encoders.items()
     }
     with ProgressBar((config.rounds + 1) * len(numbers), AXES[axis], "steps") as bar:
         peaks = {}
         for number in numbers:
-            peaks[number] = peak_memory(partial(_first_step, make[number]), device)
+            peaks[number] = peak_memory(partial(scale_steps.first_step, make[number]), device)
             bar.update(1)
         trials = {number: make[number]() for number in numbers}
 
@@ -93,36 +96,16 @@ def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device)
     ]
 
 
-def _first_step(make: Callable[[], Trial]) -> None:
-    make().step()
-
-
-def _encoder(job: RunConfig, changed: Mapping[str, int]) -> BertModel:
-    """One of the encoder's shape, with random weights and as many layers as are asked for."""
-    shape = EncoderConfig.from_file(Path(str(job.weights)) / "config.json")
-    positions = max(shape.max_position_embeddings, changed.get("lengths", 0))
-    layers = changed.get("layers", shape.num_hidden_layers)
-    shape = dataclasses.replace(shape, num_hidden_layers=layers, max_position_embeddings=positions)
-    return BertModel(shape, job.attention)
-
-
-def _trial(
-    config: ScaleConfig,
-    job: RunConfig,
-    changed: Mapping[str, int],
-    encoder: BertModel,
-    device: torch.device,
-) -> Trial:
-    """A copy of the encoder about to train on random ids."""
-    batch = random_batch(
-        scale_data.TASK,
-        changed.get("batch_sizes", config.batch_size),
-        changed.get("lengths", config.length),
-        views=2,
-        vocab_size=encoder.config.vocab_size,
-        device=device,
-    )
-    return Trial.prepare(job, encoder, batch)
+def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterator[Row]:
+    """A step by more and more ranks. Numbers that have no place here are left out."""
+    for number in config.numbers("ranks"):
+        try:
+            ranks.check(number, device)
+        except InputError as error:
+            log.warning("%s: left out", error)
+            continue
+        seconds, peak, trial = scale_steps.of_ranks(config, job, number, device)
+        yield Row.of("ranks", number, seconds, peak, counted_operations(trial, [trial.batch]))
 
 
 def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:

@@ -17,6 +17,7 @@ AXES: Mapping[str, str] = {  # what grows, by the flag that has its values
     "lengths": "tokens a text",
     "layers": "layers",
     "batch_sizes": "pairs a batch",
+    "ranks": "ranks",
 }
 _GROWS, _STAYS, _OUTPUT = "what grows", "what stays", "files to write"
 _SHORTEST = 5  # tokens
@@ -51,6 +52,9 @@ class ScaleConfig:
     )
     layers: tuple[str, ...] = _values("1 2 4 8 16", "layers of the encoder")
     batch_sizes: tuple[str, ...] = _values("1 4 16 64 256", "pairs a batch")
+    ranks: tuple[str, ...] = _values(
+        "1 2", "processes that share a batch, and on a CPU its cores; on GPUs each has its own"
+    )
     length: int = flag(
         32, _STAYS, "tokens a text", limit=Limit(lambda n: n >= _SHORTEST, "5 or more"), metavar="N"
     )

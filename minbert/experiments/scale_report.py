@@ -69,6 +69,7 @@ def table(rows: Sequence[Row]) -> Table:
         "Pairs of a file: to read and encode them once, by one run each; MB are the process's peak "
         "beyond what it holds before. Otherwise a training step: median (quartiles); MB are what "
         "all tensors hold at its highest point, weights and moments included.",
+        "Ranks share the batch, and on a CPU its cores; MB are those of one.",
         "Exponent: seconds grow like value to this power, from the line above.",
     ]
     return Table(ABOUT, header, lines, notes + [plan for plan in [_plan(rows)] if plan])

@@ -124,7 +124,7 @@ class Piece:
         ids, mask, types = (
             _sent(tensor, device) for tensor in (input_ids, real.long(), second.long())
         )
-        return Padded(ids, mask, types, int(lengths.sum()))
+        return Padded(ids, mask, types, self.batch.lengths[self.rows])
 
     def positions(self, device: torch.device) -> Tensor:
         """Of the masked words, in these rows flattened."""

@@ -35,11 +35,12 @@ def test_from_flags_to_table_and_files(place: Path, capsys: pytest.CaptureFixtur
     outputs = {name: place / f"all.{name}" for name in ("json", "csv", "svg")}
     named = [f"--json={outputs['json']}", f"--csv={outputs['csv']}", f"--plot={outputs['svg']}"]
     values = ["--rows", "40", "20", "--lengths", "8", "64", "--layers", "1", "3"]
-    assert main(flags(place, *values, "--batch_sizes", "2", "8", *named)) == 0
+    assert main(flags(place, *values, "--batch_sizes", "2", "8", "--ranks", "1", "2", *named)) == 0
     printed = capsys.readouterr().out
     assert "| pairs of a file | 20 |" in printed and "100,000,000 pairs" in printed
     rows = json.loads(outputs["json"].read_text())["rows"]
     expected = {"rows": [20, 40], "lengths": [8, 64], "layers": [1, 3], "batch_sizes": [2, 8]}
+    expected["ranks"] = [1, 2]
     assert [(row["axis"], row["value"]) for row in rows] == [
         (axis, value) for axis, values in expected.items() for value in values
     ]

@@ -42,7 +42,7 @@ def random_tokens(rows: int = 6, length: int = 20, seed: int = 0) -> tuple[Padde
     chosen[:, 1] = True
     positions = chosen.flatten().nonzero().squeeze(1)
     targets = torch.randint(5, TINY.vocab_size, positions.shape, generator=source)
-    return Padded(ids, real.long(), types, int(lengths.sum())), positions, targets
+    return Padded(ids, real.long(), types, lengths.flatten().numpy()), positions, targets
 
 
 @pytest.mark.parametrize("attention", ["fused", "reference"])
