@@ -87,18 +87,19 @@ def _growth(before: Row | None, row: Row) -> str:
 
 
 def _plan(rows: Sequence[Row]) -> str | None:
-    """What `GOAL` pairs would take, by the lines of the largest file and the fastest batch."""
+    """What `GOAL` pairs would take, by the largest file, what memory grew by, the fastest batch."""
     files = [row for row in rows if row.axis == "rows" and row.memory is not None]
     batches = [row for row in rows if row.axis == "batch_sizes"]
-    if not files or not batches:
+    if len(files) < 2 or not batches:
         return None
-    file = files[-1]
+    least, most = files[0], files[-1]
+    assert least.memory is not None and most.memory is not None
+    bytes_a_pair = (most.memory - least.memory) / (most.value - least.value)
+    hours = most.seconds / most.value * GOAL / 3600
     batch = min(batches, key=lambda row: row.seconds / row.value)
-    assert file.memory is not None
-    gigabytes = file.memory / file.value * GOAL / 1e9
-    hours = file.seconds / file.value * GOAL / 3600
     days = batch.seconds / batch.value * GOAL / 86400
     return (
-        f"{GOAL:,} pairs, if all stays in proportion: {hours:.1f} h and {gigabytes:.0f} GB to read "
-        f"and encode, {days:.1f} days an epoch in batches of {batch.value}."
+        f"{GOAL:,} pairs, if it goes on so: {hours:.1f} h and {bytes_a_pair * GOAL / 1e9:.0f} GB "
+        f"({bytes_a_pair:.0f} bytes a pair) to read and encode, {days:.1f} days an epoch in "
+        f"batches of {batch.value}."
     )

@@ -98,10 +98,10 @@ def test_exponent_and_plan_by_hand() -> None:
     rows += [row("batch_sizes", 1, 1.0, 1), row("batch_sizes", 100, 5.0, 1)]
     table = scale_report.table(rows)
     assert [line[3] for line in table.rows] == ["–", "2.00", "–", "0.35"]
-    # 16 s and 2 MB for 4,000 pairs; 5 s for a batch of 100
-    assert (
-        "111.1 h and 50 GB to read and encode, 57.9 days an epoch in batches of 100"
-        in (table.notes[-1])
+    # 16 s for 4,000 pairs, a megabyte for 3,000; 5 s for a batch of 100
+    assert table.notes[-1].endswith(
+        "111.1 h and 33 GB (333 bytes a pair) to read and encode, 57.9 days an epoch in batches of "
+        "100."
     )
 
 
