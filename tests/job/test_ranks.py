@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,13 +94,13 @@ def test_stopped_on_one_rank_all_stop_and_resume_to_the_same_bytes(place: Path) 
     expected = written()
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log = Path("out/log.jsonl")
-    while not (log.exists() and log.stat().st_size):
-        assert job.poll() is None
+    wait_until(lambda: log.exists() and log.stat().st_size > 0)
     others = children(job.pid)
     job.send_signal(signal.SIGTERM)
     assert "stopped by SIGTERM" in job.communicate()[1] and job.returncode == 143
     assert 0 < len(steps_logged()) < len(steps_logged(Path("whole")))
-    assert others and not any(map(lives, others))
+    assert others
+    wait_until(lambda: not any(map(lives, others)))
     assert subprocess.run([*command, "--resume"], check=False).returncode == 0
     assert written() == expected
 
@@ -107,6 +109,13 @@ def children(pid: int) -> list[int]:
     """The processes that it started."""
     listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
     return [int(line) for line in listed.stdout.split()]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    last = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < last
+        time.sleep(0.05)
 
 
 def lives(pid: int) -> bool:
