@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait as wait_for_any
 from multiprocessing.process import BaseProcess
@@ -115,6 +116,7 @@ def started(count: int, device: torch.device, work: Callable[[], int]) -> Iterat
         over = threading.Event()
         threading.Thread(target=_watch, args=(others, Path(place), over), daemon=True).start()
         try:
+            _await(others, Path(place))
             with _group(Path(place), 0, count, device.type):
                 yield
         except _RankGoneError as error:
@@ -132,6 +134,7 @@ def _follow(place: Path, number: int, count: int, kind: str, work: Callable[[], 
     with _words(place, number).open("w") as words:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(words.fileno(), stream.fileno())
+    _ready(place, number).touch()
     with _group(place, number, count, kind):
         sys.exit(work())
 
@@ -151,6 +154,15 @@ def _group(place: Path, number: int, count: int, kind: str) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _await(others: Sequence[BaseProcess], place: Path) -> None:
+    """Return when all others are about to join. Unlike joining, this can be interrupted."""
+    for number, other in enumerate(others, start=1):
+        while not _ready(place, number).exists():
+            if other.exitcode is not None:
+                raise RunError(_last_words(place, number))
+            time.sleep(0.02)
 
 
 def _watch(others: Sequence[BaseProcess], place: Path, over: threading.Event) -> None:
@@ -184,9 +196,15 @@ def _why(others: Sequence[BaseProcess], place: Path) -> str:
 
 
 def _last_words(place: Path, number: int) -> str:
-    lines = _words(place, number).read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line for line in lines if line.strip()]
+    said = []
+    with contextlib.suppress(OSError):  # it came to an end before it could have a word
+        lines = _words(place, number).read_text(encoding="utf-8", errors="replace").split("\n")
+        said = [line for line in lines if line.strip()]
     return f"rank {number} ended: {said[-1] if said else 'without a word'}"
+
+
+def _ready(place: Path, number: int) -> Path:
+    return place / f"rank-{number}.ready"
 
 
 def _words(place: Path, number: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing.spawn
 import os
 import signal
 import subprocess
@@ -169,6 +170,15 @@ def test_a_rank_that_goes_without_a_word_is_noticed() -> None:
     ):
         ranks.wait()
         ranks.summed(torch.ones(1))
+
+
+def test_a_rank_that_never_begins_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
+    with (
+        pytest.raises(RunError, match=r"^rank 1 ended: without a word$"),
+        ranks.started(2, torch.device("cpu"), sum_up),
+    ):
+        pass
 
 
 def test_ranks_need_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
