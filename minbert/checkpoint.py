@@ -141,6 +141,9 @@ class CheckpointStore:
 class UnsavedCheckpoints(CheckpointStore):
     """Reads those of `folder` and saves none: what a rank has that leaves it to rank 0."""
 
+    def __init__(self, folder: Path) -> None:  # drafts there are another's, at work
+        self.folder = folder
+
     def save_step(self, *_: object) -> None:
         """Save nothing."""
 

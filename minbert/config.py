@@ -136,8 +136,19 @@ def _check_combinations(config: RunConfig) -> None:
         )
     if config.no_adversarial and config.no_bregman:
         raise InputError("--no_adversarial --no_bregman: nothing is left of --smart")
+    _check_ranks(config)
     if config.use_gpu and config.device == "cpu":
         raise InputError("--use_gpu --device cpu: they contradict each other")
+
+
+def _check_ranks(config: RunConfig) -> None:
+    if config.ranks > 1 and config.smart and config.compat in SMART_VARIANTS:
+        raise InputError(
+            f"--ranks {config.ranks} --compat {config.compat}: what that implementation adds up "
+            "depends on all of a batch, and each rank has a part"
+        )
+    if config.ranks > (config.batch_size or config.ranks):
+        raise InputError(f"--ranks {config.ranks} --batch_size {config.batch_size}: too few rows")
 
 
 def _check_schedule(config: RunConfig) -> None:

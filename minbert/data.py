@@ -69,6 +69,10 @@ class StoredExamples(Stored[Example]):
             self._fields.append(field)
         self._labels.append(np.nan if example.label is None else example.label)
 
+    def stop(self, start: int) -> int:
+        """Where to stop reading from `start` on, after one example at least."""
+        return max(start + 1, self._fields.stop(start * self._width) // self._width)
+
     def read(self, start: int, stop: int) -> list[Example]:
         """Those from `start` to `stop`."""
         width = self._width
@@ -152,8 +156,12 @@ def read_split(
 
 
 def _merged(bad_rows: list[BadRow], repeated: list[BadRow]) -> list[BadRow]:
-    """Both in the file's order, one a line: that an id is there twice outweighs other faults."""
-    by_line = {row.line: row for row in [*bad_rows, *repeated]}
+    """Both in the file's order, one a line."""
+    by_line = {row.line: row for row in bad_rows}
+    for row in repeated:
+        if earlier := by_line.get(row.line):
+            row = replace(row, what=f"{earlier.what}; {row.what}")
+        by_line[row.line] = row
     return [by_line[line] for line in sorted(by_line)]
 
 

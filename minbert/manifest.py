@@ -32,10 +32,13 @@ _PLACES = ("weights", "data_dir", *(f"{t}_{s}" for t in TASKS for s in SPLITS))
 
 def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
+    every = dataclasses.asdict(config)
+    if config.ranks == 1:  # as a run had it before there were more
+        del every["ranks"]
     return _as_json(
         {
             name: value
-            for name, value in dataclasses.asdict(config).items()
+            for name, value in every.items()
             if name not in (*INDIFFERENT, *_PLACES) and not name.endswith("_out")
         }
     )

@@ -1,6 +1,6 @@
 """Processes that train one model together on one machine; without any, nothing here does anything.
 
-Rank 0 is the process that was started; it starts the others, and ends them with itself.
+Rank 0 is the process that was started; it starts the others, and they end with it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -21,17 +22,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from tqdm import tqdm
 
-from minbert.runtime import InputError, RunError, log
+from minbert.runtime import InputError, RunError, Stopped
 
 T = TypeVar("T")
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
-_STOPPED = (0, 130, 143)  # exit codes of a rank that was told to end
-_GRACE = 10.0  # seconds in which rank 0 should have noticed itself that another is gone
-
-
-class _RankGoneError(RunError):
-    """A rank has ended in the middle of the work."""
+_PAUSE = 1e-4  # seconds between looks at an exchange, in which a signal can be handled
+_GRACE = 5.0  # seconds from a lost connection to the end of the process behind it
+_others: list[_Other] = []  # the ranks that this process has started
 
 
 def rank() -> int:
@@ -50,25 +49,26 @@ def mine(items: Sequence[T]) -> Sequence[T]:
 
 
 def summed(tensor: Tensor) -> Tensor:
-    """The sum of every rank's tensor, in its place. Raises RunError where a rank is gone."""
+    """The sum of every rank's tensor, in its place.
+
+    Raises what ended a rank that is gone: InputError, RunError or Stopped.
+    """
     if _together():
-        with _named_failure():
-            dist.all_reduce(tensor)
+        _exchange(tensor, dist.ReduceOp.SUM)
     return tensor
 
 
 def highest(value: int) -> int:
-    """The highest of every rank's values. Raises RunError where a rank is gone."""
+    """The highest of every rank's values. Raises what `summed` does."""
     if not _together():
         return value
     shared = torch.tensor(value)  # on the host: no device is waited for
-    with _named_failure():
-        dist.all_reduce(shared, dist.ReduceOp.MAX)
+    _exchange(shared, dist.ReduceOp.MAX)
     return int(shared)
 
 
 def wait() -> None:
-    """Return when every rank has come here. Raises RunError where one is gone."""
+    """Return when every rank has come here. Raises what `summed` does."""
     highest(0)
 
 
@@ -97,46 +97,111 @@ def check(count: int, device: torch.device) -> None:
 def started(count: int, device: torch.device, work: Callable[[], int]) -> Iterator[None]:
     """Within the block this process is rank 0 of `count`; the others do `work`, and end with it.
 
-    `work`, to be pickled, returns an exit code. What the others print is lost, but for the last
-    line of one that fails. The processor's threads are divided among all.
+    `work`, to be pickled, returns an exit code. What the others print is lost, but for the error of
+    one that fails. The processor's threads are divided among all.
     """
     if count == 1:
         yield
         return
     threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as place:
-        others = [
-            multiprocessing.get_context("spawn").Process(
-                target=_follow, args=(Path(place), number, count, device.type, work), daemon=True
-            )
-            for number in range(1, count)
-        ]
-        for other in others:
-            other.start()
-        over = threading.Event()
-        threading.Thread(target=_watch, args=(others, Path(place), over), daemon=True).start()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        _others[:] = [_Other(place, number, count, device.type, work) for number in range(1, count)]
         try:
-            _await(others, Path(place))
-            with _group(Path(place), 0, count, device.type):
+            for other in _others:
+                other.start()
+            for other in _others:
+                other.wait_until_ready()
+            with _group(place, 0, count, device.type):
                 yield
-        except _RankGoneError as error:
-            raise RunError(_why(others, Path(place))) from error
         finally:
-            over.set()
-            for other in others:  # they write nothing that could be cut short
-                other.kill()
-                other.join()
+            for other in _others:
+                other.end()
+            _others.clear()
             torch.set_num_threads(threads)
 
 
-def _follow(place: Path, number: int, count: int, kind: str, work: Callable[[], int]) -> None:
+class _Other:
+    """A rank that rank 0 has started."""
+
+    def __init__(
+        self, place: Path, number: int, count: int, kind: str, work: Callable[[], int]
+    ) -> None:
+        self._number, self._words = number, place / f"rank-{number}.txt"
+        self._ready = place / f"rank-{number}.ready"
+        self._words.touch()
+        self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
+            target=_follow,
+            args=(self._words, self._ready, place, number, count, kind, work),
+            daemon=True,
+        )
+
+    def start(self) -> None:
+        """Ctrl-C reaches all processes of a terminal; it is for rank 0 to pass it on."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which is inherited
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def wait_until_ready(self) -> None:
+        """Return when it is about to join. Unlike joining, this can be interrupted."""
+        while not self._ready.exists():
+            if self._process.exitcode is not None:
+                raise self.why()
+            time.sleep(0.02)
+
+    @property
+    def sentinel(self) -> int:
+        """What becomes ready when it ends."""
+        return self._process.sentinel
+
+    def end(self) -> None:
+        """It writes nothing that could be cut short."""
+        if self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
+
+    def why(self) -> BaseException:
+        """What ended it, as this process's own end."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        number = -code if code < 0 else code - 128
+        if number in (signal.SIGINT, signal.SIGTERM):
+            return Stopped(number)
+        if code < 0:
+            more = " (out of memory?)" if number == signal.SIGKILL else ""
+            return RunError(f"rank {self._number} was killed by {_name(number)}{more}")
+        words = self._words.read_text(encoding="utf-8", errors="replace").strip().split("\n")
+        said = words[-1].removeprefix("error: ") or f"exit code {code}"
+        return InputError(said) if code == 2 else RunError(f"rank {self._number}: {said}")
+
+
+def _follow(
+    words: Path,
+    ready: Path,
+    place: Path,
+    number: int,
+    count: int,
+    kind: str,
+    work: Callable[[], int],
+) -> None:
     """The life of a rank that rank 0 started."""
-    with _words(place, number).open("w") as words:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(words.fileno(), stream.fileno())
-    _ready(place, number).touch()
+    with words.open("w") as stream:
+        for own in (sys.stdout, sys.stderr):
+            os.dup2(stream.fileno(), own.fileno())
+    tqdm.set_lock(threading.RLock())  # else one between processes, which a killed one leaves behind
+    threading.Thread(target=_end_with_rank_0, daemon=True).start()
+    ready.touch()
     with _group(place, number, count, kind):
         sys.exit(work())
+
+
+def _end_with_rank_0() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait_for_any([parent.sentinel])
+    os._exit(1)
 
 
 @contextlib.contextmanager
@@ -156,56 +221,28 @@ def _group(place: Path, number: int, count: int, kind: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def _await(others: Sequence[BaseProcess], place: Path) -> None:
-    """Return when all others are about to join. Unlike joining, this can be interrupted."""
-    for number, other in enumerate(others, start=1):
-        while not _ready(place, number).exists():
-            if other.exitcode is not None:
-                raise RunError(_last_words(place, number))
-            time.sleep(0.02)
-
-
-def _watch(others: Sequence[BaseProcess], place: Path, over: threading.Event) -> None:
-    """End this process where another rank has failed and rank 0 waits for it for ever."""
-    running: dict[object, int] = {other.sentinel: n for n, other in enumerate(others, start=1)}
-    while running and not over.is_set():
-        for sentinel in wait_for_any([others[n - 1].sentinel for n in running.values()]):
-            number = running.pop(sentinel)
-            if others[number - 1].exitcode not in _STOPPED and not over.wait(_GRACE):
-                log.error("error: %s", _last_words(place, number))
-                os._exit(1)
+def _exchange(tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
+    """Reduce over all ranks, in place."""
+    try:
+        exchange = dist.all_reduce(tensor, operation, async_op=True)
+        assert exchange is not None
+        while tensor.device.type == "cpu" and not exchange.is_completed():
+            time.sleep(_PAUSE)  # a wait inside the library could not be interrupted
+        exchange.wait()
+    except RuntimeError as error:
+        ended = wait_for_any([other.sentinel for other in _others], timeout=_GRACE)
+        for other in _others:
+            if other.sentinel in ended:
+                raise other.why() from error
+        raise RunError(f"the ranks have lost each other: {error}") from error
 
 
 def _together() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-@contextlib.contextmanager
-def _named_failure() -> Iterator[None]:
+def _name(number: int) -> str:
     try:
-        yield
-    except RuntimeError as error:
-        raise _RankGoneError(f"another rank is gone: {error}") from error
-
-
-def _why(others: Sequence[BaseProcess], place: Path) -> str:
-    """What rank 0 says where a rank is gone."""
-    ended = wait_for_any([other.sentinel for other in others], timeout=_GRACE)
-    gone = [number for number, other in enumerate(others, 1) if other.sentinel in ended]
-    return _last_words(place, gone[0]) if gone else "the ranks do not reach each other"
-
-
-def _last_words(place: Path, number: int) -> str:
-    said = []
-    with contextlib.suppress(OSError):  # it came to an end before it could have a word
-        lines = _words(place, number).read_text(encoding="utf-8", errors="replace").split("\n")
-        said = [line for line in lines if line.strip()]
-    return f"rank {number} ended: {said[-1] if said else 'without a word'}"
-
-
-def _ready(place: Path, number: int) -> Path:
-    return place / f"rank-{number}.ready"
-
-
-def _words(place: Path, number: int) -> Path:
-    return place / f"rank-{number}.txt"
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

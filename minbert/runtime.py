@@ -219,14 +219,16 @@ def clock(seconds: float) -> str:
 class StopRequest:
     """Turns SIGINT and SIGTERM into a request the training loop can honour at a safe point.
 
-    The first signal sets `signum`; inside `immediate()` it raises at once, as a second one always
-    does. Outside the main thread no handler can be set, and signals keep their usual meaning.
+    The first signal sets `asked`, and `signum`, which is honoured, with it; where that is `shared`
+    with other processes, they agree on it. Inside `immediate()` it raises at once, as a second one
+    always does. Outside the main thread no handler can be set: signals keep their usual meaning.
     """
 
     def __init__(self) -> None:
+        self.asked: int | None = None
         self.signum: int | None = None
+        self.shared = False
         self._immediate = True
-        self._signalled = False
 
     def install(self) -> None:
         """Take over the two signals (main thread only)."""
@@ -234,15 +236,12 @@ class StopRequest:
             signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
-        if self._immediate or self._signalled:
+        if self._immediate or self.asked is not None:
             raise Stopped(signum)
-        self._signalled = True
+        self.asked = signum
+        if not self.shared:
+            self.signum = signum
         log.info("stopping after this step; once more to stop at once")
-        self.hear(signum)
-
-    def hear(self, signum: int | None) -> None:
-        """Set `signum`, unless it is set: another process of this run got the signal."""
-        self.signum = self.signum or signum
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

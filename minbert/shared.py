@@ -28,13 +28,14 @@ D = TypeVar("D", bound=DivisibleBatch)
 class SharedObjective(Generic[M, D]):
     """`inner`, with gradients and values of the whole batch on every rank.
 
-    All that is summed here are means over examples, so that a rank's part counts by its size. Each
+    All that is summed here must be means over examples: then a rank's part counts by its size. Each
     rank draws masks and noise of its own.
     """
 
     def __init__(self, inner: TrainingObjective[M, D], stop: StopRequest) -> None:
-        """`stop` is told on every rank, after the same step, what it was told on one."""
+        """`stop` is honoured by every rank after the same step, whichever was told to."""
         self._inner, self._stop = inner, stop
+        stop.shared = True
 
     def backward(self, model: M, batch: D, seed: int, step: int | None = None) -> dict[str, Tensor]:
         """Add the batch's gradients. Raises RunError where a rank is gone."""
@@ -53,7 +54,7 @@ class SharedObjective(Generic[M, D]):
     def after_step(self, model: M) -> None:
         """The inner objective's, and the ranks agree whether to stop."""
         self._inner.after_step(model)
-        self._stop.hear(ranks.highest(self._stop.signum or 0) or None)
+        self._stop.signum = ranks.highest(self._stop.asked or 0) or None
 
     def state_dict(self) -> dict[str, Tensor]:
         """The inner objective's, alike on all ranks."""

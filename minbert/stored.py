@@ -6,6 +6,7 @@ ends.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -24,7 +25,8 @@ N = TypeVar("N", bound=np.generic)
 T = TypeVar("T")
 _IN_MEMORY = 2**22  # bytes, beyond which they go to a file
 _CHUNK = 4096  # values written or read at a time
-_PART = 2**18  # digests compared at a time
+_PART = 2**18  # digests compared at a time, or more: they are looked through in _PASSES at most
+_PASSES = 64
 
 
 class _Bytes:
@@ -32,7 +34,7 @@ class _Bytes:
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
         self.size = 0
 
     def append(self, content: bytes) -> None:
@@ -53,9 +55,9 @@ class _Bytes:
 
     def array(self, dtype: np.dtype[Any]) -> NDArray[Any]:
         """All as numbers; what is in a file is mapped."""
-        begins = self.read(0, min(self.size, _IN_MEMORY))
         if self.size <= _IN_MEMORY:
-            return np.frombuffer(begins, dtype)
+            return np.frombuffer(self.read(0, self.size), dtype)
+        self.read(0, 0)  # so that all is in the file
         # not as a memmap: picking from one makes another, slowly
         return np.asarray(np.memmap(self._file, dtype, mode="r"))
 
@@ -111,9 +113,16 @@ class Stored(Sequence[T]):
     def read(self, start: int, stop: int) -> list[T]:
         """Those from `start` to `stop`."""
 
+    @abstractmethod
+    def stop(self, start: int) -> int:
+        """Where to stop reading from `start` on: some thousand things later, or some megabytes."""
+
     def __iter__(self) -> Iterator[T]:
-        for start in range(0, len(self), _CHUNK):
-            yield from self.read(start, min(start + _CHUNK, len(self)))
+        start = 0
+        while start < len(self):
+            stop = self.stop(start)
+            yield from self.read(start, stop)
+            start = stop
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -144,6 +153,11 @@ class StoredTexts(Stored[str]):
         self._bytes.append(text.encode())
         self._ends.append(self._bytes.size)
 
+    def stop(self, start: int) -> int:
+        """Where to stop reading from `start` on, after one text at least."""
+        ends = self._ends.read(start, min(start + _CHUNK, len(self)) + 1)
+        return start + max(1, int((ends - ends[0] <= _IN_MEMORY).sum()) - 1)
+
     def read(self, start: int, stop: int) -> list[str]:
         """Those from `start` to `stop`."""
         ends = self._ends.read(start, stop + 1)
@@ -167,7 +181,7 @@ class Equals:
         They are compared in parts, of those whose digests leave the same remainder.
         """
         first = np.empty(len(self._digests), dtype=np.int64)
-        parts = len(first) // _PART + 1
+        parts = min(len(first) // _PART + 1, _PASSES)
         for part in range(parts):
             where, digests = self._part(part, parts)
             order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: the first comes first
@@ -189,8 +203,14 @@ class Equals:
         return np.concatenate(where), np.concatenate(digests)
 
 
+def _close(file: tempfile.SpooledTemporaryFile[bytes]) -> None:
+    with contextlib.suppress(OSError):  # what found no room finds none now
+        file.close()
+
+
 def _no_room(error: OSError) -> RunError:
+    place = tempfile.tempdir or "temporary files"
     return RunError(
-        f"{tempfile.gettempdir()}: cannot hold what is read ({error.strerror}); make room there, "
-        "or name another folder in TMPDIR"
+        f"{place}: cannot hold what is read ({error.strerror}); make room there, or name another "
+        "folder in TMPDIR"
     )

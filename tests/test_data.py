@@ -147,6 +147,13 @@ def test_a_row_of_empty_cells_is_reported_and_an_empty_line_is_no_row(reader: Re
     assert split.bad_rows[0].line == 5
 
 
+def test_a_bad_row_with_an_id_already_used_is_told_both(reader: Reader) -> None:
+    split = reader(SST + FIRST + b"1\tfirst\t\t3\n", name="dev")
+    assert [example.label for example in split.examples] == [3.0]
+    (row,) = split.bad_rows
+    assert "empty sentence" in row.what and row.what.endswith("; duplicate id first")
+
+
 def test_the_first_of_two_equal_ids_is_used_and_a_dropped_row_claims_none(reader: Reader) -> None:
     rows = b"1\tx\t\t3\n2\tx\ta good film\t4\n3\tx\ta bad film\t0\n"
     split = reader(SST + FIRST + rows)

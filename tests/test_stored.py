@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minbert import stored
-from minbert.runtime import RunError
 from minbert.stored import Equals, GrowingArray, StoredTexts
 
+ROOT = Path(__file__).resolve().parents[1]
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
@@ -102,18 +103,54 @@ def test_many_keys_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.array_equal(equals.first(), first[inverse])
 
 
-def test_a_full_disk_is_one_line_that_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    class Full(io.BytesIO):
-        def write(self, _content: object) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+_TOO_MUCH = """
+import resource, signal
+import numpy as np
+from minbert.command import run_command
+from minbert.stored import GrowingArray
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**23, 2**23))
+array = GrowingArray(np.int64)
+raise SystemExit(run_command(lambda _: [array.extend(np.arange(2**17)) for _ in range(20)]))
+"""
 
-    monkeypatch.setattr(stored.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(stored.tempfile, "SpooledTemporaryFile", lambda **_: Full())
-    array = GrowingArray(np.int64)
-    with pytest.raises(RunError, match=r"No space left on device\); make room .* TMPDIR") as caught:
-        array.extend([1])
-    assert str(caught.value).startswith(f"{tmp_path}: ") and "\n" not in str(caught.value)
-    with pytest.raises(RunError, match="TMPDIR"):
-        StoredTexts(["a"])
+
+def test_a_full_disk_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TOO_MUCH],
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path}: cannot hold what is read (File too large)")
+    assert done.stderr.endswith("TMPDIR\n") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("sizes", [[30] * 5, [1] * 9, [0, 0, 50, 0, 1]])
+def test_what_is_read_at_a_time_is_bounded_in_bytes(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(stored, "_CHUNK", 3)
+    kept = StoredTexts("x" * size for size in sizes)
+    monkeypatch.setattr(stored, "_IN_MEMORY", 40)
+    assert list(map(len, kept)) == sizes
+    start = 0
+    while start < len(sizes):
+        stop = kept.stop(start)
+        assert start < stop <= min(start + 3, len(sizes))
+        assert stop == start + 1 or sum(sizes[start:stop]) <= 40
+        start = stop
+
+
+def test_passes_over_the_digests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_PART", 10)
+    monkeypatch.setattr(stored, "_PASSES", 3)
+    equals, passes = Equals(), []
+    real = equals._part
+    monkeypatch.setattr(equals, "_part", lambda *which: passes.append(which) or real(*which))
+    for number in range(200):
+        equals.append(str(number % 70))
+    assert equals.first().tolist() == [number % 70 for number in range(200)]
+    assert len(passes) == 3

@@ -16,10 +16,14 @@ import pytest
 import torch
 
 from minbert import ranks
+from minbert.config import RunConfig
 from minbert.objective import Objective
+from minbert.regularizers.smart import Adversarial
 from minbert.runtime import InputError, RunError, StopRequest
 from minbert.shared import SharedObjective
-from tests.job.running import SHORT, SIX, complaint, run, steps_logged, written
+from tests.helpers import TINY
+from tests.job.running import SHORT, SIX, complaint, manifest, run, steps_logged, written
+from tests.regularizers.test_smart import hold_noise
 from tests.tiny_models import Case, tiny_batch, tiny_model
 
 CALM = ("--option", "finetune", "--rrobin", "--hidden_dropout_prob", "0", "--batch_size", "5")
@@ -52,24 +56,31 @@ def test_without_dropout_two_ranks_are_one(calm: Path, more: list[str]) -> None:
 
 @pytest.mark.parametrize("case", [Case("sst", "bi"), Case("para", "relational"), Case("sts", "bi")])
 @pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("terms", [[], [Adversarial(epsilon=0.02, sigma=0.01)]], ids=len)
 def test_parts_add_up_to_the_whole_batch(
-    monkeypatch: pytest.MonkeyPatch, case: Case, count: int
+    monkeypatch: pytest.MonkeyPatch, case: Case, count: int, terms: list[Adversarial]
 ) -> None:
-    """In float64, of 4 examples; 5 ranks are more than there are."""
+    """In float64, of 4 examples; 5 ranks are more than there are. Noise is the same everywhere."""
     batch = tiny_batch(case, lengths=[7, 4, 5, 3] * case.views)
+    noise = torch.randn(batch.views, 4, 7, TINY.hidden_size, dtype=torch.float64)
     model = tiny_model(case, dropout=0, head_dropout=0)
-    plain = Objective().backward(model, batch, seed=1)
+    objective = Objective(terms)
+    hold_noise(monkeypatch, 0.01 * noise.flatten(0, 1))
+    plain = objective.backward(model, batch, seed=1)
     whole = [own.grad.reshape(-1) for own in model.parameters() if own.grad is not None]
-    shared = SharedObjective(Objective(), StopRequest())
+    shared = SharedObjective(objective, StopRequest())
     parts: list[torch.Tensor] = []
     monkeypatch.setattr(ranks, "size", lambda: count)
     monkeypatch.setattr(ranks, "summed", lambda tensor: parts.append(tensor.clone()) or tensor)
     for number in range(count):
         model.zero_grad()  # to None: what `whole` holds stays
         monkeypatch.setattr(ranks, "rank", lambda number=number: number)
+        own = noise if count > 4 else noise[:, number::count]
+        longest = 7 if count > 4 else int(batch.part(number, count).tokens.lengths.max())
+        hold_noise(monkeypatch, 0.01 * own[:, :, :longest].flatten(0, 1))
         values = shared.backward(model, batch, seed=1)
     expected = [*whole, *(value.reshape(1) for value in plain.values())]
-    torch.testing.assert_close(sum(parts), torch.cat(expected), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(sum(parts), torch.cat(expected), rtol=1e-8, atol=1e-10)
     assert values.keys() == plain.keys()
 
 
@@ -88,22 +99,65 @@ def test_every_method_runs_and_ends_in_the_same_bytes_twice(
     assert capfd.readouterr().out.count("dev scores of the best epoch") == 2
 
 
-def test_stopped_on_one_rank_all_stop_and_resume_to_the_same_bytes(place: Path) -> None:
-    flags = [*CALM, *SHORT, "--ranks", "2", "--epochs", "6"]
-    command = [sys.executable, str(Path(__file__).parents[2] / "multitask_classifier.py"), *flags]
-    assert subprocess.run([*command, "--output_dir", "whole"], check=False).returncode == 0
-    expected = written()
-    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    log = Path("out/log.jsonl")
-    wait_until(lambda: log.exists() and log.stat().st_size > 0)
+COMMAND = (sys.executable, str(Path(__file__).parents[2] / "multitask_classifier.py"))
+LONG = (*COMMAND, *CALM, *SHORT, "--ranks", "2", "--epochs", "6")
+
+
+def begun(*more: str, until: Callable[[], bool]) -> tuple[subprocess.Popen, list[int]]:
+    """A job that has come so far, and the processes it has started."""
+    job = subprocess.Popen([*LONG, *more], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: until() or job.poll() is not None)
     others = children(job.pid)
-    job.send_signal(signal.SIGTERM)
-    assert "stopped by SIGTERM" in job.communicate()[1] and job.returncode == 143
-    assert 0 < len(steps_logged()) < len(steps_logged(Path("whole")))
-    assert others
+    assert job.poll() is None
+    return job, others
+
+
+def training() -> bool:
+    log = Path("out/log.jsonl")
+    return log.exists() and log.stat().st_size > 0
+
+
+def ended(job: subprocess.Popen, others: list[int]) -> tuple[int, str]:
+    """Its exit code and last line, once all is gone."""
+    said = job.communicate(timeout=60)[1].splitlines()[-1]
     wait_until(lambda: not any(map(lives, others)))
-    assert subprocess.run([*command, "--resume"], check=False).returncode == 0
+    return job.returncode, said
+
+
+@pytest.mark.parametrize("told", ["parent", "child", "group"])
+def test_stopped_all_stop_and_resume_to_the_same_bytes(place: Path, told: str) -> None:
+    assert subprocess.run([*LONG, "--output_dir", "whole"], check=False).returncode == 0
+    expected = written()
+    job, others = begun(until=training)
+    number = signal.SIGINT if told == "group" else signal.SIGTERM
+    for pid in {"parent": [job.pid], "child": others[-1:], "group": [job.pid, *others]}[told]:
+        os.kill(pid, number)
+    words = f"stopped by {number.name}; the same command with --resume goes on"
+    assert ended(job, others) == (128 + number, words)
+    assert 0 < len(steps_logged()) < len(steps_logged(Path("whole")))
+    assert list(place.glob("out/step-*"))
+    assert subprocess.run([*LONG, "--resume"], check=False).returncode == 0
     assert written() == expected
+
+
+def test_a_killed_rank_is_named(place: Path) -> None:
+    job, others = begun(until=training)
+    os.kill(others[-1], signal.SIGKILL)
+    assert ended(job, others) == (1, "error: rank 1 was killed by SIGKILL (out of memory?)")
+    assert "killed by SIGKILL" in manifest()["status"] and written() == {}
+
+
+def test_ranks_end_with_the_first(place: Path) -> None:
+    job, others = begun(until=training)
+    job.kill()
+    assert ended(job, others)[0] == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_the_others(place: Path, number: signal.Signals) -> None:
+    job, others = begun(until=lambda: len(list(place.glob("out"))) > 0)
+    os.kill(job.pid, number)
+    assert ended(job, others)[0] == 128 + number
 
 
 def children(pid: int) -> list[int]:
@@ -157,7 +211,7 @@ def test_ranks_add_up_and_agree() -> None:
 
 def test_a_rank_that_fails_is_quoted() -> None:
     with (
-        pytest.raises(RunError, match=r"^rank 1 ended: RuntimeError: no memory left$"),
+        pytest.raises(RunError, match=r"^rank 1: RuntimeError: no memory left$"),
         ranks.started(2, torch.device("cpu"), fail),
     ):
         ranks.wait()
@@ -165,7 +219,7 @@ def test_a_rank_that_fails_is_quoted() -> None:
 
 def test_a_rank_that_goes_without_a_word_is_noticed() -> None:
     with (
-        pytest.raises(RunError, match=r"^rank 1 ended: without a word$"),
+        pytest.raises(RunError, match=r"^rank 1: exit code 3$"),
         ranks.started(2, torch.device("cpu"), leave),
     ):
         ranks.wait()
@@ -175,10 +229,17 @@ def test_a_rank_that_goes_without_a_word_is_noticed() -> None:
 def test_a_rank_that_never_begins_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
     with (
-        pytest.raises(RunError, match=r"^rank 1 ended: without a word$"),
+        pytest.raises(RunError, match=r"^rank 1: exit code 1$"),
         ranks.started(2, torch.device("cpu"), sum_up),
     ):
         pass
+
+
+def test_what_depends_on_a_whole_batch_has_no_parts() -> None:
+    with pytest.raises(InputError, match="--ranks 2 --compat mtdnn: "):
+        RunConfig(smart=True, compat="mtdnn", ranks=2)
+    with pytest.raises(InputError, match=r"^--ranks 3 --batch_size 2: too few rows$"):
+        RunConfig(batch_size=2, ranks=3)
 
 
 def test_ranks_need_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
