@@ -40,11 +40,13 @@ class Reading:
 
 def measured(source: Path, weights: str, rows: int) -> Reading:
     """Read and encode `rows` pairs made of those in `source`. Raises InputError, RunError."""
+    found = Path(weights).resolve()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.csv"
         _write(path, source, rows)
         done = subprocess.run(
-            [sys.executable, "-m", "minbert.experiments.scale_data", str(path), weights],
+            [sys.executable, "-m", "minbert.experiments.scale_data", str(path), str(found)],
+            cwd=Path(__file__).parents[2],  # wherever this process is by now
             capture_output=True,
             text=True,
             check=False,
