@@ -62,7 +62,10 @@ class CheckpointStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for draft in folder.glob(".*.tmp"):  # left by a killed run
+
+    def drop_drafts(self) -> None:
+        """Remove what a killed run left half-written. Only for who writes here alone."""
+        for draft in self.folder.glob(".*.tmp"):
             shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
     def _numbered(self, prefix: str) -> list[Path]:
@@ -140,9 +143,6 @@ class CheckpointStore:
 
 class UnsavedCheckpoints(CheckpointStore):
     """Reads those of `folder` and saves none: what a rank has that leaves it to rank 0."""
-
-    def __init__(self, folder: Path) -> None:  # drafts there are another's, at work
-        self.folder = folder
 
     def save_step(self, *_: object) -> None:
         """Save nothing."""

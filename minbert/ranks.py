@@ -127,12 +127,12 @@ class _Other:
     def __init__(
         self, place: Path, number: int, count: int, kind: str, work: Callable[[], int]
     ) -> None:
-        self._number, self._words = number, place / f"rank-{number}.txt"
-        self._ready = place / f"rank-{number}.ready"
+        self._number = number
+        self._words, self._ready = _words(place, number), _ready(place, number)
         self._words.touch()
         self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
             target=_follow,
-            args=(self._words, self._ready, place, number, count, kind, work),
+            args=(place, number, count, kind, work),
             daemon=True,
         )
 
@@ -177,22 +177,24 @@ class _Other:
         return InputError(said) if code == 2 else RunError(f"rank {self._number}: {said}")
 
 
-def _follow(
-    words: Path,
-    ready: Path,
-    place: Path,
-    number: int,
-    count: int,
-    kind: str,
-    work: Callable[[], int],
-) -> None:
+def _words(place: Path, number: int) -> Path:
+    """What a rank prints."""
+    return place / f"rank-{number}.txt"
+
+
+def _ready(place: Path, number: int) -> Path:
+    """There when the rank is about to join."""
+    return place / f"rank-{number}.ready"
+
+
+def _follow(place: Path, number: int, count: int, kind: str, work: Callable[[], int]) -> None:
     """The life of a rank that rank 0 started."""
-    with words.open("w") as stream:
+    with _words(place, number).open("w") as stream:
         for own in (sys.stdout, sys.stderr):
             os.dup2(stream.fileno(), own.fileno())
     tqdm.set_lock(threading.RLock())  # else one between processes, which a killed one leaves behind
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
-    ready.touch()
+    _ready(place, number).touch()
     with _group(place, number, count, kind):
         sys.exit(work())
 

@@ -36,7 +36,9 @@ def starting_point(
     `facts` have in `settings` and `sha256` what decides a run. Raises InputError where the
     checkpoint's are others. An earlier run that is not gone on with is moved aside.
     """
-    saved = CheckpointStore(folder).load_last() if go_on else None
+    store = CheckpointStore(folder)
+    store.drop_drafts()
+    saved = store.load_last() if go_on else None
     if saved is None:
         if go_on:
             log.info("--resume: no whole checkpoint in %s, starting afresh", folder)

@@ -1,14 +1,44 @@
-"""Results on stdout, whoever reads them."""
+"""What every command does around its work: errors to exit codes, results on stdout."""
 
 from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 import pytest
+import torch
 
-from minbert.command import show
+from minbert.command import run_command, show
+from minbert.runtime import InputError, RunError, Stopped
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (InputError("wrong"), 2, "error: wrong"),
+        (RunError("broke"), 1, "error: broke"),
+        (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "lower --batch_size"),
+        (Stopped(signal.SIGINT), 130, "stopped by SIGINT; go on so"),
+        (Stopped(signal.SIGTERM), 143, "stopped by SIGTERM; go on so"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_error_is_one_line_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, words: str
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    assert run_command(fail, if_stopped="go on so") == code
+    printed = capsys.readouterr()
+    assert words in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+
+
+def test_without_an_error_the_code_is_0() -> None:
+    assert run_command(lambda _: "done") == 0
 
 
 def piped_stdout(monkeypatch: pytest.MonkeyPatch) -> tuple[io.TextIOWrapper, int]:

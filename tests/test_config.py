@@ -17,10 +17,8 @@ from minbert.flags import for_task, shown
 from minbert.optimizer import AdamW
 from minbert.runtime import InputError
 from minbert.schedules import SCHEDULES, WITH_ROUNDS
+from tests.run_settings import ALL_TASKS, BY_SIZE, FIELDS
 
-FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
-ALL_TASKS = (*COURSE_TASKS, "cfimdb")
-BY_SIZE = [name for name in SCHEDULES if name not in WITH_ROUNDS]
 NAN, INF = math.nan, math.inf
 
 

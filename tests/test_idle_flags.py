@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from typing import Any
 
 import pytest
@@ -17,17 +15,8 @@ from minbert.flags import refuse_idle
 from minbert.main_flags import DATA, OUTPUT
 from minbert.regularizer_flags import FREELB, SMART, SMART_VARIANTS
 from minbert.runtime import InputError
-from minbert.schedules import SCHEDULES, WITH_ROUNDS
-
-FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
-ALL_TASKS = (*COURSE_TASKS, "cfimdb")
-BY_SIZE = [name for name in SCHEDULES if name not in WITH_ROUNDS]
-NAN, INF = math.nan, math.inf
-
-
-def config(**settings: Any) -> RunConfig:
-    return RunConfig(**settings)
-
+from minbert.schedules import SCHEDULES
+from tests.run_settings import ALL_TASKS, BY_SIZE, FIELDS
 
 EVERYTHING = {"tasks": ALL_TASKS, "rrobin": "equal"}
 ADVERSARIAL = ("smart_lambda", "smart_epsilon", "smart_sigma", "smart_eta", "smart_steps")
@@ -41,7 +30,7 @@ R3F_FLAGS = [n for n in FIELDS if n.startswith("r3f_")]
 def idle(name: str, **settings: Any) -> str:
     """The refusal of a typed flag in this combination, empty where the flag acts."""
     try:
-        refuse_idle(config(**settings), {name}, idle_rules())
+        refuse_idle(RunConfig(**settings), {name}, idle_rules())
     except InputError as error:
         assert str(error).startswith(f"--{name} would do nothing here: it needs ")
         return str(error)
@@ -50,7 +39,7 @@ def idle(name: str, **settings: Any) -> str:
 
 def test_nothing_typed_is_never_idle() -> None:
     refuse_idle(RunConfig(), (), idle_rules())
-    refuse_idle(config(smart=True, no_bregman=True, schedule="linear"), (), idle_rules())
+    refuse_idle(RunConfig(smart=True, no_bregman=True, schedule="linear"), (), idle_rules())
 
 
 @pytest.mark.parametrize("name", SMART_FLAGS)
@@ -193,7 +182,7 @@ def test_every_flag_acts_somewhere(name: str) -> None:
 
 def test_the_first_idle_flag_is_named_among_others() -> None:
     with pytest.raises(InputError, match="--power would do nothing"):
-        refuse_idle(config(lr=1.0), {"lr", "seed", "power"}, idle_rules())
+        refuse_idle(RunConfig(lr=1.0), {"lr", "seed", "power"}, idle_rules())
 
 
 def test_file_flags_are_grouped_by_what_they_are() -> None:
@@ -231,7 +220,7 @@ def test_variants_of_smart_have_neither_ball_nor_proximal_term(compat: str) -> N
     for name in ("smart_lambda", "smart_sigma", "smart_eta", "smart_steps", "smart_dropout"):
         assert not idle(name, smart=True, compat=compat)
     with pytest.raises(InputError, match=f"--no_adversarial --compat {compat}"):
-        config(smart=True, compat=compat, no_adversarial=True)
+        RunConfig(smart=True, compat=compat, no_adversarial=True)
 
 
 REUSE = {"smart": True, "option": "finetune", "tasks": ("sts",)}

@@ -13,13 +13,12 @@ from minbert import ranks
 from minbert.bert import BertModel
 from minbert.config import RunConfig
 from minbert.encoder_config import EncoderConfig
+from minbert.experiments import scale_data
 from minbert.experiments.cost_batch import random_batch
 from minbert.experiments.measure import Trial, peak_memory
 from minbert.experiments.scale_config import ScaleConfig
 from minbert.runtime import StopRequest, pick_device, set_up_logging
 from minbert.shared import SharedObjective
-
-TASK = "para"
 
 
 def encoder_of(job: RunConfig, changed: Mapping[str, int]) -> BertModel:
@@ -40,7 +39,7 @@ def trial_of(
 ) -> Trial:
     """A copy of the encoder about to train on random ids."""
     batch = random_batch(
-        TASK,
+        scale_data.TASK,
         changed.get("batch_sizes", config.batch_size),
         changed.get("lengths", config.length),
         views=2,

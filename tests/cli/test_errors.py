@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from minbert import cli
-from minbert.runtime import InputError, RunError, Stopped
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -201,32 +199,3 @@ def test_a_complaint_quotes_no_control_characters(
 ) -> None:
     line = refused(capsys, flag, text)
     assert re.search(r"[\x00-\x1f\x7f]", line.rstrip("\n")) is None
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [
-        (InputError("wrong"), 2, "error: wrong"),
-        (RunError("broke"), 1, "error: broke"),
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
-        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "lower --batch_size"),
-        (Stopped(signal.SIGINT), 130, "SIGINT"),
-        (Stopped(signal.SIGTERM), 143, "--resume"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_exit_codes(
-    place: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException,
-    code: int,
-    words: str,
-) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(cli, "run", fail)
-    assert cli.main(["--weights", "encoder"]) == code
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert words in line
