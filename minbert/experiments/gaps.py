@@ -1,4 +1,4 @@
-"""The runs of a grid that have no result, and why."""
+"""The runs of a grid that have no whole result, and why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbert.experiments.cells import FAILURE, RESULT, Cell
+from minbert.experiments.cells import FAILURE, Cell
+from minbert.experiments.results import CellResult
+from minbert.runtime import RunError
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,14 @@ class Gap:
 
 def find(cells: Sequence[Cell], out: Path) -> list[Gap]:
     """In the order of the cells."""
-    return [
-        Gap(cell.name, _failure(cell.folder(out)))
-        for cell in cells
-        if not (cell.folder(out) / RESULT).exists()
-    ]
+    found = []
+    for cell in cells:
+        try:
+            if CellResult.read(cell, out) is None:
+                found.append(Gap(cell.name, _failure(cell.folder(out))))
+        except RunError as error:
+            found.append(Gap(cell.name, str(error)))
+    return found
 
 
 def _failure(folder: Path) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from minbert import files
 from minbert.experiments.analysis import Analysis, scored
 from minbert.experiments.cells import Cell
+from minbert.experiments.differences import Detectable
 from minbert.experiments.grid import SECONDS
 from minbert.experiments.results import RowResult
 from minbert.experiments.tables import Table
@@ -20,6 +21,7 @@ from minbert.reports.titles import TITLES
 from minbert.tasks import TASKS
 
 _NOTHING = "–"
+_SECONDS_OF = "training alone, without scoring or a frozen encoder's one pass over the texts"
 _NAMED = 5  # missing runs that a note lists
 
 
@@ -56,7 +58,12 @@ def _score(result: RowResult, task: str) -> str:
         return _NOTHING
     over, (low, high) = scored(result, task)
     spread = "" if math.isnan(over.sd) else f" ± {over.sd:.3f}"
-    return f"{over.mean:.3f}{spread} [{low:.3f}, {high:.3f}]"
+    remark = "" if _trained(result, task) else " (untrained)"
+    return f"{over.mean:.3f}{spread} [{low:.3f}, {high:.3f}]{remark}"
+
+
+def _trained(result: RowResult, task: str) -> bool:
+    return not result.cells or result.trains(task)
 
 
 def _figure(value: float | None, task: str) -> str:
@@ -76,6 +83,7 @@ def _incomplete(analysis: Analysis) -> list[str]:
 
 
 def _notes(analysis: Analysis) -> list[str]:
+    tasks = analysis.experiment.tasks
     counts = {len(result.cells) for result in analysis.rows if result.cells}
     notes = _incomplete(analysis)
     if counts - {1}:
@@ -85,18 +93,33 @@ def _notes(analysis: Analysis) -> list[str]:
             "one seed: [95% interval over dev examples, Wilson's for accuracy, Fisher's z for r]; "
             "what another seed would give is not in it"
         )
-    for found in analysis.detectable:
-        seed_noise = (
-            "noise of the seeds unknown"
-            if found.seed_sd is None
-            else (f"sd over seeds {found.seed_sd:.4f}")
-        )
-        notes.append(
-            f"{TITLES[found.task]}: two rows must differ by {found.value:.3f} to be told apart "
-            f"(80% power at the 5% level; seeds: {found.seeds}, dev examples: "
-            f"{found.examples:,}, correlation of two rows {found.correlation:.2f}, {seed_noise})"
-        )
-    return notes
+    if any(not _trained(result, task) for result in analysis.rows for task in tasks):
+        notes.append("untrained: the row trains no batch of the task; its head is as it was drawn")
+    notes += [_on_epochs(analysis), *map(_smallest, analysis.detectable), *analysis.left_out]
+    return [note for note in notes if note]
+
+
+def _on_epochs(analysis: Analysis) -> str:
+    """What the scores and seconds of several epochs are."""
+    runs = [one for row in analysis.rows for own in row.cells.values() for one in own]
+    counts = sorted({len(one.manifest["epochs"]) for one in runs})
+    if not counts or counts[-1] == 1:
+        return f"{SECONDS}: {_SECONDS_OF}"
+    several = "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return (
+        f"scores are of the best of {several} epochs by the same dev sets, so they are a little "
+        f"high; {SECONDS}: the mean of them, {_SECONDS_OF}"
+    )
+
+
+def _smallest(found: Detectable) -> str:
+    unknown = found.seed_sd is None
+    noise = "noise of the seeds unknown" if unknown else f"sd over seeds {found.seed_sd:.4f}"
+    return (
+        f"{TITLES[found.task]}: two rows must differ by {found.value:.3f} to be told apart (80% "
+        f"power at the 5% level over {found.tests} comparisons; seeds: {found.seeds}, dev "
+        f"examples: {found.examples:,}, correlation of two rows {found.correlation:.2f}, {noise})"
+    )
 
 
 def difference_table(analysis: Analysis) -> Table:
@@ -109,19 +132,46 @@ def difference_table(analysis: Analysis) -> Table:
             f"{one.value:+.3f}",
             f"[{one.interval.low:+.3f}, {one.interval.high:+.3f}]",
             one.test,
-            f"{one.p_value:.4f}",
-            f"{one.corrected:.4f}",
-            "yes" if one.corrected < 0.05 else "no",
+            _p(one.p_models),
+            _p(one.p_value) if one.seeds > 1 else _NOTHING,
+            _p(one.corrected),
+            one.verdict,
         ]
         for one in analysis.differences
     ]
-    header = ["rows", "task", "seeds", "difference", "95% interval", "test", "p", "p (Holm)"]
-    notes = [
-        "paired on the same dev examples, the trained models taken as given: intervals by "
-        "bootstrap; tests McNemar's (exact) and Steiger's with one seed, permutation with several",
-        f"p (Holm) is corrected for the {len(rows)} comparisons of this table",
+    header = [
+        *("rows", "task", "seeds", "difference", "95% interval", "test of these models", "its p"),
+        *("p, other seeds too", "p (Holm)", "more than noise"),
     ]
-    return Table("Which differences are more than noise", [*header, "below .05"], rows, notes)
+    return Table("Which differences are more than noise", header, rows, _how_tested(analysis))
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 5e-5 else "< 0.0001"
+
+
+def _how_tested(analysis: Analysis) -> list[str]:
+    several = any(one.seeds > 1 for one in analysis.differences)
+    notes = [
+        "tests of these models are paired on the same dev examples and take the trained models as "
+        "given: other examples would say the same, which says nothing of other seeds"
+    ]
+    if several:
+        notes.append(
+            "p, other seeds too: Student's t, with the noise of the examples (bootstrap) and that "
+            "of the seeds, pooled over the rows that train the task, and over the others for "
+            "those; the interval is this test's"
+        )
+    if any(one.seeds == 1 for one in analysis.differences):
+        notes.append(
+            "with one seed p and interval (bootstrap) are those of these models: whether the "
+            "method makes the difference is not known"
+        )
+    notes.append(
+        f"p (Holm) is corrected for the {len(analysis.differences)} comparisons of this table; "
+        "tasks that neither row trains are not compared"
+    )
+    return notes
 
 
 def command_table(cells: Sequence[Cell]) -> Table:

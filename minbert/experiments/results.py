@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minbert import files
+from minbert.config import RunConfig
 from minbert.experiments.cells import DEV, RESULT, Cell
 from minbert.experiments.grid import Experiment, Row
 from minbert.runtime import RunError
@@ -24,35 +25,35 @@ class CellResult:
     """What a finished cell left in its `folder`."""
 
     folder: Path
-    sha256: str
     scores: Mapping[str, float]  # of the best epoch, by task
     seconds: float  # mean of training an epoch
     manifest: Mapping[str, Any]
 
     @classmethod
     def read(cls, cell: Cell, out: Path) -> CellResult | None:
-        """None where the cell has no result. Raises RunError for one that is damaged."""
+        """None where the cell has no result.
+
+        Raises RunError for one that is damaged, or whose predictions are not what the cell wrote.
+        """
         folder = cell.folder(out)
+        if not (folder / RESULT).exists():
+            return None
         try:
             record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
             manifest = record["manifest"]
+            scores = {task: float(score) for task, score in manifest["dev"].items()}
             seconds = mean(epoch["train_seconds"] for epoch in manifest["epochs"])
-            return cls(folder, record["sha256"], dict(manifest["dev"]), seconds, manifest)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            whole = files.sha256_of(folder / DEV) == record["sha256"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{folder / RESULT}: damaged ({error}); delete {folder}") from error
+        if not whole:
+            raise RunError(f"{folder / DEV}: damaged; delete {folder}")
+        return cls(folder, scores, seconds, manifest)
 
     @cached_property
     def dev(self) -> Mapping[str, Array]:
-        """`{task}_ids`, `{task}_labels` (NaN where there is none) and `{task}_predictions`, (n,).
-
-        Raises RunError where the bytes are not those that the cell wrote.
-        """
-        path = self.folder / DEV
-        if not path.is_file() or files.sha256_of(path) != self.sha256:
-            raise RunError(f"{path}: damaged; delete {self.folder} and start the command again")
-        with np.load(path, allow_pickle=False) as arrays:
+        """`{task}_ids`, `{task}_labels` (NaN: unknown) and `{task}_predictions`, each (n,)."""
+        with np.load(self.folder / DEV, allow_pickle=False) as arrays:
             return dict(arrays)
 
 
@@ -70,6 +71,10 @@ class RowResult:
     def has(self, task: str) -> bool:
         """Whether every seed has a score of the task."""
         return all(any(task in one.scores for one in own) for own in self.cells.values())
+
+    def trains(self, task: str) -> bool:
+        """Whether batches of the task train in it; otherwise its head is as it was drawn."""
+        return all(_trains(self.result(seed, task).manifest, task) for seed in self.cells)
 
     def scores(self, task: str) -> list[float]:
         """A dev score a seed."""
@@ -91,15 +96,28 @@ class RowResult:
         dev = self.result(next(iter(self.cells)), task).dev
         return dev[f"{task}_ids"][~np.isnan(dev[f"{task}_labels"])]
 
+    def has_examples_of(self, other: RowResult, task: str) -> bool:
+        """Whether both were scored on the same dev examples, in the same order."""
+        (own, labels), (theirs, their_labels) = (
+            (row.ids(task), row.predictions(task, list(row.cells)[:1])[1]) for row in (self, other)
+        )
+        return np.array_equal(own, theirs) and np.array_equal(labels, their_labels)
+
+
+def _trains(manifest: Mapping[str, Any], task: str) -> bool:
+    config = manifest["config"]
+    tasks = config["tasks"] and tuple(config["tasks"])
+    return task in RunConfig(tasks=tasks, rrobin=config["rrobin"]).trained_tasks
+
 
 def gather(experiment: Experiment, cells: Sequence[Cell], out: Path) -> list[RowResult]:
-    """Every row with the seeds that all its commands have finished."""
+    """Every row with the seeds that all its commands have finished, and whole."""
     rows = []
     for row in experiment.rows:
         by_seed: dict[int, list[CellResult | None]] = {}
         for cell in cells:
             if cell.row == row.name:
-                by_seed.setdefault(cell.seed, []).append(CellResult.read(cell, out))
+                by_seed.setdefault(cell.seed, []).append(_read(cell, out))
         whole = {
             seed: tuple(one for one in own if one is not None)
             for seed, own in by_seed.items()
@@ -107,6 +125,13 @@ def gather(experiment: Experiment, cells: Sequence[Cell], out: Path) -> list[Row
         }
         rows.append(RowResult(row, whole))
     return rows
+
+
+def _read(cell: Cell, out: Path) -> CellResult | None:
+    try:
+        return CellResult.read(cell, out)
+    except RunError:  # one of the gaps that the tables name
+        return None
 
 
 def is_accuracy(task: str) -> bool:

@@ -1,13 +1,14 @@
 """Two configurations on the same dev examples: tests of their difference, corrected for many.
 
-The tests here take the trained models as given and ask whether other dev examples would have said
-the same. Whether other seeds would have is the question of `statistics.over_seeds`.
+Paired tests take the trained models as given and ask whether other dev examples would have said the
+same. Whether other seeds would have, too, is what `with_seed_noise` adds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -17,6 +18,7 @@ from minbert.metrics import pearson
 from minbert.tasks import Array
 
 _ATANH_MARGIN = 1e-12  # correlations stay this far from 1, where atanh is finite
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,13 @@ class McNemar:
     only_first: int
     only_second: int
     p_value: float
+
+
+class Part(NamedTuple):
+    """A variance that was estimated, and with how many degrees of freedom."""
+
+    variance: float
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,8 @@ def steiger_statistics(r_1: Array, r_2: Array, r_12: Array, count: int) -> tuple
 def mean_difference(metric: Metric, first: Array, second: Array, labels: Array) -> float:
     """Mean score over the seeds of the first side, minus the second's; predictions (seeds, n)."""
     sides = [[metric(own, labels) for own in side] for side in (first, second)]
-    return float(np.mean(sides[0]) - np.mean(sides[1]))
+    # rounded: sums in another order are equal, and a permutation that ties is counted as one
+    return round(float(np.mean(sides[0]) - np.mean(sides[1])), _DIGITS)
 
 
 def paired_permutation(
@@ -150,6 +160,29 @@ def paired_bootstrap(
     return bootstrap_examples(
         difference, len(labels), confidence=confidence, rounds=rounds, seed=seed
     )
+
+
+def with_seed_noise(
+    difference: float, of_examples: Interval, of_seeds: Sequence[Part], confidence: float = 0.95
+) -> tuple[float, Interval]:
+    """Two-sided p-value and interval of a difference over other examples and other seeds alike.
+
+    Its variance is the sum of that of the examples, known from their own interval at this
+    confidence (as wide as 2·z standard errors), and of the `of_seeds`, one an estimate: Student's t
+    with Satterthwaite's (1946) degrees of freedom, var² / Σ (partᵢ² / freedomᵢ). A little cautious:
+    what a seed makes of a single example is noise of the examples and of the seeds, and in both.
+    """
+    quantile = float(stats.norm.ppf((1 + confidence) / 2))
+    variances = [part.variance for part in of_seeds]
+    total = ((of_examples.high - of_examples.low) / (2 * quantile)) ** 2 + sum(variances)
+    if total == 0:
+        return float(difference == 0), Interval(difference, difference)
+    estimated = sum(part.variance**2 / part.freedom for part in of_seeds)
+    student = stats.t(total * total / estimated) if estimated > 0 else stats.norm()
+    error = total**0.5
+    margin = float(student.ppf((1 + confidence) / 2)) * error
+    p_value = float(2 * student.sf(abs(difference) / error))
+    return p_value, Interval(difference - margin, difference + margin)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -44,7 +44,11 @@ def experiment(*rows: Row, compared: Sequence[tuple[str, str]] = ()) -> Experime
 
 
 def write_result(
-    cell: Cell, out: Path, predictions: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+    cell: Cell,
+    out: Path,
+    predictions: dict[str, np.ndarray],
+    labels: dict[str, np.ndarray],
+    rrobin: str | None = "equal",
 ) -> None:
     """What a finished cell leaves."""
     folder = cell.folder(out)
@@ -67,7 +71,9 @@ def write_result(
         {"train_seconds": factor * cell.seed, "scores": {t: own / 2 for t, own in dev.items()}}
         for factor in (2.0, 4.0)
     ]
-    record = {"sha256": files.sha256_of(folder / DEV), "manifest": {"dev": dev, "epochs": epochs}}
+    config = {"tasks": None, "rrobin": rrobin}
+    manifest = {"dev": dev, "epochs": epochs, "config": config}
+    record = {"sha256": files.sha256_of(folder / DEV), "manifest": manifest}
     (folder / RESULT).write_text(json.dumps(record))
 
 

@@ -96,10 +96,68 @@ def test_differences_are_tested_and_corrected(
     assert [one.test for one in found] == tests
     assert [one.corrected for one in found] == holm([one.p_value for one in found])
     for one in found:
-        assert one.p_value < 0.05
+        assert one.p_value < 0.05 and one.verdict == ("yes" if seeds > 1 else "these models only")
         assert one.interval.low < one.value < one.interval.high
         first, second = (analysis.rows[place].scores(one.task) for place in (1, 0))
         assert one.value == pytest.approx(np.mean(first) - np.mean(second))
+
+
+def test_seeds_that_differ_more_than_rows_prove_nothing(tmp_path: Path) -> None:
+    """Two draws of one method: other examples would say the same of them, other seeds would not."""
+    draw = np.random.default_rng(0)
+    sst, sts = draw.integers(0, 5, 2000).astype(float), draw.normal(size=50)
+    rights = {"plain": (0.5, 0.6, 0.7), "better": (0.55, 0.65, 0.75)}
+    cells = [Cell(name, seed, "", f"{name}{seed}") for name in rights for seed in (1, 2, 3)]
+    for cell in cells:
+        right = rights[cell.row][cell.seed - 1]
+        predicted = {"sst": noisy(sst, right, draw.integers(9999)), "sts": sts}
+        write_result(cell, tmp_path, predicted, {"sst": sst, "sts": sts})
+    found = analyse(GRID, cells, tmp_path).differences[0]
+    assert found.p_models < 0.01 and found.p_value > 0.3
+    assert found.verdict == "no" and found.interval.low < 0 < found.interval.high
+
+
+def test_what_no_row_trains_is_marked_and_not_compared(tmp_path: Path) -> None:
+    labels = {"sst": np.arange(50) % 5.0, "sts": np.arange(50.0)}
+    cells = [Cell(name, 1, "", name) for name in ("plain", "better")]
+    for cell in cells:
+        write_result(cell, tmp_path, labels, labels, rrobin=None)
+    analysis = analyse(GRID, cells, tmp_path)
+    assert [one.task for one in analysis.differences] == ["sst"]
+    sst, sts = score_table(analysis).rows[0][2:4]
+    assert "untrained" in sts and "untrained" not in sst
+
+
+def test_rows_scored_on_other_examples_are_not_compared(tmp_path: Path) -> None:
+    labels = {"sst": np.arange(50) % 5.0, "sts": np.arange(50.0)}
+    cells = [Cell(name, 1, "", name) for name in ("plain", "better")]
+    write_result(cells[0], tmp_path, labels, labels)
+    write_result(cells[1], tmp_path, labels, {**labels, "sst": (labels["sst"] + 1) % 5})
+    analysis = analyse(GRID, cells, tmp_path)
+    assert not analysis.differences
+    assert "other dev examples" in " ".join(score_table(analysis).notes)
+
+
+@pytest.mark.parametrize("name", ["result.json", "dev.npz"])
+@pytest.mark.parametrize("bytes_", [b"", b'{"manifest": {"dev": {"sst": "x"}}}'])
+def test_a_damaged_result_is_a_gap_and_the_others_are_shown(
+    tmp_path: Path, name: str, bytes_: bytes
+) -> None:
+    labels = {"sst": np.arange(50) % 5.0, "sts": np.arange(50.0)}
+    cells = [Cell(row, 1, "", row) for row in ("plain", "better")]
+    for cell in cells:
+        write_result(cell, tmp_path, labels, labels)
+    (cells[1].folder(tmp_path) / name).write_bytes(bytes_)
+    analysis = analyse(GRID, cells, tmp_path)
+    assert [len(row.cells) for row in analysis.rows] == [1, 0, 0]
+    assert "damaged" in str(analysis.gaps[0]) and str(cells[1].folder(tmp_path)) in str(
+        analysis.gaps[0]
+    )
+
+
+def test_the_best_of_several_epochs_is_said_to_be_that(analysed: Analysed) -> None:
+    analysis, _ = analysed(1)
+    assert "best of 2 epochs" in " ".join(score_table(analysis).notes)
 
 
 def test_what_could_be_seen_counts_the_noise_of_the_seeds(analysed: Analysed) -> None:
@@ -130,6 +188,7 @@ def test_a_task_that_not_all_rows_score_is_left_out(tmp_path: Path) -> None:
     write_result(cells[1], tmp_path, {"sst": labels["sst"]}, {"sst": labels["sst"]})
     analysis = analyse(GRID, cells, tmp_path)
     assert analysis.experiment.tasks == ("sst",)
+    assert "STS: left out" in " ".join(score_table(analysis).notes)
     assert [one.task for one in analysis.differences] == ["sst"]
 
 

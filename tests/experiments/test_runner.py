@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,13 +96,16 @@ def test_a_damaged_result_is_noticed(
 ) -> None:
     found = CellResult.read(ran[1], place.out)
     assert found is not None
-    (tmp_path / DEV).write_bytes((found.folder / DEV).read_bytes()[:-1])
-    with pytest.raises(RunError, match="damaged"):
-        _ = replace(found, folder=tmp_path).dev
     cell = Cell("x", 1, "", "key")
-    cell.folder(tmp_path).mkdir(parents=True)
+    copy = cell.folder(tmp_path)
+    copy.mkdir(parents=True)
+    (copy / RESULT).write_bytes((found.folder / RESULT).read_bytes())
+    for dev in (b"", (found.folder / DEV).read_bytes()[:-1]):
+        (copy / DEV).write_bytes(dev)
+        with pytest.raises(RunError, match="damaged"):
+            CellResult.read(cell, tmp_path)
     for text in ("{", "{}", "[]", '{"sha256": "", "manifest": {"dev": 3, "epochs": []}}'):
-        (cell.folder(tmp_path) / RESULT).write_text(text)
+        (copy / RESULT).write_text(text)
         with pytest.raises(RunError, match="damaged"):
             CellResult.read(cell, tmp_path)
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from minbert.experiments.significance import (
+    Part,
     holm,
     mcnemar,
     mcnemar_p_values,
@@ -17,8 +18,13 @@ from minbert.experiments.significance import (
     paired_permutation,
     steiger,
     steiger_statistics,
+    with_seed_noise,
 )
-from minbert.experiments.statistics import minimum_detectable_difference, pearson_spread
+from minbert.experiments.statistics import (
+    Interval,
+    minimum_detectable_difference,
+    pearson_spread,
+)
 from minbert.metrics import accuracy, pearson
 from tests.experiments.simulated import noisy, share
 
@@ -61,6 +67,53 @@ def test_seeds_that_repeat_each_other_prove_nothing_more() -> None:
     once = paired_permutation(accuracy, first, second, labels)
     thrice = paired_permutation(accuracy, first.repeat(3, 0), second.repeat(3, 0), labels)
     assert thrice == pytest.approx(once, abs=0.05)
+
+
+def test_ties_count_however_the_sums_are_rounded() -> None:
+    """Three seeds against a count in integers over all 2^10 ways to swap."""
+    labels = np.arange(10) % 5
+    sides = np.stack([[noisy(labels, own, 10 * own_seed + int(10 * own)) for own_seed in range(3)]
+                      for own in (0.9, 0.6)])  # fmt: skip
+    right = (sides == labels).sum(1)  # (2, 10): seeds that are right
+    gain = right[0] - right[1]
+    signs = 1 - 2 * ((np.arange(2**10)[:, None] >> np.arange(10)) & 1)
+    exact = np.mean(np.abs(signs @ gain) >= abs(gain.sum()))
+    ours = paired_permutation(accuracy, sides[0], sides[1], labels, rounds=2**10)
+    assert ours == pytest.approx(exact)
+
+
+# -------------------------------------------------------------------------------- other seeds
+
+
+def test_without_noise_of_the_examples_it_is_students_or_welchs_test() -> None:
+    draw = np.random.default_rng(0)
+    first, second = draw.normal(0, 1, 3), draw.normal(1, 2, 3)
+    difference, none = float(first.mean() - second.mean()), Interval(0.0, 0.0)
+    squares = [float(np.var(own, ddof=1)) for own in (first, second)]
+    pooled = [Part(2 * float(np.mean(squares)) / 3, 4)]
+    apart = [Part(square / 3, 2) for square in squares]
+    for parts, equal in ((pooled, True), (apart, False)):
+        oracle = stats.ttest_ind(first, second, equal_var=equal)
+        p_value, interval = with_seed_noise(difference, none, parts)
+        assert p_value == pytest.approx(oracle.pvalue)
+        assert interval == pytest.approx(tuple(oracle.confidence_interval(0.95)))
+
+
+def test_with_both_noises_it_holds_its_level() -> None:
+    """True nulls: an error of the examples that is known, one of the seeds from 8 degrees."""
+
+    def rejects(draw: np.random.Generator) -> bool:
+        seeds = Part(2 * draw.chisquare(8) / 8 / 3, 8)
+        found = draw.normal(0, (2 / 3 + 0.5**2) ** 0.5)
+        return with_seed_noise(found, Interval(-0.98, 0.98), [seeds])[0] < 0.05
+
+    assert 0.035 <= share(rejects) <= 0.065
+
+
+def test_no_noise_at_all_leaves_no_doubt() -> None:
+    none, seeds = Interval(0.0, 0.0), [Part(0.0, 4)]
+    assert with_seed_noise(0.0, none, seeds) == (1.0, (0.0, 0.0))
+    assert with_seed_noise(0.1, none, seeds) == (0.0, (0.1, 0.1))
 
 
 def test_holm() -> None:
