@@ -151,7 +151,6 @@ def _point(pointer: Path, blob: Path) -> None:
         return
     pointer.parent.mkdir(parents=True, exist_ok=True)
     draft = files.draft_of(pointer)
-    draft.unlink(missing_ok=True)
     try:
         draft.symlink_to(os.path.relpath(blob, pointer.parent))
     except OSError:  # a file system without links

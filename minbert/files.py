@@ -11,6 +11,7 @@ import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -37,8 +38,11 @@ def _sync(path: Path) -> None:
 
 
 def draft_of(path: Path) -> Path:
-    """The temporary sibling under which `path` is written."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A temporary sibling under which `path` is written: a new name at every call.
+
+    Two machines, or containers, that share a folder may give their processes the same number.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}.tmp")
 
 
 def put_in_place(draft: Path, path: Path) -> None:
@@ -68,7 +72,6 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(path)
-    shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
         yield draft
@@ -116,8 +119,9 @@ def check_writable(path: Path) -> None:
     """Raise OSError now where `path` could not be written later; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_dead_drafts(path)
-    draft_of(path).touch()
-    draft_of(path).unlink()
+    draft = draft_of(path)
+    draft.touch()
+    draft.unlink()
 
 
 def _is_alive(process: int) -> bool:

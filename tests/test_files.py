@@ -195,7 +195,9 @@ def test_drafts_of_dead_processes_are_removed_and_no_others(tmp_path: Path) -> N
     dead.wait()
     names = {
         f".out.csv.{dead.pid}.tmp": True,
+        f".out.csv.0a1b2c3d.{dead.pid}.tmp": True,
         f".out.csv.{os.getpid()}.tmp": False,
+        files.draft_of(tmp_path / "out.csv").name: False,
         f".other.csv.{dead.pid}.tmp": False,
         ".out.csv.notes.tmp": False,
         "out.csv": False,

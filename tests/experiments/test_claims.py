@@ -7,11 +7,12 @@ import json
 import os
 import signal
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -139,6 +140,28 @@ def test_what_is_created_is_never_replaced(tmp_path: Path) -> None:
     assert not created(path, "second")
     assert path.read_text() == "first"
     assert [entry.name for entry in tmp_path.iterdir()] == ["once.json"]
+
+
+def test_of_two_with_the_same_process_number_one_creates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in two containers: threads, which have written both drafts before either makes a link."""
+    together, link = Barrier(2), os.link
+
+    def slowly(draft: Path, path: Path) -> None:
+        together.wait(20)
+        try:
+            link(draft, path)
+        finally:
+            together.wait(20)
+
+    monkeypatch.setattr(os, "link", slowly)
+    path, texts = tmp_path / "once.json", ["one", "other"]
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(created, [path] * 2, texts))
+    assert sorted(made) == [False, True]
+    assert path.read_text() == texts[made.index(True)]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
