@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from minbert.runtime import InputError, log
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
 # the manifest last: with it gone the rest would no longer count as a run
 _OURS = ("step-*", "best-*", "damaged-*", "finished", ENCODER, LOG, BAD_ROWS, MANIFEST)
+# what network file systems answer that do not offer flock()
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -51,6 +54,14 @@ def _lock(handle: int, folder: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(f"{folder}: another run is using it; name another --output_dir") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        log.warning(
+            "%s: this file system has no locks (%s); see to it that no other run uses the folder",
+            folder,
+            error.strerror,
+        )
 
 
 def set_earlier_run_aside(folder: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +59,33 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
         assert (folder / MANIFEST).read_text() == "at work"
     with held(folder):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_and_used(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(number))
+    leave_a_run(tmp_path / "run")
+    (record,) = caplog.records
+    assert f"{tmp_path / 'run'}: this file system has no locks" in record.getMessage()
+    assert (tmp_path / "run" / MANIFEST).exists()
+
+
+def test_another_fault_of_a_lock_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), held(tmp_path / "run"):
+        pass
+
+
+def failing(number: int) -> Callable[..., None]:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return flock
 
 
 def test_a_run_that_fails_lets_its_folder_go(tmp_path: Path) -> None:
