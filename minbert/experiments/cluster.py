@@ -7,8 +7,6 @@ again, where it goes on: the same bytes come out.
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 from importlib import import_module
@@ -41,7 +39,7 @@ class ClusterCell:
     def checkpoint(self, cell: Cell, out: Path) -> Any:
         """Called by submitit, in a signal handler: stop, and say how to go on."""
         if self._process is not None:
-            os.kill(self._process.pid, signal.SIGTERM)
+            self._process.terminate()  # also where it has ended: os.kill() would raise then
             # not Popen.wait(): the handler may have interrupted poll() while that holds its lock
             while not is_free(cell.folder(out) / CLAIMS):
                 time.sleep(0.2)

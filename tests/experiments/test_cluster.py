@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from minbert.experiments.cells import plan
+from minbert.experiments import cluster
+from minbert.experiments.cells import Cell, plan
 from minbert.experiments.cluster import cluster_launch
 from minbert.experiments.grid import Row, Scale
 from minbert.experiments.runner import Runner
@@ -42,6 +45,20 @@ def test_without_slurm_one_line_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="--cluster slurm"):
         cluster_launch("slurm", tmp_path, minutes=1)
+
+
+def test_a_job_that_has_just_ended_is_requeued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning comes between the end of the cell's process and that of the job."""
+    helpers = SimpleNamespace(DelayedSubmission=lambda *arguments: arguments)
+    monkeypatch.setattr(cluster, "import_module", lambda _: SimpleNamespace(helpers=helpers))
+    job, cell = cluster.ClusterCell(), Cell("row", 1, "", "key")
+    job._process = subprocess.Popen(["true"])
+    job._process.wait()
+    following, *arguments = job.checkpoint(cell, tmp_path)
+    assert isinstance(following, cluster.ClusterCell)
+    assert arguments == [cell, tmp_path]
 
 
 @needs_submitit
