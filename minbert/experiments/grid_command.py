@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -43,14 +43,14 @@ def grid_command(
     return run_command(work, if_stopped="the same command goes on with it")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Grid:
     """An experiment as it is run: its cells, and, once it ran, why some failed, by key."""
 
     experiment: Experiment
     config: GridConfig
     cells: Sequence[Cell]
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict, init=False)
 
     @classmethod
     def planned(cls, experiment: Experiment, config: GridConfig, extra: Sequence[str]) -> Grid:
@@ -80,7 +80,7 @@ class Grid:
         log.info("%s: %d rows, %d runs, in %s/cells", self.experiment.title, rows, runs, self.out)
         runner = Runner(self.cells, self.out, self.config.workers, _launch(self.config, self.out))
         runner.run(self.experiment.name)
-        self.failed.update(runner.failed)
+        self.failed = runner.failed
         analysis = analyse(self.experiment, self.cells, self.out)
         print(grid_report.write(analysis, self.cells, self.out, self.name))
         log.info("written: %s.md, .csv and .tex", self.out / self.name)
