@@ -6,6 +6,7 @@ one step. A fault, even a crash of the interpreter or the machine, stays within 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,13 +23,12 @@ from minbert import files, job
 from minbert.command import run_command
 from minbert.config import RunConfig
 from minbert.experiments.cells import CLAIMS, DEV, RESULT, RUN, Cell, configuration, key_of
-from minbert.experiments.claims import Claim, created, take
+from minbert.experiments.claims import TAKEN, Claim, ClaimLost, created, take
 from minbert.experiments.finished import FinishedRun
 from minbert.runtime import RunError, StopRequest
 from minbert.tasks import Array
 
 LOG = "log.txt"
-TAKEN = 75  # exit code: another process holds the cell (EX_TEMPFAIL of sysexits.h)
 
 
 def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
@@ -69,10 +69,18 @@ def run_cell(cell: Cell, out: Path, parent: int, stop: StopRequest) -> bool:
     claim = take(folder / CLAIMS)
     if claim is None:
         return False
-    with claim.kept(parent):
-        if not (folder / RESULT).exists():
+    with claim.kept(parent), contextlib.suppress(ClaimLost):
+        if not _is_published(folder):
             _work(cell, folder, claim, stop)
-    return True
+        with stop.deferred():
+            _tidy(folder, claim)
+        return True
+    return False
+
+
+def _is_published(folder: Path) -> bool:
+    """By a new listing: an NFS client may remember for a while that there was no such file."""
+    return RESULT in {entry.name for entry in folder.iterdir()}
 
 
 def _work(cell: Cell, folder: Path, claim: Claim, stop: StopRequest) -> None:
@@ -95,7 +103,11 @@ def _at_home(config: RunConfig, folder: Path) -> RunConfig:
 
 
 def _publish(cell: Cell, folder: Path, claim: Claim, result: job.Result) -> None:
-    """Dev predictions and labels, then the result, which makes the cell done; then tidy up."""
+    """Dev predictions and labels, then the result, which makes the cell done.
+
+    Raises ClaimLost where another process has taken over: what it wrote stays.
+    """
+    claim.check()
     run = FinishedRun.read(result.folder)
     arrays: dict[str, Array] = {}
     for task, predictions in run.predictions.items():
@@ -105,15 +117,29 @@ def _publish(cell: Cell, folder: Path, claim: Claim, result: job.Result) -> None
             f"{task}_labels": run.labels(task),
             f"{task}_predictions": predictions,
         }
-    with files.replacing(folder / DEV) as draft, draft.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
-    record = {"cell": cell.as_json(), "sha256": files.sha256_of(folder / DEV)}
+    with files.replacing(folder / DEV) as draft:
+        with draft.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+        record = {"cell": cell.as_json(), "sha256": files.sha256_of(draft)}
+        claim.check()
+        if _is_published(folder):
+            raise ClaimLost(f"{folder / RESULT}: another process has made it")
     text = json.dumps({**record, "manifest": result.manifest}, indent=1, allow_nan=False)
-    if claim.holds():
-        created(folder / RESULT, text)
-    for entry in (*(folder / RUN).iterdir(), *folder.glob(f"{RUN}.old*")):
-        if entry.is_dir():  # weights: a grid would fill the disk with them
-            shutil.rmtree(entry)
+    claim.check()
+    created(folder / RESULT, text)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The folders of weights in a cell, of which a grid would fill the disk."""
+    run = folder / RUN
+    entries = (*(run.iterdir() if run.is_dir() else ()), *folder.glob(f"{RUN}.old*"))
+    return [entry for entry in entries if entry.is_dir()]
+
+
+def _tidy(folder: Path, claim: Claim) -> None:
+    claim.check()
+    for entry in leftovers(folder):
+        shutil.rmtree(entry)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

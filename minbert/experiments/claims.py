@@ -9,6 +9,7 @@ when stale has that race, and flock is silently local, or missing, on some netwo
 A process of the same machine is dead when its number is gone or has another start time. One of
 another machine is when its claim has not been touched for `STALE` seconds, by the file server's
 clock. A process that was only paused for so long finds a higher claim when it wakes, and ends.
+A listing that fails or is empty tells nothing: it ends only for a higher claim that it sees.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minbert import files
-from minbert.runtime import InputError
+from minbert.runtime import InputError, RunError
 
+TAKEN = 75  # exit code: another process holds the claim (EX_TEMPFAIL of sysexits.h)
 BEAT = 15.0  # seconds between two touches
 STALE = 180.0  # an NFS client may see a touch 60 s late
 _LOOK = 1.0  # seconds between two looks for a higher claim, or a parent that died
@@ -77,6 +79,10 @@ def _started(process: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]  # a zombie has ended
 
 
+class ClaimLost(RunError):
+    """Another process has taken over."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A claim of this process's."""
@@ -91,8 +97,9 @@ class Claim:
     def kept(self, parent: int) -> Iterator[None]:
         """Touch it within the block, and give it back at the end.
 
-        If a higher claim is found, this process is killed: another has taken over. When the process
-        `parent`, which started this one, has died, it gets SIGTERM.
+        If a higher claim is found, this process ends at once, with the exit code `TAKEN`: another
+        has taken over. When the process `parent`, which started this one, has died, it gets
+        SIGTERM.
         """
         over = threading.Event()
         beat = threading.Thread(target=self._beat, args=(over, parent), daemon=True)
@@ -105,17 +112,26 @@ class Claim:
             self.give_back()
 
     def holds(self) -> bool:
-        """Whether no higher claim has been made."""
+        """Whether it can be seen to be the highest. Raises OSError where nothing can be seen."""
         return _highest(self.path.parent) == self.path
+
+    def check(self) -> None:
+        """Raise ClaimLost unless it holds."""
+        if not self.holds():
+            raise ClaimLost(f"{self.path}: another process has taken over")
+
+    def _is_outdone(self) -> bool:
+        highest = _highest(self.path.parent)
+        return highest is not None and int(highest.stem) > int(self.path.stem)
 
     def _beat(self, over: threading.Event, parent: int) -> None:
         touched, warned = time.monotonic(), False
         while not over.wait(_LOOK):
-            if not self.holds():
-                os.kill(os.getpid(), signal.SIGKILL)
-            if time.monotonic() - touched >= BEAT:
-                touched = time.monotonic()
-                with contextlib.suppress(OSError):  # a file server that is away for a moment
+            with contextlib.suppress(OSError):  # a file server that is away for a moment
+                if self._is_outdone():
+                    os._exit(TAKEN)
+                if time.monotonic() - touched >= BEAT:
+                    touched = time.monotonic()
                     os.utime(self.path)
             if os.getppid() != parent and not warned:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -181,4 +197,9 @@ def server_time(folder: Path) -> float:
 
 
 def _highest(folder: Path) -> Path | None:
-    return max(folder.glob("[0-9]*.json"), key=lambda path: int(path.stem), default=None)
+    try:
+        entries = list(folder.iterdir())  # not glob(), which keeps quiet about errors
+    except FileNotFoundError:
+        return None
+    claims = [path for path in entries if path.suffix == ".json" and path.stem.isdecimal()]
+    return max(claims, key=lambda path: int(path.stem), default=None)

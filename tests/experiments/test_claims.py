@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -17,7 +19,7 @@ from threading import Barrier
 import pytest
 
 from minbert.experiments import claims
-from minbert.experiments.claims import STALE, Owner, created, is_free, take
+from minbert.experiments.claims import STALE, TAKEN, ClaimLost, Owner, created, is_free, take
 
 ELSEWHERE = Owner("another machine", 1, "1")
 FORK = get_context("fork")  # what a holder needs is imported
@@ -91,12 +93,63 @@ def test_a_damaged_claim_is_like_that_of_another_machine(tmp_path: Path) -> None
     assert is_free(tmp_path)
 
 
-def test_who_finds_a_higher_claim_is_killed(tmp_path: Path) -> None:
-    """As after a pause so long that another has taken over."""
+def test_who_finds_a_higher_claim_ends(tmp_path: Path) -> None:
+    """As after a pause so long that another has taken over. Its runner must not call it a fault."""
     process = hold(tmp_path)
     claimed(tmp_path, ELSEWHERE, number=2)
     process.join(20)
-    assert process.exitcode == -signal.SIGKILL
+    assert process.exitcode == TAKEN
+
+
+def test_a_listing_that_fails_or_is_empty_does_not_end_the_touches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a file server that is away for a moment."""
+    claim = take(tmp_path)
+    assert claim is not None
+    answers, look = [OSError(errno.ESTALE, "stale"), None] * 3, claims._highest
+
+    def highest(folder: Path) -> Path | None:
+        answer = answers.pop() if answers else look(folder)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(claims, "_highest", highest)
+    monkeypatch.setattr(claims, "_LOOK", 0.001)
+    monkeypatch.setattr(claims, "BEAT", 0.0)
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with claim.kept(os.getppid()):
+        until = time.monotonic() + 20
+        while answers and time.monotonic() < until:
+            time.sleep(0.01)
+        os.utime(claim.path, (0, 0))
+        while claim.path.stat().st_mtime == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert not answers
+    assert not ended
+    assert claim.path.stat().st_mtime > 0
+
+
+def test_what_cannot_be_listed_is_not_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert take(tmp_path) is not None
+
+    def stale(_: Path) -> Iterator[Path]:
+        raise OSError(errno.ESTALE, "stale")
+
+    monkeypatch.setattr(Path, "iterdir", stale)
+    with pytest.raises(OSError, match="stale"):
+        is_free(tmp_path)
+
+
+def test_a_lost_claim_is_noticed(tmp_path: Path) -> None:
+    claim = take(tmp_path)
+    assert claim is not None
+    claim.check()
+    claimed(tmp_path, ELSEWHERE, number=2)
+    with pytest.raises(ClaimLost, match="another process has taken over"):
+        claim.check()
 
 
 def test_an_orphan_is_asked_to_stop(tmp_path: Path) -> None:
