@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 from minbert import files
-from minbert.experiments.cell import LOG, TAKEN, cores, launch
+from minbert.experiments.cell import LOG, cores, launch, leftovers
 from minbert.experiments.cells import CLAIMS, FAILURE, RESULT, Cell
-from minbert.experiments.claims import is_free, server_time
+from minbert.experiments.claims import TAKEN, is_free, server_time
 from minbert.runtime import InputError, ProgressBar, log
 
 _LOOK = 0.5  # seconds between two looks at the folder and the processes
@@ -58,7 +58,11 @@ class _Running:
 
     def message(self, code: int, out: Path) -> str:
         """Why it failed, in one line."""
-        with (self.cell.folder(out) / LOG).open("rb") as stream:
+        lines = []
+        with (
+            contextlib.suppress(OSError),  # a job may be lost before it has a log
+            (self.cell.folder(out) / LOG).open("rb") as stream,
+        ):
             stream.seek(self.log_start)
             lines = stream.read().decode(errors="replace").splitlines()
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
@@ -87,7 +91,7 @@ class Runner:
             raise InputError(f"--out {out}: cannot be written ({error.strerror})") from error
         self._out, self._workers = out.resolve(), workers
         threads = max(1, cores() // workers)
-        self._start = start or (lambda cell, folder: launch(cell, folder, threads))
+        self._start = start or (lambda cell, out: launch(cell, out, threads))
         self._pending = list({cell.key: cell for cell in cells}.values())
         self._running: list[_Running] = []
         self.failed: dict[str, str] = {}  # key -> why
@@ -95,21 +99,25 @@ class Runner:
     def run(self, title: str) -> None:
         """Return when every cell has its result or has failed. A signal stops all processes."""
         total = sum(cell.cost for cell in self._pending)
-        count, self._pending = len(self._pending), self._without_results(self._pending)
+        count, self._pending = len(self._pending), self._not_done(self._pending)
         if done := count - len(self._pending):
             log.info("%s: %d of %d runs are done already", title, done, count)
         before = _percent(total, self._pending)
         with ProgressBar(100, title, "%", done=before) as bar, self._stopping():
             while self._pending or self._running:
                 self._reap()
-                self._pending = self._without_results(self._pending)
+                self._pending = self._not_done(self._pending)
                 self._fill()
                 open_cells = [*self._pending, *(one.cell for one in self._running)]
                 bar.update(_percent(total, open_cells) - bar.done, self._shown(count, open_cells))
                 time.sleep(_LOOK)
 
-    def _without_results(self, cells: Sequence[Cell]) -> list[Cell]:
-        return [cell for cell in cells if not (cell.folder(self._out) / RESULT).exists()]
+    def _not_done(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Those without a result, or with weights: of a process killed before it had tidied up."""
+        folders = [(cell, cell.folder(self._out)) for cell in cells]
+        return [
+            cell for cell, folder in folders if not (folder / RESULT).exists() or leftovers(folder)
+        ]
 
     def _reap(self) -> None:
         """Look which processes have ended, and how."""
@@ -122,12 +130,19 @@ class Runner:
                 self._pending.append(one.cell)
             elif not (folder / RESULT).exists():
                 self._fail(one.cell, one.message(code, self._out))
-                files.write_json(folder / FAILURE, {"why": self.failed[one.cell.key]})
+                self._tell_others(one.cell)
         self._running = still
 
     def _fail(self, cell: Cell, why: str) -> None:
         self.failed[cell.key] = why
         log.error("failed: %s: %s", cell.name, why)
+
+    def _tell_others(self, cell: Cell) -> None:
+        path = cell.folder(self._out) / FAILURE
+        try:
+            files.write_json(path, {"why": self.failed[cell.key]})
+        except OSError as error:  # a full disk, which may have been the reason
+            log.warning("%s: cannot be written (%s)", path, error.strerror)
 
     def _fill(self) -> None:
         """Start as many free cells as there are idle workers."""
@@ -135,14 +150,19 @@ class Runner:
             if len(self._running) >= self._workers:
                 return
             folder = cell.folder(self._out)
-            if why := self._failed_elsewhere(folder):
+            why = self._failed_elsewhere(folder)
+            try:
+                if why is None and is_free(folder / CLAIMS):
+                    path = folder / LOG
+                    log_start = path.stat().st_size if path.exists() else 0
+                    process = self._start(cell, self._out)
+                    self._running.append(_Running(cell, process, log_start))
+                    self._pending.remove(cell)
+            except OSError as error:  # of this machine: others may have more luck
+                why = f"cannot be started ({error})"
+            if why is not None:
                 self._pending.remove(cell)
                 self._fail(cell, why)
-            elif is_free(folder / CLAIMS):
-                self._pending.remove(cell)
-                path = folder / LOG
-                start = path.stat().st_size if path.exists() else 0
-                self._running.append(_Running(cell, self._start(cell, self._out), start))
 
     def _failed_elsewhere(self, folder: Path) -> str | None:
         """Why another runner's attempt failed since this one began; earlier ones do not count."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -10,14 +11,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from minbert import files
+from minbert.experiments import runner as module
 from minbert.experiments.cell import LOG, launch
 from minbert.experiments.cells import CLAIMS, DEV, FAILURE, RESULT, RUN, Cell, plan
-from minbert.experiments.claims import is_free, take
+from minbert.experiments.claims import TAKEN, is_free, take
 from minbert.experiments.grid import Row, Scale
 from minbert.experiments.results import CellResult
 from minbert.experiments.runner import Runner
@@ -140,6 +144,105 @@ def test_code_that_has_changed_meanwhile_is_refused(place: Place, tmp_path: Path
     runner = Runner([cell], tmp_path, 1)
     runner.run("old plan")
     assert "changed since the grid was planned" in runner.failed[cell.key]
+
+
+# ----------------------------------------------------------------------- cells of made-up jobs
+
+
+class Ended:
+    """A process that has ended, with this code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def poll(self) -> int:
+        return self.code
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self.code
+
+    def terminate(self) -> None:
+        raise AssertionError("it has ended")
+
+    kill = terminate
+
+
+LOST, FINE = Cell("lost", 1, "", "lost"), Cell("fine", 1, "", "fine")
+
+
+def finishes(cell: Cell, out: Path) -> Ended:
+    cell.folder(out).mkdir(parents=True, exist_ok=True)
+    (cell.folder(out) / RESULT).touch()
+    return Ended(0)
+
+
+def run_both(out: Path, start: Callable[[Cell, Path], Ended]) -> dict[str, str]:
+    """What fails of a cell that this starts and of one that is fine."""
+    runner = Runner([LOST, FINE], out, 1, lambda *to: (start if to[0] is LOST else finishes)(*to))
+    runner.run("grid")
+    assert (FINE.folder(out) / RESULT).exists()
+    return runner.failed
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK", 0.001)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_job_that_ends_without_a_log_fails_alone(tmp_path: Path) -> None:
+    assert run_both(tmp_path, lambda *_: Ended(1)) == {"lost": "exit code 1"}
+    assert json.loads((LOST.folder(tmp_path) / FAILURE).read_text()) == {"why": "exit code 1"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_cell_that_cannot_be_started_fails_alone(tmp_path: Path) -> None:
+    def start(_cell: Cell, _out: Path) -> Ended:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    assert run_both(tmp_path, start) == {"lost": "cannot be started ([Errno 12] no memory)"}
+    assert not (LOST.folder(tmp_path) / FAILURE).exists()  # others may try
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failure_that_a_full_disk_cannot_hold_stays_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(files, "write_json", full)
+    assert run_both(tmp_path, lambda *_: Ended(-signal.SIGKILL)) == {
+        "lost": "killed by SIGKILL; out of memory?"
+    }
+    assert f"{LOST.folder(tmp_path) / FAILURE}: cannot be written (no space left)" in caplog.text
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_cell_that_another_took_over_is_no_failure(tmp_path: Path) -> None:
+    codes = [0, TAKEN]
+
+    def start(cell: Cell, out: Path) -> Ended:
+        return Ended(code) if (code := codes.pop()) else finishes(cell, out)
+
+    assert run_both(tmp_path, start) == {}
+    assert not codes
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_result_with_weights_beside_it_is_tidied(tmp_path: Path) -> None:
+    """Of a process that was killed between the two."""
+    for cell in (LOST, FINE):
+        finishes(cell, tmp_path)
+    weights = LOST.folder(tmp_path) / RUN / "step-0001"
+    weights.mkdir(parents=True)
+
+    def start(_cell: Cell, _out: Path) -> Ended:
+        weights.rmdir()
+        return Ended(0)
+
+    assert run_both(tmp_path, start) == {}
+    assert not weights.exists()
 
 
 # ------------------------------------------------------------------------------------- kills
