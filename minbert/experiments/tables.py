@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 _LATEX = {
     "\\": r"\textbackslash{}",
+    "|": r"\textbar{}",
     "±": r"$\pm$",
     "−": "$-$",
+    "–": "--",
+    "…": r"\ldots{}",
+    "→": r"$\rightarrow$",
+    "¹": "$^1$",
     "λ": r"$\lambda$",
     "<": r"$<$",
     ">": r"$>$",
@@ -19,6 +24,8 @@ _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 _SPECIAL = re.compile("|".join(re.escape(text) for text in sorted(_LATEX, key=len, reverse=True)))
+# in a note, which may tell what a program said; "n < 5" and "[95% interval]" stay as they are
+_MARKDOWN = re.compile(r"[\\`*_]|[<&](?=\S)|\](?=\()")
 _NUMBER = re.compile(r"[-+\[]?[\d.]+|–$")
 
 
@@ -37,7 +44,7 @@ class Table:
         lines.append(_piped(["---:" if number else "---" for number in self.are_numbers]))
         lines += [_piped(row) for row in self.rows]
         if self.notes:
-            lines += ["", *(f"- {note}" for note in self.notes)]
+            lines += ["", *(f"- {_plain(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
@@ -66,6 +73,10 @@ class Table:
 
 def _piped(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _plain(text: str) -> str:
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", text)
 
 
 def _escaped(text: str) -> str:
