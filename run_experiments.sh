@@ -4,7 +4,9 @@
 #
 #   ./run_experiments.sh --scale smoke --workers 2
 #
-# The same command goes on where it was stopped. Flags: python -m minbert.experiments all --help
+# The same command goes on where it was stopped. Paths, data/ and runs/ among them, are those of the
+# folder it is called from. Flags: python -m minbert.experiments all --help
 set -euo pipefail
-cd "$(dirname "$0")"
+here=$(cd "$(dirname "$0")" && pwd)
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
 exec python -m minbert.experiments all "$@"
