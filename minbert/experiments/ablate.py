@@ -8,12 +8,13 @@ and with 5.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from minbert import cli
 from minbert.config import KNOWN_TASKS, RunConfig, idle_rules
-from minbert.experiments.grid import Experiment, Row
+from minbert.experiments.grid import Experiment, Row, flags_in
 from minbert.experiments.grid_command import grid_command
 from minbert.experiments.grid_config import GRID, GridConfig
 from minbert.flags import flag
@@ -42,7 +43,7 @@ class AblateConfig(GridConfig):
         (),
         GRID,
         "axes of the grid: FLAG=VALUE,VALUE,... for a flag of multitask_classifier.py that takes a "
-        "value; FLAG alone for one that does not, off and on",
+        "value; FLAG alone for one that may stand alone, off and on",
         metavar="AXIS",
         several=True,
     )
@@ -71,17 +72,26 @@ def experiment(axes: Sequence[str], extra: Sequence[str] = ()) -> Experiment:
     Raises InputError for an axis that is none, or that does nothing in any combination.
     """
     values = [_values(axis) for axis in axes]
+    if twice := [axis for axis in axes if list(map(_name, axes)).count(_name(axis)) > 1]:
+        raise InputError(f"--over {' '.join(twice)}: one axis, with all its values: FLAG=VALUE,...")
+    given = {f"--{_name(axis)}" for axis in axes} | flags_in(extra)
+    option = () if given & {"--option", "--fine-tune-mode"} else ("--option", "finetune")
     rows: dict[Combination, Row] = {}
     acting: set[str] = set()
+    needs: dict[str, str] = {}
     for chosen in itertools.product(*values):
-        words = _acting(tuple(itertools.chain.from_iterable(chosen)), extra)
-        acting |= {word for word in words if word.startswith("--")}
-        option = () if {"--option", "--fine-tune-mode"} & set(extra) else ("--option", "finetune")
+        words = tuple(itertools.chain.from_iterable(chosen))
+        while idle := _idle(words, (*option, *extra)):
+            needs |= idle  # the last combination has most of the flags: what it lacks is said
+            words = _without(words, idle)
+        acting |= flags_in(words)
         name = " ".join(words) or "without"
-        rows.setdefault(words, Row(name, (" ".join((*option, *words)),)))
+        rows.setdefault(words, Row(name, (shlex.join((*option, *words)),)))
     for axis in axes:
         if f"--{_name(axis)}" not in acting:
-            raise InputError(f"--over {axis}: would do nothing in any combination; {_needs(axis)}")
+            raise InputError(
+                f"--over {axis}: would do nothing in any combination; it needs {needs[_name(axis)]}"
+            )
     names = [row.name for row in rows.values()]
     compared = tuple((name, names[0]) for name in names[1:])
     title = f"Ablation over {', '.join(axes)}"
@@ -102,7 +112,7 @@ def _values(axis: str) -> list[Combination]:
         raise InputError(f"--over {axis}: multitask_classifier.py has no flag --{name}")
     is_switch = known[name].default is False
     if not given:
-        if not is_switch:
+        if not is_switch and known[name].metadata["bare"] is None:
             raise InputError(f"--over {axis}: takes values; write {name}=VALUE,VALUE")
         return [(), (f"--{name}",)]
     if is_switch:
@@ -112,28 +122,33 @@ def _values(axis: str) -> list[Combination]:
     return [(f"--{name}", value) for value in values]
 
 
-def _acting(words: Combination, extra: Sequence[str]) -> Combination:
-    """The words without those flags that would do nothing, until none is left of them."""
-    given = cli.make_parser().parse_args([*words, *extra])
+def _idle(words: Combination, others: Sequence[str]) -> dict[str, str]:
+    """Those flags among the words that would do nothing beside the others, and what each needs."""
+    given = cli.make_parser().parse_args([*words, *others])
     config = RunConfig(
         **{k: v for k, v in vars(given).items() if k in RunConfig.__dataclass_fields__}
     )
-    idle = {name for rule in idle_rules() if not rule.acts(config) for name in rule.flags}
-    kept = tuple(itertools.chain.from_iterable(_pairs(words, idle)))
-    return kept if kept == words else _acting(kept, extra)
+    own = flags_in(words)
+    idle: dict[str, str] = {}
+    for rule in idle_rules():
+        if not rule.acts(config):
+            for name in rule.flags:
+                if f"--{name}" in own:
+                    idle.setdefault(name, rule.needs)
+    return idle
 
 
-def _pairs(words: Combination, idle: Iterable[str]) -> Iterable[Combination]:
+def _without(words: Combination, idle: Collection[str]) -> Combination:
+    """The words without these flags and their values."""
+    return tuple(itertools.chain.from_iterable(_pairs(words, idle)))
+
+
+def _pairs(words: Combination, idle: Collection[str]) -> Iterable[Combination]:
     """Flags with their value, without the idle ones."""
     starts = [place for place, word in enumerate(words) if word.startswith("--")]
     for start, end in itertools.pairwise([*starts, len(words)]):
         if words[start].removeprefix("--") not in idle:
             yield words[start:end]
-
-
-def _needs(axis: str) -> str:
-    rule = next(rule for rule in idle_rules() if _name(axis) in rule.flags)
-    return f"it needs {rule.needs}"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,8 +1,10 @@
 """The cells of a grid: one row's command with one seed, addressed by all that decides its result.
 
 A cell's key is a hash of the settings, of the bytes of the data and weights files, and of the code
-that the main job consists of. The same key is the same result, wherever the files lie and whichever
-experiment asks for it; another key is another folder, so nothing old is ever taken for new.
+that the main job consists of. The same key is the same run, wherever the files lie and whichever
+experiment asks for it; another key is another folder. Machine, number of threads and versions of
+libraries are not in the key, since several machines share a grid: a result may differ by their
+rounding, and the report names them.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import hashlib
 import json
 import logging
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -21,13 +23,14 @@ from typing import Any
 
 from minbert import cli, files
 from minbert.config import RunConfig
-from minbert.experiments.grid import BASE_SEED, Experiment, Scale
+from minbert.experiments.grid import BASE_SEED, Experiment, Row, Scale, flags_in
 from minbert.manifest import input_files, settings
 from minbert.runtime import InputError, log
 from minbert.sources import recommended
 
 _PACKAGE = Path(cli.__file__).parent
-_DECIDED = ("--seed", "--output_dir", "--resume", "--epochs", "--limit")  # by grid and scale
+_DECIDED = ("--seed", "--output_dir", "--resume", "--limit")  # by grid and scale
+_HOW = ("device", "use_gpu", "strict")  # of a run, which a resumed one may change, not a cell
 RESULT, RUN, FAILURE, CLAIMS, DEV = "result.json", "run", "failure.json", "claims", "dev.npz"
 
 
@@ -58,22 +61,47 @@ class Cell:
 def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str]) -> list[Cell]:
     """Every cell of the grid, seeds outermost, so that a stopped grid has whole replications.
 
-    `extra` are flags of the main job for all rows. Raises InputError where a row's flags are wrong,
-    before anything is run.
+    `extra` are flags of the main job for all rows. Raises InputError, before anything is run, where
+    a row's flags are wrong, where `extra` would change what a row is, and where two rows are one.
     """
-    for flag in (word.split("=")[0] for word in extra if word.startswith("--")):
-        if flag in _DECIDED or flag.endswith("_out"):
-            raise InputError(f"{flag}: is decided by the experiment, not given after --")
-    cells: list[Cell] = []
+    _check_flags(experiment.rows, flags_in(extra))
+    shared = experiment.shared
+    if flags_in(shlex.split(shared)) & flags_in(extra):
+        shared = ""
+    cells: dict[str, Cell] = {}
     for seed in range(BASE_SEED, BASE_SEED + seeds):
         for row in experiment.rows:
             for own in row.commands:
-                parts = (own, scale.flags(own), shlex.join(extra), f"--seed {seed}")
+                common = shlex.join(extra)
+                parts = (own, shared, scale.flags(f"{own} {common}"), common, f"--seed {seed}")
                 command = " ".join(part for part in parts if part)
                 with _warnings_only(when=bool(cells)):
                     key = key_of(configuration(command))
-                cells.append(Cell(row.name, seed, command, key, row.cost / len(row.commands)))
-    return cells
+                if key in cells:
+                    raise InputError(
+                        f"rows {cells[key].row!r} and {row.name!r}: differ in nothing that decides "
+                        "a result; leave one out"
+                    )
+                cells[key] = Cell(row.name, seed, command, key, row.cost / len(row.commands))
+    return list(cells.values())
+
+
+def _check_flags(rows: Sequence[Row], extra: Collection[str]) -> None:
+    """Of two values the last would win, and a row would not be what its name says."""
+    for flag in sorted(extra):
+        if flag == "--epochs" or _is_decided(flag):
+            raise InputError(f"{flag}: is decided by the experiment, not given after --")
+    for row in rows:
+        own = flags_in(word for command in row.commands for word in shlex.split(command))
+        for flag in sorted(own):
+            if _is_decided(flag):
+                raise InputError(f"row {row.name!r}: {flag} is decided by the experiment")
+            if flag in extra:
+                raise InputError(f"{flag}: row {row.name!r} has its own; leave it out after --")
+
+
+def _is_decided(flag: str) -> bool:
+    return flag in _DECIDED or flag.endswith("_out")
 
 
 def configuration(command: str) -> RunConfig:
@@ -83,9 +111,14 @@ def configuration(command: str) -> RunConfig:
 
 
 def key_of(config: RunConfig) -> str:
-    """16 hex digits over settings, input files and code."""
+    """16 hex digits over settings, input files and code.
+
+    The device counts as it was asked for: where a grid is planned there may be no GPU.
+    """
+    asked = {name: getattr(config, name) for name in _HOW}
+    asked = {name: value for name, value in asked.items() if value != getattr(RunConfig, name)}
     hashes = {key: _hash_of(path.resolve()) for key, path in input_files(config).items()}
-    decisive = {"settings": settings(config), "sha256": hashes, "code": code_hash()}
+    decisive = {"settings": settings(config) | asked, "sha256": hashes, "code": code_hash()}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minbert.runtime import InputError
@@ -31,7 +33,8 @@ class Row:
 class Experiment:
     """A grid of rows × seeds. `compared`: pairs of rows (this, with that one) to be tested.
 
-    `source` says whose the published figures are.
+    `source` says whose the published figures are. `shared` are flags of all rows, in whose place
+    others may be given; `notes` are what a reader must know of the figures.
     """
 
     name: str
@@ -40,16 +43,23 @@ class Experiment:
     rows: tuple[Row, ...]
     compared: tuple[tuple[str, str], ...] = ()
     source: str = ""
+    shared: str = ""
+    notes: tuple[str, ...] = ()
 
     def only(self, names: Sequence[str]) -> Experiment:
-        """The same with these rows alone. Raises InputError for a name that is none."""
-        known = {row.name: row for row in self.rows}
-        for name in names:
+        """The same with these rows alone. Raises InputError for a name that is none.
+
+        Dashes at its front may be left out: on a command line they would begin another flag.
+        """
+        known = {row.name.lstrip("-"): row for row in self.rows}
+        wanted = [name.lstrip("-") for name in names]
+        for name in wanted:
             if name not in known:
                 raise InputError(f"--rows {name!r}: no such row; there are: {', '.join(known)}")
-        kept = tuple(row for row in self.rows if row.name in names)
-        pairs = tuple(pair for pair in self.compared if set(pair) <= set(names))
-        return Experiment(self.name, self.title, self.tasks, kept, pairs, self.source)
+        kept = tuple(row for name, row in known.items() if name in wanted)
+        left = {row.name for row in kept}
+        pairs = tuple(pair for pair in self.compared if left.issuperset(pair))
+        return dataclasses.replace(self, rows=kept, compared=pairs)
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,18 @@ class Scale:
     seeds: int
 
     def flags(self, command: str) -> str:
-        """What it adds to a command."""
+        """What it adds to a command, whose own epochs win."""
+        given = flags_in(shlex.split(command))
         # --stdpp means twice the epochs, which it does not do where they are given
-        epochs = self.epochs * (2 if "--stdpp" in command.split() else 1)
-        rows = f" --limit {self.limit}" if self.limit else ""
-        return f"--epochs {epochs}{rows}"
+        epochs = self.epochs * (2 if "--stdpp" in given else 1)
+        parts = [] if "--epochs" in given else [f"--epochs {epochs}"]
+        parts += [f"--limit {self.limit}"] if self.limit else []
+        return " ".join(parts)
+
+
+def flags_in(words: Iterable[str]) -> set[str]:
+    """The flags among a command's words, without their values."""
+    return {word.split("=")[0] for word in words if word.startswith("--")}
 
 
 SCALES: Mapping[str, Scale] = {

@@ -49,7 +49,11 @@ class GridConfig:
         metavar="N",
     )
     rows: tuple[str, ...] = flag(
-        (), GRID, "only these rows, by name; default: all", metavar="NAME", several=True
+        (),
+        GRID,
+        "only these rows, by name, without dashes at its front; default: all",
+        metavar="NAME",
+        several=True,
     )
     out: str = flag(
         "runs/experiments",

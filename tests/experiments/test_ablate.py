@@ -56,6 +56,8 @@ def test_flags_for_all_rows_decide_what_acts() -> None:
     ("axes", "words"),
     [
         (["r3f_lambda=1,5"], "it needs --r3f or --r4f"),
+        (["smart", "smart_reuse_clean"], "it needs para or sts to train"),
+        (["smart", "smart"], "--over smart smart: one axis"),
         (["smrt"], "no flag --smrt"),
         (["pooling"], "write pooling=VALUE"),
         (["smart=1"], "takes no values"),
@@ -68,6 +70,30 @@ def test_a_wrong_axis_is_one_line(axes: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         experiment(axes)
     assert "\n" not in str(caught.value)
+
+
+def test_a_flag_that_may_stand_alone_is_off_and_on() -> None:
+    assert names("rrobin") == ["without", "--rrobin"]
+    assert names("rrobin=pre,full") == ["--rrobin pre", "--rrobin full"]
+
+
+def test_rows_are_fine_tuned_unless_something_else_is_said() -> None:
+    assert names("int8") == ["without", "--int8"]
+    assert names("frozen_dropout", extra=("--option=pretrain",)) == ["without", "--frozen_dropout"]
+    (first, _) = experiment(["option=pretrain,finetune"]).rows
+    assert first.commands == ("--option pretrain",)
+
+
+def test_values_may_hold_blanks() -> None:
+    (_, second) = experiment(["weights=a,/b c/d"]).rows
+    assert shlex.split(second.commands[0])[-2:] == ["--weights", "/b c/d"]
+
+
+def test_rows_are_named_without_the_dashes_that_would_begin_a_flag() -> None:
+    found = experiment(["smart", "smart_lambda=1,5"])
+    some = found.only(["without", "smart --smart_lambda 5"])
+    assert some.compared == (("--smart --smart_lambda 5", "without"),)
+    assert found.only(["--smart --smart_lambda 5"]).rows == some.rows[1:]
 
 
 def test_axes_or_a_preset_are_needed_and_not_both() -> None:
