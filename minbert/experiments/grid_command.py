@@ -87,7 +87,8 @@ class Grid:
         # with its plots: what is only asked for help need not wait for matplotlib
         from minbert.experiments import grid_section
 
-        return grid_section.section(analysis, self.cells, [self._scale()])
+        facts = [self._scale(), *self.experiment.notes]
+        return grid_section.section(analysis, self.cells, facts)
 
     def _scale(self) -> str:
         seeds = len({cell.seed for cell in self.cells})

@@ -82,6 +82,11 @@ def test_a_failed_run_is_exit_code_1_after_the_tables(
         (["ablate"], "give --over"),
         (["ablate", "--over", "nonsense"], "no flag --nonsense"),
         (["seeds", "--", "--seed", "3"], "decided by the experiment"),
+        (["table2", "--", "--option", "pretrain"], "row 'pretrain default' has its own"),
+        (["table2", "--", "--smart"], "row 'finetune smart' has its own"),
+        (["table2", "--as-published", "--", "--batch_size=8"], "'pretrain default' has its own"),
+        (["table1", "--", "--tasks", "sst"], "row 'pretrain' has its own"),
+        (["ablate", "--over", "seed=1,2"], "row '--seed 1': --seed is decided"),
         (["seeds", "--", "--weights", "nowhere"], "no such folder"),
     ],
 )
@@ -134,12 +139,21 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert caught.value.code == 0
 
 
-def test_the_script_passes_flags_and_exit_codes_on() -> None:
+def test_the_script_passes_flags_and_exit_codes_on_and_stays_in_the_callers_folder(
+    tmp_path: Path,
+) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [str(ROOT / "run_experiments.sh"), "--scale", "tiny"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    (tmp_path / "mine").mkdir()
+    done = subprocess.run(
+        [str(ROOT / "run_experiments.sh"), "--", "--weights", "mine"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+    )
     assert done.returncode == 2
-    assert "invalid choice: 'tiny'" in done.stderr
+    assert "no such folder" not in done.stderr
+    assert "error: mine" in done.stderr
 
 
 def test_epochs_and_seeds_may_be_given_in_place_of_the_scales(place: Place) -> None:

@@ -59,7 +59,15 @@ def test_matched_rows_share_what_the_method_does_not_say() -> None:
         return {(own.get("batch_size"), own.get("clip"), own.get("lr")) for own in flags}
 
     assert len(shared(table2.MATCHED)) == 1
-    assert len(shared(table2.AS_PUBLISHED)) == 2
+    assert shared(table2.AS_PUBLISHED) == {(64, None, None), (32, 1, None), (64, 1, None)}
+    for row in table2.experiment(table2.AS_PUBLISHED).rows:
+        assert "full" not in row.name or given(row.commands[0])["batch_size"] == 64
+
+
+def test_what_the_poster_does_not_say_is_said() -> None:
+    assert not table2.experiment(table2.MATCHED).notes
+    (note,) = table2.experiment(table2.AS_PUBLISHED).only(["finetune smart"]).notes
+    assert "assumed" in note
 
 
 def test_only_rows_that_are_there_are_compared() -> None:
