@@ -6,11 +6,14 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import platform
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from minbert import cli, files
 from minbert.config import RunConfig
@@ -18,11 +21,13 @@ from minbert.experiments import cost, cost_report
 from minbert.experiments.cells import key_of
 from minbert.experiments.cost_config import CostConfig
 from minbert.experiments.cost_report import Row
+from minbert.experiments.methods import METHODS
 from minbert.experiments.outputs import as_csv
 from minbert.experiments.report import Plots, Section
 from minbert.experiments.setting import Setting
 from minbert.experiments.tables import Table
 from minbert.flags import shown
+from minbert.manifest import machine
 from minbert.reports.titles import TITLES
 from minbert.runtime import log
 from minbert.sources import BUNDLED_ENCODER
@@ -65,13 +70,14 @@ class CostPart:
             for name, value in given.items()
         )
         command = f"python -m minbert.experiments cost {' '.join(words)}"
-        digest = hashlib.sha256(f"{key_of(job)} {config.rounds}".encode()).hexdigest()[:6]
+        methods = [(method.name, method.flags) for method in METHODS]
+        decisive = json.dumps([key_of(job), config.rounds, methods, _here()])
+        digest = hashlib.sha256(decisive.encode()).hexdigest()[:6]
         return cls(config, job, command, out, f"cost-{scale}-{digest}")
 
     def run(self) -> Section:
         """Measure, unless it was done before, print and write the table. Raises InputError."""
-        ledger = self._measured(self.out / f"{self.name}.json")
-        rows = [Row(**row) for row in ledger["methods"]]
+        ledger, rows = self._measured(self.out / f"{self.name}.json")
         table = cost_report.table(rows)
         markdown = f"{table.markdown()}\n`{self.command}`\n"
         texts = {".md": markdown, ".csv": as_csv(rows, cost_report.FIELDS), ".tex": table.latex()}
@@ -79,18 +85,19 @@ class CostPart:
         print(markdown)
         return self._section(ledger, rows)
 
-    def _measured(self, path: Path) -> dict[str, Any]:
-        """The ledger in `path`, made if it is not there or cannot be read."""
+    def _measured(self, path: Path) -> tuple[dict[str, Any], list[Row]]:
+        """The ledger in `path` and its rows, made if it is not there or cannot be read."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             ledger: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if all(Row(**row) for row in ledger["methods"]):
+            if rows := [Row(**row) for row in ledger["methods"]]:
                 log.info("cost: measured before, in %s", path)
-                return ledger
+                return ledger, rows
         setting = Setting.prepare(self.job, self.config.length)
         log.info("cost: %s", setting)
         rows = cost.measure(setting, self.config.rounds)
-        files.write_json(path, cost.as_json(setting, self.config.rounds, rows))
-        return cost.as_json(setting, self.config.rounds, rows)
+        ledger = cost.as_json(setting, self.config.rounds, rows)
+        files.write_json(path, ledger)
+        return ledger, rows
 
     def _section(self, ledger: Mapping[str, Any], rows: Sequence[Row]) -> Section:
         from minbert.experiments import cost_plots  # matplotlib only where something is plotted
@@ -109,3 +116,8 @@ class CostPart:
         commands = Table("Commands", ["table", "command"], [[TITLE, f"`{self.command}`"]])
         table = cost_report.table(rows)
         return Section(TITLE, facts, tables=[table], plots=[plots], commands=commands)
+
+
+def _here() -> dict[str, Any]:
+    """What makes wall times this machine's own; the code's state is in the cell's key."""
+    return {**machine(torch.device("cpu")), "git": None, "host": platform.node()}

@@ -110,9 +110,24 @@ def test_costs_are_measured_once(
     with monkeypatch.context() as patched:
         patched.setattr(cost, "measure", nothing)
         assert CostPart.planned("smoke", place.extra, tmp_path).run() == first
-    ledger.write_text(damaged)
-    CostPart.planned("smoke", place.extra, tmp_path).run()
-    assert json.loads(ledger.read_text())["examples"] == 4
+    for text in (damaged, '{"methods": []}'):
+        ledger.write_text(text)
+        CostPart.planned("smoke", place.extra, tmp_path).run()
+        assert json.loads(ledger.read_text())["examples"] == 4
+
+
+def test_costs_of_another_machine_or_of_other_methods_are_not_taken(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def name() -> str:
+        return CostPart.planned("smoke", place.extra, tmp_path).name
+
+    assert name() == (before := name())
+    with monkeypatch.context() as patched:
+        patched.setattr(cost_section.platform, "node", lambda: "elsewhere")
+        assert name() != before
+    monkeypatch.setattr(cost_section, "METHODS", FEW)
+    assert name() != before
 
 
 def test_the_scale_decides_what_is_measured(
