@@ -17,6 +17,7 @@ import numpy as np
 
 from minbert.experiments.finished import FinishedRun
 from minbert.experiments.significance import holm, paired_permutation
+from minbert.experiments.tables import Table
 from minbert.runtime import InputError, log, set_up_logging
 from minbert.tasks import TASKS
 
@@ -40,6 +41,8 @@ def compare(first: Sequence[Path], second: Sequence[Path]) -> list[Compared]:
     for run in runs:
         if run.dev_hashes != runs[0].dev_hashes:
             raise InputError(f"{run.folder}: scored on other dev files than {runs[0].folder}")
+        if run.config["limit"] != runs[0].config["limit"]:
+            raise InputError(f"{run.folder}: scored with another --limit than {runs[0].folder}")
     return [_compared(task, *sides) for task in runs[0].predictions]
 
 
@@ -58,13 +61,13 @@ def _compared(task: str, first: Sequence[FinishedRun], second: Sequence[Finished
 def table(compared: Sequence[Compared]) -> str:
     """A Markdown table."""
     header = ["task", "first", "second", "first - second", "p", "p (Holm)"]
-    rows = [header, ["---"] * len(header)]
+    rows = []
     corrected = holm([one.p_value for one in compared])
     for one, p_value in zip(compared, corrected, strict=True):
         difference = f"{one.first - one.second:+.3f}"
         scores = [f"{one.first:.3f}", f"{one.second:.3f}", difference]
         rows.append([one.task, *scores, f"{one.p_value:.4f}", f"{p_value:.4f}"])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return Table("Paired comparison", header, rows).markdown()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{side}", nargs="+", required=True, metavar="RUN", type=Path)
     given = parser.parse_args(argv)
     try:
-        print(table(compare(given.first, given.second)))
+        print(table(compare(given.first, given.second)), end="")
     except InputError as error:
         log.error("error: %s", error)
         return 2

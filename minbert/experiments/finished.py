@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class FinishedRun:
     config: Mapping[str, Any]
     dev_hashes: Mapping[str, str]
     predictions: Mapping[str, Array]
+    _splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
@@ -54,6 +55,11 @@ class FinishedRun:
 
     def split(self, task: str) -> Split:
         """A task's dev examples. Raises InputError where the file is not what the run read."""
+        if task not in self._splits:
+            self._splits[task] = self._read_split(task)
+        return self._splits[task]
+
+    def _read_split(self, task: str) -> Split:
         path = Path(self.config[f"{task}_dev"])
         if not path.is_file() or files.sha256_of(path) != self.dev_hashes[f"{task}_dev"]:
             raise InputError(f"{path}: not the file that {self.folder} was scored on")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from minbert.experiments.finished import read_manifest
+from minbert.experiments.tables import Table
 from minbert.manifest import INDIFFERENT
 from minbert.runtime import InputError, log, set_up_logging
 
@@ -64,7 +65,7 @@ def table(manifests: Sequence[dict[str, Any]]) -> str:
     groups = group_by_configuration(manifests)
     tasks = list(groups[0][0]["dev"])
     header = ["configuration", "seeds", *tasks, "train s/epoch", "dev s/epoch"]
-    rows = [header, ["---"] * len(header)]
+    rows = []
     for group, label in zip(groups, differing_settings(groups), strict=True):
         epochs = [epoch for manifest in group for epoch in manifest["epochs"]]
         seconds = [
@@ -73,7 +74,7 @@ def table(manifests: Sequence[dict[str, Any]]) -> str:
         ]
         scores = [_mean_and_spread([manifest["dev"][task] for manifest in group]) for task in tasks]
         rows.append([label, str(len(group)), *scores, *seconds])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return Table("Scores over seeds", header, rows).markdown()
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", type=Path)
     try:
-        print(table([read_manifest(path) for path in parser.parse_args(argv).manifests]))
+        print(table([read_manifest(path) for path in parser.parse_args(argv).manifests]), end="")
     except InputError as error:
         log.error("error: %s", error)
         return 2

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from minbert import cli
+from minbert.experiments import finished
 from minbert.experiments.compare import main
+from minbert.experiments.finished import FinishedRun
+from minbert.run_folder import MANIFEST
 from tests.helpers import TINY, save_encoder, write_course_files
 
 
@@ -40,12 +45,12 @@ def test_runs_are_compared(runs: Path, capsys: pytest.CaptureFixture[str]) -> No
     sides = ["--first", f"{runs}/run1", "--second", f"{runs}/run2"]
     assert main(sides) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| sst", "| para", "| sts"]
+    assert [line.split(" | ")[0] for line in lines[4:]] == ["| sst", "| para", "| sts"]
 
 
 def test_a_run_equals_itself(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--first", f"{runs}/run1", "--second", f"{runs}/run1"]) == 0
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[4:]]
     assert all(row[3:] == ["+0.000", "1.0000", "1.0000 |"] for row in rows)
 
 
@@ -59,6 +64,25 @@ def test_what_cannot_be_compared_is_one_line(
     ):
         assert main(argv) == 2
         assert words in capsys.readouterr().err
+
+
+def test_other_numbers_of_dev_rows_cannot_be_compared(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs / "run1", tmp_path / "few")
+    path = tmp_path / "few" / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["config"]["limit"] = 3
+    path.write_text(json.dumps(manifest))
+    assert main(["--first", f"{runs}/run1", "--second", str(path.parent)]) == 2
+    assert "scored with another --limit" in capsys.readouterr().err
+
+
+def test_a_dev_file_is_read_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = FinishedRun.read(runs / "run1")
+    count = len(run.split("sts").examples)
+    monkeypatch.setattr(finished, "read_split", None)
+    assert len(run.labels("sts")) == count
 
 
 def test_another_dev_file_is_noticed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

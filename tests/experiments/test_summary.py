@@ -20,14 +20,14 @@ def manifest(seed: int, sst: float, *, smart: bool = False, status: str = "finis
 def test_runs_of_an_older_version_may_lack_a_setting() -> None:
     older = manifest(1, 0.5)
     del older["config"]["smart"]
-    rows = table([older, manifest(2, 0.6, smart=True)]).splitlines()[2:]
+    rows = table([older, manifest(2, 0.6, smart=True)]).splitlines()[4:]
     assert [row.split(" | ")[0] for row in rows] == ["| as the others have in common", "| --smart"]
 
 
 def test_seeds_of_one_configuration_form_a_row() -> None:
     rows = table([manifest(1, 0.4), manifest(2, 0.6), manifest(3, 0.9, smart=True)]).splitlines()
-    assert rows[2] == "| as the others have in common | 2 | 0.500 (0.141) | 15 | 2 |"
-    assert rows[3] == "| --smart | 1 | 0.900 | 30 | 2 |"
+    assert rows[4] == "| as the others have in common | 2 | 0.500 (0.141) | 15 | 2 |"
+    assert rows[5] == "| --smart | 1 | 0.900 | 30 | 2 |"
 
 
 @pytest.mark.parametrize("content", ["not json", "{}", "[]"])
