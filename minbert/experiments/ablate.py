@@ -59,6 +59,8 @@ class AblateConfig(GridConfig):
         super().__post_init__()
         if bool(self.over) == bool(self.preset):
             raise InputError("give --over AXIS..., or --preset NAME (--help lists the presets)")
+        if self.epochs is not None and "epochs" in map(_name, self.axes):
+            raise InputError(f"--epochs {self.epochs} would do nothing here: --over has epochs")
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -94,7 +94,9 @@ class Grid:
         seeds = len({cell.seed for cell in self.cells})
         what = self.config.how_much
         rows = f"the first {what.limit:,} rows of every file" if what.limit else "all rows"
-        return f"scale {self.config.scale}: epochs: {what.epochs}, {rows}; seeds: {seeds}"
+        own = any("--epochs" in command for row in self.experiment.rows for command in row.commands)
+        epochs = "as the rows say" if own else what.epochs
+        return f"scale {self.config.scale}: epochs: {epochs}, {rows}; seeds: {seeds}"
 
     def log_failures(self) -> None:
         """A line for each run that failed: why, and where its log is."""

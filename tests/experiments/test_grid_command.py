@@ -24,8 +24,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place.make(tmp_path_factory.mktemp("grid"))
 
 
+def out(place: Place) -> list[str]:
+    return ["--out", str(place.out)]
+
+
 def flags(place: Place) -> list[str]:
-    return ["--out", str(place.out), "--rows", "finetune default"]
+    return [*out(place), "--rows", "finetune default"]
 
 
 def test_a_table_is_made_and_made_again_without_a_run(
@@ -86,6 +90,7 @@ def test_a_failed_run_is_exit_code_1_after_the_tables(
         (["table2", "--", "--smart"], "row 'finetune smart' has its own"),
         (["table2", "--as-published", "--", "--batch_size=8"], "'pretrain default' has its own"),
         (["table1", "--", "--tasks", "sst"], "row 'pretrain' has its own"),
+        (["ablate", "--over", "epochs=1,2", "--epochs", "3"], "--epochs 3 would do nothing"),
         (["ablate", "--over", "seed=1,2"], "row '--seed 1': --seed is decided"),
         (["seeds", "--", "--weights", "nowhere"], "no such folder"),
     ],
@@ -162,6 +167,17 @@ def test_epochs_and_seeds_may_be_given_in_place_of_the_scales(place: Place) -> N
     planned = Grid.planned(grid.Experiment("x", "X", ("sst",), (row,)), config, place.extra)
     assert [cell.seed for cell in planned.cells] == [grid.BASE_SEED, grid.BASE_SEED + 1]
     assert all("--epochs 6 --limit 128 " in cell.command for cell in planned.cells)
+
+
+def test_epochs_of_an_axis_are_the_rows_own(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.Runner, "run", lambda *_: None)
+    assert main(["ablate", "--over", "epochs=2,3", *out(place), "--", *place.extra]) == 0
+    text, _ = capsys.readouterr()
+    assert "--epochs 2 --limit 128" in text and "--epochs 3 --limit 128" in text
+    page = Path(text.splitlines()[-1].removeprefix("report: ")).read_text()
+    assert "epochs: as the rows say" in page
 
 
 def test_scales_grow() -> None:
