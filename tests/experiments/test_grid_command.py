@@ -96,8 +96,14 @@ def test_a_failed_run_is_exit_code_1_after_the_tables(
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner.Runner, "run", lambda *_: None)  # where a mistake is not noticed
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert message in err
