@@ -2,7 +2,8 @@
 
 `python -m minbert.experiments.compare --first RUN... --second RUN...` takes the folders of finished
 runs, the same number of seeds on both sides, and prints each task's mean score on both sides, the
-difference, and the p-value of a paired permutation test, Holm-corrected over the tasks.
+difference, and two p-values: of a paired permutation test, which takes the trained models as given,
+and of a t-test that counts the noise of the seeds too, Holm-corrected over the tasks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from minbert.experiments.finished import FinishedRun
-from minbert.experiments.significance import holm, paired_permutation
+from minbert.experiments.significance import (
+    Part,
+    holm,
+    paired_bootstrap,
+    paired_permutation,
+    with_seed_noise,
+)
+from minbert.experiments.statistics import over_seeds
 from minbert.experiments.tables import Table
 from minbert.runtime import InputError, log, set_up_logging
 from minbert.tasks import TASKS
@@ -24,11 +32,17 @@ from minbert.tasks import TASKS
 
 @dataclass(frozen=True)
 class Compared:
-    """A task's mean score over the seeds on both sides, and the two-sided p-value."""
+    """A task's mean score over the seeds on both sides, and two-sided p-values.
+
+    `p_models` is the paired permutation test's; `p_value` counts the noise of the seeds too, and is
+    the same where there is one, of which nothing is known.
+    """
 
     task: str
     first: float
     second: float
+    seeds: int
+    p_models: float
     p_value: float
 
 
@@ -50,24 +64,27 @@ def _compared(task: str, first: Sequence[FinishedRun], second: Sequence[Finished
     labels = first[0].labels(task)
     known = ~np.isnan(labels)
     one, other = (np.stack([run.predictions[task][known] for run in s]) for s in (first, second))
-    metric = TASKS[task].metric
-    p_value = paired_permutation(metric, one, other, labels[known])
-    mean, other_mean = (
-        float(np.mean([metric(own, labels[known]) for own in side])) for side in (one, other)
-    )
-    return Compared(task, mean, other_mean, p_value)
+    metric, labels = TASKS[task].metric, labels[known]
+    over = [over_seeds([metric(own, labels) for own in side]) for side in (one, other)]
+    p_models = p_value = paired_permutation(metric, one, other, labels)
+    if (count := len(first)) > 1:
+        interval = paired_bootstrap(metric, one, other, labels)
+        seeds = Part((over[0].sd ** 2 + over[1].sd ** 2) / count, 2 * (count - 1))
+        p_value, _ = with_seed_noise(over[0].mean - over[1].mean, interval, [seeds])
+    return Compared(task, over[0].mean, over[1].mean, count, p_models, p_value)
 
 
 def table(compared: Sequence[Compared]) -> str:
     """A Markdown table."""
-    header = ["task", "first", "second", "first - second", "p", "p (Holm)"]
+    header = ["task", "first", "second", "first - second", "p of these models"]
     rows = []
     corrected = holm([one.p_value for one in compared])
     for one, p_value in zip(compared, corrected, strict=True):
-        difference = f"{one.first - one.second:+.3f}"
-        scores = [f"{one.first:.3f}", f"{one.second:.3f}", difference]
-        rows.append([one.task, *scores, f"{one.p_value:.4f}", f"{p_value:.4f}"])
-    return Table("Paired comparison", header, rows).markdown()
+        scores = [f"{score:.3f}" for score in (one.first, one.second)]
+        scores += [f"{one.first - one.second:+.3f}", f"{one.p_models:.4f}"]
+        seeds = f"{one.p_value:.4f}" if one.seeds > 1 else "–"
+        rows.append([one.task, *scores, seeds, f"{p_value:.4f}"])
+    return Table("Paired comparison", [*header, "p, other seeds too", "p (Holm)"], rows).markdown()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

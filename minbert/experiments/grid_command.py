@@ -87,8 +87,7 @@ class Grid:
         # with its plots: what is only asked for help need not wait for matplotlib
         from minbert.experiments import grid_section
 
-        facts = [self._scale(), *self.experiment.notes]
-        return grid_section.section(analysis, self.cells, facts)
+        return grid_section.section(analysis, self.cells, [self._scale()])
 
     def _scale(self) -> str:
         seeds = len({cell.seed for cell in self.cells})

@@ -20,7 +20,7 @@ from minbert.experiments.tables import Table
 from minbert.reports.titles import TITLES
 from minbert.tasks import TASKS
 
-_NOTHING = "–"
+_NOTHING, _UNTRAINED = "–", "†"
 _SECONDS_OF = "training alone, without scoring or a frozen encoder's one pass over the texts"
 _NAMED = 5  # missing runs that a note lists
 
@@ -58,7 +58,7 @@ def _score(result: RowResult, task: str) -> str:
         return _NOTHING
     over, (low, high) = scored(result, task)
     spread = "" if math.isnan(over.sd) else f" ± {over.sd:.3f}"
-    remark = "" if _trained(result, task) else " (untrained)"
+    remark = "" if _trained(result, task) else f" {_UNTRAINED}"
     return f"{over.mean:.3f}{spread} [{low:.3f}, {high:.3f}]{remark}"
 
 
@@ -85,7 +85,7 @@ def _incomplete(analysis: Analysis) -> list[str]:
 def _notes(analysis: Analysis) -> list[str]:
     tasks = analysis.experiment.tasks
     counts = {len(result.cells) for result in analysis.rows if result.cells}
-    notes = _incomplete(analysis)
+    notes = [*_incomplete(analysis), *analysis.experiment.notes]
     if counts - {1}:
         notes.append("mean ± standard deviation over seeds [95% interval of the mean, Student's t]")
     if 1 in counts:
@@ -94,7 +94,10 @@ def _notes(analysis: Analysis) -> list[str]:
             "what another seed would give is not in it"
         )
     if any(not _trained(result, task) for result in analysis.rows for task in tasks):
-        notes.append("untrained: the row trains no batch of the task; its head is as it was drawn")
+        notes.append(
+            f"{_UNTRAINED}: untrained, since no batch of the row is of this task; its head is as "
+            "it was drawn"
+        )
     notes += [_on_epochs(analysis), *map(_smallest, analysis.detectable), *analysis.left_out]
     return [note for note in notes if note]
 

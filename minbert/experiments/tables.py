@@ -15,6 +15,7 @@ _LATEX = {
     "…": r"\ldots{}",
     "→": r"$\rightarrow$",
     "¹": "$^1$",
+    "†": r"\dag{}",
     "λ": r"$\lambda$",
     "<": r"$<$",
     ">": r"$>$",
@@ -26,7 +27,7 @@ _LATEX = {
 _SPECIAL = re.compile("|".join(re.escape(text) for text in sorted(_LATEX, key=len, reverse=True)))
 # in a note, which may tell what a program said; "n < 5" and "[95% interval]" stay as they are
 _MARKDOWN = re.compile(r"[\\`*_]|[<&](?=\S)|\](?=\()")
-_NUMBER = re.compile(r"[-+\[]?[\d.]+|–$")
+_NUMBER = re.compile(r"(< )?[-+\[]?[\d.]+|–$")
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,8 @@ def test_what_no_row_trains_is_marked_and_not_compared(tmp_path: Path) -> None:
     analysis = analyse(GRID, cells, tmp_path)
     assert [one.task for one in analysis.differences] == ["sst"]
     sst, sts = score_table(analysis).rows[0][2:4]
-    assert "untrained" in sts and "untrained" not in sst
+    assert "†" in sts and "†" not in sst
+    assert any(note.startswith("†: untrained") for note in score_table(analysis).notes)
 
 
 def test_rows_scored_on_other_examples_are_not_compared(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minbert import cli
 from minbert.experiments import finished
-from minbert.experiments.compare import main
-from minbert.experiments.finished import FinishedRun
+from minbert.experiments.compare import compare, main
+from minbert.experiments.finished import FinishedRun, read_manifest
 from minbert.run_folder import MANIFEST
 from tests.helpers import TINY, save_encoder, write_course_files
 
@@ -51,7 +52,16 @@ def test_runs_are_compared(runs: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_run_equals_itself(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--first", f"{runs}/run1", "--second", f"{runs}/run1"]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[4:]]
-    assert all(row[3:] == ["+0.000", "1.0000", "1.0000 |"] for row in rows)
+    assert all(row[3:] == ["+0.000", "1.0000", "–", "1.0000 |"] for row in rows)
+
+
+def test_several_seeds_are_tested_with_their_noise(runs: Path) -> None:
+    sides = [[runs / name for name in side] for side in (("run1", "run2"), ("run2", "run3"))]
+    for one, swapped in zip(compare(*sides), compare(*sides[::-1]), strict=True):
+        scores = [[read_manifest(run)["dev"][one.task] for run in side] for side in sides]
+        assert (one.first, one.second) == pytest.approx(tuple(map(np.mean, scores)))
+        assert one.p_value == pytest.approx(swapped.p_value)
+        assert one.seeds == 2 and 0 < one.p_value <= 1
 
 
 def test_what_cannot_be_compared_is_one_line(
