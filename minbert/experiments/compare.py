@@ -51,6 +51,9 @@ def compare(first: Sequence[Path], second: Sequence[Path]) -> list[Compared]:
     if len(first) != len(second):
         raise InputError(f"--first has {len(first)} runs, --second {len(second)}: give as many")
     sides = [[FinishedRun.read(folder) for folder in side] for side in (first, second)]
+    for flag, side in zip(("--first", "--second"), sides, strict=True):
+        if len({run.config["seed"] for run in side}) < len(side):
+            raise InputError(f"{flag}: two runs have one seed; give a run a seed")
     runs = [run for side in sides for run in side]
     for run in runs:
         if run.dev_hashes != runs[0].dev_hashes:

@@ -3,8 +3,8 @@
 Two questions are asked of the same predictions. Would other dev examples say the same of these
 trained models? That is the paired test's (`p_models`). Would models trained with other seeds say so
 as well? That takes the noise of the seeds too (`p_value`), and it is what a claim about a method
-rests on: of two rows that differ by the seed alone, the first test alone finds a difference in most
-pairs.
+rests on: of two rows that differ by the seed alone the first test often finds a difference, with
+many examples nearly always.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median_low
 
 import numpy as np
 
@@ -30,7 +31,7 @@ _ALIKE = 1 - 1e-6  # a correlation of rows that predict the same
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Variance of a task's score over seeds, pooled over rows; `freedom` 0 where it is unknown."""
+    """Variance of a task's score over seeds, pooled over rows; both 0 where none is known."""
 
     variance: float
     freedom: int
@@ -41,9 +42,9 @@ class Difference:
     """One row's mean score minus another's on a task, over the seeds that both have.
 
     `p_models` takes the trained models as given and has its `test`'s name. `p_value` and `interval`
-    count the noise of the seeds too; with one seed, where that is unknown, they are those of the
-    given models. `corrected` is `p_value` after Holm's correction over all differences of the
-    table. `correlation` is that of the two rows' parts in the score, example by example.
+    count the noise of the seeds too; with one seed in common they are those of the given models.
+    `corrected` is `p_value` after Holm's correction over all differences of the table.
+    `correlation` is that of the two rows' parts in the score, example by example.
     """
 
     first: str
@@ -102,14 +103,19 @@ def compare(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[Diffe
 
 
 def _seed_noise(rows: Sequence[RowResult], task: str) -> dict[bool, SeedNoise]:
-    """Of rows that train the task, under True, and of the others, whose heads are untrained."""
+    """Of rows that train the task, under True, and of the others, whose heads are untrained.
+
+    A row that no seed changes (a frozen encoder under a head without weights) says nothing of it.
+    An untrained head is one draw a seed, whichever row it is in: those rows count as one.
+    """
     noise = {}
     for trained in (True, False):
         several = [row for row in rows if len(row.cells) > 1 and row.trains(task) == trained]
-        over = [statistics.over_seeds(row.scores(task)) for row in several]
+        over = [one for row in several if (one := statistics.over_seeds(row.scores(task))).sd > 0]
         freedom = sum(one.count - 1 for one in over)
         pooled = sum((one.count - 1) * one.sd**2 for one in over)
-        noise[trained] = SeedNoise(pooled / freedom if freedom else math.nan, freedom)
+        known = freedom if trained else max((one.count - 1 for one in over), default=0)
+        noise[trained] = SeedNoise(pooled / freedom if freedom else 0.0, known)
     return noise
 
 
@@ -162,6 +168,8 @@ def _correlation(task: str, first: Array, second: Array, labels: Array) -> float
     """Of the two rows' parts in the score; predictions are averaged over the seeds before."""
     if np.array_equal(first, second):
         return 1.0
+    if len(labels) < 4:  # Steiger's needs as many
+        return 0.0
     if not is_accuracy(task):
         return significance.steiger(first.mean(0), second.mean(0), labels).correlation
     right, other_right = ((side == labels).mean(0) for side in (first, second))
@@ -184,17 +192,17 @@ def detectable(
     middle = float(np.median([statistics.over_seeds(row.scores(task)).mean for row in done]))
     spread = statistics.accuracy_spread if is_accuracy(task) else statistics.pearson_spread
     _, labels = done[0].predictions(task, list(done[0].cells)[:1])
-    seeds = int(np.median([one.seeds for one in own]))
+    seeds = median_low(one.seeds for one in own)
     correlation = float(np.median([one.correlation for one in own]))
     noise = _seed_noise(rows, task)[True]
-    seed_sd = math.sqrt(noise.variance) if noise.freedom else None
+    seed_sd = math.sqrt(noise.variance) if noise.freedom and seeds > 1 else None
     value = statistics.minimum_detectable_difference(
         spread(middle),
         len(labels),
         correlation,
         seeds=seeds,
         seed_sd=seed_sd or 0.0,
-        freedom=noise.freedom or math.inf,
+        freedom=noise.freedom if seed_sd else math.inf,
         level=LEVEL / len(differences),
     )
     return Detectable(task, value, len(labels), seeds, seed_sd, correlation, len(differences))

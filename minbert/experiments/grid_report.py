@@ -94,10 +94,7 @@ def _notes(analysis: Analysis) -> list[str]:
             "what another seed would give is not in it"
         )
     if any(not _trained(result, task) for result in analysis.rows for task in tasks):
-        notes.append(
-            f"{_UNTRAINED}: untrained, since no batch of the row is of this task; its head is as "
-            "it was drawn"
-        )
+        notes.append(f"{_UNTRAINED}: untrained, no batch of the row is of this task")
     notes += [_on_epochs(analysis), *map(_smallest, analysis.detectable), *analysis.left_out]
     return [note for note in notes if note]
 
@@ -157,13 +154,14 @@ def _how_tested(analysis: Analysis) -> list[str]:
     several = any(one.seeds > 1 for one in analysis.differences)
     notes = [
         "tests of these models are paired on the same dev examples and take the trained models as "
-        "given: other examples would say the same, which says nothing of other seeds"
+        "given: a small p says that other examples would show the difference, not that other seeds "
+        "would; no permutation test's p is below 0.0010"
     ]
     if several:
         notes.append(
             "p, other seeds too: Student's t, with the noise of the examples (bootstrap) and that "
-            "of the seeds, pooled over the rows that train the task, and over the others for "
-            "those; the interval is this test's"
+            "of the seeds, taken to be the same in all rows that train the task (those that do not "
+            "are pooled apart); the interval is this test's, over the seeds that both rows have"
         )
     if any(one.seeds == 1 for one in analysis.differences):
         notes.append(

@@ -43,6 +43,7 @@ class CellResult:
             manifest = record["manifest"]
             scores = {task: float(score) for task, score in manifest["dev"].items()}
             seconds = mean(epoch["train_seconds"] for epoch in manifest["epochs"])
+            _ = manifest["config"]["tasks"], manifest["config"]["rrobin"]
             whole = files.sha256_of(folder / DEV) == record["sha256"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{folder / RESULT}: damaged ({error}); delete {folder}") from error

@@ -177,7 +177,7 @@ def with_seed_noise(
     total = ((of_examples.high - of_examples.low) / (2 * quantile)) ** 2 + sum(variances)
     if total == 0:
         return float(difference == 0), Interval(difference, difference)
-    estimated = sum(part.variance**2 / part.freedom for part in of_seeds)
+    estimated = sum(part.variance**2 / part.freedom for part in of_seeds if part.variance > 0)
     student = stats.t(total * total / estimated) if estimated > 0 else stats.norm()
     error = total**0.5
     margin = float(student.ppf((1 + confidence) / 2)) * error

@@ -129,6 +129,21 @@ def test_what_no_row_trains_is_marked_and_not_compared(tmp_path: Path) -> None:
     assert any(note.startswith("†: untrained") for note in score_table(analysis).notes)
 
 
+def test_a_row_that_no_seed_changes_says_nothing_of_their_noise(tmp_path: Path) -> None:
+    """A constant third row must not make the others look less noisy than they are."""
+    draw = np.random.default_rng(0)
+    sst, sts = draw.integers(0, 5, 500).astype(float), draw.normal(size=50)
+    cells = [Cell(row.name, seed, "", f"{row.name}{seed}") for row in ROWS for seed in (1, 2, 3)]
+    for cell in cells:
+        own = 0 if cell.row == "missing" else draw.integers(9999)
+        predicted = {"sst": noisy(sst, 0.6, own), "sts": sts}
+        write_result(cell, tmp_path, predicted, {"sst": sst, "sts": sts})
+    analysis = analyse(GRID, cells, tmp_path)
+    sds = [np.std(row.scores("sst"), ddof=1) for row in analysis.rows]
+    assert sds[2] == 0
+    assert analysis.detectable[0].seed_sd == pytest.approx(np.sqrt(np.mean(np.square(sds[:2]))))
+
+
 def test_rows_scored_on_other_examples_are_not_compared(tmp_path: Path) -> None:
     labels = {"sst": np.arange(50) % 5.0, "sts": np.arange(50.0)}
     cells = [Cell(name, 1, "", name) for name in ("plain", "better")]

@@ -64,6 +64,14 @@ def test_several_seeds_are_tested_with_their_noise(runs: Path) -> None:
         assert one.seeds == 2 and 0 < one.p_value <= 1
 
 
+def test_a_seed_that_is_given_twice_is_refused(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = f"{runs}/run1", f"{runs}/run2"
+    assert main(["--first", one, other, "--second", one, one]) == 2
+    assert "--second: two runs have one seed" in capsys.readouterr().err
+
+
 def test_what_cannot_be_compared_is_one_line(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
