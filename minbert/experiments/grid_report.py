@@ -155,13 +155,14 @@ def _how_tested(analysis: Analysis) -> list[str]:
     notes = [
         "tests of these models are paired on the same dev examples and take the trained models as "
         "given: a small p says that other examples would show the difference, not that other seeds "
-        "would; no permutation test's p is below 0.0010"
+        "would"
     ]
     if several:
         notes.append(
-            "p, other seeds too: Student's t, with the noise of the examples (bootstrap) and that "
-            "of the seeds, taken to be the same in all rows that train the task (those that do not "
-            "are pooled apart); the interval is this test's, over the seeds that both rows have"
+            "a permutation test's p is never below 0.0010; p, other seeds too: Student's t, with "
+            "the noise of the examples (bootstrap) and that of the seeds, taken to be the same in "
+            "all rows that train the task (those that do not are pooled apart); the interval is "
+            "this test's, over the seeds that both rows have"
         )
     if any(one.seeds == 1 for one in analysis.differences):
         notes.append(
