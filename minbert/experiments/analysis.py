@@ -34,12 +34,13 @@ class Analysis:
 
 def analyse(experiment: Experiment, cells: Sequence[Cell], out: Path) -> Analysis:
     """Read the finished cells and test what the experiment compares."""
-    rows = gather(experiment, cells, out)
-    shown, left_out = _comparable(experiment, {result.row.name: result for result in rows})
-    found = differences.compare(shown, {result.row.name: result for result in rows})
+    results, missing = gaps.read(cells, out)
+    rows = gather(experiment, cells, results)
+    by_name = {result.row.name: result for result in rows}
+    shown, left_out = _comparable(experiment, by_name)
+    found = differences.compare(shown, by_name)
     smallest = [differences.detectable(task, rows, found) for task in shown.tasks]
     detectable = [one for one in smallest if one]
-    missing = gaps.find(cells, out)
     return Analysis(shown, len(cells), missing, rows, found, detectable, left_out)
 
 

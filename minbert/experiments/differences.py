@@ -21,7 +21,7 @@ from minbert.experiments import significance, statistics
 from minbert.experiments.grid import Experiment
 from minbert.experiments.results import RowResult, is_accuracy
 from minbert.experiments.significance import Part
-from minbert.experiments.statistics import Interval
+from minbert.experiments.statistics import Interval, Metric
 from minbert.runtime import ProgressBar
 from minbert.tasks import Array
 
@@ -128,7 +128,7 @@ def _difference(
     metric = metrics.accuracy if is_accuracy(task) else statistics.quick_pearson
     value = significance.mean_difference(metric, one, other, labels)
     interval = significance.paired_bootstrap(metric, one, other, labels)
-    test, p_models = _test_of_models(task, one, other, labels)
+    test, p_models = _test_of_models(metric, one, other, labels)
     p_value = p_models
     if len(seeds) > 1:
         sides = [row.trains(task) for row in (first, second)]
@@ -154,12 +154,11 @@ def _difference(
     )
 
 
-def _test_of_models(task: str, one: Array, other: Array, labels: Array) -> tuple[str, float]:
+def _test_of_models(metric: Metric, one: Array, other: Array, labels: Array) -> tuple[str, float]:
     """Exact tests of one seed's predictions; of several, the permutation test of their means."""
     if len(one) > 1:
-        metric = metrics.accuracy if is_accuracy(task) else statistics.quick_pearson
         return "permutation", significance.paired_permutation(metric, one, other, labels)
-    if is_accuracy(task):
+    if metric is metrics.accuracy:
         return "McNemar", significance.mcnemar(one[0], other[0], labels).p_value
     return "Steiger", significance.steiger(one[0], other[0], labels).p_value
 

@@ -24,16 +24,18 @@ class Gap:
         return f"{self.run}: {f'failed: {self.why}' if self.why else 'not finished'}"
 
 
-def find(cells: Sequence[Cell], out: Path) -> list[Gap]:
-    """In the order of the cells."""
-    found = []
+def read(cells: Sequence[Cell], out: Path) -> tuple[dict[str, CellResult], list[Gap]]:
+    """The results that are whole, by key, and the gaps between them; in the order of the cells."""
+    found, missing = {}, []
     for cell in cells:
         try:
-            if CellResult.read(cell, out) is None:
-                found.append(Gap(cell.name, _failure(cell.folder(out))))
+            if result := CellResult.read(cell, out):
+                found[cell.key] = result
+            else:
+                missing.append(Gap(cell.name, _failure(cell.folder(out))))
         except RunError as error:
-            found.append(Gap(cell.name, str(error)))
-    return found
+            missing.append(Gap(cell.name, str(error)))
+    return found, missing
 
 
 def _failure(folder: Path) -> str | None:

@@ -74,7 +74,7 @@ class RowResult:
         return all(any(task in one.scores for one in own) for own in self.cells.values())
 
     def trains(self, task: str) -> bool:
-        """Whether batches of the task train in it; otherwise its head is as it was drawn."""
+        """Whether batches of the task train in it."""
         return all(_trains(self.result(seed, task).manifest, task) for seed in self.cells)
 
     def scores(self, task: str) -> list[float]:
@@ -111,14 +111,16 @@ def _trains(manifest: Mapping[str, Any], task: str) -> bool:
     return task in RunConfig(tasks=tasks, rrobin=config["rrobin"]).trained_tasks
 
 
-def gather(experiment: Experiment, cells: Sequence[Cell], out: Path) -> list[RowResult]:
-    """Every row with the seeds that all its commands have finished, and whole."""
+def gather(
+    experiment: Experiment, cells: Sequence[Cell], found: Mapping[str, CellResult]
+) -> list[RowResult]:
+    """Every row with the seeds of which all its commands are among the results `found`, by key."""
     rows = []
     for row in experiment.rows:
         by_seed: dict[int, list[CellResult | None]] = {}
         for cell in cells:
             if cell.row == row.name:
-                by_seed.setdefault(cell.seed, []).append(_read(cell, out))
+                by_seed.setdefault(cell.seed, []).append(found.get(cell.key))
         whole = {
             seed: tuple(one for one in own if one is not None)
             for seed, own in by_seed.items()
@@ -126,13 +128,6 @@ def gather(experiment: Experiment, cells: Sequence[Cell], out: Path) -> list[Row
         }
         rows.append(RowResult(row, whole))
     return rows
-
-
-def _read(cell: Cell, out: Path) -> CellResult | None:
-    try:
-        return CellResult.read(cell, out)
-    except RunError:  # one of the gaps that the tables name
-        return None
 
 
 def is_accuracy(task: str) -> bool:
