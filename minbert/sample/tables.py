@@ -71,7 +71,7 @@ TASKS = (
         "quora", "is_duplicate", (2400, 800, 800), (63, 37), _asked, noise.flipped, pair=True
     ),
     SampleTask(
-        "sts", "similarity", (1000, 400, 400), (10, 13, 19, 23, 22, 13), scene_pair, noise.rated,
+        "sts", "similarity", (640, 400, 400), (10, 13, 19, 23, 22, 13), scene_pair, noise.rated,
         pair=True,
     ),
     SampleTask(
