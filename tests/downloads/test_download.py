@@ -19,12 +19,12 @@ from minbert import download, download_data, hub
 from minbert.encoder_config import EncoderConfig
 from minbert.hub import BERT, BERT_REVISION
 from minbert.runtime import InputError, RunError, Stopped
-from tests import faulty_server as faulty
-from tests.faulty_server import COMMIT, Server, publish, serving
+from tests.downloads import faulty_server as faulty
+from tests.downloads.faulty_server import COMMIT, Server, publish, serving
+from tests.downloads.one_file import SOON
 from tests.helpers import save_encoder
-from tests.test_fetch import SOON
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "someone/tiny-bert"
 
 

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from minbert import hub
 from minbert.hub import BERT, BERT_REVISION, BERT_SHA256, Published, parse
 from minbert.runtime import InputError
-from tests.faulty_server import COMMIT
+from tests.downloads.faulty_server import COMMIT
 
 OTHER = "f" * 40
 

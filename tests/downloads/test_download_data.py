@@ -14,9 +14,9 @@ from minbert.config import KNOWN_TASKS, RunConfig
 from minbert.download_data import BASE, FILES, fetch_data
 from minbert.fetch import Expected
 from minbert.runtime import RunError
-from tests import faulty_server as faulty
-from tests.faulty_server import Server, blob_sha1, closed_port, serving
-from tests.test_fetch import SOON
+from tests.downloads import faulty_server as faulty
+from tests.downloads.faulty_server import Server, blob_sha1, closed_port, serving
+from tests.downloads.one_file import SOON
 
 CONTENT = {name: f"{name}\n".encode() * (50 + i) for i, name in enumerate(FILES)}
 
