@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minbert.batching import Dataset, Padded, by_length, pad
+from minbert.encoder_config import EncoderConfig
+from minbert.evaluate import encode_texts
+from tests.helpers import (
     CPU,
     VOCAB,
     make_dataset,
@@ -15,12 +21,6 @@ from helpers import (
     random_texts,
     whole_batch,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from minbert.batching import Dataset, Padded, by_length, pad
-from minbert.encoder_config import EncoderConfig
-from minbert.evaluate import encode_texts
 
 NAMES = {number: token for token, number in VOCAB.items()}
 

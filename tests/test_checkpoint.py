@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_encoder, make_model, random_dataset, same_tensors, whole_batch
 from torch import Tensor
 
 from minbert import checkpoint
@@ -24,6 +23,7 @@ from minbert.checkpoint import (
 )
 from minbert.encoder_config import EncoderConfig
 from minbert.optimizer import AdamW, parameter_groups
+from tests.helpers import make_encoder, make_model, random_dataset, same_tensors, whole_batch
 
 Groups = dict[str, dict[str, Tensor]]
 

@@ -8,12 +8,12 @@ from itertools import starmap
 import numpy as np
 import pytest
 import torch
-from helpers import make_dataset, make_encoder, make_model, random_dataset, random_texts
 
 from minbert import evaluate as evaluation
 from minbert.encoder_config import EncoderConfig
 from minbert.evaluate import encode_texts, evaluate, predict, score
 from minbert.model import MultitaskBert
+from tests.helpers import make_dataset, make_encoder, make_model, random_dataset, random_texts
 
 TASK_NAMES = ("sst", "para", "sts")
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import random_dataset, whole_batch
 
 from minbert.batching import Batch
 from minbert.files import JsonLines
 from minbert.journal import Journal
 from minbert.runtime import RunError
+from tests.helpers import random_dataset, whole_batch
 
 ACCELERATOR: Any = SimpleNamespace(type="cuda")  # values stay on the CPU; only its name differs
 CPU = torch.device("cpu")

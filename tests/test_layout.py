@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers import TINY, make_encoder
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from minbert import bert
 from minbert.bert import BertModel
 from minbert.layout import Full, Layout, Ragged, layout_of
+from tests.helpers import TINY, make_encoder
 
 A, H = 2, 8
 MASKS = {

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import save_encoder, write_course_files
 
 from minbert import hub
 from minbert import manifest as manifests
@@ -20,6 +19,7 @@ from minbert.encoder_config import EncoderConfig
 from minbert.manifest import input_hashes, new_manifest, recorded, run_name, settings
 from minbert.runtime import InputError, RunError, Stopped
 from minbert.train import Progress
+from tests.helpers import save_encoder, write_course_files
 
 BASE = RunConfig(option="finetune", rrobin="equal", weights="weights", sst_dev="a.csv").resolved()
 DECISIVE: list[dict[str, Any]] = [

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, make_dataset, make_encoder, make_model, random_dataset, whole_batch
 from torch import Tensor
 
 from minbert.batching import Batch, Dataset
@@ -19,6 +18,7 @@ from minbert.objective import Objective
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
 from minbert.tasks import TASKS
+from tests.helpers import CPU, make_dataset, make_encoder, make_model, random_dataset, whole_batch
 
 TASK_NAMES = ("sst", "para", "sts")
 WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import cache_encoder, write_course_files
 from huggingface_hub import constants
 
 from minbert import sources
@@ -17,6 +16,7 @@ from minbert.encoder_config import EncoderConfig
 from minbert.hub import BERT, BERT_REVISION
 from minbert.runtime import InputError
 from minbert.sources import RECOMMENDED, SAMPLE, locate, recommended
+from tests.helpers import cache_encoder, write_course_files
 
 KEYS = [f"{task}_{split}" for task in ("sst", "para", "sts") for split in ("dev", "test")]
 

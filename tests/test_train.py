@@ -9,25 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import (
-    WORDS,
-    make_dataset,
-    make_encoder,
-    make_model,
-    make_schedule,
-    same_tensors,
-)
 from torch import Tensor
-from training_runs import (
-    SHAPE,
-    SIGTERM,
-    Run,
-    assert_same_run,
-    make_plan,
-    make_run,
-    scripted,
-    stopping,
-)
 
 from minbert import checkpoint
 from minbert.batching import Batch
@@ -40,6 +22,24 @@ from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.regularizers.bregman import Bregman
 from minbert.runtime import RunError, Stopped
 from minbert.train import Scored, scale_gradients
+from tests.helpers import (
+    WORDS,
+    make_dataset,
+    make_encoder,
+    make_model,
+    make_schedule,
+    same_tensors,
+)
+from tests.training_runs import (
+    SHAPE,
+    SIGTERM,
+    Run,
+    assert_same_run,
+    make_plan,
+    make_run,
+    scripted,
+    stopping,
+)
 
 
 @pytest.fixture

@@ -8,16 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import (
-    CPU,
-)
 from torch import Tensor
-from training_runs import (
-    SHAPE,
-    assert_same_run,
-    make_run,
-    stopping,
-)
 
 from minbert.batching import Batch
 from minbert.encoder_config import EncoderConfig
@@ -29,6 +20,15 @@ from minbert.regularizers.bregman import Bregman
 from minbert.runtime import Stopped, derive_seed
 from minbert.schedules import SCHEDULES, WITH_ROUNDS
 from minbert.train import train_step
+from tests.helpers import (
+    CPU,
+)
+from tests.training_runs import (
+    SHAPE,
+    assert_same_run,
+    make_run,
+    stopping,
+)
 
 
 @pytest.fixture

@@ -10,15 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import TINY
-from helpers import (
-    CPU,
-    make_encoder,
-    make_model,
-    make_schedule,
-    random_dataset,
-    same_tensors,
-)
 from torch import Tensor
 
 from minbert.batching import Batch, Dataset
@@ -36,6 +27,15 @@ from minbert.runtime import StopRequest
 from minbert.sampling import Schedule
 from minbert.tasks import overall
 from minbert.train import Plan, Progress, Scored, fit, resume
+from tests.helpers import (
+    CPU,
+    TINY,
+    make_encoder,
+    make_model,
+    make_schedule,
+    random_dataset,
+    same_tensors,
+)
 
 SIGTERM = 15
 SHAPE = dataclasses.replace(TINY, num_hidden_layers=1, initializer_range=0.2)
