@@ -142,7 +142,9 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
 def build_optimizer(config: RunConfig, model: MultitaskBert) -> AdamW:
     """AdamW over all that trains."""
     assert config.lr is not None
-    groups = parameter_groups(model, config.weight_decay)
+    assert config.head_lr is not None
+    factors = dict.fromkeys(("heads.", "relational."), config.head_lr / config.lr)
+    groups = parameter_groups(model, config.weight_decay, factors)
     return AdamW(
         groups,
         lr=config.lr,

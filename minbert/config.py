@@ -25,7 +25,7 @@ from minbert.schedules import ANNEALED, PRE, SCHEDULES, TEMPERATURE, WITH_ROUNDS
 
 COURSE_TASKS = ("sst", "para", "sts")
 KNOWN_TASKS = (*COURSE_TASKS, "cfimdb")
-UNSET = ("lr", "epochs", "batch_size", "pooling")  # None until `resolved()`
+UNSET = ("lr", "head_lr", "epochs", "batch_size", "pooling")  # None until `resolved()`
 COURSE_RATES = {"pretrain": 1e-3, "finetune": 1e-5}
 
 
@@ -73,13 +73,15 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         return self.pre_epochs if self.rrobin == PRE else 0
 
     def resolved(self, recommended: Mapping[str, Any] | None = None) -> RunConfig:
-        """This configuration with lr, epochs, batch size and pooling filled in where unset.
+        """This configuration with rates, epochs, batch size and pooling filled in where unset.
 
-        They take the `recommended` values, where there are some, else the course's. The prediction
-        files of what is evaluated get their names.
+        They take the `recommended` values, where there are some, else the course's; the heads'
+        rate is the encoder's, unless it is recommended beside it. The prediction files of what is
+        evaluated get their names.
         """
         course = {"epochs": 10, "batch_size": 8, "pooling": "cls"}
-        values = {"lr": COURSE_RATES[self.option], **course, **(recommended or {})}
+        values = {"lr": COURSE_RATES[self.option], **course, **self.followed(recommended or {})}
+        values.setdefault("head_lr", values["lr"] if self.lr is None else self.lr)
         if self.stdpp:
             values["epochs"] *= 2
         unset = [name for name in UNSET if getattr(self, name) is None]
@@ -89,6 +91,13 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
             for split in ("dev", "test")
         }
         return dataclasses.replace(self, **{name: values[name] for name in unset}, **named)
+
+    def followed(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
+        """What of `recommended` fills something unset; `head_lr` belongs to the `lr` beside it."""
+        wanted = {name for name in UNSET if getattr(self, name) is None}
+        if self.lr is not None:
+            wanted.discard("head_lr")
+        return {name: value for name, value in recommended.items() if name in wanted}
 
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a task's `train`, `dev` or `test` file."""
@@ -235,6 +244,8 @@ def idle_rules() -> list[IdleRule]:
             "a --limit above it, or none",
         ),
         IdleRule(("int8",), lambda c: c.option == "finetune", "--option finetune"),
+        IdleRule(("head_lr",), lambda c: c.option == "finetune", "--option finetune"),
+        IdleRule(("head_lr",), _has_head_weights, "a head with weights: --rlayer or another task"),
         IdleRule(("frozen_dropout",), lambda c: c.option == "pretrain", "--option pretrain"),
         IdleRule(("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
         IdleRule(("pre_task", "pre_epochs"), lambda c: c.rrobin == PRE, f"--rrobin {PRE}"),
@@ -257,6 +268,11 @@ def _file_rules(task: str) -> list[IdleRule]:
 
 def _trains(*tasks: str) -> Callable[[RunConfig], bool]:
     return lambda config: any(task in config.trained_tasks for task in tasks)
+
+
+def _has_head_weights(config: RunConfig) -> bool:
+    """Whether anything but a cosine of two vectors stands over the encoder."""
+    return config.rlayer or config.cross_encoder or set(config.trained_tasks) != {"sts"}
 
 
 def _has_variant(config: RunConfig) -> bool:

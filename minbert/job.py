@@ -47,7 +47,7 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
     The files of `config` are located. Raises InputError, RunError or Stopped.
     """
     advice = recommended(Path(str(config.weights)), config.option)
-    followed = [name for name in advice if getattr(config, name) is None]
+    followed = list(config.followed(advice))
     config = config.resolved(advice)
     device = pick_device(config.device, require_gpu=config.use_gpu)
     ranks.check(config.ranks, device)
@@ -148,9 +148,11 @@ def _announce(config: RunConfig, followed: Sequence[str], device: str, folder: P
     order = "in turn" if config.rrobin in WITH_ROUNDS else "in random order"
     turns = f" {order} ({config.rrobin})" if config.rrobin else ""
     log.info("%s on %s%s; scored on %s", config.option, trained, turns, scored)
+    heads = "" if config.head_lr == config.lr else f", {config.head_lr:g} for the heads"
     log.info(
-        "learning rate %g, %d epochs, batch size %d, pooling %s; device %s; seed %d; run folder %s",
-        *(config.lr, config.epochs, config.batch_size, config.pooling),
+        "learning rate %g%s; %d epochs, batch size %d, pooling %s; device %s; seed %d; "
+        "run folder %s",
+        *(config.lr, heads, config.epochs, config.batch_size, config.pooling),
         *(device, config.seed, folder),
     )
     if followed:

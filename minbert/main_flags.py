@@ -228,6 +228,14 @@ class OptimizationFlags:
         limit=POSITIVE,
         metavar="RATE",
     )
+    head_lr: float | None = flag(
+        None,
+        OPTIMIZATION,
+        "learning rate of the heads and the relational layer, which begin from nothing; default: "
+        "what the encoder's folder recommends beside its own --lr, else --lr",
+        limit=POSITIVE,
+        metavar="RATE",
+    )
     weight_decay: float = common_flags.weight_decay(0.0, OPTIMIZATION)
     betas: tuple[float, float] = common_flags.betas((0.9, 0.999), OPTIMIZATION)
     adam_eps: float = common_flags.adam_eps(OPTIMIZATION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -159,14 +159,23 @@ def _fits_kernel(param: Tensor) -> bool:
     )
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: matrices decay, biases and LayerNorm (vectors) do not."""
-    trained = [param for param in model.parameters() if param.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+def parameter_groups(
+    model: nn.Module, weight_decay: float, lr_factors: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Trainable parameters by what they share: matrices decay, biases and LayerNorm do not.
+
+    A parameter whose name begins with a key of `lr_factors` learns at that many times the rate,
+    `lr_factor` of its group (discriminative fine-tuning, Howard & Ruder 2018, section 3.2).
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, param in model.named_parameters():
+        if param.requires_grad:
+            own = (factor for start, factor in (lr_factors or {}).items() if name.startswith(start))
+            groups.setdefault((next(own, 1.0), param.dim() <= 1), []).append(param)
+    return [
+        {"params": params, "weight_decay": 0.0 if vector else weight_decay, "lr_factor": factor}
+        for (factor, vector), params in sorted(groups.items(), key=lambda group: group[0])
     ]
-    return [group for group in groups if group["params"]]
 
 
 def warmup_steps(fraction: float, total_steps: int) -> int:

@@ -19,6 +19,7 @@ BUNDLED_ENCODER = _HERE / "minbert-mini"
 RECOMMENDED = "recommended.json"
 _RECOMMENDED_TYPES: dict[str, tuple[type, ...]] = {
     "lr": (float, int),
+    "head_lr": (float, int),
     "epochs": (int,),
     "batch_size": (int,),
     "pooling": (str,),
@@ -39,7 +40,7 @@ def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
 
 
 def recommended(folder: Path, option: str) -> dict[str, Any]:
-    """What an encoder's folder recommends of learning rate, epochs, batch size and pooling.
+    """What an encoder's folder recommends of learning rates, epochs, batch size and pooling.
 
     Its `recommended.json` has them under the name of the option. Raises InputError, naming the
     file, for one that cannot be read so.

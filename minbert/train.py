@@ -197,7 +197,7 @@ def train_step(
         optimizer.state.clear()
     rate = plan.rate(step)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_factor", 1.0)
     seeds = [derive_seed(plan.seed, "pass", step)]  # one a batch
     seeds += [derive_seed(plan.seed, "pass", step, turn) for turn in range(1, len(batches))]
     values = [

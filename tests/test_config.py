@@ -55,7 +55,7 @@ def test_every_flag_says_what_it_does(name: str) -> None:
 @pytest.mark.parametrize(("option", "lr"), [("pretrain", 1e-3), ("finetune", 1e-5)])
 def test_resolved_takes_the_courses_values(option: str, lr: float) -> None:
     unset = RunConfig(option=option)
-    assert [getattr(unset, name) for name in UNSET] == [None] * 4
+    assert [getattr(unset, name) for name in UNSET] == [None] * 5
     done = unset.resolved()
     assert (done.lr, done.epochs, done.batch_size, done.pooling) == (lr, 10, 8, "cls")
     others = {name: getattr(done, name) for name in UNSET}
@@ -69,6 +69,15 @@ def test_resolved_takes_what_is_recommended_before_the_courses_values() -> None:
     assert (done.lr, done.epochs, done.batch_size, done.pooling) == (3e-4, 4, 8, "mean")
     typed = RunConfig(option="finetune", lr=1e-5, batch_size=2, pooling="cls").resolved(advice)
     assert (typed.lr, typed.epochs, typed.batch_size, typed.pooling) == (1e-5, 4, 2, "cls")
+
+
+def test_a_heads_rate_is_recommended_beside_the_encoders_alone() -> None:
+    advice = {"lr": 1e-4, "head_lr": 3e-3}
+    assert RunConfig(option="finetune").resolved(advice).head_lr == 3e-3
+    assert RunConfig(option="finetune", lr=1e-5).resolved(advice).head_lr == 1e-5
+    assert RunConfig(option="finetune", lr=1e-5, head_lr=1e-4).resolved(advice).head_lr == 1e-4
+    assert RunConfig(option="finetune").resolved({"lr": 1e-4}).head_lr == 1e-4
+    assert RunConfig(option="finetune", lr=1e-5).followed(advice) == {}
 
 
 def test_resolved_leaves_what_is_set() -> None:
@@ -137,6 +146,7 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "max_length": ((4, 0, -1), (5, 512)),
     "hidden_dropout_prob": BELOW_ONE,
     "lr": OPEN,
+    "head_lr": OPEN,
     "weight_decay": ((-0.1, NAN, INF), (0.0, 0.1)),
     "betas": (((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, NAN)), ((0.0, 0.0), (0.9, 0.98))),
     "adam_eps": OPEN,

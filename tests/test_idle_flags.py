@@ -168,12 +168,20 @@ def test_frozen_texts_are_not_scored_in_int8() -> None:
     assert "needs --option finetune" in idle("int8", option="pretrain")
 
 
+def test_a_rate_for_heads_needs_one_that_learns() -> None:
+    finetuned = {"option": "finetune", "rrobin": None, "tasks": ("sts",)}
+    assert "needs --option finetune" in idle("head_lr", option="pretrain")
+    assert "needs a head with weights" in idle("head_lr", **finetuned)
+    for more in ({"rlayer": True}, {"cross_encoder": True}, {"tasks": ("sst",)}):
+        assert not idle("head_lr", **{**finetuned, **more})
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_flag_acts_somewhere(name: str) -> None:
     """No flag is idle in all combinations, or it should not exist."""
     terms = {"freelb": True} if name.startswith("freelb") else {"smart": True, "r3f": True}
     terms |= {"r4f": True, "rlayer": True} if name.startswith("r4f") else {}
-    option = "finetune" if name in ("smart_reuse_clean", "int8") else "pretrain"
+    option = "finetune" if name in ("smart_reuse_clean", "int8", "head_lr") else "pretrain"
     widest = {**EVERYTHING, **terms, "schedule": "polynomial", "option": option}
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
     widest["rrobin"] = {**kinds, "epoch_batches": "sqrt"}.get(name, "equal")

@@ -263,6 +263,22 @@ def test_biases_and_layer_norms_do_not_decay() -> None:
     assert set(map(id, exempt["params"])) == {id(linear.bias), id(norm.weight), id(norm.bias)}
 
 
+def test_a_part_of_the_model_can_learn_at_a_rate_of_its_own() -> None:
+    model = nn.ModuleDict({"body": nn.Linear(3, 2), "heads": nn.Linear(2, 1)})
+    groups = parameter_groups(model, 0.01, {"heads.": 10.0})
+    found = {
+        (group["lr_factor"], group["weight_decay"]): [id(p) for p in group["params"]]
+        for group in groups
+    }
+    body, heads = model["body"], model["heads"]
+    assert found == {
+        (1.0, 0.01): [id(body.weight)],
+        (1.0, 0.0): [id(body.bias)],
+        (10.0, 0.01): [id(heads.weight)],
+        (10.0, 0.0): [id(heads.bias)],
+    }
+
+
 def test_frozen_parameters_are_in_no_group() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     model[0].requires_grad_(False)

@@ -178,7 +178,7 @@ def test_locating_changes_nothing_else() -> None:
 
 def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
     assert recommended(tmp_path, "finetune") == {}
-    advice = {"lr": 2e-4, "epochs": 3, "pooling": "mean"}
+    advice = {"lr": 2e-4, "head_lr": 2e-3, "epochs": 3, "pooling": "mean"}
     (tmp_path / RECOMMENDED).write_text(json.dumps({"finetune": advice}))
     assert recommended(tmp_path, "finetune") == advice
     assert recommended(tmp_path, "pretrain") == {}

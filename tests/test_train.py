@@ -63,6 +63,19 @@ def test_the_loss_falls_on_a_problem_that_can_be_learned(
     assert progress.history[-1]["scores"]["sst"] == 1.0
 
 
+def test_a_groups_factor_multiplies_the_rate_of_every_step(
+    tmp_path: Path, shape: EncoderConfig
+) -> None:
+    run = make_run(tmp_path, shape, smart=False)
+    groups = parameter_groups(run.model, 0, {"heads.": 10.0})
+    run.optimizer = AdamW(groups, lr=123.0)
+    run.change(rate=lambda step: 1e-3 / (step + 1))
+    run()
+    last = 1e-3 / run.plan.total_steps
+    rates = {group["lr_factor"]: group["lr"] for group in run.optimizer.param_groups}
+    assert rates == {1.0: pytest.approx(last), 10.0: pytest.approx(10 * last)}
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run with everything on that is never stopped."""

@@ -147,6 +147,14 @@ def test_settings_reach_the_parts_that_use_them(place: Path) -> None:
     assert plan.rate(17) == pytest.approx(1e-3 / 9)
 
 
+def test_heads_and_relational_layer_can_learn_at_a_rate_of_their_own(place: Path) -> None:
+    parts = make(place, rlayer=True, lr=1e-4, head_lr=1e-3)
+    factor = {id(p): g["lr_factor"] for g in parts.optimizer.param_groups for p in g["params"]}
+    for name, param in parts.model.named_parameters():
+        expected = 1.0 if name.startswith("encoder.") else 10.0
+        assert factor[id(param)] == pytest.approx(expected), name
+
+
 def test_the_models_settings_reach_it(place: Path) -> None:
     changed = make(place, pooling="mean", hidden_dropout_prob=0.5, readable=True).model
     plain = make(place).model

@@ -199,9 +199,14 @@ def test_the_encoders_recommendation_is_taken_said_and_recorded(
     assert cli.main(["--weights", "encoder", "--output_dir", "out", "--lr", "0.5"]) == 0
     shown = capsys.readouterr().err
     assert "epochs, batch_size: as recommended.json in the encoder's folder says" in shown
-    assert "learning rate 0.5, 1 epochs, batch size 4" in shown
+    assert "learning rate 0.5; 1 epochs, batch size 4" in shown
     config = manifest()["config"]
     assert (config["lr"], config["epochs"], config["batch_size"]) == (0.5, 1, 4)
+    advice = {"finetune": {"lr": 0.02, "head_lr": 0.04, "epochs": 1}}
+    (place / "encoder" / "recommended.json").write_text(json.dumps(advice))
+    tuned = ["--option", "finetune", "--weights", "encoder", "--output_dir", "tuned"]
+    assert cli.main(tuned) == 0
+    assert "learning rate 0.02, 0.04 for the heads; 1 epochs" in capsys.readouterr().err
 
 
 def test_the_log_tells_what_r3f_measures(place: Path) -> None:
