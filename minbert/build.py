@@ -42,7 +42,7 @@ class Parts:
 def build(config: RunConfig, device: torch.device) -> Parts:
     """Read the data, load the encoder, and put the parts together.
 
-    `config` is resolved: files located, no None in lr, epochs and batch_size. Raises InputError for
+    `config` is resolved: files located, rates, epochs and batch size known. Raises InputError for
     what cannot be used.
     """
     if config.int8 and device.type != "cpu":

@@ -41,7 +41,7 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
 ):
     """Everything that decides a run. Defaults are the course's.
 
-    `lr`, `epochs` and `batch_size` may be None here; `resolved()` fills them in.
+    What `UNSET` names may be None here; `resolved()` fills it in.
     """
 
     def __post_init__(self) -> None:
@@ -93,9 +93,13 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         return dataclasses.replace(self, **{name: values[name] for name in unset}, **named)
 
     def followed(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
-        """What of `recommended` fills something unset; `head_lr` belongs to the `lr` beside it."""
+        """What of `recommended` fills something unset.
+
+        A `head_lr` is taken beside the `lr` that it goes with, and where it acts.
+        """
         wanted = {name for name in UNSET if getattr(self, name) is None}
-        if self.lr is not None:
+        acts = self.option == "finetune" and _has_head_weights(self)
+        if not (acts and self.lr is None and "lr" in recommended):
             wanted.discard("head_lr")
         return {name: value for name, value in recommended.items() if name in wanted}
 

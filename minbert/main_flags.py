@@ -231,8 +231,9 @@ class OptimizationFlags:
     head_lr: float | None = flag(
         None,
         OPTIMIZATION,
-        "learning rate of the heads and the relational layer, which begin from nothing; default: "
-        "what the encoder's folder recommends beside its own --lr, else --lr",
+        "learning rate of the heads and the relational layer, whose weights begin at random; "
+        "default: --lr, or, where that is not given either, what the encoder's folder recommends "
+        "beside its lr",
         limit=POSITIVE,
         metavar="RATE",
     )

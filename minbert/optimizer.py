@@ -164,8 +164,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Trainable parameters by what they share: matrices decay, biases and LayerNorm do not.
 
-    A parameter whose name begins with a key of `lr_factors` learns at that many times the rate,
-    `lr_factor` of its group (discriminative fine-tuning, Howard & Ruder 2018, section 3.2).
+    A parameter whose name begins with a key of `lr_factors` is to learn at that many times the
+    rate, the `lr_factor` of its group, which the training loop applies (discriminative fine-tuning,
+    Howard & Ruder 2018, section 3.2).
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, param in model.named_parameters():

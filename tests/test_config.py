@@ -78,6 +78,9 @@ def test_a_heads_rate_is_recommended_beside_the_encoders_alone() -> None:
     assert RunConfig(option="finetune", lr=1e-5, head_lr=1e-4).resolved(advice).head_lr == 1e-4
     assert RunConfig(option="finetune").resolved({"lr": 1e-4}).head_lr == 1e-4
     assert RunConfig(option="finetune", lr=1e-5).followed(advice) == {}
+    assert RunConfig(option="finetune").followed({"head_lr": 3e-3}) == {}
+    assert RunConfig(option="pretrain").followed(advice) == {"lr": 1e-4}
+    assert RunConfig(option="finetune", tasks=("sts",)).followed(advice) == {"lr": 1e-4}
 
 
 def test_resolved_leaves_what_is_set() -> None:

@@ -111,8 +111,8 @@ class PretrainConfig(common_flags.Readable):
         ENCODER,
         "with --weights: scale the embeddings so that the words' have this standard deviation (new "
         "ones have 0.02); what the encoder computes stays, but a learning rate moves smaller ones "
-        "further",
-        limit=POSITIVE,
+        "further, and so do the perturbations of SMART, R3F and FreeLB",
+        limit=Limit(lambda std: 1e-3 <= std <= 10, "0.001 to 10"),
         metavar="STD",
     )
     embeddings: str = flag(

@@ -24,6 +24,16 @@ def test_runs_of_an_older_version_may_lack_a_setting() -> None:
     assert [row.split(" | ")[0] for row in rows] == ["| as the others have in common", "| --smart"]
 
 
+def test_a_rate_of_the_heads_counts_where_it_is_another() -> None:
+    older, newer, faster = (manifest(seed, 0.5) for seed in (1, 2, 3))
+    newer["config"]["head_lr"], faster["config"]["head_lr"] = 1e-5, 1e-3
+    rows = table([older, newer, faster]).splitlines()[4:]
+    assert [row.split(" | ")[:2] for row in rows] == [
+        ["| as the others have in common", "2"],
+        ["| --head_lr 0.001", "1"],
+    ]
+
+
 def test_seeds_of_one_configuration_form_a_row() -> None:
     rows = table([manifest(1, 0.4), manifest(2, 0.6), manifest(3, 0.9, smart=True)]).splitlines()
     assert rows[4] == "| as the others have in common | 2 | 0.500 (0.141) | 15 | 2 |"
