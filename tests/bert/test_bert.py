@@ -1,4 +1,4 @@
-"""The encoder against the published implementation: outputs, gradients, invariances, dropout.
+"""The encoder against the published implementation: outputs, gradients, invariances.
 
 Dimensions: B texts, T tokens, H hidden size.
 """
@@ -13,30 +13,22 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from minbert import dropout
 from minbert.bert import BertModel
-from minbert.dropout import Dropout
 from minbert.encoder_config import EncoderConfig
 from minbert.runtime import seeded
 from minbert.tokenizer import WordPieceTokenizer
 from minbert.weights import _NAMES, _rename
+from tests.bert.encoders import (
+    Batch,
+    assert_agree,
+    batch_of,
+    each_path,
+    published_model,
+    random_batch,
+)
 
-Batch = dict[str, Tensor]
-PATHS = ("fused", "reference")
-each_path = pytest.mark.parametrize("attention", PATHS)
 PUBLISHED_NAMES = {ours: published for published, ours in _NAMES}
-
-
-def published_model(folder: Path) -> Any:
-    """The same folder in the reference library."""
-    from transformers import BertModel as Published
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    return Published.from_pretrained(folder, attn_implementation="eager").eval()
 
 
 @pytest.fixture(scope="module")
@@ -50,30 +42,6 @@ def sentences(course_data: Path, minilm: Path) -> list[list[int]]:
     encoded = WordPieceTokenizer.from_folder(minilm, 96).encode(texts)
     bounds = zip(encoded.starts[:-1], encoded.starts[1:], strict=True)
     return sorted((encoded.ids[start:end].tolist() for start, end in bounds), key=len)
-
-
-def batch_of(rows: list[list[int]], length: int = 0) -> Batch:
-    """Padded to the longest row, or to `length`; the second half of a row is type 1."""
-    length = max(length, *(len(row) for row in rows))
-    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])[:, None]
-    places = torch.arange(length)
-    return {
-        "input_ids": ids,
-        "attention_mask": (places < lengths).long(),
-        "token_type_ids": ((places >= lengths // 2) & (places < lengths)).long(),
-    }
-
-
-def random_batch(config: EncoderConfig, lengths: tuple[int, ...] = (9, 5, 1, 7)) -> Batch:
-    return batch_of([torch.randint(1, config.vocab_size, (n,)).tolist() for n in lengths])
-
-
-def assert_agree(ours: dict[str, Tensor], theirs: Any, mask: Tensor, tolerance: float) -> None:
-    """Hidden states of real tokens, and the pooled vectors."""
-    for name, real in (("last_hidden_state", mask.bool()), ("pooler_output", slice(None))):
-        found, expected = ours[name][real], theirs[name][real]
-        assert (found - expected).abs().max().item() < tolerance, name
 
 
 # --------------------------------------------------------------- published weights, real texts
@@ -155,22 +123,6 @@ def assert_gradients_agree(model: BertModel, published: Any, batch: Batch, bound
 # ------------------------------------------------------------------------- tiny random weights
 
 
-@pytest.fixture
-def tiny_folder(tmp_path: Path, tiny: EncoderConfig) -> Path:
-    """A folder written by the reference library, with every weight and bias random."""
-    from transformers import BertConfig
-    from transformers import BertModel as Published
-
-    config = BertConfig(**dataclasses.asdict(tiny), hidden_act="gelu")
-    model = Published(config)
-    with torch.no_grad():
-        for param in model.parameters():
-            param.normal_(std=0.3)
-    model.save_pretrained(tmp_path / "theirs")
-    (tmp_path / "theirs" / "vocab.txt").write_text("[PAD]\n[UNK]\n")
-    return tmp_path / "theirs"
-
-
 @each_path
 def test_random_weights_in_fp64(tiny_folder: Path, tiny: EncoderConfig, attention: str) -> None:
     ours = BertModel.from_pretrained(tiny_folder, attention).double().eval()
@@ -207,10 +159,6 @@ def test_a_folder_goes_there_and_back(tiny_folder: Path, tmp_path: Path) -> None
 
 
 # ------------------------------------------------------------------------------- its own rules
-
-
-def no_dropout(config: EncoderConfig) -> EncoderConfig:
-    return dataclasses.replace(config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
 @each_path
@@ -320,82 +268,7 @@ def test_random_weights_are_as_published() -> None:
             assert param.std().item() == pytest.approx(0.05, rel=0.05), name
 
 
-# ------------------------------------------------------------------------------------- dropout
-
-
-def test_dropout_stands_where_published(tiny: EncoderConfig) -> None:
-    """Hidden dropout after the embeddings and twice a layer; attention dropout on the weights."""
-    config = dataclasses.replace(tiny, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.4)
-    calls: list[tuple[str, float]] = []
-
-    def record(_q: Tensor, _k: Tensor, value: Tensor, _mask: Tensor, rate: float) -> Tensor:
-        calls.append(("attention", rate))
-        return value
-
-    model = BertModel(config)
-    for module in model.modules():
-        if isinstance(module, Dropout):
-            module.register_forward_hook(lambda m, *_: calls.append(("hidden", m.p)))
-        if hasattr(module, "attend"):
-            module.attend = record
-    layer = [("attention", 0.4), ("hidden", 0.2), ("hidden", 0.2)]
-    model.train()(**random_batch(config))
-    assert calls == [("hidden", 0.2), *layer * config.num_hidden_layers]
-    calls.clear()
-    model.eval()(**random_batch(config))
-    assert {rate for kind, rate in calls if kind == "attention"} == {0.0}
-
-
-def test_dropout_is_as_published(
-    tiny_folder: Path, tiny: EncoderConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With torch's masks, the same draws in the same order, training outputs agree too."""
-    monkeypatch.setattr(dropout, "keep_mask", lambda x, rate: F.dropout(torch.ones_like(x), rate))
-    config = dataclasses.replace(tiny, attention_probs_dropout_prob=0.3, hidden_dropout_prob=0.3)
-    ours = BertModel(config, "reference").double()
-    ours.load_state_dict(BertModel.from_pretrained(tiny_folder).state_dict())
-    theirs = published_model(tiny_folder).double()
-    for module in theirs.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.3
-    batch = random_batch(config, (6, 6, 6))
-    outs = []
-    for model in (ours, theirs):
-        with seeded(11, torch.device("cpu")):
-            outs.append(model.train()(**batch))
-    assert_agree(outs[0], outs[1], batch["attention_mask"], 1e-12)
-    plain = ours.eval()(**batch)
-    assert (plain["pooler_output"] - outs[0]["pooler_output"]).abs().max() > 1e-3
-
-
-@each_path
-def test_evaluation_has_no_dropout(tiny: EncoderConfig, attention: str) -> None:
-    model, batch = BertModel(tiny, attention).eval(), random_batch(tiny)
-    first, again = (model(**batch)["pooler_output"] for _ in range(2))
-    assert torch.equal(first, again)
-    still = BertModel(no_dropout(tiny), attention)
-    still.load_state_dict(model.state_dict())
-    assert torch.equal(still.train()(**batch)["pooler_output"], first)
-
-
-@each_path
-def test_masks_replay_and_reach_the_gradients(tiny: EncoderConfig, attention: str) -> None:
-    model, batch = BertModel(tiny, attention).train(), random_batch(tiny)
-    runs = []
-    for seed in (1, 1, 2):
-        with seeded(seed, torch.device("cpu")):
-            out = model(**batch)["pooler_output"]
-        runs.append([out, *torch.autograd.grad(out.sum(), list(model.layers.parameters()))])
-    assert all(torch.equal(a, b) for a, b in zip(runs[0], runs[1], strict=True))
-    assert not torch.equal(runs[0][0], runs[2][0])
-
-
 def test_parameter_count_of_bert_base() -> None:
     with torch.device("meta"):
         model = BertModel(EncoderConfig())
     assert sum(math.prod(p.shape) for p in model.parameters()) == 109_482_240
-
-
-def test_a_loaded_encoder_has_dropout_off(tiny_folder: Path) -> None:
-    encoder = BertModel.from_pretrained(tiny_folder)
-    assert not any(module.training for module in encoder.modules())
