@@ -142,8 +142,7 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
 def build_optimizer(config: RunConfig, model: MultitaskBert) -> AdamW:
     """AdamW over all that trains."""
     assert config.lr is not None
-    assert config.head_lr is not None
-    factors = dict.fromkeys(("heads.", "relational."), config.head_lr / config.lr)
+    factors = dict.fromkeys(("heads.", "relational."), (config.head_lr or config.lr) / config.lr)
     groups = parameter_groups(model, config.weight_decay, factors)
     return AdamW(
         groups,

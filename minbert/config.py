@@ -25,7 +25,7 @@ from minbert.schedules import ANNEALED, PRE, SCHEDULES, TEMPERATURE, WITH_ROUNDS
 
 COURSE_TASKS = ("sst", "para", "sts")
 KNOWN_TASKS = (*COURSE_TASKS, "cfimdb")
-UNSET = ("lr", "head_lr", "epochs", "batch_size", "pooling")  # None until `resolved()`
+UNSET = ("lr", "epochs", "batch_size", "pooling")  # None until `resolved()`
 COURSE_RATES = {"pretrain": 1e-3, "finetune": 1e-5}
 
 
@@ -75,33 +75,30 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
     def resolved(self, recommended: Mapping[str, Any] | None = None) -> RunConfig:
         """This configuration with rates, epochs, batch size and pooling filled in where unset.
 
-        They take the `recommended` values, where there are some, else the course's; the heads'
-        rate is the encoder's, unless it is recommended beside it. The prediction files of what is
-        evaluated get their names.
+        They take the `recommended` values, where there are some, else the course's; `head_lr` may
+        stay None, which is `lr`. The prediction files of what is evaluated get their names.
         """
         course = {"epochs": 10, "batch_size": 8, "pooling": "cls"}
         values = {"lr": COURSE_RATES[self.option], **course, **self.followed(recommended or {})}
-        values.setdefault("head_lr", values["lr"] if self.lr is None else self.lr)
         if self.stdpp:
             values["epochs"] *= 2
-        unset = [name for name in UNSET if getattr(self, name) is None]
+        unset = {name: value for name, value in values.items() if getattr(self, name) is None}
         named: dict[str, Any] = {
             f"{task}_{split}_out": self.out_file(task, split)
             for task in self.evaluated_tasks
             for split in ("dev", "test")
         }
-        return dataclasses.replace(self, **{name: values[name] for name in unset}, **named)
+        return dataclasses.replace(self, **unset, **named)
 
     def followed(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
         """What of `recommended` fills something unset.
 
         A `head_lr` is taken beside the `lr` that it goes with, and where it acts.
         """
-        wanted = {name for name in UNSET if getattr(self, name) is None}
-        acts = self.option == "finetune" and _has_head_weights(self)
-        if not (acts and self.lr is None and "lr" in recommended):
-            wanted.discard("head_lr")
-        return {name: value for name, value in recommended.items() if name in wanted}
+        unset = {name: v for name, v in recommended.items() if getattr(self, name) is None}
+        if "lr" not in unset or self.option != "finetune" or not _has_head_weights(self):
+            unset.pop("head_lr", None)
+        return unset
 
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a task's `train`, `dev` or `test` file."""

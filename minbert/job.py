@@ -148,7 +148,7 @@ def _announce(config: RunConfig, followed: Sequence[str], device: str, folder: P
     order = "in turn" if config.rrobin in WITH_ROUNDS else "in random order"
     turns = f" {order} ({config.rrobin})" if config.rrobin else ""
     log.info("%s on %s%s; scored on %s", config.option, trained, turns, scored)
-    heads = "" if config.head_lr == config.lr else f", {config.head_lr:g} for the heads"
+    heads = "" if config.head_lr is None else f", {config.head_lr:g} for the heads"
     log.info(
         "learning rate %g%s; %d epochs, batch size %d, pooling %s; device %s; seed %d; "
         "run folder %s",

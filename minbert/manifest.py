@@ -33,10 +33,8 @@ _PLACES = ("weights", "data_dir", *(f"{t}_{s}" for t in TASKS for s in SPLITS))
 def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
     every = dataclasses.asdict(config)
-    if config.ranks == 1:  # as a run had it before there was the flag
+    if config.ranks == 1:  # as a run had it before there were more
         del every["ranks"]
-    if config.head_lr == config.lr:
-        del every["head_lr"]
     return _as_json(
         {
             name: value

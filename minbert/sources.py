@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minbert import hub, weights
-from minbert.config import KNOWN_TASKS, UNSET, RunConfig
+from minbert.config import KNOWN_TASKS, RunConfig
 from minbert.runtime import InputError, log
 
 _HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the package
@@ -50,8 +50,8 @@ def recommended(folder: Path, option: str) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(path.read_text(encoding="utf-8")).get(option, {})
-        if unknown := sorted(values.keys() - set(UNSET)):
-            raise ValueError(f"{unknown[0]} is none of {', '.join(UNSET)}")
+        if unknown := sorted(values.keys() - _RECOMMENDED_TYPES.keys()):
+            raise ValueError(f"{unknown[0]} is none of {', '.join(_RECOMMENDED_TYPES)}")
         for name, value in values.items():
             if type(value) not in _RECOMMENDED_TYPES[name]:
                 raise ValueError(f"{name} is {value!r}, which --{name} does not take")

@@ -55,7 +55,7 @@ def test_every_flag_says_what_it_does(name: str) -> None:
 @pytest.mark.parametrize(("option", "lr"), [("pretrain", 1e-3), ("finetune", 1e-5)])
 def test_resolved_takes_the_courses_values(option: str, lr: float) -> None:
     unset = RunConfig(option=option)
-    assert [getattr(unset, name) for name in UNSET] == [None] * 5
+    assert [getattr(unset, name) for name in UNSET] == [None] * 4
     done = unset.resolved()
     assert (done.lr, done.epochs, done.batch_size, done.pooling) == (lr, 10, 8, "cls")
     others = {name: getattr(done, name) for name in UNSET}
@@ -74,9 +74,9 @@ def test_resolved_takes_what_is_recommended_before_the_courses_values() -> None:
 def test_a_heads_rate_is_recommended_beside_the_encoders_alone() -> None:
     advice = {"lr": 1e-4, "head_lr": 3e-3}
     assert RunConfig(option="finetune").resolved(advice).head_lr == 3e-3
-    assert RunConfig(option="finetune", lr=1e-5).resolved(advice).head_lr == 1e-5
+    assert RunConfig(option="finetune", lr=1e-5).resolved(advice).head_lr is None
     assert RunConfig(option="finetune", lr=1e-5, head_lr=1e-4).resolved(advice).head_lr == 1e-4
-    assert RunConfig(option="finetune").resolved({"lr": 1e-4}).head_lr == 1e-4
+    assert RunConfig(option="finetune").resolved({"lr": 1e-4}).head_lr is None
     assert RunConfig(option="finetune", lr=1e-5).followed(advice) == {}
     assert RunConfig(option="finetune").followed({"head_lr": 3e-3}) == {}
     assert RunConfig(option="pretrain").followed(advice) == {"lr": 1e-4}

@@ -24,32 +24,24 @@ _FREE = (*INDIFFERENT, "seed")
 
 
 def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Runs that differ only in their seed, together, in the order of their first."""
+    """Runs that differ only in their seed, together, in the order of their first.
+
+    Runs of an older version may lack a setting; that counts as one that is not set.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests:
         config = {
             name: value
-            for name, value in _chosen(manifest).items()
-            if name not in _FREE and not name.endswith("_out")
+            for name, value in manifest["config"].items()
+            if value is not None and name not in _FREE and not name.endswith("_out")
         }
         groups.setdefault(json.dumps(config, sort_keys=True), []).append(manifest)
     return list(groups.values())
 
 
-def _chosen(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's settings, without a rate of the heads that only repeats the encoder's."""
-    config = dict(manifest["config"])
-    if config.get("head_lr") == config.get("lr"):
-        config.pop("head_lr", None)
-    return config
-
-
 def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """A label a group: the settings in which the groups differ, as flags.
-
-    Runs of an older version may lack a setting; that counts as one that is not set.
-    """
-    configs = [_chosen(group[0]) for group in groups]
+    """A label a group: the settings in which the groups differ, as flags."""
+    configs = [group[0]["config"] for group in groups]
     names = [
         name
         for name in dict.fromkeys(name for config in configs for name in config)
