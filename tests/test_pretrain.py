@@ -235,6 +235,18 @@ def test_positions_beyond_the_trained_ones_begin_as_repeats(
     assert "--repeat_positions would do nothing here: it needs --weights" in complaint(capsys)
 
 
+def test_embeddings_can_be_scaled(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_encoder(place / "begun", TINY)
+    assert run("--steps", "0", "--embedding_std", "0.5", start=("--weights", "begun")) == 0
+    words = load_file("out/encoder/model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    assert float(words.std()) == pytest.approx(0.5)
+    capsys.readouterr()
+    assert run("--steps", "0", "--embedding_std", "1e-6", start=("--weights", "begun")) == 2
+    assert "must be 0.001 to 10" in complaint(capsys)
+    assert run("--steps", "0", "--embedding_std", "0.5") == 2
+    assert "--embedding_std would do nothing here: it needs --weights" in complaint(capsys)
+
+
 def test_an_earlier_encoder_stays_until_the_new_one_is_done(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,8 @@ def _model(config: PretrainConfig, source: Path, device: torch.device) -> Pretra
         model.load_published(source)
     if config.repeat_positions is not None:
         _repeat_positions(model, config.repeat_positions)
+    if config.embedding_std is not None:
+        model.scale_embeddings(config.embedding_std)
     model.encoder.vocab_files = weights.read_vocab_files(source)
     return model.to(device)
 

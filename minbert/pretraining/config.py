@@ -106,6 +106,15 @@ class PretrainConfig(common_flags.Readable):
         limit=Limit(lambda n: n >= 2, "2 or more"),
         metavar="N",
     )
+    embedding_std: float | None = flag(
+        None,
+        ENCODER,
+        "with --weights: scale the embeddings so that the words' have this standard deviation (new "
+        "ones have 0.02); what the encoder computes stays, but a learning rate moves smaller ones "
+        "further, and so do the perturbations of SMART, R3F and FreeLB",
+        limit=Limit(lambda std: 1e-3 <= std <= 10, "0.001 to 10"),
+        metavar="STD",
+    )
     embeddings: str = flag(
         "neighbours",
         ENCODER,
@@ -228,7 +237,7 @@ class PretrainConfig(common_flags.Readable):
 _SHAPE = ("layers", "hidden_size", "attention_heads", "positions")
 IDLE_RULES = (
     IdleRule(_SHAPE, lambda c: c.weights is None, "no --weights, which bring their own shape"),
-    IdleRule(("repeat_positions",), lambda c: c.weights is not None, "--weights"),
+    IdleRule(("repeat_positions", "embedding_std"), lambda c: c.weights is not None, "--weights"),
     IdleRule(("embeddings",), lambda c: c.weights is None, "no --weights, which bring their own"),
     IdleRule(
         ("vocab_size",),

@@ -117,6 +117,21 @@ class PretrainingBert(nn.Module):
         self.load_state_dict({**self.state_dict(), **state})
         self.encoder.vocab_files = weights.read_vocab_files(folder)
 
+    @torch.no_grad()
+    def scale_embeddings(self, std: float) -> None:
+        """Give the word embeddings the standard deviation `std`; what is computed stays the same.
+
+        The LayerNorm after the embeddings takes any scale of theirs out again; the masked-language
+        head, whose output matrix they are, gets it back in its own.
+        """
+        encoder = self.encoder
+        factor = std / encoder.word_embeddings.weight.std()
+        tables = encoder.word_embeddings, encoder.position_embeddings, encoder.token_type_embeddings
+        for table in tables:
+            table.weight.mul_(factor)
+        for scaled in self.mlm.norm.parameters():
+            scaled.div_(factor)
+
     def _heads(self) -> dict[str, Tensor]:
         return {k: t for k, t in self.state_dict().items() if not k.startswith("encoder.")}
 

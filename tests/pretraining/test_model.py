@@ -193,3 +193,17 @@ def test_the_seed_decides_the_fresh_weights() -> None:
     assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
     assert not torch.equal(first["mlm.dense.weight"], other["mlm.dense.weight"])
     assert float(first["mlm.dense.weight"].std()) == pytest.approx(TINY.initializer_range, rel=0.2)
+
+
+def test_scaled_embeddings_change_no_logit() -> None:
+    model = tiny().double().eval()
+    tokens, positions, _ = random_tokens()
+    with torch.no_grad():
+        before = model(tokens, positions)
+        model.scale_embeddings(0.02)
+        after = model(tokens, positions)
+    torch.testing.assert_close(after, before, rtol=1e-7, atol=1e-7)
+    words = model.encoder.word_embeddings.weight.detach()
+    places = model.encoder.position_embeddings.weight.detach()
+    assert float(words.std()) == pytest.approx(0.02)
+    assert float(places.std()) < 0.03  # with them, or their share in a token would change
