@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,22 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def make_once(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` make a folder, whose name tells its content, unless it is there already.
+
+    Where several processes make it at once, the first one's stays.
+    """
+    remove_dead_drafts(path)
+    if path.exists():
+        return
+    try:
+        with new_folder(path) as draft:
+            fill(draft)
+    except OSError:
+        if not path.exists():
+            raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically: UTF-8, and line ends as they stand in `text`."""
     with replacing(path) as draft:
@@ -108,11 +124,14 @@ def write_texts(texts: Mapping[Path, str]) -> None:
 
 
 def remove_dead_drafts(path: Path) -> None:
-    """Remove drafts of `path` whose process, killed while it wrote, is no more."""
+    """Remove drafts of `path`, a file or a folder, whose process was killed while it wrote."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = draft.name.removesuffix(".tmp").rpartition(".")[2]
         if process.isdecimal() and not _is_alive(int(process)):
-            draft.unlink(missing_ok=True)
+            if draft.is_dir():
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                draft.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Text to pretrain on: files of documents, one sentence a line, a blank line between documents.
 
 Files may be plain, `.gz` or `.xz`; they are read as a stream, so they may be larger than memory.
-The course's `.csv` files are taken too: a row is a document of its one or two texts.
+The course's `.csv` files are taken too: every text is a document, as it may stand in several rows.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from minbert.tasks import TASKS
 Document = list[str]  # its sentences, none of them empty
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 _MEGABYTE = 2**20
+_LONGEST = 1_000_000  # characters; a longer document, a file without blank lines say, is several
 
 
 def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
@@ -83,7 +84,7 @@ def _rows(path: Path) -> Iterator[Document]:
     if not kinds:
         raise InputError(f"--text {path}: a .csv without the course's column of sentences")
     for example in read_split(kinds[0], "test", path).examples:  # whatever its label
-        yield [text.strip() for text in example.texts if text.strip()]
+        yield from ([text.strip()] for text in example.texts if text.strip())
 
 
 def _as_it_is(stream: IO[bytes]) -> IO[bytes]:
@@ -92,11 +93,13 @@ def _as_it_is(stream: IO[bytes]) -> IO[bytes]:
 
 def _documents(lines: Iterable[str]) -> Iterator[Document]:
     sentences: Document = []
+    size = 0
     for line in lines:
+        if sentences and (not line or size + len(line) > _LONGEST):
+            yield sentences
+            sentences, size = [], 0
         if line:
             sentences.append(line)
-        elif sentences:
-            yield sentences
-            sentences = []
+            size += len(line)
     if sentences:
         yield sentences

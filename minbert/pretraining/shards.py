@@ -24,7 +24,7 @@ from minbert.runtime import InputError, derive_seed, log
 from minbert.tokenizer import WordPieceTokenizer
 
 TRAIN, HELD_OUT = "train", "held-out"
-_FORMAT = 1  # raise it when what a row holds changes
+_FORMAT = 2  # raise it when what a row holds changes
 _BUFFER = 8_000_000  # characters of text packed together into one shard
 _META = "shards.json"
 
@@ -96,9 +96,10 @@ def cached(
     }
     key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache / key
-    if not (folder / _META).exists():
-        with files.new_folder(folder) as draft:
-            _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe)
+    files.make_once(
+        folder,
+        lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe),
+    )
     log.info("text: %d files packed in %s", len(paths), folder)
     return folder
 
@@ -107,7 +108,7 @@ def _fill(
     folder: Path, documents: Iterable[Document], tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> None:
     counts: dict[str, list[int]] = {TRAIN: [], HELD_OUT: []}
-    tokens, read, kept = dict.fromkeys(counts, 0), 0, 0
+    tokens, read, lost = dict.fromkeys(counts, 0), 0, 0
     pack = _packer(tokenizer, recipe)
     for part, buffer in _buffers(documents, recipe.held_out):
         rows = list(pack(buffer, f"{part}-{len(counts[part])}"))
@@ -116,13 +117,16 @@ def _fill(
             _write(folder / f"{part}-{len(counts[part]):05d}", rows, recipe.length, tokenizer)
             counts[part].append(len(rows))
             tokens[part] += sum(len(row.tokens) for row in rows)
-            kept += 1
+        else:
+            lost += len(buffer)
     for part, rows_of in counts.items():
         if not rows_of:
             raise InputError(
                 f"--text: {read} documents leave no {part} row of {recipe.length} tokens; give "
                 "more text, change --held_out, or (documents of one sentence) take --no_nsp"
             )
+    if lost:
+        log.warning("%d of %d documents left out: they make no row", lost, read)
     files.write_json(folder / _META, {"rows": counts, "tokens": tokens, "documents": read})
 
 

@@ -19,7 +19,7 @@ from minbert.pretraining.corpus import is_held_out, read_documents
 from minbert.runtime import InputError, log
 from minbert.tokenizer import SPECIAL_TOKENS
 
-_FORMAT = 1  # raise it when the same text would make another vocabulary
+_FORMAT = 2  # raise it when the same text would make another vocabulary
 _LETTERS = 256  # single characters that get a token; a rarer one makes its word [UNK]
 
 
@@ -28,17 +28,17 @@ def cached_vocabulary(cache: Path, paths: Sequence[Path], size: int, held_out: f
     hashes = [files.sha256_of(path) for path in paths]
     decisive = json.dumps([_FORMAT, hashes, size, held_out])
     folder = cache / f"vocabulary-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
-    if not folder.exists():
 
-        def sentences() -> Iterator[str]:
-            documents = read_documents(paths, "vocabulary")
-            kept = (document for document in documents if not is_held_out(document, held_out))
-            return (sentence for document in kept for sentence in document)
+    def sentences() -> Iterator[str]:
+        documents = read_documents(paths, "vocabulary")
+        kept = (document for document in documents if not is_held_out(document, held_out))
+        return (sentence for document in kept for sentence in document)
 
-        made = train_vocabulary(sentences, size)
-        with files.new_folder(folder) as draft:
-            for name, content in made.items():
-                (draft / name).write_bytes(content)
+    def fill(draft: Path) -> None:
+        for name, content in train_vocabulary(sentences, size).items():
+            (draft / name).write_bytes(content)
+
+    files.make_once(folder, fill)
     log.info("vocabulary: %s", folder)
     return folder
 

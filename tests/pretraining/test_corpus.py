@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from minbert.pretraining import corpus
 from minbert.pretraining.corpus import check_files, is_held_out, read_documents
 from minbert.runtime import InputError
 from tests.helpers import write_course_files
@@ -31,6 +32,16 @@ def test_a_document_ends_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo")
     (tmp_path / "b.txt").write_text("three\n")
     assert read(tmp_path / "a.txt", tmp_path / "b.txt") == [["one", "two"], ["three"]]
+
+
+def test_a_document_that_is_too_long_is_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "_LONGEST", 10)
+    path = write_documents(tmp_path / "a.txt", [["12345", "6789", "x"], ["a" * 30, "b"], ["c"]])
+    assert read(path) == [["12345", "6789", "x"], ["a" * 30], ["b"], ["c"]]
+    monkeypatch.setattr(corpus, "_LONGEST", 9)
+    assert read(path) == [["12345", "6789"], ["x"], ["a" * 30], ["b"], ["c"]]
 
 
 def test_an_empty_file_has_no_document(tmp_path: Path) -> None:
@@ -107,14 +118,14 @@ def test_the_courses_files_are_text_too(tmp_path: Path) -> None:
         for split in ("train", "test-student"):
             path = folder / f"{task}-{split}.csv"
             lines = path.read_text().splitlines()[1:]
-            expected = [line.split("\t")[2 : 2 + columns] for line in lines]
+            expected = [[text] for line in lines for text in line.split("\t")[2 : 2 + columns]]
             assert read(path) == expected
 
 
 def test_a_row_without_a_text_gives_the_other(tmp_path: Path) -> None:
     lines = ["\tid\tsentence1\tsentence2\tsimilarity", "0\ta\tone\t\t", "1\tb\ttwo\tthree\t9"]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
-    assert read(tmp_path / "a.csv") == [["one"], ["two", "three"]]
+    assert read(tmp_path / "a.csv") == [["one"], ["two"], ["three"]]
 
 
 def test_another_csv_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +126,36 @@ def test_text_that_makes_no_row_is_refused(tmp_path: Path, documents: list[list[
     path = write_documents(tmp_path / "a.txt", documents)
     with pytest.raises(InputError, match="--text"):
         cached(tmp_path / "cache", [path], TOKENIZER, RECIPE)
+
+
+def test_documents_that_make_no_row_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Alone in memory, a document has no other that a random second segment could be from."""
+    path = write_documents(tmp_path / "a.txt", DOCUMENTS)
+    buffers = [(TRAIN, DOCUMENTS[1:]), (TRAIN, DOCUMENTS[:1]), (HELD_OUT, DOCUMENTS)]
+    monkeypatch.setattr(shards, "_buffers", lambda *_: buffers)
+    with caplog.at_level("WARNING", "minbert"):
+        cached(tmp_path / "cache", [path], TOKENIZER, RECIPE)
+    assert f"1 of {2 * len(DOCUMENTS)} documents left out" in caplog.text
+
+
+def test_of_two_that_pack_at_once_one_stays(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other finds the folder there when it is through, and takes it."""
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    fill = shards._fill
+
+    def slow(draft: Path, *rest: Any) -> None:
+        fill(draft, *rest)
+        aside.rename(folder)
+
+    aside = folder.rename(tmp_path / "aside")
+    monkeypatch.setattr(shards, "_fill", slow)
+    assert cached(tmp_path / "cache", [tmp_path / "a.txt"], TOKENIZER, RECIPE) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+    assert list((tmp_path / "cache").iterdir()) == [folder]
 
 
 def test_full_rows_take_documents_of_one_sentence(tmp_path: Path) -> None:
