@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 from itertools import islice
 from pathlib import Path
 
 import torch
 
+from minbert.checkpoint import CheckpointStore
 from minbert.pretraining.build import Ingredients, Pretrainee, trainee
 from minbert.pretraining.config import PretrainConfig
 from minbert.pretraining.shards import TRAIN
-from minbert.run_folder import MANIFEST
 from minbert.runtime import InputError, derive_seed, log
 
-STEPS = "total_steps"  # where the manifest keeps it
+STEPS = "total_steps"  # where manifest and checkpoints keep it
 _RESERVE = 0.02  # of a time budget, for checkpoints and the end
 _TRIED = 50  # steps that a measurement takes at most
 
@@ -37,11 +36,9 @@ def total_steps(parts: Ingredients, folder: Path, began: float) -> int:
 
 
 def _fixed(folder: Path) -> int | None:
-    """The number that the run in this folder fixed when it began."""
-    try:
-        return int(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))[STEPS])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """The number that the run in this folder fixed when it began, if it left a checkpoint."""
+    saved = CheckpointStore(folder).load_last()
+    return None if saved is None else saved[1]["settings"][STEPS]
 
 
 def _affordable(parts: Ingredients, config: PretrainConfig, began: float) -> int:
