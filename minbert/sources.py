@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from minbert import hub, weights
-from minbert.config import KNOWN_TASKS, RunConfig
+from minbert.config import COURSE_RATES, KNOWN_TASKS, RunConfig
 from minbert.runtime import InputError, log
 
 _HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the package
 SAMPLE = _HERE / "sample"
 BUNDLED_ENCODER = _HERE / "minbert-mini"
 RECOMMENDED = "recommended.json"
-_RECOMMENDED_TYPES: dict[str, tuple[type, ...]] = {
-    "lr": (float, int),
-    "head_lr": (float, int),
-    "epochs": (int,),
-    "batch_size": (int,),
-    "pooling": (str,),
+_RECOMMENDED_TYPES = {
+    "lr": float,
+    "head_lr": float,
+    "epochs": int,
+    "batch_size": int,
+    "pooling": str,
 }
 COURSE = Path("data")
 COURSE_ENCODER = COURSE / "bert-base-uncased"
@@ -43,21 +43,39 @@ def recommended(folder: Path, option: str) -> dict[str, Any]:
     """What an encoder's folder recommends of learning rates, epochs, batch size and pooling.
 
     Its `recommended.json` has them under the name of the option. Raises InputError, naming the
-    file, for one that cannot be read so.
+    file, for one that cannot be read so, whichever option it is about.
     """
     path = folder / RECOMMENDED
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
-        values = json.loads(path.read_text(encoding="utf-8")).get(option, {})
-        if unknown := sorted(values.keys() - _RECOMMENDED_TYPES.keys()):
-            raise ValueError(f"{unknown[0]} is none of {', '.join(_RECOMMENDED_TYPES)}")
-        for name, value in values.items():
-            if type(value) not in _RECOMMENDED_TYPES[name]:
-                raise ValueError(f"{name} is {value!r}, which --{name} does not take")
-        RunConfig(**values)  # within the flags' limits
-    except (OSError, ValueError, AttributeError, RecursionError, InputError) as error:
+        options = _object(json.loads(path.read_text(encoding="utf-8")), COURSE_RATES, "the file")
+        advice = {name: _advice(values, name) for name, values in options.items()}
+    except (OSError, ValueError, OverflowError, RecursionError, InputError) as error:
         raise InputError(f"{path}: no recommendation can be read ({error})") from error
+    return advice.get(option, {})
+
+
+def _advice(values: Any, option: str) -> dict[str, Any]:
+    """What is recommended for an option, checked as the flags of these names would be."""
+    advice = _object(values, _RECOMMENDED_TYPES, option)
+    for name, value in advice.items():
+        kind = _RECOMMENDED_TYPES[name]
+        if type(value) is not kind and (kind, type(value)) != (float, int):
+            raise ValueError(f"{name} is {value!r}, which --{name} does not take")
+        advice[name] = kind(value)
+    if "head_lr" in advice and "lr" not in advice:
+        raise ValueError("head_lr needs the lr that it goes with")
+    RunConfig(**advice)  # within the flags' limits
+    return advice
+
+
+def _object(values: Any, known: Collection[str], what: str) -> dict[str, Any]:
+    """A copy of a JSON object with no other keys than `known`."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} is no object {{...}}")
+    if unknown := sorted(values.keys() - set(known)):
+        raise ValueError(f"{unknown[0]} is none of {', '.join(known)}")
     return dict(values)
 
 
@@ -102,7 +120,7 @@ def _data_folder(config: RunConfig) -> tuple[Path, str]:
         for task in KNOWN_TASKS
         for split in ("train", "dev", "test")
     ]
-    if any(path.is_file() for path in course):
+    if any(path.is_file() or path.is_symlink() for path in course):  # a link may lead nowhere
         return COURSE, "the course's files"
     return SAMPLE, "the bundled synthetic sample: its scores say nothing about the real tasks"
 
@@ -116,7 +134,7 @@ def encoder_folder(named: str | None) -> Path:
         folder, why = Path(named), "as --weights says"
     elif named is not None:
         folder, why = _published(named)
-    elif COURSE_ENCODER.is_dir():
+    elif COURSE_ENCODER.is_dir() or COURSE_ENCODER.is_symlink():  # which may lead nowhere
         folder, why = COURSE_ENCODER, "found there"
     elif BUNDLED_ENCODER.is_dir():
         folder, why = BUNDLED_ENCODER, "the bundled encoder"

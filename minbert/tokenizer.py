@@ -18,7 +18,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from minbert.runtime import InputError
+from minbert.runtime import InputError, log
 from minbert.stored import GrowingArray
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -104,6 +104,11 @@ class WordPieceTokenizer:
             raise InputError(
                 f"{folder}: vocab.txt has {len(vocab)} tokens, config.json's vocab_size is "
                 f"{embeddings}"
+            )
+        if embeddings is not None and len(vocab) < embeddings:
+            log.warning(
+                "%s has %d tokens, config.json's vocab_size is %d: is the file whole?",
+                *(path, len(vocab), embeddings),
             )
         return cls(vocab, max_length=max_length, **_settings(folder))
 

@@ -117,6 +117,22 @@ def test_a_gap_may_be_filled_by_a_named_file(here: Path) -> None:
     assert folders(config, [key for key in KEYS if key != "sts_dev"]) == {Path("data")}
 
 
+def test_named_files_and_the_sample_are_never_mixed(here: Path) -> None:
+    write_course_files(here / "mine")
+    with pytest.raises(InputError, match=r"--sts_dev is named.*synthetic sample"):
+        located(sts_dev="mine/sts-dev.csv")
+
+
+def test_links_that_lead_nowhere_are_no_absence(here: Path) -> None:
+    (here / "data").mkdir()
+    (here / "data" / "sts-dev.csv").symlink_to("/no/such/place")
+    with pytest.raises(InputError, match=r"data/ lacks .*sts-dev\.csv"):
+        located()
+    (here / "data" / "sts-dev.csv").unlink()
+    (here / "data" / "bert-base-uncased").symlink_to("/no/such/place")
+    assert located().weights == "data/bert-base-uncased"
+
+
 def test_a_folder_named_data_without_the_courses_files_is_no_course_folder(here: Path) -> None:
     (here / "data" / "sample").mkdir(parents=True)
     (here / "data" / "notes.txt").write_text("x")
@@ -199,11 +215,22 @@ def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
         '{"finetune": {"batch_size": null}}',
         '{"finetune": {"pooling": "max"}}',
         '{"finetune": {"pooling": ["mean"]}}',
+        '{"finetune": {"head_lr": 1e-3}}',
+        '{"finetune": {"lr": 1' + 400 * "0" + "}}",
+        '{"pretrain": null}',
+        '{"finetun": {"lr": 1e-3}}',
+        '{"lr": 1e-3}',
         "\udcff",
     ],
 )
 def test_a_recommendation_that_cannot_be_followed_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / RECOMMENDED).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=RECOMMENDED):
+        recommended(tmp_path, "finetune")
+
+
+def test_a_folder_is_no_recommendation(tmp_path: Path) -> None:
+    (tmp_path / RECOMMENDED).mkdir()
     with pytest.raises(InputError, match=RECOMMENDED):
         recommended(tmp_path, "finetune")
 

@@ -250,6 +250,16 @@ def test_a_token_that_stands_twice_is_named(tmp_path: Path) -> None:
         WordPieceTokenizer.from_folder(tmp_path, 16)
 
 
+def test_a_vocabulary_that_may_have_been_cut_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in SPECIAL_TOKENS))
+    for embeddings, complains in ((5, False), (None, False), (6, True)):
+        caplog.clear()
+        WordPieceTokenizer.from_folder(tmp_path, 8, embeddings)
+        assert ("has 5 tokens, config.json's vocab_size is 6" in caplog.text) is complains
+
+
 def test_a_cased_vocabulary_keeps_accents(tmp_path: Path) -> None:
     folder_with(tmp_path, "\n".join(WORDS).encode(), json.dumps({"do_lower_case": False}))
     assert ids(tmp_path, "É") == [2, 9, 3]
