@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from minbert import pretrain
 from minbert.bert import BertModel
@@ -157,6 +159,17 @@ def test_a_time_budget_fixes_the_steps_once(
     assert rates[-1] < 0.2 * max(rates)
 
 
+def test_without_a_checkpoint_a_time_budget_is_measured_anew(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seconds, budget_given in ((10.0, "2m"), (10.0, "3m")):
+        monkeypatch.setattr(budget, "_measure", lambda *_, s=seconds, **__: (s, 5.0))
+        assert run("--time_budget", budget_given, "--resume") == 0
+        found = manifest()["total_steps"]
+        shutil.rmtree("out/finished")
+    assert found > 12  # those of 3m
+
+
 def test_a_time_budget_is_spent_and_no_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock that ticks a second a step and a scoring, so that load does not matter."""
     began, ticks = time.monotonic(), itertools.count()
@@ -280,6 +293,7 @@ def test_an_earlier_encoder_stays_until_the_new_one_is_done(
         (["--vocab", "nowhere"], "nowhere"),
         (["--save", "text.txt"], "a file of that name"),
         (["--save", "."], "holds something else than an encoder"),
+        (["--save", "text.txt/encoder"], "--save text.txt/encoder: cannot be written"),
         (["--schedule", "cosine"], "invalid choice"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -310,6 +324,28 @@ def test_another_setting_is_no_run_to_go_on_with(
     write_documents(place / "text.txt", random_documents(150, seed=1))
     assert run("--steps", "3", "--resume") == 2
     assert "another text 0" in complaint(capsys)
+
+
+def test_other_weights_are_no_run_to_go_on_with(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_encoder(place / "begun", TINY)
+    start = ("--weights", "begun")
+    assert run("--steps", "3", start=start) == 0
+    assert run("--steps", "3", "--resume", "--half", "--save", "more", start=start) == 0
+    capsys.readouterr()
+    tensors = load_file("begun/model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, "begun/model.safetensors")
+    assert run("--steps", "3", "--resume", start=start) == 2
+    assert "another weights" in complaint(capsys)
+
+
+def test_an_encoder_without_token_types_knows_no_pairs(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_encoder(place / "begun", dataclasses.replace(TINY, type_vocab_size=1))
+    assert run("--steps", "0", start=("--weights", "begun")) == 2
+    assert "take --no_nsp" in complaint(capsys)
 
 
 def test_a_run_needs_text() -> None:

@@ -136,15 +136,7 @@ def _repeat_positions(model: PretrainingBert, trained: int) -> None:
 
 
 def _check_shape(config: PretrainConfig, shape: EncoderConfig) -> None:
-    positions = shape.max_position_embeddings
-    if config.sequence_length > positions:
-        raise InputError(
-            f"--sequence_length {config.sequence_length}: the encoder has {positions} positions"
-        )
-    if config.repeat_positions is not None and config.repeat_positions >= positions:
-        raise InputError(
-            f"--repeat_positions {config.repeat_positions}: the encoder has {positions} positions"
-        )
+    config.check_positions(shape)
     if shape.type_vocab_size < 2 and not config.no_nsp:
         raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: take --no_nsp")
 

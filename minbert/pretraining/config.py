@@ -101,8 +101,8 @@ class PretrainConfig(common_flags.Readable):
     repeat_positions: int | None = flag(
         None,
         ENCODER,
-        "with --weights that were trained on rows of N tokens, shorter than --sequence_length: the "
-        "position embeddings beyond begin as repeats of the first N, not as the noise they are",
+        "with --weights that were trained on rows of N tokens only: the position embeddings beyond "
+        "begin as repeats of the first N, not as the noise they are",
         limit=Limit(lambda n: n >= 2, "2 or more"),
         metavar="N",
     )
@@ -206,7 +206,19 @@ class PretrainConfig(common_flags.Readable):
         if self.time_budget is not None:
             self.budget_seconds()
         if self.weights is None:
-            self.shape(self.vocab_size)
+            self.check_positions(self.shape(self.vocab_size))
+
+    def check_positions(self, shape: EncoderConfig) -> None:
+        """Raise InputError where an encoder of this shape has too few positions."""
+        positions = shape.max_position_embeddings
+        if self.sequence_length > positions:
+            raise InputError(
+                f"--sequence_length {self.sequence_length}: the encoder has {positions} positions"
+            )
+        if self.repeat_positions is not None and self.repeat_positions >= positions:
+            raise InputError(
+                f"--repeat_positions {self.repeat_positions}: the encoder has {positions} positions"
+            )
 
     def budget_seconds(self) -> float:
         """The time budget in seconds. Raises InputError for what is no time."""

@@ -61,11 +61,15 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
 
 
 def _check_target(target: Path) -> None:
-    """Write over nothing but an encoder."""
+    """Write over nothing but an encoder, and where writing is possible: found out beforehand."""
     if target.exists() and not target.is_dir():
         raise InputError(f"--save {target}: a file of that name is in the way")
     if target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file():
         raise InputError(f"--save {target}: holds something else than an encoder; name another")
+    try:
+        files.check_writable(target / "config.json" if target.is_dir() else target)
+    except OSError as error:
+        raise InputError(f"--save {target}: cannot be written ({error.strerror})") from error
 
 
 def _facts(config: PretrainConfig, steps: int) -> dict[str, Any]:

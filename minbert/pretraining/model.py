@@ -17,7 +17,7 @@ from minbert import weights
 from minbert.batching import Padded
 from minbert.bert import BertModel
 from minbert.encoder_config import EncoderConfig
-from minbert.runtime import derive_seed, log, seeded
+from minbert.runtime import InputError, derive_seed, log, seeded
 
 
 class MaskedLanguageHead(nn.Module):
@@ -109,10 +109,9 @@ class PretrainingBert(nn.Module):
         found = weights.read(folder, encoder, {name: tensor.shape for name, tensor in own.items()})
         for head in ("mlm", "nsp"):
             parts = [name for name in own if name.startswith(f"{head}.")]
-            if lacking := [name for name in parts if name not in found]:
+            if any(name not in found for name in parts):
                 log.info("%s: no whole %s head, so it begins fresh", folder, head)
                 found = {name: t for name, t in found.items() if name not in parts}
-                assert lacking
         state = {name if name in own else f"encoder.{name}": t for name, t in found.items()}
         self.load_state_dict({**self.state_dict(), **state})
         self.encoder.vocab_files = weights.read_vocab_files(folder)
@@ -122,10 +121,19 @@ class PretrainingBert(nn.Module):
         """Give the word embeddings the standard deviation `std`; what is computed stays the same.
 
         The LayerNorm after the embeddings takes any scale of theirs out again; the masked-language
-        head, whose output matrix they are, gets it back in its own.
+        head, whose output matrix they are, gets it back in its own. Raises InputError where the
+        LayerNorm's epsilon would no longer be negligible, or nothing can be scaled.
         """
-        encoder = self.encoder
-        factor = std / encoder.word_embeddings.weight.std()
+        encoder, eps = self.encoder, self.published.layer_norm_eps
+        before = encoder.word_embeddings.weight.std()
+        if not before > 0:
+            raise InputError("--embedding_std: the word embeddings are all the same")
+        if eps > 1e-6 * min(std, before.item()) ** 2:
+            raise InputError(
+                f"--embedding_std {std:g}: layer_norm_eps {eps:g} is too large beside it, the "
+                "encoder would compute something else"
+            )
+        factor = std / before
         tables = encoder.word_embeddings, encoder.position_embeddings, encoder.token_type_embeddings
         for table in tables:
             table.weight.mul_(factor)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from minbert.batching import Padded
 from minbert.bert import BertModel
 from minbert.pretraining.model import PretrainingBert, fresh
+from minbert.runtime import InputError
 from tests.helpers import TINY, VOCAB, save_encoder
 
 NO_DROPOUT = dataclasses.replace(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
@@ -170,6 +172,20 @@ def test_an_encoder_without_heads_gets_fresh_ones_and_says_so(tmp_path: Path, ca
         assert torch.equal(model.encoder.state_dict()[name], tensor), name
 
 
+def test_half_a_head_is_none(tmp_path: Path, caplog) -> None:
+    tiny().save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["cls.predictions.bias"]
+    save_file(tensors, path)
+    model = fresh(TINY, 3)
+    before = model.mlm.dense.weight.clone()
+    with caplog.at_level(logging.INFO, "minbert"):
+        model.load_published(tmp_path)
+    assert "no whole mlm head" in caplog.text
+    assert torch.equal(model.mlm.dense.weight, before)
+
+
 def test_a_head_that_is_not_asked_for_is_left_out_by_name(tmp_path: Path, caplog) -> None:
     tiny().save_pretrained(tmp_path)
     with caplog.at_level(logging.INFO, "minbert"):
@@ -207,3 +223,11 @@ def test_scaled_embeddings_change_no_logit() -> None:
     places = model.encoder.position_embeddings.weight.detach()
     assert float(words.std()) == pytest.approx(0.02)
     assert float(places.std()) < 0.03  # with them, or their share in a token would change
+
+
+@pytest.mark.parametrize(("eps", "spread"), [(1e-5, 0.3), (1e-12, 0.0)])
+def test_embeddings_that_cannot_be_scaled(eps: float, spread: float) -> None:
+    model = fresh(dataclasses.replace(TINY, layer_norm_eps=eps), 0)
+    torch.nn.init.normal_(model.encoder.word_embeddings.weight, std=spread)
+    with pytest.raises(InputError, match="--embedding_std"):
+        model.scale_embeddings(0.02)
