@@ -87,9 +87,9 @@ def new_folder(path: Path) -> Iterator[Path]:
 def make_once(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` make a folder, whose name tells its content, unless it is there already.
 
-    Where several processes make it at once, the first one's stays.
+    Where several processes make it at once, the first one's stays. A killed one's draft stays too:
+    from here it looks like one that another machine is filling.
     """
-    remove_dead_drafts(path)
     if path.exists():
         return
     try:
@@ -124,14 +124,11 @@ def write_texts(texts: Mapping[Path, str]) -> None:
 
 
 def remove_dead_drafts(path: Path) -> None:
-    """Remove drafts of `path`, a file or a folder, whose process was killed while it wrote."""
+    """Remove drafts of `path` whose process, killed while it wrote, is no more."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = draft.name.removesuffix(".tmp").rpartition(".")[2]
         if process.isdecimal() and not _is_alive(int(process)):
-            if draft.is_dir():
-                shutil.rmtree(draft, ignore_errors=True)
-            else:
-                draft.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:

@@ -33,8 +33,10 @@ _PLACES = ("weights", "data_dir", *(f"{t}_{s}" for t in TASKS for s in SPLITS))
 def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
     every = dataclasses.asdict(config)
-    if config.ranks == 1:  # as a run had it before there were more
+    if config.ranks == 1:  # as a run had it before there were more, under the same name
         del every["ranks"]
+    if config.head_lr is None:
+        del every["head_lr"]
     return _as_json(
         {
             name: value

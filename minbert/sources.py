@@ -46,7 +46,7 @@ def recommended(folder: Path, option: str) -> dict[str, Any]:
     file, for one that cannot be read so, whichever option it is about.
     """
     path = folder / RECOMMENDED
-    if not path.exists():
+    if not (path.exists() or path.is_symlink()):
         return {}
     try:
         options = _object(json.loads(path.read_text(encoding="utf-8")), COURSE_RATES, "the file")
@@ -64,8 +64,8 @@ def _advice(values: Any, option: str) -> dict[str, Any]:
         if type(value) is not kind and (kind, type(value)) != (float, int):
             raise ValueError(f"{name} is {value!r}, which --{name} does not take")
         advice[name] = kind(value)
-    if "head_lr" in advice and "lr" not in advice:
-        raise ValueError("head_lr needs the lr that it goes with")
+    if "head_lr" in advice and ("lr" not in advice or option != "finetune"):
+        raise ValueError("head_lr stands only beside the lr of finetune that it goes with")
     RunConfig(**advice)  # within the flags' limits
     return advice
 

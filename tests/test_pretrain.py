@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from minbert import pretrain
 from minbert.bert import BertModel
-from minbert.pretraining import budget, objective
+from minbert.checkpoint import CheckpointStore
+from minbert.pretraining import budget, objective, shards
 from minbert.pretraining.config import PretrainConfig
 from minbert.runtime import InputError
 from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
@@ -294,6 +295,8 @@ def test_an_earlier_encoder_stays_until_the_new_one_is_done(
         (["--save", "text.txt"], "a file of that name"),
         (["--save", "."], "holds something else than an encoder"),
         (["--save", "text.txt/encoder"], "--save text.txt/encoder: cannot be written"),
+        (["--output_dir", "text.txt"], "--output_dir text.txt: a file of that name"),
+        (["--text", "quora.csv"], "--text quora.csv: its texts have no next sentence"),
         (["--schedule", "cosine"], "invalid choice"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -338,6 +341,33 @@ def test_other_weights_are_no_run_to_go_on_with(
     save_file({name: tensor + 1 for name, tensor in tensors.items()}, "begun/model.safetensors")
     assert run("--steps", "3", "--resume", start=start) == 2
     assert "another weights" in complaint(capsys)
+
+
+def test_a_run_of_the_main_job_is_none_to_go_on_with(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose checkpoints know no number of steps."""
+    monkeypatch.setattr(budget, "_measure", lambda *_, **__: (1.0, 1.0))
+    assert run("--steps", "3") == 0
+    store = CheckpointStore(Path("out"))
+    saved = store.load_last()
+    assert saved is not None
+    del saved[1]["settings"]["total_steps"]
+    shutil.rmtree("out/finished")
+    store.finish(saved[1])
+    capsys.readouterr()
+    assert run("--time_budget", "1m", "--resume") == 2
+    assert "was begun with another" in complaint(capsys)
+
+
+def test_text_packed_in_another_way_is_not_gone_on_with(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--steps", "3") == 0
+    capsys.readouterr()
+    monkeypatch.setattr(shards, "_FORMAT", 99)
+    assert run("--steps", "3", "--resume") == 2
+    assert "another packed text" in complaint(capsys)
 
 
 def test_an_encoder_without_token_types_knows_no_pairs(

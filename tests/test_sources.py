@@ -218,6 +218,7 @@ def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
         '{"finetune": {"head_lr": 1e-3}}',
         '{"finetune": {"lr": 1' + 400 * "0" + "}}",
         '{"pretrain": null}',
+        '{"pretrain": {"lr": 1e-3, "head_lr": 1e-2}}',
         '{"finetun": {"lr": 1e-3}}',
         '{"lr": 1e-3}',
         "\udcff",

@@ -38,7 +38,7 @@ def total_steps(parts: Ingredients, folder: Path, began: float) -> int:
 def _fixed(folder: Path) -> int | None:
     """The number that the run in this folder fixed when it began, if it left a checkpoint."""
     saved = CheckpointStore(folder).load_last()
-    return None if saved is None else saved[1]["settings"][STEPS]
+    return None if saved is None else saved[1]["settings"].get(STEPS)
 
 
 def _affordable(parts: Ingredients, config: PretrainConfig, began: float) -> int:

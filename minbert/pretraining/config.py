@@ -38,7 +38,7 @@ class PretrainConfig(common_flags.Readable):
         (),
         TEXT,
         "text files, plain or .gz or .xz: one sentence a line, a blank line between documents; or "
-        "the course's .csv files, each row a document (then take --no_nsp)",
+        "the course's .csv files, each text a document (they want --no_nsp)",
         metavar="FILE",
         several=True,
     )
@@ -198,6 +198,8 @@ class PretrainConfig(common_flags.Readable):
         check_values(self)
         if not self.text:
             raise InputError("--text: names no file; one sentence a line, blank line a document")
+        if not self.no_nsp and (alone := [name for name in self.text if name.endswith(".csv")]):
+            raise InputError(f"--text {alone[0]}: its texts have no next sentence: take --no_nsp")
         if self.weights is not None and self.vocab is not None:
             raise InputError("--vocab does nothing beside --weights, which has its own")
         given = [n for n in ("steps", "passes", "time_budget") if getattr(self, n) is not None]

@@ -21,7 +21,7 @@ from minbert.tasks import TASKS
 Document = list[str]  # its sentences, none of them empty
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 _MEGABYTE = 2**20
-_LONGEST = 1_000_000  # characters; a longer document, a file without blank lines say, is several
+_LONGEST = 1_000_000  # characters; a longer document, a file without blank lines say, is cut
 
 
 def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:

@@ -45,10 +45,12 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
         if source and folder.resolve() in Path(source).resolve().parents:
             raise InputError(f"--{key} {source}: lies in the run's own folder {folder}")
     with held(folder):
+        if config.save is not None:
+            _check_writable(target)
         parts = gather(config, device)
         steps = total_steps(parts, folder, began)
         trained = trainee(parts, steps)
-        facts = _facts(config, steps)
+        facts = _facts(config, steps, parts.text[TRAIN].key)
         progress = starting_point(folder, trained, facts, go_on=config.resume)
         _announce(parts, steps, device)
         manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
@@ -61,19 +63,23 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
 
 
 def _check_target(target: Path) -> None:
-    """Write over nothing but an encoder, and where writing is possible: found out beforehand."""
+    """Write over nothing but an encoder."""
     if target.exists() and not target.is_dir():
         raise InputError(f"--save {target}: a file of that name is in the way")
     if target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file():
         raise InputError(f"--save {target}: holds something else than an encoder; name another")
+
+
+def _check_writable(target: Path) -> None:
+    """Not after hours of training."""
     try:
         files.check_writable(target / "config.json" if target.is_dir() else target)
     except OSError as error:
         raise InputError(f"--save {target}: cannot be written ({error.strerror})") from error
 
 
-def _facts(config: PretrainConfig, steps: int) -> dict[str, Any]:
-    """What decides the run: settings, and SHA-256 of every file it reads."""
+def _facts(config: PretrainConfig, steps: int, packed: str) -> dict[str, Any]:
+    """What decides the run: settings, and hashes of every file it reads and of what is `packed`."""
     kept = {
         name: value
         for name, value in dataclasses.asdict(config).items()
@@ -86,6 +92,7 @@ def _facts(config: PretrainConfig, steps: int) -> dict[str, Any]:
     if folder := config.weights or config.vocab:
         read |= {name: Path(folder) / name for name in weights.VOCAB_FILES}
     sha256 = {name: files.sha256_of(path) for name, path in read.items() if path.is_file()}
+    sha256["packed text"] = packed
     settings = json.loads(json.dumps({**kept, STEPS: steps}))  # as it will be read back
     return {"settings": settings, "sha256": sha256}
 

@@ -128,10 +128,10 @@ class PretrainingBert(nn.Module):
         before = encoder.word_embeddings.weight.std()
         if not before > 0:
             raise InputError("--embedding_std: the word embeddings are all the same")
-        if eps > 1e-6 * min(std, before.item()) ** 2:
+        if eps > 1e-6 * (least := min(std, before.item())) ** 2:
             raise InputError(
-                f"--embedding_std {std:g}: layer_norm_eps {eps:g} is too large beside it, the "
-                "encoder would compute something else"
+                f"--embedding_std {std:g}: the encoder would compute something else, as its "
+                f"layer_norm_eps {eps:g} counts beside embeddings of {least:.2g}"
             )
         factor = std / before
         tables = encoder.word_embeddings, encoder.position_embeddings, encoder.token_type_embeddings

@@ -61,6 +61,7 @@ class PackedText:
             self._facts = [np.load(folder / f"{name}.facts.npy", mmap_mode="r") for name in names]
         except (OSError, EOFError, ValueError, KeyError) as error:
             raise InputError(f"{folder}: damaged ({error}); remove the folder") from error
+        self.key = folder.name  # of text, vocabulary and recipe
         self.sizes = np.asarray(meta["rows"][part], dtype=np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
 
@@ -126,7 +127,7 @@ def _fill(
                 "more text, change --held_out, or (documents of one sentence) take --no_nsp"
             )
     if lost:
-        log.warning("%d of %d documents left out: they make no row", lost, read)
+        log.warning("%d of %d documents left out: alone in memory, they make no row", lost, read)
     files.write_json(folder / _META, {"rows": counts, "tokens": tokens, "documents": read})
 
 

@@ -225,9 +225,16 @@ def test_scaled_embeddings_change_no_logit() -> None:
     assert float(places.std()) < 0.03  # with them, or their share in a token would change
 
 
-@pytest.mark.parametrize(("eps", "spread"), [(1e-5, 0.3), (1e-12, 0.0)])
-def test_embeddings_that_cannot_be_scaled(eps: float, spread: float) -> None:
+@pytest.mark.parametrize(
+    ("eps", "spread", "words"),
+    [
+        (1e-5, 0.3, "beside embeddings of 0.02"),
+        (1e-12, 1e-4, "beside embeddings of 0.0001"),
+        (1e-12, 0.0, "all the same"),
+    ],
+)
+def test_embeddings_that_cannot_be_scaled(eps: float, spread: float, words: str) -> None:
     model = fresh(dataclasses.replace(TINY, layer_norm_eps=eps), 0)
     torch.nn.init.normal_(model.encoder.word_embeddings.weight, std=spread)
-    with pytest.raises(InputError, match="--embedding_std"):
+    with pytest.raises(InputError, match=f"--embedding_std.*{words}"):
         model.scale_embeddings(0.02)
