@@ -24,7 +24,6 @@ from minbert.bert import BertModel
 from minbert.checkpoint import CheckpointStore
 from minbert.pretraining import budget, objective, shards
 from minbert.pretraining.config import PretrainConfig
-from minbert.runtime import InputError
 from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
 from tests.pretraining.texts import learnable_documents, random_documents, write_documents
 
@@ -376,18 +375,6 @@ def test_an_encoder_without_token_types_knows_no_pairs(
     save_encoder(place / "begun", dataclasses.replace(TINY, type_vocab_size=1))
     assert run("--steps", "0", start=("--weights", "begun")) == 2
     assert "take --no_nsp" in complaint(capsys)
-
-
-def test_a_run_needs_text() -> None:
-    with pytest.raises(InputError, match="--text"):
-        PretrainConfig()
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("0.5m", 30)]
-)
-def test_times(text: str, seconds: float) -> None:
-    assert PretrainConfig(text=("a",), time_budget=text).budget_seconds() == seconds
 
 
 def test_help_gives_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
