@@ -118,8 +118,7 @@ def _fill(
             _write(folder / f"{part}-{len(counts[part]):05d}", rows, recipe.length, tokenizer)
             counts[part].append(len(rows))
             tokens[part] += sum(len(row.tokens) for row in rows)
-        else:
-            lost += len(buffer)
+        lost += _left_out(buffer, rows, recipe)
     for part, rows_of in counts.items():
         if not rows_of:
             raise InputError(
@@ -127,8 +126,20 @@ def _fill(
                 "more text, change --held_out, or (documents of one sentence) take --no_nsp"
             )
     if lost:
-        log.warning("%d of %d documents left out: alone in memory, they make no row", lost, read)
+        log.warning(
+            "%d of %d documents begin no row: no sentence follows their first, or no other "
+            "document is in memory; --no_nsp takes them all",
+            lost,
+            read,
+        )
     files.write_json(folder / _META, {"rows": counts, "tokens": tokens, "documents": read})
+
+
+def _left_out(buffer: Sequence[Document], rows: Sequence[Row], recipe: Recipe) -> int:
+    """How many of the documents begin no row."""
+    if not rows:
+        return len(buffer)
+    return sum(len(document) == 1 for document in buffer) if recipe.pairs else 0
 
 
 def _buffers(documents: Iterable[Document], share: float) -> Iterator[tuple[str, list[Document]]]:

@@ -132,12 +132,25 @@ def test_documents_that_make_no_row_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Alone in memory, a document has no other that a random second segment could be from."""
-    path = write_documents(tmp_path / "a.txt", DOCUMENTS)
-    buffers = [(TRAIN, DOCUMENTS[1:]), (TRAIN, DOCUMENTS[:1]), (HELD_OUT, DOCUMENTS)]
+    several = [document for document in DOCUMENTS if len(document) > 1]
+    path = write_documents(tmp_path / "a.txt", several)
+    buffers = [(TRAIN, several[1:]), (TRAIN, several[:1]), (HELD_OUT, several)]
     monkeypatch.setattr(shards, "_buffers", lambda *_: buffers)
     with caplog.at_level("WARNING", "minbert"):
         cached(tmp_path / "cache", [path], TOKENIZER, RECIPE)
-    assert f"1 of {2 * len(DOCUMENTS)} documents left out" in caplog.text
+    assert f"1 of {2 * len(several)} documents begin no row" in caplog.text
+
+
+@pytest.mark.parametrize(("pairs", "counted"), [(True, True), (False, False)])
+def test_documents_of_one_sentence_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, pairs: bool, counted: bool
+) -> None:
+    """Nothing follows it, so that it is no first segment; rows without pairs take it."""
+    path = write_documents(tmp_path / "a.txt", DOCUMENTS)
+    short = sum(len(document) == 1 for document in DOCUMENTS)
+    with caplog.at_level("WARNING", "minbert"):
+        cached(tmp_path / "cache", [path], TOKENIZER, Recipe(**vars(RECIPE) | {"pairs": pairs}))
+    assert (f"{short} of {len(DOCUMENTS)} documents begin no row" in caplog.text) is counted
 
 
 def test_of_two_that_pack_at_once_one_stays(
