@@ -8,7 +8,6 @@ the next try, or the next process, asks for the rest of it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 import httpx2
 
 from minbert import files
+from minbert.locks import lock
 from minbert.retries import Fault, NoConnection, Patience, Tries
 from minbert.runtime import ProgressBar, RunError, log
 
@@ -75,10 +75,10 @@ def alone_in(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle, folder, wait=False)
         except BlockingIOError:
             log.info("%s/: another download is at work there; waiting for it", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock(handle, folder, wait=True)
         yield
     finally:
         os.close(handle)

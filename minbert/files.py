@@ -55,13 +55,30 @@ def put_in_place(draft: Path, path: Path) -> None:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary sibling to write; on success it takes `path`'s place in one rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = draft_of(path)
+    with replacing_all([path]) as drafts:
+        yield drafts[path]
+
+
+@contextlib.contextmanager
+def replacing_all(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
+    """The same for several files, in their order, and none before all are on disk.
+
+    A full disk leaves the old ones; what a killed process can leave half done is the renames.
+    """
+    drafts = {path: draft_of(path) for path in paths}
+    for folder in {path.parent for path in drafts}:
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        yield draft
-        put_in_place(draft, path)
+        yield drafts
+        for draft in drafts.values():
+            _sync(draft)
+        for path, draft in drafts.items():
+            draft.replace(path)
+        for folder in {path.parent for path in drafts}:
+            _sync(folder)
     finally:
-        draft.unlink(missing_ok=True)
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -108,19 +125,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_texts(texts: Mapping[Path, str]) -> None:
     """Replace several text files, none before all are on disk: a full one leaves the old ones."""
-    drafts = {path: draft_of(path) for path in texts}
-    try:
+    with replacing_all(texts) as drafts:
         for path, draft in drafts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
             draft.write_text(texts[path], encoding="utf-8", newline="\n")
-            _sync(draft)
-        for path, draft in drafts.items():
-            draft.replace(path)
-        for folder in {path.parent for path in texts}:
-            _sync(folder)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
 
 
 def remove_dead_drafts(path: Path) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from minbert.locks import lock
 from minbert.runtime import InputError, log
 
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
 # the manifest last: with it gone the rest would no longer count as a run
 _OURS = ("step-*", "best-*", "damaged-*", "finished", ENCODER, LOG, BAD_ROWS, MANIFEST)
-# what network file systems answer that do not offer flock()
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -36,7 +33,12 @@ def held(folder: Path) -> Iterator[None]:
         raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
     handle = os.open(folder, os.O_RDONLY)
     try:
-        _lock(handle, folder)
+        try:
+            lock(handle, folder, wait=False)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another run is using it; name another --output_dir"
+            ) from error
         yield
     finally:
         os.close(handle)
@@ -47,21 +49,6 @@ def held(folder: Path) -> Iterator[None]:
 def _contents(folder: Path) -> list[Path]:
     """What is in the folder, but for drafts that a killed run left."""
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"{folder}: another run is using it; name another --output_dir") from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        log.warning(
-            "%s: this file system has no locks (%s); see to it that no other run uses the folder",
-            folder,
-            error.strerror,
-        )
 
 
 def set_earlier_run_aside(folder: Path) -> None:

@@ -145,11 +145,7 @@ def fit(
 
     def save() -> None:
         journal.flush()  # nothing is saved that has not been checked
-        tensors, numbers = optimizer_tensors(optimizer)
-        groups = {"model": model.state_dict(), "optimizer": tensors}
-        groups["objective"] = objective.state_dict()
-        state = {**facts, **asdict(progress), "optimizer": numbers}
-        store.save_step(progress.step, groups, state)
+        save_state(store, model, objective, optimizer, facts, progress)
         journal.leave_out_time()
 
     for epoch in range(progress.epochs_scored, epochs):
@@ -181,6 +177,22 @@ def fit(
         if stop.signum is not None:
             raise Stopped(stop.signum)
     return progress
+
+
+def save_state(
+    store: CheckpointStore,
+    model: M,
+    objective: TrainingObjective[M, B],
+    optimizer: Optimizer,
+    facts: Mapping[str, Any],
+    progress: Progress,
+) -> None:
+    """Write the checkpoint that `resume` goes on from."""
+    tensors, numbers = optimizer_tensors(optimizer)
+    groups = {"model": model.state_dict(), "optimizer": tensors}
+    groups["objective"] = objective.state_dict()
+    state = {**facts, **asdict(progress), "optimizer": numbers}
+    store.save_step(progress.step, groups, state)
 
 
 def train_step(

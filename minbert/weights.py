@@ -20,6 +20,7 @@ from minbert import files
 from minbert.runtime import InputError, log
 
 VOCAB_FILES = ("vocab.txt", "tokenizer_config.json")
+WRITTEN = ("model.safetensors", *VOCAB_FILES, "config.json")  # the last one makes it a checkpoint
 
 # (published, ours): the first pair that matches a name's start renames it
 _NAMES = (
@@ -169,7 +170,10 @@ def write(
     heads: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a published folder. Existing files of the same names are replaced one by one.
+    """Write a published folder, in place of the one that is there; other files in it stay.
+
+    None is replaced before all are on disk, and with `vocab_files` those of the vocabulary
+    before go.
 
     With pretraining `heads` the encoder's names get the prefix `bert.` that goes with them.
     `dtype` converts what is stored, None keeps it.
@@ -178,12 +182,18 @@ def write(
     published = {f"{prefix}{_published(name, _NAMES)}": t for name, t in tensors.items()}
     published |= {_published(name, _HEADS): t for name, t in (heads or {}).items()}
     stored = {name: t.detach().cpu().to(dtype).contiguous() for name, t in published.items()}
-    with files.replacing(folder / "model.safetensors") as draft:
-        files.save_tensors(draft, stored, {"format": "pt"})
-    for name, content in vocab_files.items():
-        with files.replacing(folder / name) as draft:
-            draft.write_bytes(content)
-    files.write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    given = {name: vocab_files[name] for name in VOCAB_FILES if name in vocab_files}
+    given["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
+    tensors_path = folder / WRITTEN[0]
+    for name in WRITTEN:
+        files.remove_dead_drafts(folder / name)
+    with files.replacing_all([tensors_path, *(folder / name for name in given)]) as drafts:
+        files.save_tensors(drafts[tensors_path], stored, {"format": "pt"})
+        for name, content in given.items():
+            drafts[folder / name].write_bytes(content)
+    if vocab_files:
+        for name in set(VOCAB_FILES) - set(vocab_files):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _published(name: str, names: tuple[tuple[str, str], ...]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "minbert"
 FLOORS = (
-    "config runtime flags common_flags main_flags regularizer_flags presets schedules files "
+    "config runtime flags common_flags main_flags regularizer_flags presets schedules files locks "
     "encoder_config",
     "stored ranks tokenizer dropout layout attention optimizer metrics losses heads quantized "
     "spectral retries fetch",

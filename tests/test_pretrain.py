@@ -23,6 +23,7 @@ from minbert import pretrain
 from minbert.bert import BertModel
 from minbert.checkpoint import CheckpointStore
 from minbert.pretraining import budget, objective, shards
+from minbert.pretraining.budget import Costs
 from minbert.pretraining.config import PretrainConfig
 from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
 from tests.pretraining.texts import learnable_documents, random_documents, write_documents
@@ -36,6 +37,7 @@ SMALL += ["--output_dir", "out", "--cache", "cache", "--scorings", "3", "--check
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with text and with the tests' vocabulary, made the current one."""
     write_documents(tmp_path / "text.txt", random_documents(150))
+    (tmp_path / "quora.csv.xz").touch()
     (tmp_path / "vocab").mkdir()
     (tmp_path / "vocab" / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
     monkeypatch.chdir(tmp_path)
@@ -137,7 +139,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
 def test_a_time_budget_fixes_the_steps_once(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(budget, "_measure", lambda *_, **__: (10.0, 5.0))
+    monkeypatch.setattr(budget, "_measure", lambda *_, **__: Costs(10.0, 5.0, 0.0))
     backward, calls = objective.PretrainingObjective.backward, [0]
 
     def interrupted(*args: Any, **settings: Any) -> Any:
@@ -150,7 +152,7 @@ def test_a_time_budget_fixes_the_steps_once(
     assert run("--time_budget", "2m") == 143
     steps = manifest()["total_steps"]
     assert 8 <= steps <= 10  # (120 · .98 - 3 · 5 - a second or so) / 10
-    monkeypatch.setattr(budget, "_measure", lambda *_, **__: (1.0, 1.0))
+    monkeypatch.setattr(budget, "_measure", lambda *_, **__: Costs(1.0, 1.0, 0.0))
     assert run("--time_budget", "2m", "--resume") == 0
     assert manifest()["total_steps"] == steps
     assert manifest()["epochs"][-1]["step"] == steps
@@ -159,11 +161,37 @@ def test_a_time_budget_fixes_the_steps_once(
     assert rates[-1] < 0.2 * max(rates)
 
 
+def test_a_time_budget_holds_before_the_first_checkpoint_too(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in its second step, a run goes on with the number of steps it had fixed."""
+    backward, calls = objective.PretrainingObjective.backward, [0]
+
+    def killed(*args: Any, **settings: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise KeyboardInterrupt
+        return backward(*args, **settings)
+
+    monkeypatch.setattr(budget, "_measure", lambda *_, **__: Costs(10.0, 5.0, 0.0))
+    monkeypatch.setattr(objective.PretrainingObjective, "backward", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("--time_budget", "2m")
+    monkeypatch.setattr(budget, "_measure", lambda *_, **__: Costs(1.0, 1.0, 0.0))
+    assert run("--time_budget", "2m", "--resume") == 0
+    assert 8 <= manifest()["total_steps"] <= 10
+
+
+def test_checkpoints_are_paid_for() -> None:
+    """A step a second and a checkpoint of two every tenth, and three scorings of one and two."""
+    assert Costs(1.0, 1.0, 2.0).steps(75.0, scorings=3, checkpoint_every=10) == 50
+
+
 def test_without_a_checkpoint_a_time_budget_is_measured_anew(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seconds, budget_given in ((10.0, "2m"), (10.0, "3m")):
-        monkeypatch.setattr(budget, "_measure", lambda *_, s=seconds, **__: (s, 5.0))
+        monkeypatch.setattr(budget, "_measure", lambda *_, s=seconds, **__: Costs(s, 5.0, 0.0))
         assert run("--time_budget", budget_given, "--resume") == 0
         found = manifest()["total_steps"]
         shutil.rmtree("out/finished")
@@ -171,12 +199,12 @@ def test_without_a_checkpoint_a_time_budget_is_measured_anew(
 
 
 def test_a_time_budget_is_spent_and_no_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that ticks a second a step and a scoring, so that load does not matter."""
+    """On a clock of a second a step, a scoring and a checkpoint, so that load does not matter."""
     began, ticks = time.monotonic(), itertools.count()
     monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: began + next(ticks)))
     assert run("--time_budget", "1m") == 0
-    seconds = manifest()["total_steps"] + 3  # scorings
-    measuring = 4 * 2 + 2  # steps tried and a scoring, a second each and one between
+    seconds = manifest()["total_steps"] * (1 + 1 / 4) + 3 * (1 + 2)
+    measuring = 4 * 2 + 2 + 2  # steps, a scoring, a checkpoint: a second each and one between
     assert 60 - measuring - 5 <= seconds <= 0.98 * 60
 
 
@@ -274,6 +302,32 @@ def test_an_earlier_encoder_stays_until_the_new_one_is_done(
     assert weights_of("made") == before
 
 
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_a_run_killed_while_it_wrote_the_encoder_can_be_gone_on_with(
+    place: Path, monkeypatch: pytest.MonkeyPatch, renamed: int
+) -> None:
+    """Before a file is in its place, and between them; a kill leaves the draft as well."""
+    assert run("--steps", "3", "--save", "whole") == 0
+    replace, left = Path.replace, [renamed]
+
+    def killed(draft: Path, path: Path) -> Path:
+        if path.parent.name == "made":
+            if left[0] == 0:
+                draft.with_name(f".{path.name}.0a1b2c3d.{2**22 + 1}.tmp").touch()
+                raise KeyboardInterrupt
+            left[0] -= 1
+        return replace(draft, path)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("--steps", "3", "--save", "made")
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    assert run("--steps", "3", "--save", "made", "--resume") == 0
+    assert weights_of("made") == weights_of("whole")
+    assert not list(Path("made").glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -295,6 +349,7 @@ def test_an_earlier_encoder_stays_until_the_new_one_is_done(
         (["--save", "."], "holds something else than an encoder"),
         (["--save", "text.txt/encoder"], "--save text.txt/encoder: cannot be written"),
         (["--output_dir", "text.txt"], "--output_dir text.txt: a file of that name"),
+        (["--text", "quora.csv.xz"], "--text quora.csv.xz: a packed .csv is not read; unpack"),
         (["--text", "quora.csv"], "--text quora.csv: its texts have no next sentence"),
         (["--schedule", "cosine"], "invalid choice"),
     ],
@@ -346,7 +401,7 @@ def test_a_run_of_the_main_job_is_none_to_go_on_with(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whose checkpoints know no number of steps."""
-    monkeypatch.setattr(budget, "_measure", lambda *_, **__: (1.0, 1.0))
+    monkeypatch.setattr(budget, "_measure", lambda *_, **__: Costs(1.0, 1.0, 0.0))
     assert run("--steps", "3") == 0
     store = CheckpointStore(Path("out"))
     saved = store.load_last()

@@ -105,6 +105,22 @@ def test_tokenizer_files_come_along(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "README.md").exists()
 
 
+def test_another_vocabulary_takes_the_old_ones_place(
+    model: BertModel, folder: Path, tmp_path: Path
+) -> None:
+    """Settings of the old one, say that it is cased, would be wrong beside the new tokens."""
+    model.vocab_files = {"vocab.txt": b"[PAD]", "tokenizer_config.json": b"{}"}
+    model.save_pretrained(folder)
+    (folder / "README.md").write_text("a card")
+    model.vocab_files = {"vocab.txt": b"[PAD]"}
+    model.save_pretrained(folder)
+    names = {"README.md", "config.json", "model.safetensors", "vocab.txt"}
+    assert {path.name for path in folder.iterdir()} == names
+    model.vocab_files = {}
+    model.save_pretrained(folder)
+    assert {path.name for path in folder.iterdir()} == names
+
+
 def test_names_translate_both_ways(model: BertModel) -> None:
     table = {ours: published for published, ours in _NAMES}
     ours = list(model.state_dict())

@@ -64,7 +64,7 @@ def trainee(parts: Ingredients, steps: int, model: PretrainingBert | None = None
     """A run of `steps` steps, over `model` in place of the run's own if given."""
     config, model = parts.config, model or parts.model
     factor = rate_schedule(config.schedule, steps, config.warmup, config.power)
-    train, scored = parts.text[TRAIN], parts.text[HELD_OUT].first(config.scored_rows)
+    train, scored = parts.text[TRAIN], parts.text[HELD_OUT].sample(config.scored_rows)
     per_part = max(1, math.ceil(steps / config.scorings))
     plan: Plan[PretrainingBert, TextBatch] = Plan(
         schedule=ShuffledShards(train, config.batch_size, per_part, config.seed),

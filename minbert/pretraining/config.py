@@ -183,10 +183,14 @@ class PretrainConfig(common_flags.Readable):
     resume: bool = common_flags.resume(RUN)
     seed: int = common_flags.seed(RUN)
     scorings: int = flag(
-        10, RUN, "how often held-out text is scored", limit=AT_LEAST_ONE, metavar="N"
+        10, RUN, "how often held-out text is scored, at most", limit=AT_LEAST_ONE, metavar="N"
     )
     scored_rows: int = flag(
-        1024, RUN, "held-out rows that are scored, at most", limit=AT_LEAST_ONE, metavar="ROWS"
+        1024,
+        RUN,
+        "held-out rows that are scored, at most, from all over the held-out text",
+        limit=AT_LEAST_ONE,
+        metavar="ROWS",
     )
     checkpoint_every: int = flag(
         200, RUN, "steps between checkpoints", limit=AT_LEAST_ONE, metavar="STEPS"

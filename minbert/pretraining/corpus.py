@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
+from minbert import files
 from minbert.data import read_split
 from minbert.runtime import InputError, ProgressBar, log
 from minbert.tasks import TASKS
@@ -37,14 +38,22 @@ def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
 
 
 def check_files(paths: Sequence[Path]) -> None:
-    """Raise InputError for a file that is not there or stands twice."""
+    """Raise InputError for a file that is not there, stands twice, or would be misread."""
     for path in paths:
         if not path.is_file():
             raise InputError(f"--text {path}: no such file")
+        if path.suffix in _OPENERS and path.stem.endswith(".csv"):
+            raise InputError(f"--text {path}: a packed .csv is not read; unpack it first")
     resolved = [path.resolve() for path in paths]
     for index, path in enumerate(resolved):
         if path in resolved[:index]:
             raise InputError(f"--text {paths[index]}: stands there twice")
+
+
+def fingerprint(path: Path) -> tuple[str, str]:
+    """What decides a file's documents: the SHA-256 of its bytes, and how it is read."""
+    kind = path.suffix if path.suffix in (*_OPENERS, ".csv") else ""
+    return files.sha256_of(path), kind
 
 
 def is_held_out(document: Document, share: float) -> bool:

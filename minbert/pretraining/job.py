@@ -14,7 +14,7 @@ from minbert import files, weights
 from minbert.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.manifest import new_manifest, recorded
 from minbert.pretraining import corpus
-from minbert.pretraining.budget import STEPS, total_steps
+from minbert.pretraining.budget import STEPS, keep_steps, total_steps
 from minbert.pretraining.build import Ingredients, gather, text_files, trainee
 from minbert.pretraining.config import PretrainConfig
 from minbert.pretraining.model import PretrainingBert
@@ -52,6 +52,8 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
         trained = trainee(parts, steps)
         facts = _facts(config, steps, parts.text[TRAIN].key)
         progress = starting_point(folder, trained, facts, go_on=config.resume)
+        if config.time_budget is not None:
+            keep_steps(trained, folder, facts)
         _announce(parts, steps, device)
         manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
         with recorded(folder / MANIFEST, manifest, progress):
@@ -63,10 +65,12 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
 
 
 def _check_target(target: Path) -> None:
-    """Write over nothing but an encoder."""
+    """Write over nothing but an encoder, or what a run that was killed wrote of one."""
     if target.exists() and not target.is_dir():
         raise InputError(f"--save {target}: a file of that name is in the way")
-    if target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file():
+    if not target.is_dir() or (target / "config.json").is_file():
+        return
+    if any(f.name not in weights.WRITTEN and not f.name.startswith(".") for f in target.iterdir()):
         raise InputError(f"--save {target}: holds something else than an encoder; name another")
 
 
@@ -134,6 +138,6 @@ def _summary(config: PretrainConfig, target: Path, progress: Progress) -> str:
         real, _ = progress.tokens[TASK]
         seconds = sum(row["train_seconds"] for row in progress.history)
         lines += [f"  held-out {name:<14}{score:10.4f}" for name, score in best["scores"].items()]
-        lines.append(f"  after {best['step']} steps of {config.batch_size} rows")
-        lines.append(f"  {real} tokens seen in {clock(seconds)}")
+        lines.append(f"  at step {best['step']}, of {config.batch_size} rows each")
+        lines.append(f"  {real} tokens seen in {clock(seconds)}, {progress.step} steps in all")
     return "\n".join(lines)

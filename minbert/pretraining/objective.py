@@ -172,21 +172,21 @@ def piece_losses(
 
 
 @torch.no_grad()
-def score_held_out(model: PretrainingBert, text: PackedText, masker: Masker, piece: int) -> Scored:
-    """Perplexity of masked words and next-sentence accuracy over all rows, always the same masks.
+def score_held_out(model: PretrainingBert, rows: Rows, masker: Masker, piece: int) -> Scored:
+    """Perplexity of masked words and next-sentence accuracy over the rows, always the same masks.
 
     The criterion is minus the sum of the two losses.
     """
-    rows = text.take(np.arange(len(text)))
+    count = len(rows.lengths)
     masked = mask_rows(masker, rows, seed=0)
     sums = dict.fromkeys(("mlm_loss", "nsp_loss", "nsp_right"), 0.0)
-    with ProgressBar(len(text), "held-out text", "rows") as bar:
+    with ProgressBar(count, "held-out text", "rows") as bar:
         for part in pieces(rows, masked, piece):
             for name, value in piece_losses(model, part).items():
                 sums[name] += value.item()
             bar.update(part.rows.stop - part.rows.start)
-    loss, nsp_loss = sums["mlm_loss"] / len(masked.targets), sums["nsp_loss"] / len(text)
+    loss, nsp_loss = sums["mlm_loss"] / len(masked.targets), sums["nsp_loss"] / count
     scores = {"mlm loss": loss, "perplexity": math.exp(min(loss, 700.0))}
     if model.nsp is not None:
-        scores["nsp accuracy"] = sums["nsp_right"] / len(text)
+        scores["nsp accuracy"] = sums["nsp_right"] / count
     return Scored(scores, -loss - nsp_loss, {})

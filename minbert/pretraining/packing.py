@@ -42,12 +42,13 @@ class Sentences:
 class Row:
     """`[CLS] a [SEP] b [SEP]`, or `[CLS] a [SEP]`; token types are 1 from `split` on.
 
-    `is_random` says that b is from another document than a.
+    `is_random` says that b is from another document than a, `document` (of pairs) which a's is.
     """
 
     tokens: Tokens
     split: int
     is_random: bool
+    document: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,11 @@ class Frame:
         tokens = np.concatenate([[self.cls_id], a, [self.sep_id]]).astype(np.int32)
         return Row(tokens, len(tokens), is_random=False)
 
-    def pair(self, a: Tokens, b: Tokens, *, is_random: bool) -> Row:
+    def pair(self, a: Tokens, b: Tokens, *, is_random: bool, document: int) -> Row:
         """`[CLS] a [SEP] b [SEP]`."""
         first = self.single(a).tokens
         tokens = np.concatenate([first, b, [self.sep_id]]).astype(np.int32)
-        return Row(tokens, len(first), is_random)
+        return Row(tokens, len(first), is_random, document)
 
 
 def pair_rows(sentences: Sentences, frame: Frame, rng: np.random.Generator) -> Iterator[Row]:
@@ -93,7 +94,7 @@ def pair_rows(sentences: Sentences, frame: Frame, rng: np.random.Generator) -> I
             begin, stop = _elsewhere(bounds, number, rng) if is_random else (end, last)
             b = sentences.tokens(begin, stop, room - len(a))
             if len(a) and len(b):  # a sentence of control characters alone has no token
-                yield frame.pair(a, b, is_random=is_random)
+                yield frame.pair(a, b, is_random=is_random, document=number)
             at = end if is_random else sentences.first_from(int(starts[end]) + len(b))
 
 

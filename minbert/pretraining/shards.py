@@ -7,6 +7,7 @@ Dimensions: N rows, T tokens a row.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minbert import files
-from minbert.pretraining.corpus import Document, is_held_out, read_documents
+from minbert.pretraining.corpus import Document, fingerprint, is_held_out, read_documents
 from minbert.pretraining.packing import Frame, Row, Sentences, full_rows, pair_rows
 from minbert.runtime import InputError, derive_seed, log
 from minbert.tokenizer import WordPieceTokenizer
@@ -27,6 +28,7 @@ TRAIN, HELD_OUT = "train", "held-out"
 _FORMAT = 2  # raise it when what a row holds changes
 _BUFFER = 8_000_000  # characters of text packed together into one shard
 _META = "shards.json"
+_OPEN = 64  # shards that are open at once: each takes two file handles
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,15 @@ class PackedText:
         """Raises InputError where the folder is not a whole cache."""
         try:
             meta = json.loads((folder / _META).read_text(encoding="utf-8"))
-            names = [f"{part}-{number:05d}" for number in range(len(meta["rows"][part]))]
-            self._ids = [np.load(folder / f"{name}.ids.npy", mmap_mode="r") for name in names]
-            self._facts = [np.load(folder / f"{name}.facts.npy", mmap_mode="r") for name in names]
-        except (OSError, EOFError, ValueError, KeyError) as error:
-            raise InputError(f"{folder}: damaged ({error}); remove the folder") from error
+            self.sizes = np.asarray(meta["rows"][part], dtype=np.int64)
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(folder, error) from error
         self.key = folder.name  # of text, vocabulary and recipe
-        self.sizes = np.asarray(meta["rows"][part], dtype=np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        load = functools.partial(_load, folder, part)
+        for shard in range(len(self.sizes)):  # better known now than in an hour
+            load(shard)
+        self._shard = functools.lru_cache(maxsize=_OPEN)(load)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -75,14 +78,33 @@ class PackedText:
         short.starts = np.concatenate([[0], np.cumsum(short.sizes)]).astype(np.int64)
         return short
 
+    def sample(self, most: int) -> Rows:
+        """At most `most` rows, evenly spaced, so that all of the text has its share."""
+        last = len(self) - 1
+        return self.take(np.linspace(0, last, min(most, len(self))).round().astype(np.int64))
+
     def take(self, indices: NDArray[np.int64]) -> Rows:
         """The rows at `indices`, in that order."""
         shards = np.searchsorted(self.starts, indices, side="right") - 1
         within = indices - self.starts[shards]
-        found = list(zip(shards, within, strict=True))
-        ids = np.stack([self._ids[shard][row] for shard, row in found]).astype(np.int64)
-        facts = np.stack([self._facts[shard][row] for shard, row in found]).astype(np.int64)
+        found = [(self._shard(int(shard)), row) for shard, row in zip(shards, within, strict=True)]
+        ids = np.stack([own[row] for (own, _), row in found]).astype(np.int64)
+        facts = np.stack([own[row] for (_, own), row in found]).astype(np.int64)
         return Rows(ids, *facts.T)
+
+
+def _load(folder: Path, part: str, shard: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A shard's ids and facts, memory-mapped."""
+    stem = folder / f"{part}-{shard:05d}"
+    try:
+        ids, facts = (np.load(f"{stem}.{kind}.npy", mmap_mode="r") for kind in ("ids", "facts"))
+    except (OSError, EOFError, ValueError) as error:
+        raise _damaged(folder, error) from error
+    return ids, facts
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    return InputError(f"{folder}: damaged ({error}); remove the folder")
 
 
 def cached(
@@ -91,7 +113,7 @@ def cached(
     """The folder with the packed rows of these files, made now unless it is there."""
     decisive = {
         "format": _FORMAT,
-        "text": [files.sha256_of(path) for path in paths],
+        "text": [fingerprint(path) for path in paths],
         "vocabulary": tokenizer.fingerprint(),
         **vars(recipe),
     }
@@ -123,23 +145,22 @@ def _fill(
         if not rows_of:
             raise InputError(
                 f"--text: {read} documents leave no {part} row of {recipe.length} tokens; give "
-                "more text, change --held_out, or (documents of one sentence) take --no_nsp"
+                "more text, change --held_out, or (short documents) take --no_nsp"
             )
     if lost:
         log.warning(
-            "%d of %d documents begin no row: no sentence follows their first, or no other "
-            "document is in memory; --no_nsp takes them all",
-            lost,
-            read,
+            "%d of %d documents begin no row of %d tokens: too short for two parts, or without "
+            "another document in memory; --no_nsp takes all text",
+            *(lost, read, recipe.length),
         )
     files.write_json(folder / _META, {"rows": counts, "tokens": tokens, "documents": read})
 
 
 def _left_out(buffer: Sequence[Document], rows: Sequence[Row], recipe: Recipe) -> int:
     """How many of the documents begin no row."""
-    if not rows:
-        return len(buffer)
-    return sum(len(document) == 1 for document in buffer) if recipe.pairs else 0
+    if rows and not recipe.pairs:
+        return 0
+    return len(buffer) - len({row.document for row in rows})
 
 
 def _buffers(documents: Iterable[Document], share: float) -> Iterator[tuple[str, list[Document]]]:

@@ -15,7 +15,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from minbert import files
-from minbert.pretraining.corpus import is_held_out, read_documents
+from minbert.pretraining.corpus import fingerprint, is_held_out, read_documents
 from minbert.runtime import InputError, log
 from minbert.tokenizer import SPECIAL_TOKENS
 
@@ -25,8 +25,7 @@ _LETTERS = 256  # single characters that get a token; a rarer one makes its word
 
 def cached_vocabulary(cache: Path, paths: Sequence[Path], size: int, held_out: float) -> Path:
     """The folder with the vocabulary of these files' training documents, trained now or before."""
-    hashes = [files.sha256_of(path) for path in paths]
-    decisive = json.dumps([_FORMAT, hashes, size, held_out])
+    decisive = json.dumps([_FORMAT, [fingerprint(path) for path in paths], size, held_out])
     folder = cache / f"vocabulary-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
 
     def sentences() -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import threading
@@ -70,6 +71,24 @@ def test_a_folder_that_is_locked_is_an_error_of_one_line(mirror: Server, tmp_pat
             get(mirror, tmp_path / "file.csv")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_file_system_without_locks_takes_a_download(
+    mirror: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As some network ones are; it is said once."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for name in ("a.csv", "b.csv"):
+        get(mirror, tmp_path / name)
+        assert (tmp_path / name).read_bytes() == CONTENT
+    assert caplog.text.count("this file system has no locks") == 1
 
 
 def test_a_stop_keeps_the_partial_file_and_no_target(mirror: Server, tmp_path: Path) -> None:

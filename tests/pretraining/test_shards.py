@@ -19,6 +19,7 @@ from tests.pretraining.texts import random_documents, write_documents
 RECIPE = Recipe(length=24, pairs=True, held_out=0.2, seed=0)
 TOKENIZER = make_tokenizer(2**20)
 DOCUMENTS = random_documents(120)
+LONG = [document for document in random_documents(100, most_sentences=40) if len(document) > 20]
 
 
 @pytest.fixture
@@ -132,25 +133,34 @@ def test_documents_that_make_no_row_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Alone in memory, a document has no other that a random second segment could be from."""
-    several = [document for document in DOCUMENTS if len(document) > 1]
-    path = write_documents(tmp_path / "a.txt", several)
-    buffers = [(TRAIN, several[1:]), (TRAIN, several[:1]), (HELD_OUT, several)]
+    path = write_documents(tmp_path / "a.txt", LONG)
+    buffers = [(TRAIN, LONG[1:]), (TRAIN, LONG[:1]), (HELD_OUT, LONG)]
     monkeypatch.setattr(shards, "_buffers", lambda *_: buffers)
     with caplog.at_level("WARNING", "minbert"):
         cached(tmp_path / "cache", [path], TOKENIZER, RECIPE)
-    assert f"1 of {2 * len(several)} documents begin no row" in caplog.text
+    assert f"1 of {2 * len(LONG)} documents begin no row" in caplog.text
 
 
 @pytest.mark.parametrize(("pairs", "counted"), [(True, True), (False, False)])
-def test_documents_of_one_sentence_are_counted(
+def test_documents_too_short_for_a_pair_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, pairs: bool, counted: bool
 ) -> None:
-    """Nothing follows it, so that it is no first segment; rows without pairs take it."""
-    path = write_documents(tmp_path / "a.txt", DOCUMENTS)
-    short = sum(len(document) == 1 for document in DOCUMENTS)
+    """Of one sentence, or over before a first part is long enough; full rows take them."""
+    documents = [*LONG, ["plot"], ["plot", "cast", "dog"]]
+    path = write_documents(tmp_path / "a.txt", documents)
     with caplog.at_level("WARNING", "minbert"):
         cached(tmp_path / "cache", [path], TOKENIZER, Recipe(**vars(RECIPE) | {"pairs": pairs}))
-    assert (f"{short} of {len(DOCUMENTS)} documents begin no row" in caplog.text) is counted
+    said = f"2 of {len(documents)} documents begin no row of 24 tokens"
+    assert (said in caplog.text) is counted
+
+
+def test_the_same_bytes_read_as_another_kind_of_file_are_other_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "read_documents", lambda *_: iter(DOCUMENTS))
+    paths = [write_documents(tmp_path / name, DOCUMENTS) for name in ("a.csv", "a.txt", "b.text")]
+    table, text, same = (cached(tmp_path / "cache", [path], TOKENIZER, RECIPE) for path in paths)
+    assert table != text == same
 
 
 def test_of_two_that_pack_at_once_one_stays(
@@ -188,4 +198,31 @@ def test_a_damaged_cache_is_named(folder: Path) -> None:
 
 def test_rows_are_not_read_into_memory(folder: Path) -> None:
     text = PackedText(folder, TRAIN)
-    assert all(isinstance(own, np.memmap) for own in text._ids)
+    assert all(isinstance(own, np.memmap) for own in text._shard(0))
+
+
+def test_few_shards_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text larger than memory has more shards than a process may have open files."""
+    open_files, most = Path("/proc/self/fd"), 2
+    if not open_files.is_dir():
+        pytest.skip("counts open files where Linux shows them")
+    monkeypatch.setattr(shards, "_OPEN", most)
+    before = len(list(open_files.iterdir()))
+    text = PackedText(folder, TRAIN)
+    assert len(text.sizes) > 2 * most
+    whole(text)
+    assert len(list(open_files.iterdir())) <= before + 2 * (most + 1)
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 10**6])
+def test_a_sample_is_from_all_over_the_text(folder: Path, most: int) -> None:
+    text = PackedText(folder, TRAIN)
+    everything, sample = whole(text), text.sample(most)
+    assert len(sample.lengths) == min(most, len(text))
+    np.testing.assert_array_equal(sample.ids[0], everything.ids[0])
+    if most > 1:
+        np.testing.assert_array_equal(sample.ids[-1], everything.ids[-1])
+        places = [np.flatnonzero((everything.ids == own).all(axis=1))[0] for own in sample.ids]
+        assert np.ptp(np.diff(places)) <= 1
+    if most > len(text):
+        np.testing.assert_array_equal(sample.ids, everything.ids)
