@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,7 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
 
     The files of `config` are located. Raises InputError, RunError or Stopped.
     """
+    began = time.monotonic()
     advice = recommended(Path(str(config.weights)), config.option)
     followed = list(config.followed(advice))
     config = config.resolved(advice)
@@ -57,7 +59,7 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
         _announce(config, followed, str(device), folder)
         parts, trainee, facts, progress = _begun(config, folder, device, stop)
         manifest = new_manifest(config, facts["sha256"], device)
-        with recorded(folder / MANIFEST, manifest, progress):
+        with recorded(folder / MANIFEST, manifest, progress, began):
             files.write_text(folder / BAD_ROWS, _bad_rows(parts))
             train(folder, trainee, facts, progress, stop)
             ranks.wait()  # the best model is on disk

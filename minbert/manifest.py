@@ -105,9 +105,14 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def recorded(path: Path, manifest: dict[str, Any], progress: Progress) -> Iterator[None]:
-    """Keep the manifest at `path` true: running, then how it ended, with every epoch's scores."""
-    began, earlier = time.monotonic(), _earlier_seconds(path)
+def recorded(
+    path: Path, manifest: dict[str, Any], progress: Progress, began: float
+) -> Iterator[None]:
+    """Keep the manifest at `path` true: running, then how it ended, with every epoch's scores.
+
+    `began` is when the run did, reading included, in monotonic seconds.
+    """
+    earlier = _earlier_seconds(path)
 
     def record(status: str) -> None:
         manifest["status"] = status

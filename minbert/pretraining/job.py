@@ -56,7 +56,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
             keep_steps(trained, folder, facts)
         _announce(parts, steps, device)
         manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
-        with recorded(folder / MANIFEST, manifest, progress):
+        with recorded(folder / MANIFEST, manifest, progress, began):
             train(folder, trained, facts, progress, stop)
             with stop.immediate():
                 _save_best(config, parts.model, progress, folder, target)
