@@ -73,9 +73,7 @@ def replacing_all(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
         for draft in drafts.values():
             _sync(draft)
         for path, draft in drafts.items():
-            draft.replace(path)
-        for folder in {path.parent for path in drafts}:
-            _sync(folder)
+            put_in_place(draft, path)
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
