@@ -105,9 +105,7 @@ def test_tokenizer_files_come_along(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "README.md").exists()
 
 
-def test_another_vocabulary_takes_the_old_ones_place(
-    model: BertModel, folder: Path, tmp_path: Path
-) -> None:
+def test_another_vocabulary_takes_the_old_ones_place(model: BertModel, folder: Path) -> None:
     """Settings of the old one, say that it is cased, would be wrong beside the new tokens."""
     model.vocab_files = {"vocab.txt": b"[PAD]", "tokenizer_config.json": b"{}"}
     model.save_pretrained(folder)
