@@ -71,8 +71,17 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size)
         self.num_heads, self.dropout, self.attend = num_heads, dropout, attend
 
-    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
-        """Tokens (N, H), as `layout` has them, to (N, H), or to the first of each text, (B, H)."""
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: Layout,
+        first_only: bool = False,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens (N, H), as `layout` has them, to (N, H), or to some of them.
+
+        These are the first of each text, (B, H), or those at `places`, as `Layout.at` has it.
+        """
         key, value = (layout.split_heads(project(hidden)) for project in (self.key, self.value))
         if first_only:
             query = self.query(layout.firsts(hidden)).unflatten(-1, (self.num_heads, 1, -1))
@@ -80,4 +89,7 @@ class SelfAttention(nn.Module):
             query = layout.split_heads(self.query(hidden))
         dropout = self.dropout if self.training else 0.0
         context = self.attend(query, key, value, layout.key_mask, dropout)  # (B, A, T or 1, D)
-        return self.output(context.flatten(1) if first_only else layout.join_heads(context))
+        if first_only:
+            return self.output(context.flatten(1))
+        joined = layout.join_heads(context)
+        return self.output(joined if places is None else layout.at(joined, places))

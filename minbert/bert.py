@@ -35,11 +35,19 @@ class BertLayer(nn.Module):
         self.output_norm = nn.LayerNorm(size, eps=eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, layout: Layout, first_only: bool = False) -> Tensor:
-        """Tokens (N, H) to (N, H), or to the first of each text, (B, H)."""
-        attended = self.dropout(self.attention(hidden, layout, first_only))
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: Layout,
+        first_only: bool = False,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens (N, H) to (N, H), or to some of them, as `SelfAttention` has it."""
+        attended = self.dropout(self.attention(hidden, layout, first_only, places))
         if first_only:
             hidden = layout.firsts(hidden)
+        elif places is not None:
+            hidden = layout.at(hidden, places)
         hidden = self.attention_norm(hidden + attended)
         widened = F.gelu(self.intermediate(hidden))  # the exact GELU, by erf
         return self.output_norm(hidden + self.dropout(self.output(widened)))
@@ -107,6 +115,7 @@ class BertModel(nn.Module):
         token_type_ids: Tensor | None = None,
         *,
         first_only: bool = False,
+        places: Tensor | None = None,
         real: int | None = None,
     ) -> dict[str, Tensor]:
         """Word embeddings (B, T, H) to `last_hidden_state` (B, T, H), `pooler_output` (B, H).
@@ -114,7 +123,9 @@ class BertModel(nn.Module):
         `attention_mask` (B, T) is 1 at tokens, `real` of them if that is known; at padding the
         output means nothing. Token types default to 0. With `first_only` the last layer computes
         the first token alone, which is all that `pooler_output` needs: five sixths of its work are
-        saved, and `last_hidden_state` is (B, 1, H). Raises ValueError for a mask of another shape.
+        saved, and `last_hidden_state` is (B, 1, H). With `places` (M,) in the texts flattened, none
+        of them padding, what follows attention there is computed for these tokens and the first
+        alone, and `last_hidden_state` is (M, H). Raises ValueError for a mask of another shape.
         """
         if attention_mask.shape != embeddings.shape[:2]:
             shapes = f"{tuple(attention_mask.shape)}, not {tuple(embeddings.shape[:2])}"
@@ -123,18 +134,30 @@ class BertModel(nn.Module):
         hidden = self._normed(layout.flat(self._summed(embeddings, token_type_ids)))  # (N, H)
         for layer in self.layers[:-1]:
             hidden = layer(hidden, layout)
-        hidden = self.layers[-1](hidden, layout, first_only)
-        first = hidden if first_only else layout.firsts(hidden)  # [CLS]
-        return {
-            "last_hidden_state": hidden[:, None] if first_only else layout.rows(hidden),
-            "pooler_output": torch.tanh(self.pooler(first)),
-        }
+        first, last = self._last(hidden, layout, first_only, places)
+        return {"last_hidden_state": last, "pooler_output": torch.tanh(self.pooler(first))}
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> dict[str, Tensor]:
         """`embed`, then `encode`."""
         return self.encode(self.embed(input_ids), attention_mask, token_type_ids)
+
+    def _last(
+        self, hidden: Tensor, layout: Layout, first_only: bool, places: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The last layer's vectors of [CLS], (B, H), and those that `encode` promises."""
+        layer = self.layers[-1]
+        if first_only:
+            first = layer(hidden, layout, first_only=True)
+            return first, first[:, None]
+        if places is None:
+            hidden = layer(hidden, layout)
+            return layout.firsts(hidden), layout.rows(hidden)
+        count, length = layout.key_mask.size(0), layout.key_mask.size(-1)
+        starts = torch.arange(0, count * length, length, device=places.device)
+        hidden = layer(hidden, layout, places=torch.cat([starts, places]))
+        return hidden[:count], hidden[count:]
 
     def _summed(self, embeddings: Tensor, token_type_ids: Tensor | None) -> Tensor:
         positions = self.position_embeddings.weight[: embeddings.size(1)]  # (T, H)

@@ -39,6 +39,10 @@ class Layout(Protocol):
         """(N, H) to each text's first token, [CLS]: (B, H)."""
         ...
 
+    def at(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """(N, H) to (M, H), those at `places` (M,) in B · T, none of them padding."""
+        ...
+
     def split_heads(self, tokens: Tensor) -> Tensor:
         """(N, H) to (B, A, T, D)."""
         ...
@@ -84,6 +88,10 @@ class Full:
     def firsts(self, tokens: Tensor) -> Tensor:
         """See `Layout`. Contiguous: else a product of it is done otherwise with gradients on."""
         return self.rows(tokens)[:, 0].contiguous()
+
+    def at(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """See `Layout`."""
+        return tokens.index_select(0, places)
 
     def split_heads(self, tokens: Tensor) -> Tensor:
         """See `Layout`."""
@@ -134,6 +142,10 @@ class Ragged:
     def firsts(self, tokens: Tensor) -> Tensor:
         """See `Layout`."""
         return tokens.index_select(0, self.starts)
+
+    def at(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """See `Layout`."""
+        return tokens.index_select(0, torch.searchsorted(self.places, places))
 
     def split_heads(self, tokens: Tensor) -> Tensor:
         """See `Layout`. At padding stands 0."""

@@ -67,10 +67,12 @@ def test_padding_is_left_out_and_comes_back_as_nought(mask: Tensor) -> None:
 def test_gradients_are_those_of_finite_differences(mask: Tensor) -> None:
     layout = Ragged.of(mask, A)
     tokens, count = int(mask.sum()), len(mask)
+    places = mask.flatten().nonzero().squeeze(1)[1::2].contiguous()
     for move, x in (
         (layout.flat, drawn(*mask.shape, H)),
         (layout.rows, drawn(tokens, H)),
         (layout.firsts, drawn(tokens, H)),
+        (lambda x: layout.at(x, places), drawn(tokens, H)),
         (layout.split_heads, drawn(tokens, H)),
         (layout.join_heads, drawn(count, A, mask.size(1), H // A)),
     ):

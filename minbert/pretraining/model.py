@@ -76,7 +76,8 @@ class PretrainingBert(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Logits of the masked tokens (M, V) and of the rows (B, 2), None without that head.
 
-        `positions` (M,) index the flattened rows; no other token's logits are computed.
+        `positions` (M,) index the flattened rows; no other token's logits are computed, nor, but
+        for [CLS], what the last layer does after attention.
         `mask_seed` switches dropout on and decides its masks.
         """
         self.train(mask_seed is not None)
@@ -85,9 +86,13 @@ class PretrainingBert(nn.Module):
             self.device.type, dtype=self._autocast, enabled=self._autocast is not None
         )
         with masks, lowered:
-            outputs = self.encoder(tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)
-            hidden = outputs["last_hidden_state"].flatten(0, 1)[positions]
-            words = self.mlm(hidden, self.encoder.word_embeddings.weight)
+            outputs = self.encoder.encode(
+                self.encoder.embed(tokens.input_ids),
+                tokens.attention_mask,
+                tokens.token_type_ids,
+                places=positions,
+            )
+            words = self.mlm(outputs["last_hidden_state"], self.encoder.word_embeddings.weight)
             return words, None if self.nsp is None else self.nsp(outputs["pooler_output"])
 
     def save_pretrained(self, folder: Path, dtype: torch.dtype | None = None) -> None:

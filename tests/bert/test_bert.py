@@ -199,6 +199,29 @@ def test_the_first_token_alone_is_the_first_of_all(tiny: EncoderConfig, attentio
 
 
 @each_path
+def test_tokens_at_places_are_those_of_all(tiny: EncoderConfig, attention: str) -> None:
+    """Their vectors and [CLS]'s, and the gradients they give to every weight and every token."""
+    model, batch = BertModel(tiny, attention).double().eval(), random_batch(tiny)
+    places = batch["attention_mask"].flatten().nonzero().squeeze(1)[::3].contiguous()
+    found = []
+    for chosen in (None, places, places[:0]):
+        embeddings = model.embed(batch["input_ids"]).detach().requires_grad_()
+        outputs = model.encode(embeddings, batch["attention_mask"], places=chosen)
+        hidden = outputs["last_hidden_state"]
+        if chosen is None:
+            hidden = hidden.flatten(0, 1)[places]
+        model.zero_grad()
+        (hidden.pow(3).sum() + outputs["pooler_output"].pow(3).sum()).backward()
+        grads = [param.grad for param in model.layers.parameters()]
+        found.append([outputs["pooler_output"], hidden, embeddings.grad, *grads])
+    whole, some, none = found
+    for expected, value in zip(whole, some, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(none[0], whole[0], rtol=1e-10, atol=1e-14)
+    assert none[1].shape == (0, tiny.hidden_size)
+
+
+@each_path
 def test_what_stands_at_padding_does_not_matter(tiny: EncoderConfig, attention: str) -> None:
     model, batch = BertModel(tiny, attention).double().eval(), random_batch(tiny)
     mask = batch["attention_mask"]

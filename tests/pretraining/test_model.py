@@ -94,8 +94,8 @@ def test_without_pairs_it_is_a_masked_language_model_there(tmp_path: Path) -> No
     torch.testing.assert_close(words, expected.flatten(0, 1)[positions], rtol=1e-5, atol=1e-5)
 
 
-def test_no_logits_of_tokens_that_are_not_masked() -> None:
-    """Twice the masked tokens cost twice the head; none cost none."""
+def test_tokens_that_are_not_masked_cost_neither_logits_nor_the_last_layers_end() -> None:
+    """Twice the masked tokens cost twice the head, and in the last layer what follows attention."""
     model, (tokens, positions, _) = tiny(attention="reference"), random_tokens()
 
     def flops(count: int) -> int:
@@ -103,9 +103,12 @@ def test_no_logits_of_tokens_that_are_not_masked() -> None:
             model(tokens, positions[:count])
         return counter.get_total_flops()
 
-    one = 2 * TINY.hidden_size * (TINY.hidden_size + TINY.vocab_size)
+    size, wide = TINY.hidden_size, TINY.intermediate_size
+    head, layer = size * (size + TINY.vocab_size), size * (size + 2 * wide)
+    one = 2 * (head + layer)
     assert flops(8) - flops(0) == 8 * one
     assert flops(16) - flops(8) == 8 * one
+    assert len(positions) > 16
 
 
 def test_the_output_matrix_is_the_word_embeddings() -> None:
