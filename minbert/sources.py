@@ -17,7 +17,7 @@ _HERE = Path(__file__).resolve().parent.parent / "data"  # bundled beside the pa
 SAMPLE = _HERE / "sample"
 BUNDLED_ENCODER = _HERE / "minbert-mini"
 RECOMMENDED = "recommended.json"
-_RECOMMENDED_TYPES = {
+RECOMMENDED_TYPES = {
     "lr": float,
     "head_lr": float,
     "epochs": int,
@@ -58,9 +58,9 @@ def recommended(folder: Path, option: str) -> dict[str, Any]:
 
 def _advice(values: Any, option: str) -> dict[str, Any]:
     """What is recommended for an option, checked as the flags of these names would be."""
-    advice = _object(values, _RECOMMENDED_TYPES, option)
+    advice = _object(values, RECOMMENDED_TYPES, option)
     for name, value in advice.items():
-        kind = _RECOMMENDED_TYPES[name]
+        kind = RECOMMENDED_TYPES[name]
         if type(value) is not kind and (kind, type(value)) != (float, int):
             raise ValueError(f"{name} is {value!r}, which --{name} does not take")
         advice[name] = kind(value)

@@ -23,8 +23,8 @@ FLOORS = (
     "build build_data build_objective manifest runs",
     "job command cli experiments.summary experiments.compare experiments.variants experiments.grid "
     "experiments.claims experiments.cells experiments.cell experiments.runner experiments.cluster "
-    "experiments.results experiments.analysis experiments.tables experiments.grid_report "
-    "experiments.grid_config experiments.grid_command experiments.gaps experiments.flips "
+    "experiments.unnamed experiments.results experiments.analysis experiments.tables "
+    "experiments.grid_report experiments.grid_config experiments.grid_command experiments.gaps experiments.flips "
     "experiments.flip_plots experiments.score_plots experiments.report "
     "experiments.prediction_plots experiments.grid_section experiments.cost_section "
     "experiments.cost_plots experiments.table1 experiments.table2 experiments.seeds "

@@ -75,7 +75,7 @@ def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str])
                 common = shlex.join(extra)
                 parts = (own, shared, scale.flags(f"{own} {common}"), common, f"--seed {seed}")
                 command = " ".join(part for part in parts if part)
-                with _warnings_only(when=bool(cells)):
+                with quietly() if cells else contextlib.nullcontext():
                     key = key_of(configuration(command))
                 if key in cells:
                     raise InputError(
@@ -158,11 +158,10 @@ def _imports(path: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _warnings_only(*, when: bool) -> Iterator[None]:
-    """What the parser says about data and weights is heard for the first cell only."""
+def quietly() -> Iterator[None]:
+    """Warnings only: what the parser says of data and weights is heard for the first cell alone."""
     before = log.level
-    if when:
-        log.setLevel(logging.WARNING)
+    log.setLevel(logging.WARNING)
     try:
         yield
     finally:

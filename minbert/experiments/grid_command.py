@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from minbert.experiments.grid import Experiment
 from minbert.experiments.grid_config import GridConfig, parse
 from minbert.experiments.report import Section
 from minbert.experiments.runner import Launch, Runner
+from minbert.experiments.unnamed import unnamed
 from minbert.runtime import RunError, log
 
 C = TypeVar("C", bound=GridConfig)
@@ -58,7 +59,12 @@ class Grid:
         if config.rows:
             experiment = experiment.only(config.rows)
         scale = config.how_much
-        return cls(experiment, config, plan(experiment, scale, scale.seeds, extra))
+        cells = plan(experiment, scale, scale.seeds, extra)
+        notes = unnamed(cells)
+        for note in notes:
+            log.warning("%s: %s", experiment.title, note)
+        experiment = replace(experiment, notes=(*experiment.notes, *notes))
+        return cls(experiment, config, cells)
 
     @property
     def out(self) -> Path:

@@ -59,6 +59,7 @@ class Masker:
         self, input_ids: Tensor, candidates: Tensor, numbers: Tensor, keys: Tensor
     ) -> Tensor:
         begins = candidates & ~self._continues[input_ids]
+        begins |= candidates & ~begins.any(dim=1, keepdim=True)  # a row cut out of one long word
         chosen = torch.zeros_like(candidates)
         for row, most in enumerate(numbers.tolist()):
             starts = begins[row].nonzero().squeeze(1)

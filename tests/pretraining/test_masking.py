@@ -109,6 +109,13 @@ def test_whole_words_are_chosen_whole(seed: int) -> None:
         assert sum(map(len, taken)) <= most or len(taken) == 1
 
 
+def test_a_row_cut_out_of_one_long_word_has_its_number_too() -> None:
+    ids = torch.tensor([[VOCAB["[CLS]"], *(CONTINUES * 20)[:20], VOCAB["[SEP]"]]] * 3)
+    picked = chosen(ids, mask(ids, whole_words=True))
+    assert picked.sum(dim=1).tolist() == [3, 3, 3]
+    assert not picked[:, [0, -1]].any()
+
+
 def _words(row: Tensor, inside: Tensor) -> list[list[int]]:
     """The positions of each word's pieces. A piece without a word to continue is none."""
     words: list[list[int]] = []

@@ -32,10 +32,12 @@ def tiny(seed: int = 0, spread: float = 0.3, **settings) -> PretrainingBert:
     return model
 
 
-def random_tokens(rows: int = 6, length: int = 20, seed: int = 0) -> tuple[Padded, Tensor, Tensor]:
-    """Inputs, positions of masked tokens and their targets."""
+def random_tokens(
+    rows: int = 6, length: int = 20, seed: int = 0, *, full: bool = False
+) -> tuple[Padded, Tensor, Tensor]:
+    """Inputs, without padding where `full`, positions of masked tokens and their targets."""
     source = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(8, length + 1, (rows, 1), generator=source)
+    lengths = torch.randint(length if full else 8, length + 1, (rows, 1), generator=source)
     place = torch.arange(length)
     real = place < lengths
     ids = torch.randint(5, TINY.vocab_size, (rows, length), generator=source) * real
@@ -47,14 +49,17 @@ def random_tokens(rows: int = 6, length: int = 20, seed: int = 0) -> tuple[Padde
     return Padded(ids, real.long(), types, lengths.flatten().numpy()), positions, targets
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["padded", "full rows"])
 @pytest.mark.parametrize("attention", ["fused", "reference"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_both_losses_equal_the_reference_librarys(tmp_path: Path, attention: str) -> None:
+def test_both_losses_equal_the_reference_librarys(
+    tmp_path: Path, attention: str, full: bool
+) -> None:
     transformers = pytest.importorskip("transformers")
     model = tiny(attention=attention)
     model.save_pretrained(tmp_path)
     theirs = transformers.BertForPreTraining.from_pretrained(tmp_path).eval()
-    tokens, positions, targets = random_tokens()
+    tokens, positions, targets = random_tokens(full=full)
     is_random = torch.tensor([0, 1, 1, 0, 1, 0])
     labels = torch.full_like(tokens.input_ids, -100).flatten()
     labels[positions] = targets
