@@ -1,7 +1,8 @@
 """Settings in which rows of a grid differ though no flag of theirs names them.
 
 Rates, epochs, batch size and pooling come from the encoder's folder where they are not given: two
-rows with two encoders, or one frozen and one not, may differ in more than their names say.
+rows with two encoders, or one frozen and one not, may differ in more than their names say. That
+these two have different rates is the course's own setting, and no difference to report.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from minbert.sources import RECOMMENDED_TYPES
 
 def unnamed(cells: Sequence[Cell]) -> list[str]:
     """One line that says which rows differ in what, of the first seed's runs; or none."""
-    taken: dict[str, dict[str, Any]] = {}  # setting to row to value
+    taken: dict[tuple[str, str], dict[str, Any]] = {}  # setting, and whose, to row to value
     for cell in cells:
         if cell.seed != cells[0].seed:
             continue
@@ -27,8 +28,12 @@ def unnamed(cells: Sequence[Cell]) -> list[str]:
             config = configuration(cell.command)
         for name in RECOMMENDED_TYPES:
             if f"--{name}" not in named:
-                taken.setdefault(name, {})[cell.row] = getattr(config, name)
-    found = [f"{name} {_said(rows)}" for name, rows in taken.items() if len(set(rows.values())) > 1]
+                # a frozen encoder's heads are meant to have another rate than fine-tuning
+                whose = config.option if name in ("lr", "head_lr") else "all"
+                taken.setdefault((name, whose), {})[cell.row] = getattr(config, name)
+    found = [
+        f"{name} {_said(rows)}" for (name, _), rows in taken.items() if len(set(rows.values())) > 1
+    ]
     if not found:
         return []
     return [

@@ -65,6 +65,14 @@ def test_what_is_named_may_differ_and_what_is_the_same_need_not_be_named(place: 
     assert notes(place, *weights, over="smart") == []
 
 
+def test_frozen_and_fine_tuned_have_rates_of_their_own(place: Place) -> None:
+    over = "option=pretrain,finetune"
+    assert notes(place, "--weights", str(place.root / "encoder"), over=over) == []
+    (note,) = notes(place, "--weights", str(place.root / "other"), over=over)
+    assert "batch_size 8, but 16 in --option finetune" in note
+    assert "lr" not in note
+
+
 def test_it_stands_in_the_log_and_under_the_table(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
