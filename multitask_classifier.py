@@ -5,6 +5,6 @@ import sys
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while torch is imported: no traceback
-    from minbert.cli import main
+    from minbert.finetune.cli import main
 
     sys.exit(main())

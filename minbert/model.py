@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from minbert.batching import Batch, Padded
-from minbert.bert import BertModel
-from minbert.dropout import Dropout
-from minbert.quantized import in_int8
-from minbert.runtime import seeded
+from minbert.data.batches import Batch, Padded
+from minbert.encoder.bert import BertModel
+from minbert.encoder.dropout import Dropout
+from minbert.encoder.int8 import in_int8
+from minbert.support.runtime import seeded
 
 
 class MultitaskBert(nn.Module):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from minbert.encoder_config import EncoderConfig
+from minbert.encoder.config import EncoderConfig
 from tests.helpers import TINY
 
 torch.set_num_threads(1)  # tiny models: a second thread only waits

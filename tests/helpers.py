@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minbert.batching import Dataset, encode_split
-from minbert.bert import BertModel
-from minbert.build import build_head
-from minbert.data import Example, Split
-from minbert.encoder_config import EncoderConfig
-from minbert.heads import RelationalLayer
+from minbert.data.batches import Dataset, encode_split
+from minbert.data.examples import Example, Split
+from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.encoder.bert import BertModel
+from minbert.encoder.config import EncoderConfig
+from minbert.finetune.build import build_head
 from minbert.model import MultitaskBert
-from minbert.sampling import TaskSchedule
-from minbert.schedules import SCHEDULES, Setting, alone
-from minbert.tasks import TASKS
-from minbert.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.tasks.course import TASKS
+from minbert.tasks.heads import RelationalLayer
+from minbert.tasks.mixing import SCHEDULES, Setting, alone
+from minbert.training.sampling import TaskSchedule
 
 CPU = torch.device("cpu")
 TINY = EncoderConfig(

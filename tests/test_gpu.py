@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from minbert.batching import Padded
-from minbert.encoder_config import EncoderConfig
-from minbert.experiments.measure import peak_memory
+from minbert.data.batches import Padded
+from minbert.encoder.config import EncoderConfig
+from minbert.experiments.measuring.trial import peak_memory
 from minbert.model import MultitaskBert
-from minbert.objective import Objective
-from minbert.optimizer import AdamW
-from minbert.pretraining.masking import Masker
-from minbert.pretraining.model import fresh
-from minbert.pretraining.objective import PretrainingObjective, text_batch
-from minbert.pretraining.shards import TRAIN, PackedText, Recipe, cached
+from minbert.pretrain.masking import Masker
+from minbert.pretrain.model import fresh
+from minbert.pretrain.objective import PretrainingObjective, text_batch
+from minbert.pretrain.shards import TRAIN, PackedText, Recipe, cached
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.objective import Objective
 from minbert.regularizers.smart import Adversarial
-from minbert.train import scale_gradients
+from minbert.training.loop import scale_gradients
+from minbert.training.optimizer import AdamW
 from tests.helpers import (
     TINY,
     VOCAB,
@@ -34,7 +34,7 @@ from tests.helpers import (
     make_tokenizer,
     random_dataset,
 )
-from tests.pretraining.texts import random_documents, write_documents
+from tests.pretrain.texts import random_documents, write_documents
 from tests.regularizers.test_directions import directions
 from tests.regularizers.test_smart import hold_noise
 from tests.tiny_models import CASES, Case, tiny_batch, tiny_model

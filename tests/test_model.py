@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from minbert.batching import Batch, Dataset
-from minbert.bert import BertModel
-from minbert.dropout import Dropout
-from minbert.encoder_config import EncoderConfig
+from minbert.data.batches import Batch, Dataset
+from minbert.encoder.bert import BertModel
+from minbert.encoder.config import EncoderConfig
+from minbert.encoder.dropout import Dropout
 from minbert.model import MultitaskBert
-from minbert.objective import Objective
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
-from minbert.tasks import TASKS
+from minbert.regularizers.objective import Objective
+from minbert.tasks.course import TASKS
 from tests.helpers import CPU, make_dataset, make_encoder, make_model, random_dataset, whole_batch
 
 TASK_NAMES = ("sst", "para", "sts")

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from minbert import cli, download, grade, pretrain
-from minbert.experiments import cost
-from minbert.experiments.ablate import AblateConfig
-from minbert.experiments.grid_config import make_parser
-from minbert.experiments.table2 import Table2Config
+from minbert.download import __main__ as download
+from minbert.experiments.cost import command
+from minbert.experiments.grid.config import make_parser
+from minbert.experiments.tables.ablate import AblateConfig
+from minbert.experiments.tables.table2 import Table2Config
+from minbert.finetune import cli
+from minbert.grade import __main__ as grade
+from minbert.pretrain import __main__ as pretrain
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +36,10 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 
 def test_every_flag_that_is_named_exists() -> None:
     grids = (make_parser("", "", kind) for kind in (Table2Config, AblateConfig))
-    parsers = (*(module.make_parser() for module in (cli, cost, download, grade, pretrain)), *grids)
+    parsers = (
+        *(module.make_parser() for module in (cli, command, download, grade, pretrain)),
+        *grids,
+    )
     known = {f for parser in parsers for action in parser._actions for f in action.option_strings}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", README)) - {"--no-deps"}  # pip's
     assert named <= known, named - known

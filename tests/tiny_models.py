@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minbert import heads
-from minbert.batching import Batch, Padded
-from minbert.bert import BertModel
-from minbert.build import build_head
+from minbert.data.batches import Batch, Padded
+from minbert.encoder.bert import BertModel
+from minbert.finetune.build import build_head
 from minbert.model import MultitaskBert
-from minbert.tasks import TASKS
+from minbert.tasks import heads
+from minbert.tasks.course import TASKS
 from tests.helpers import TINY
 
 PAIRS = frozenset({"para", "sts"})

@@ -6,16 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from minbert.runtime import log, set_up_logging
+from minbert.support.runtime import log, set_up_logging
 
 COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
-    "bench": "minbert.experiments.bench",
-    "cost": "minbert.experiments.cost",
-    "scale": "minbert.experiments.scale",
-    "table1": "minbert.experiments.table1",
-    "table2": "minbert.experiments.table2",
-    "seeds": "minbert.experiments.seeds",
-    "ablate": "minbert.experiments.ablate",
+    "bench": "minbert.experiments.bench.command",
+    "cost": "minbert.experiments.cost.command",
+    "scale": "minbert.experiments.scale.command",
+    "table1": "minbert.experiments.tables.table1",
+    "table2": "minbert.experiments.tables.table2",
+    "seeds": "minbert.experiments.tables.seeds",
+    "ablate": "minbert.experiments.tables.ablate",
     "variants": "minbert.experiments.variants",
     "all": "minbert.experiments.all",
 }

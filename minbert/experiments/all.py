@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from minbert.command import run_command
-from minbert.experiments import table1, table2
-from minbert.experiments.cost_section import TITLE, CostPart
-from minbert.experiments.grid_command import Grid, write_report
-from minbert.experiments.grid_config import parse
-from minbert.experiments.report import Section
-from minbert.experiments.table2 import Table2Config
-from minbert.runtime import InputError, RunError, log
+from minbert.experiments.cost.section import TITLE, CostPart
+from minbert.experiments.grid.config import parse
+from minbert.experiments.tables import table1, table2
+from minbert.experiments.tables.command import Grid, write_report
+from minbert.experiments.tables.table2 import Table2Config
+from minbert.reports.report import Section
+from minbert.support.command import run_command
+from minbert.support.runtime import InputError, RunError, log
 
 _DESCRIPTION = """\
 Run the poster's two tables and measure what each method costs, and write one report of all three.

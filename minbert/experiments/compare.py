@@ -16,18 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from minbert.experiments.finished import FinishedRun
-from minbert.experiments.significance import (
+from minbert.experiments.grid.finished import FinishedRun
+from minbert.reports.tables import Table
+from minbert.statistics.intervals import over_seeds
+from minbert.statistics.paired_tests import (
     Part,
     holm,
     paired_bootstrap,
     paired_permutation,
     with_seed_noise,
 )
-from minbert.experiments.statistics import over_seeds
-from minbert.experiments.tables import Table
-from minbert.runtime import InputError, log, set_up_logging
-from minbert.tasks import TASKS
+from minbert.support.runtime import InputError, log, set_up_logging
+from minbert.tasks.course import TASKS
 
 
 @dataclass(frozen=True)

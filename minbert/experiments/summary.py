@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minbert.experiments.finished import read_manifest
-from minbert.experiments.tables import Table
-from minbert.manifest import INDIFFERENT
-from minbert.runtime import InputError, log, set_up_logging
+from minbert.experiments.grid.finished import read_manifest
+from minbert.finetune.identity import INDIFFERENT
+from minbert.reports.tables import Table
+from minbert.support.runtime import InputError, log, set_up_logging
 
 # Settings in which the runs of one row may differ.
 _FREE = (*INDIFFERENT, "seed")

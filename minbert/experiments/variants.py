@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minbert.batching import Batch
-from minbert.build import build
-from minbert.cli import parse
-from minbert.command import run_command
+from minbert.data.batches import Batch
+from minbert.finetune.build import build
+from minbert.finetune.cli import parse
 from minbert.model import MultitaskBert
 from minbert.regularizers import published
 from minbert.regularizers.base import Divergence, TrainingPass
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial, SmartChoices, Step
-from minbert.runtime import ProgressBar, derive_seed, generator
-from minbert.tasks import TASKS
+from minbert.support.command import run_command
+from minbert.support.runtime import ProgressBar, derive_seed, generator
+from minbert.tasks.course import TASKS
 
 SEED, EXAMPLES = 1, 16
 CPU = torch.device("cpu")

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from torch import Tensor
 
-from minbert.batching import Batch, stacked
-from minbert.flags import PerTask
+from minbert.data.batches import Batch, stacked
 from minbert.model import MultitaskBert
-from minbert.runtime import derive_seed
-from minbert.tasks import Task
+from minbert.support.flags import PerTask
+from minbert.support.runtime import derive_seed
+from minbert.tasks.course import Task
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # logits (B, k) of two branches -> scalar
 

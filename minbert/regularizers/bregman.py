@@ -7,11 +7,11 @@ import copy
 import torch
 from torch import Tensor
 
-from minbert import spectral
-from minbert.batching import Batch
-from minbert.flags import PerTask
+from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
+from minbert.regularizers import spectral
 from minbert.regularizers.base import Regularizer, TrainingPass
+from minbert.support.flags import PerTask
 
 
 class Bregman(Regularizer):

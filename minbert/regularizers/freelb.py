@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from minbert.batching import Batch
-from minbert.flags import PerTask, for_task
+from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
-from minbert.runtime import derive_seed, generator
+from minbert.support.flags import PerTask, for_task
+from minbert.support.runtime import derive_seed, generator
 
 # of the published scripts: SST-2, QQP and STS-B; long reviews take the sentences' values
 PUBLISHED_INIT = {"sst": 1.0, "para": 0.32, "sts": 0.16, "cfimdb": 1.0}

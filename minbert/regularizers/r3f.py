@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minbert import spectral
-from minbert.batching import Batch
-from minbert.flags import PerTask
+from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
+from minbert.regularizers import spectral
 from minbert.regularizers.base import Divergence, Regularizer, TrainingPass, tasks_divergence
-from minbert.runtime import derive_seed, generator
-from minbert.tasks import Task
+from minbert.support.flags import PerTask
+from minbert.support.runtime import derive_seed, generator
+from minbert.tasks.course import Task
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class R3F(Regularizer):
     ) -> None:
         """`weight` is λ; `noise` normal or uniform; `dropout` a policy of `TrainingPass`.
 
-        `normalized_heads` makes it R4F's: the heads are normalised (`minbert.spectral`), and what
-        that rests on follows the weights after each step.
+        `normalized_heads` makes it R4F's: the heads are normalised (`spectral.py`), and what that
+        rests on follows the weights after each step.
         """
         self.name = "r4f" if normalized_heads else "r3f"
         self.weight, self.noise, self.sigma, self.dropout = weight, noise, sigma, dropout

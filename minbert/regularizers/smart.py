@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minbert.batching import Batch
-from minbert.flags import PerTask
+from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Divergence, Regularizer, TrainingPass, tasks_divergence
-from minbert.runtime import derive_seed, generator
-from minbert.tasks import Task
+from minbert.support.flags import PerTask
+from minbert.support.runtime import derive_seed, generator
+from minbert.tasks.course import Task
 
 Step = Callable[[Tensor, Tensor, float, float, int], Tensor]
 

@@ -1,7 +1,7 @@
 """Public implementations of SMART and R3F as rows of choices: what `--compat` names.
 
-The dropout policies, noise and numbers they run with are flags (`minbert/presets.py`); here is what
-is no flag because no one should want it but to measure it. docs/regularizers.md has the figures.
+The dropout policies, noise and numbers they run with are flags (`finetune/presets.py`); here is
+what is no flag because no one should want it but to measure it. docs/regularizers.md has the figures.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from minbert import losses
 from minbert.regularizers import published
 from minbert.regularizers.base import Divergence
 from minbert.regularizers.r3f import R3FChoices
 from minbert.regularizers.smart import SmartChoices
-from minbert.tasks import Task
+from minbert.tasks import losses
+from minbert.tasks.course import Task
 
 
 def _by_kind(classes: Divergence, regression: Divergence) -> Callable[[Task], Divergence]:

@@ -18,8 +18,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from minbert import files
 from minbert.reports.picture import Picture, printable
+from minbert.support import durable_files
 
 INK = "#010203"  # what matplotlib draws in place of the reader's text colour
 OURS, THEIRS = "#3a8fb0", "#c77a1f"
@@ -67,7 +67,7 @@ def drawn(
 
 def save(figure: Figure, title: str, path: Path) -> None:
     """Write a figure as the SVG or PNG that `path` names. The same data make the same bytes."""
-    with rc_context({"svg.hashsalt": title}), files.replacing(path) as draft:
+    with rc_context({"svg.hashsalt": title}), durable_files.replacing(path) as draft:
         kind = path.suffix.removeprefix(".")
         undated = {"Date": None} if kind == "svg" else {}
         figure.savefig(draft, format=kind, metadata={"Title": title, **undated})

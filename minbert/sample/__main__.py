@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from minbert.files import write_texts
 from minbert.sample.lexicon import held_out, lists
 from minbert.sample.measure import facts, vocabulary
 from minbert.sample.tables import TASKS, examples, lines, spelled
+from minbert.support.durable_files import write_texts
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from minbert.metrics import accuracy, pearson
 from minbert.sample.tables import Example, SampleTask
+from minbert.tasks.metrics import accuracy, pearson
 
 Splits = Mapping[str, Sequence[Example]]
 

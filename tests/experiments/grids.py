@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minbert import files
-from minbert.experiments.cells import DEV, RESULT, Cell
-from minbert.experiments.grid import Experiment, Row
-from minbert.metrics import accuracy, pearson
+from minbert.experiments.grid.cells import DEV, RESULT, Cell
+from minbert.experiments.grid.experiment import Experiment, Row
+from minbert.support import durable_files
+from minbert.tasks.metrics import accuracy, pearson
 from tests.helpers import TINY, save_encoder, write_course_files
 
 
@@ -73,7 +73,7 @@ def write_result(
     ]
     config = {"tasks": None, "rrobin": rrobin}
     manifest = {"dev": dev, "epochs": epochs, "config": config}
-    record = {"sha256": files.sha256_of(folder / DEV), "manifest": manifest}
+    record = {"sha256": durable_files.sha256_of(folder / DEV), "manifest": manifest}
     (folder / RESULT).write_text(json.dumps(record))
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from minbert.experiments import all as everything
-from minbert.experiments import cost, cost_section
 from minbert.experiments.__main__ import main
-from minbert.experiments.cost_section import CostPart
-from minbert.experiments.methods import METHODS
-from minbert.experiments.runner import Runner
-from minbert.runtime import RunError, Stopped
+from minbert.experiments.cost import command, section
+from minbert.experiments.cost.methods import METHODS
+from minbert.experiments.cost.section import CostPart
+from minbert.experiments.grid.runner import Runner
+from minbert.support.runtime import RunError, Stopped
 from tests.experiments.grids import Place
 from tests.helpers import TINY, save_encoder, write_course_files
 
@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.fixture(autouse=True)
 def no_runs_and_few_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Runner, "run", lambda *_: None)
-    monkeypatch.setattr(cost, "METHODS", FEW)
+    monkeypatch.setattr(command, "METHODS", FEW)
 
 
 def words(place: Place, out: Path, *more: str) -> list[str]:
@@ -108,7 +108,7 @@ def test_costs_are_measured_once(
         raise AssertionError("measured again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(cost, "measure", nothing)
+        patched.setattr(command, "measure", nothing)
         assert CostPart.planned("smoke", place.extra, tmp_path).run() == first
     for text in (damaged, '{"methods": []}'):
         ledger.write_text(text)
@@ -124,9 +124,9 @@ def test_costs_of_another_machine_or_of_other_methods_are_not_taken(
 
     assert name() == (before := name())
     with monkeypatch.context() as patched:
-        patched.setattr(cost_section.platform, "node", lambda: "elsewhere")
+        patched.setattr(section.platform, "node", lambda: "elsewhere")
         assert name() != before
-    monkeypatch.setattr(cost_section, "METHODS", FEW)
+    monkeypatch.setattr(section, "METHODS", FEW)
     assert name() != before
 
 
@@ -134,7 +134,7 @@ def test_the_scale_decides_what_is_measured(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundled = save_encoder(tmp_path / "bundled", TINY)
-    monkeypatch.setattr(cost_section, "BUNDLED_ENCODER", bundled)
+    monkeypatch.setattr(section, "BUNDLED_ENCODER", bundled)
     data = place.extra[2:]
     parts = [CostPart.planned(scale, data, tmp_path) for scale in ("smoke", "small", "full")]
     sizes = [part.config.batch_size for part in parts]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minbert import cli
-from minbert.experiments import finished
 from minbert.experiments.compare import compare, main
-from minbert.experiments.finished import FinishedRun, read_manifest
-from minbert.run_folder import MANIFEST
+from minbert.experiments.grid import finished
+from minbert.experiments.grid.finished import FinishedRun, read_manifest
+from minbert.finetune import cli
+from minbert.training.run_folder import MANIFEST
 from tests.helpers import TINY, save_encoder, write_course_files
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minbert.batching import Batch
-from minbert.dropout import keep_mask
+from minbert.data.batches import Batch
+from minbert.encoder.dropout import keep_mask
 
 Weights = dict[str, Tensor]
 

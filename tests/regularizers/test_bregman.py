@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from minbert.model import MultitaskBert
-from minbert.optimizer import AdamW
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
+from minbert.training.optimizer import AdamW
 from tests.regularizers import formulas
 from tests.regularizers.checks import (
     assert_is_the_finite_difference,

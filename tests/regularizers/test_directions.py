@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from minbert.batching import Batch, pad
-from minbert.bert import BertModel
-from minbert.build import build_head
+from minbert.data.batches import Batch, pad
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.encoder.bert import BertModel
+from minbert.finetune.build import build_head
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.smart import Adversarial
-from minbert.tasks import TASKS
-from minbert.tokenizer import WordPieceTokenizer
+from minbert.tasks.course import TASKS
 from tests.regularizers import formulas
 from tests.regularizers.checks import assert_is_the_formula, net_of, seen_masks, weights_of
 from tests.regularizers.test_smart import LARGE, hold_noise, perturbed, value_of

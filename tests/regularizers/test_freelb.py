@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from minbert.batching import Batch
+from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
-from minbert.objective import Objective
 from minbert.regularizers.freelb import PUBLISHED_INIT, PUBLISHED_RADIUS, FreeLB
-from minbert.runtime import derive_seed, generator
+from minbert.regularizers.objective import Objective
+from minbert.support.runtime import derive_seed, generator
 from tests.regularizers import formulas
 from tests.regularizers.checks import (
     assert_is_the_finite_difference,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from minbert.batching import Batch
+from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman

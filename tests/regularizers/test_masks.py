@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from minbert import dropout
-from minbert.batching import Batch
+from minbert.data.batches import Batch
+from minbert.encoder import dropout
 from minbert.model import MultitaskBert
-from minbert.objective import Objective
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.freelb import FreeLB
+from minbert.regularizers.objective import Objective
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
 from tests.helpers import TINY

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minbert import losses
 from minbert.regularizers import published
 from minbert.regularizers.smart import projected
+from minbert.tasks import losses
 
 SOFTMAXES = (
     published.odds_divergence,

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.parametrize import ParametrizationList
 
-from minbert import spectral
-from minbert.batching import Batch
+from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
-from minbert.objective import PROBE_EVERY, Objective
+from minbert.regularizers import spectral
 from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.objective import PROBE_EVERY, Objective
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
-from minbert.tasks import TASKS
+from minbert.tasks.course import TASKS
 from tests.regularizers import formulas
 from tests.regularizers.checks import (
     assert_is_the_finite_difference,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from minbert.regularizer_flags import R3F_VARIANTS, SMART_VARIANTS
+from minbert.finetune.regularizer_flags import R3F_VARIANTS, SMART_VARIANTS
 from minbert.regularizers import variants
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
-from minbert.tasks import TASKS
+from minbert.tasks.course import TASKS
 from tests.regularizers import formulas
 from tests.regularizers.checks import assert_is_the_formula, net_of, seen_masks, weights_of
 from tests.tiny_models import CASES, Case, tiny_batch, tiny_model

@@ -10,23 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from minbert.data import read_split
+from minbert.data.examples import read_split
 from minbert.sample import noise, tables
 from minbert.sample.draw import Draw
 from minbert.sample.inflection import FORMS, plural
 from minbert.sample.lexicon import document, held_out, held_word, lemmas, lists
 from minbert.sample.questions import topics
 from minbert.sample.similarity import kinds
-from minbert.sample.tables import (
-    SPLITS,
-    TASKS,
-    Example,
-    SampleTask,
-    examples,
-    lines,
-    spelled,
-)
-from minbert.tasks import TASKS as REAL_TASKS
+from minbert.sample.tables import SPLITS, TASKS, Example, SampleTask, examples, lines, spelled
+from minbert.tasks.course import TASKS as REAL_TASKS
 
 COMMITTED = Path(__file__).parents[2] / "data" / "sample"
 NAMES = [f"{task.stem}-{split}.csv" for task in TASKS for split in SPLITS]

@@ -1,0 +1,213 @@
+"""From examples to padded tensors. Every distinct text is encoded once, before training.
+
+Dimensions: n examples, V texts an example (1, or 2 for a pair encoded as two), B examples in a
+batch, T tokens of its longest text. The V·B texts of a batch go through the encoder together:
+first the B first texts, then the B second ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from minbert.data.examples import Example, Split
+from minbert.data.spooled import Equals, GrowingArray, StoredTexts
+from minbert.data.tokenizer import EncodedTexts, WordPieceTokenizer
+from minbert.tasks.course import Task
+
+
+@dataclass(frozen=True)
+class Padded:
+    """N texts as equally long rows: `input_ids`, `attention_mask`, `token_type_ids`, all (N, T).
+
+    `lengths` counts each one's tokens, (N,), known without asking the device.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    lengths: NDArray[np.int64]
+
+    @property
+    def real(self) -> int:
+        """Tokens that are not padding."""
+        return int(self.lengths.sum())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples of one task on the device.
+
+    Either `tokens` holds their V·B texts, or `features` (V, B, H) their pooled vectors, kept from
+    an encoder that does not change.
+    """
+
+    task: Task
+    ids: tuple[str, ...]
+    labels: Tensor  # (B,)
+    views: int  # V
+    tokens: Padded | None
+    features: Tensor | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's."""
+        return self.task.name
+
+    def repeated(self, count: int) -> Batch:
+        """The batch `count` times over, as one batch of `count` · B examples."""
+        assert self.tokens is not None
+        own = self.tokens
+        ids, mask, types = (
+            stacked([tensor] * count, self.views)
+            for tensor in (own.input_ids, own.attention_mask, own.token_type_ids)
+        )
+        lengths = np.tile(own.lengths.reshape(self.views, -1), count).reshape(-1)
+        tokens = Padded(ids, mask, types, lengths)
+        return replace(self, ids=self.ids * count, labels=self.labels.repeat(count), tokens=tokens)
+
+    def part(self, first: int, step: int) -> Batch:
+        """The examples `first`, `first` + `step`, ..., padded as they need it."""
+        ids, labels = self.ids[first::step], self.labels[first::step]
+        if self.tokens is None:
+            assert self.features is not None
+            return replace(self, ids=ids, labels=labels, features=self.features[:, first::step])
+        own = self.tokens
+        lengths = own.lengths.reshape(self.views, -1)[:, first::step].reshape(-1)
+        input_ids, mask, types = (
+            tensor.unflatten(0, (self.views, -1))[:, first::step, : lengths.max()].flatten(0, 1)
+            for tensor in (own.input_ids, own.attention_mask, own.token_type_ids)
+        )
+        tokens = Padded(input_ids, mask, types, lengths)
+        return replace(self, ids=ids, labels=labels, tokens=tokens)
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that go through the encoder, padding apart."""
+        return 0 if self.tokens is None else self.tokens.real
+
+    @property
+    def padded_tokens(self) -> int:
+        """The same with padding."""
+        return 0 if self.tokens is None else self.tokens.input_ids.numel()
+
+
+def stacked(copies: Sequence[Tensor], views: int) -> Tensor:
+    """Rows (V·B, ...) of several batches as those of one: first texts first, then second ones."""
+    return torch.cat([rows.unflatten(0, (views, -1)) for rows in copies], dim=1).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A split, encoded. `rows[i]` gives the V texts of example i as indices into `texts`."""
+
+    task: Task
+    ids: Sequence[str]
+    labels: NDArray[np.float64]  # (n,), NaN where there is none
+    texts: EncodedTexts
+    rows: NDArray[np.int64]  # (n, V)
+    pad_id: int
+    features: Tensor | None = None  # (distinct texts, H), where they are kept
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each example's longest text, (n,): what its batch must be padded to."""
+        return np.max(self.texts.lengths[self.rows], axis=1)
+
+    def with_features(self, features: Tensor) -> Dataset:
+        """The same examples with the pooled vectors of their texts at hand."""
+        return replace(self, features=features)
+
+    def batch(self, indices: NDArray[np.int64], device: torch.device) -> Batch:
+        """The examples at `indices`, in that order."""
+        texts = self.rows[indices].T  # (V, B)
+        tokens = features = None
+        if self.features is None:
+            tokens = pad(self.texts, texts.reshape(-1), self.pad_id, device)
+        else:
+            features = self.features[_sent(texts, self.features.device)]
+        return Batch(
+            task=self.task,
+            ids=tuple(self.ids[index] for index in indices),
+            labels=_sent(self.labels[indices].astype(np.float32), device),
+            views=len(texts),
+            tokens=tokens,
+            features=features,
+        )
+
+
+def encode_split(split: Split, tokenizer: WordPieceTokenizer, *, cross_encoder: bool) -> Dataset:
+    """Tokenize a split's distinct texts; with `cross_encoder` a pair counts as one text."""
+    views = 1 if cross_encoder else len(split.task.text_columns)
+    ids, labels, equals = StoredTexts(), GrowingArray(np.float64), Equals()
+    for example in split.examples:
+        ids.append(example.id)
+        labels.append(np.nan if example.label is None else example.label)
+        for text in _encoded_together(example, views):
+            equals.append(repr(text))
+    first = equals.first()
+    distinct = first == np.arange(len(first))
+    every = (text for example in split.examples for text in _encoded_together(example, views))
+    return Dataset(
+        task=split.task,
+        ids=ids,
+        labels=labels.whole(),
+        texts=tokenizer.encode(compress(every, distinct)),
+        rows=(np.cumsum(distinct) - 1)[first].reshape(-1, views),
+        pad_id=tokenizer.pad_id,
+    )
+
+
+def _encoded_together(example: Example, views: int) -> list[tuple[str, ...]]:
+    """The inputs of the encoder: the texts one by one, or as one."""
+    return [example.texts] if views == 1 else [(text,) for text in example.texts]
+
+
+def pad(
+    texts: EncodedTexts, indices: NDArray[np.int64], pad_id: int, device: torch.device
+) -> Padded:
+    """The texts at `indices` as rows padded to the longest."""
+    lengths = texts.lengths[indices]
+    mask = np.arange(lengths.max()) < lengths[:, None]  # (N, T)
+    flat = np.concatenate([np.arange(texts.starts[i], texts.starts[i + 1]) for i in indices])
+    input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    input_ids[mask] = texts.ids[flat]
+    type_ids = np.zeros(mask.shape, dtype=np.int64)
+    type_ids[mask] = texts.type_ids[flat]
+    ids, attention_mask, types = (
+        _sent(array, device) for array in (input_ids, mask.astype(np.int64), type_ids)
+    )
+    return Padded(ids, attention_mask, types, lengths)
+
+
+def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on the device; from pinned memory to CUDA, so that the host need not wait."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def by_length(
+    lengths: NDArray[np.int64], most_tokens: int, most_rows: int = 256
+) -> Iterator[NDArray[np.int64]]:
+    """Indices of all texts in batches of similar length, at most `most_tokens` padded tokens each.
+
+    For passes without gradients, where order does not matter.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    first = 0
+    while first < len(order):
+        count = int(np.clip(most_tokens // lengths[order[first]], 1, most_rows))
+        yield order[first : first + count]
+        first += count

@@ -1,0 +1,271 @@
+"""Reading the course's files exactly as they are, with every bad row accounted for.
+
+A file is UTF-8, tab-separated in spite of `.csv`, one record a line, quoted as Python's csv does.
+Columns are found by the header's names, so the unnamed index column and the odd first columns of
+the SST and CFIMDB test files need no special case.
+
+Rows in = rows used + rows reported. In a train file a reported row is left out. In dev and test
+files it is still predicted wherever its id can be read, because every id is due, but not scored.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+
+from minbert.data.spooled import Equals, GrowingArray, Stored, StoredTexts
+from minbert.support.runtime import InputError, derive_seed, log
+from minbert.tasks.course import Task
+
+SPLITS = ("train", "dev", "test")
+_SHOWN = 5  # reported rows printed per file; the run's folder lists all of them
+csv.field_size_limit(2**24)  # a text of 16 MB is a mistake, one of 200 kB is a long review
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row: `label` is None where there is none to train on or to score."""
+
+    id: str
+    texts: tuple[str, ...]
+    label: float | None
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A reported row: where it stands and what is wrong with it."""
+
+    path: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}"
+
+
+class StoredExamples(Stored[Example]):
+    """Examples of one task on disk."""
+
+    def __init__(self, task: Task, examples: Iterable[Example] = ()) -> None:
+        self._width = 1 + len(task.text_columns)
+        self._fields = StoredTexts()  # of each its id, then its texts
+        self._labels = GrowingArray(np.float64)  # NaN where there is none
+        for example in examples:
+            self.append(example)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def append(self, example: Example) -> None:
+        """Add one."""
+        for field in (example.id, *example.texts):
+            self._fields.append(field)
+        self._labels.append(np.nan if example.label is None else example.label)
+
+    def stop(self, start: int) -> int:
+        """Where to stop reading from `start` on, after one example at least."""
+        return max(start + 1, self._fields.stop(start * self._width) // self._width)
+
+    def read(self, start: int, stop: int) -> list[Example]:
+        """Those from `start` to `stop`."""
+        width = self._width
+        fields = self._fields.read(start * width, stop * width)
+        return [
+            Example(
+                fields[first],
+                tuple(fields[first + 1 : first + width]),
+                None if math.isnan(label) else label,
+            )
+            for first, label in zip(
+                range(0, len(fields), width), self._labels.read(start, stop).tolist(), strict=True
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A task's train, dev or test file as read. `rows` counts every row seen."""
+
+    task: Task
+    name: str
+    path: Path
+    examples: Sequence[Example]
+    bad_rows: list[BadRow]
+    rows: int
+
+    def drawn(self, count: int) -> Split:
+        """With `count` examples, drawn at random, in the file's order; all if there are no more.
+
+        Files may be sorted: among the first 500 rows of SST's train file, 4 have its lowest label.
+        The draw is the same in every run, whatever its seed, and a larger one holds a smaller.
+        """
+        seed = derive_seed(0, "drawn rows", self.task.name, self.name)
+        chosen = np.random.default_rng(seed).permutation(len(self.examples))[:count]
+        drawn = np.isin(np.arange(len(self.examples)), chosen)
+        return replace(self, examples=StoredExamples(self.task, compress(self.examples, drawn)))
+
+
+class _RowError(Exception):
+    """What is wrong with the row at hand."""
+
+
+def read_split(
+    task: Task, name: str, path: Path, *, strict: bool = False, limit: int | None = None
+) -> Split:
+    """Read one file. `name` is train, dev or test; `limit` stops after that many rows.
+
+    Raises InputError for a file that cannot be read at all: absent, empty, without the expected
+    columns, without a usable row; with `strict`, for any bad row too.
+    """
+    lines = _lines(path)
+    header = _header(task, name, path, lines)
+    reader = _RowReader(task, header, labelled=name != "test", keep_unlabelled=name != "train")
+    examples = StoredExamples(task)
+    ids, places = Equals(), GrowingArray(np.int64)  # of every example
+    bad_rows: list[BadRow] = []
+    rows = 0
+    for number, raw in lines:
+        if limit is not None and rows == limit:
+            break
+        rows += 1
+        example, complaint = reader.read(raw)
+        if complaint:
+            bad_rows.append(BadRow(str(path), number, complaint))
+        if example is not None:
+            examples.append(example)
+            ids.append(example.id)
+            places.append(number)
+    repeated = ids.first() != np.arange(len(examples))
+    if repeated.any():
+        lines_of = compress(zip(places.whole().tolist(), examples, strict=True), repeated)
+        named = [BadRow(str(path), line, f"duplicate id {own.id}") for line, own in lines_of]
+        bad_rows = _merged(bad_rows, named)
+        examples = StoredExamples(task, compress(examples, ~repeated))
+    _report(path, rows, bad_rows, strict)
+    if not any(name == "test" or example.label is not None for example in examples):
+        what = "" if name == "test" else " with a label"
+        raise InputError(f"{path}: no usable row{what} among {rows}")
+    return Split(task, name, path, examples, bad_rows, rows)
+
+
+def _merged(bad_rows: list[BadRow], repeated: list[BadRow]) -> list[BadRow]:
+    """Both in the file's order, one a line."""
+    by_line = {row.line: row for row in bad_rows}
+    for row in repeated:
+        if earlier := by_line.get(row.line):
+            row = replace(row, what=f"{earlier.what}; {row.what}")
+        by_line[row.line] = row
+    return [by_line[line] for line in sorted(by_line)]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines without their ends. Lines of nothing but spaces are no rows."""
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    with stream:
+        for number, line in enumerate(stream, start=1):
+            content = line.rstrip(b"\r\n")
+            if content.strip(b" "):
+                yield number, content
+
+
+def _header(
+    task: Task, name: str, path: Path, lines: Iterator[tuple[int, bytes]]
+) -> dict[str, int]:
+    """Where each needed column stands, and under "" how many columns there are."""
+    needed = ["id", *task.text_columns, *([task.label_column] if name != "test" else [])]
+    expected = f"expected tab-separated columns {', '.join(needed)}"
+    number, raw = next(lines, (0, b""))
+    if not raw:
+        raise InputError(f"{path}: empty; {expected}")
+    try:
+        columns = _fields(raw.removeprefix(b"\xef\xbb\xbf"))
+    except _RowError as error:
+        raise InputError(f"{path}:{number}: header: {error}; {expected}") from error
+    if len(columns) == 1:
+        raise InputError(f"{path}:{number}: one column, so tab is not its delimiter; {expected}")
+    if missing := [column for column in needed if column not in columns]:
+        raise InputError(f"{path}:{number}: no column {', '.join(missing)}; {expected}")
+    return {"": len(columns), **{column: columns.index(column) for column in needed}}
+
+
+def _fields(raw: bytes) -> list[str]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _RowError(f"invalid UTF-8 at byte {error.start + 1}") from error
+    try:
+        return next(csv.reader([text], delimiter="\t", strict=True))
+    except csv.Error as error:
+        raise _RowError(f"broken quoting ({error})") from error
+
+
+class _RowReader:
+    """Turns a line into an example, a complaint, or both."""
+
+    def __init__(
+        self, task: Task, header: dict[str, int], *, labelled: bool, keep_unlabelled: bool
+    ) -> None:
+        self._task, self._header = task, header
+        self._labelled, self._keep = labelled, keep_unlabelled
+
+    def read(self, raw: bytes) -> tuple[Example | None, str | None]:
+        complaints = []
+        try:
+            fields = _fields(raw)
+        except _RowError as error:
+            complaints.append(str(error))
+            fields = raw.decode("utf-8", errors="replace").split("\t")
+        if not complaints and len(fields) != self._header[""]:
+            complaints.append(f"{len(fields)} columns, not {self._header['']}")
+        identifier = self._field(fields, "id").strip()
+        if not identifier or (complaints and "\ufffd" in identifier):
+            return None, "; ".join([*complaints, "no id"])
+        if any(unicodedata.category(letter) == "Cc" for letter in identifier):
+            return None, "; ".join([*complaints, f"control character in id {identifier!r}"])
+        texts = tuple(self._field(fields, column) for column in self._task.text_columns)
+        named = zip(self._task.text_columns, texts, strict=True)
+        complaints += [f"empty {column}" for column, text in named if not text.strip()]
+        label = self._label(fields, complaints) if self._labelled else None
+        if complaints and not self._keep:
+            return None, f"id {identifier}: {'; '.join(complaints)}"
+        if complaints:
+            return Example(identifier, texts, None), f"id {identifier}: {'; '.join(complaints)}"
+        return Example(identifier, texts, label), None
+
+    def _field(self, fields: list[str], column: str) -> str:
+        index = self._header[column]
+        return fields[index] if index < len(fields) else ""
+
+    def _label(self, fields: list[str], complaints: list[str]) -> float | None:
+        text = self._field(fields, self._task.label_column).strip()
+        if not text:
+            complaints.append("no label")
+            return None
+        try:
+            return self._task.parse_label(text)
+        except ValueError as error:
+            complaints.append(f"label {error}")
+            return None
+
+
+def _report(path: Path, rows: int, bad_rows: list[BadRow], strict: bool) -> None:
+    if not bad_rows:
+        return
+    if strict:
+        more = f" (and {len(bad_rows) - 1} more bad rows)" if len(bad_rows) > 1 else ""
+        raise InputError(f"{bad_rows[0]}{more}; mend the file, or leave --strict out")
+    log.warning("%s: %d of %d rows reported:", path, len(bad_rows), rows)
+    for row in bad_rows[:_SHOWN]:
+        log.warning("  %s", row)
+    if len(bad_rows) > _SHOWN:
+        log.warning("  and %d more, listed in the run's bad_rows.jsonl", len(bad_rows) - _SHOWN)

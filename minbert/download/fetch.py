@@ -1,0 +1,263 @@
+"""One file over HTTP: whole and with the right hash, or not there.
+
+What arrives is kept beside its place as `.NAME.part`. It takes NAME's place in one rename, after
+the bytes on disk were found to have the expected hash. When a try fails the partial file stays, and
+the next try, or the next process, asks for the rest of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from minbert.download.retries import Fault, NoConnection, Patience, Tries
+from minbert.support import durable_files
+from minbert.support.locks import lock
+from minbert.support.runtime import ProgressBar, RunError, log
+
+LARGEST_UNKNOWN = 64_000_000  # bytes: where a file's size is not known, no file is larger
+_MOST_REDIRECTS = 5
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file must be. A digest of 40 digits is git's SHA-1 of a blob, one of 64 a SHA-256."""
+
+    digest: str
+    size: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The digest's name."""
+        return "git blob SHA-1" if len(self.digest) == 40 else "SHA-256"
+
+    def digest_of(self, path: Path) -> str:
+        """The digest, of the same kind, of the file that is at `path`."""
+        if len(self.digest) == 64:
+            return durable_files.sha256_of(path)
+        # git puts "blob", the size and a zero byte before the content
+        total = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                total.update(block)
+        return total.hexdigest()
+
+    def holds(self, path: Path) -> bool:
+        """Whether there is a file at `path`, with these very bytes."""
+        if not path.is_file() or self.size not in (None, path.stat().st_size):
+            return False
+        return self.digest_of(path) == self.digest
+
+
+def partial_of(path: Path) -> Path:
+    """Where the bytes of an unfinished download of `path` are kept."""
+    return path.with_name(f".{path.name}.part")
+
+
+def open_client(patience: Patience) -> httpx2.Client:
+    """A client that follows a few redirects and waits only so long."""
+    timeout = httpx2.Timeout(patience.silence, connect=patience.connect)
+    return httpx2.Client(timeout=timeout, follow_redirects=True, max_redirects=_MOST_REDIRECTS)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder, made if need be, until the block ends; another process waits for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            lock(handle, folder, wait=False)
+        except BlockingIOError:
+            log.info("%s/: another download is at work there; waiting for it", folder)
+            lock(handle, folder, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def fetch(
+    client: httpx2.Client,
+    url: str,
+    target: Path,
+    expected: Expected,
+    patience: Patience,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Make `target` the file that is expected, fetching it unless it already is.
+
+    Raises RunError, with `target` as it was: where the server does not have the file, keeps failing
+    or sends another one, and where the disk refuses it.
+    """
+    part = partial_of(target)
+    try:
+        with alone_in(target.parent):
+            if expected.holds(target):  # another process was faster
+                return
+            try:
+                _complete(client, url, part, expected, patience, headers or {})
+                durable_files.put_in_place(part, target)
+            finally:
+                if _size(part) == 0:
+                    part.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{target}: cannot be written ({error.strerror or error}); make room or mend the "
+            "folder's rights, and run the same command again"
+        ) from error
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _complete(
+    client: httpx2.Client,
+    url: str,
+    part: Path,
+    expected: Expected,
+    patience: Patience,
+    headers: Mapping[str, str],
+) -> None:
+    """Go on with the partial file until it is the expected one."""
+    tries, ended, wrong = Tries(url, patience), False, ""
+    while not expected.holds(part):
+        if ended or (expected.size is not None and _size(part) >= expected.size):
+            found = expected.digest_of(part)
+            part.unlink()
+            if wrong:
+                raise RunError(
+                    f"{url}: what the server sends has {expected.kind} {found}, not "
+                    f"{expected.digest}: it has another file now, or something on the way changes "
+                    "it; nothing of it was kept, so try another network or address"
+                )
+            wrong = found
+            log.info("%s: the partial file has a wrong hash; once more from the start", url)
+        try:
+            with http_faults():
+                _receive(client, url, part, expected, patience, headers)
+            ended = True
+        except Fault as fault:
+            ended = False
+            if fault.spoiled:
+                part.unlink(missing_ok=True)
+            tries.failed(fault, _size(part))
+
+
+@contextlib.contextmanager
+def http_faults() -> Iterator[None]:
+    """Turn the client's exceptions into `Fault`s, those no further try can mend into RunError."""
+    try:
+        yield
+    except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+        raise RunError(
+            f"{_url_of(error)}: not fetched: {error}; is the address right, or does a proxy or "
+            "login page stand in between?"
+        ) from error
+    except httpx2.ConnectTimeout as error:
+        raise NoConnection("no connection in time") from error
+    except (httpx2.ConnectError, httpx2.ProxyError) as error:
+        raise NoConnection(f"no connection ({error})") from error
+    except httpx2.TimeoutException as error:
+        raise Fault("the server went silent") from error
+    except httpx2.TransportError as error:
+        raise Fault(f"the connection broke ({error or type(error).__name__})") from error
+
+
+def _url_of(error: Exception) -> str:
+    return str(error.request.url) if isinstance(error, httpx2.RequestError) else "the address"
+
+
+def _receive(
+    client: httpx2.Client,
+    url: str,
+    part: Path,
+    expected: Expected,
+    patience: Patience,
+    headers: Mapping[str, str],
+) -> None:
+    """One request for what the partial file lacks; raises Fault where not all of it came."""
+    offset = _size(part)
+    asked = {**headers, "Accept-Encoding": "identity"}
+    if offset:
+        asked["Range"] = f"bytes={offset}-"
+    with client.stream("GET", url, headers=asked) as response:
+        _check_status(response, url)
+        _check_content(response)
+        start, end = _extent(response, offset)
+        if end is not None and expected.size not in (None, end):
+            raise Fault(f"the server's file has {end:,} bytes, not {expected.size:,}")
+        most = LARGEST_UNKNOWN if expected.size is None else expected.size
+        end, pace, position = end or expected.size, _Pace(patience), start
+        bar = ProgressBar(end, part.name.removesuffix(".part")[1:], "B", done=start)
+        with part.open("ab" if start else "wb") as stream, bar:
+            for block in response.iter_raw():  # as it arrives: a buffer would hide a slow drip
+                position += len(block)
+                if position > most:
+                    raise Fault(f"the server sent more than {most:,} bytes", spoiled=True)
+                stream.write(block)
+                bar.update(len(block))
+                pace.check(len(block))
+    if end is not None and position < end:
+        raise Fault(f"it ended after {position:,} of {end:,} bytes")
+
+
+def _check_status(response: httpx2.Response, url: str) -> None:
+    code = response.status_code
+    said = f"the server answered {code} {response.reason_phrase}".rstrip()
+    if code in (200, 206):
+        return
+    if code == 416:  # it has no bytes behind the partial file's end
+        raise Fault(said, spoiled=True)
+    if code in (408, 425, 429) or code >= 500:
+        after = response.headers.get("Retry-After", "")
+        raise Fault(said, wait=float(after) if after.isdecimal() else 0.0)
+    advice = {
+        401: "it wants a login: `hf auth login`, if it is the hub",
+        403: "access is refused: does it need an account, or a condition to be accepted?",
+    }
+    raise RunError(f"{url}: {said}; {advice.get(code, 'the file is not at this address')}")
+
+
+def _check_content(response: httpx2.Response) -> None:
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise Fault("the server compressed the file, which was not asked for")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise Fault("a web page came instead of the file (a proxy or login page?)")
+
+
+def _extent(response: httpx2.Response, offset: int) -> tuple[int, int | None]:
+    """Where in the file the body begins, and the file's size if the server says it."""
+    if response.status_code == 206:
+        said = response.headers.get("Content-Range", "")
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
+        if match is None or int(match[1]) != offset:
+            raise Fault(f"asked from byte {offset:,}, the server sent {said!r}", spoiled=True)
+        return offset, None if match[2] == "*" else int(match[2])
+    # 200: the whole file, whether or not a part was asked for
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdecimal() else None
+
+
+class _Pace:
+    """Raises Fault where fewer bytes than the least arrive in a window of time."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience, self._began, self._count = patience, time.monotonic(), 0
+
+    def check(self, count: int) -> None:
+        self._count += count
+        elapsed = time.monotonic() - self._began
+        if elapsed < self._patience.window:
+            return
+        if self._count < self._patience.least:
+            raise Fault(f"only {self._count:,} bytes came in {elapsed:.0f} s")
+        self._began, self._count = time.monotonic(), 0

@@ -1,0 +1,75 @@
+"""How long to wait for a server, how often to ask again, and when to give up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from minbert.support.runtime import RunError, log
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Limits on waiting, in seconds unless another unit is named.
+
+    `window` and `least` are one rule: a server that sends fewer than `least` bytes in `window`
+    seconds has stalled. `silence` alone would wait for ever on one that sends a byte a second.
+    """
+
+    connect: float = 10.0
+    silence: float = 30.0  # without a single byte
+    window: float = 30.0
+    least: int = 32 * 1024  # bytes
+    tries: int = 5  # failures in a row, without `least` bytes of progress between them
+    pause: float = 1.0  # before the second try; it doubles from try to try
+    longest_pause: float = 30.0
+
+
+class Fault(Exception):
+    """A try failed, and another may succeed. `wait` is what the server asked for, in seconds.
+
+    `spoiled` says that what arrived so far cannot be gone on from.
+    """
+
+    def __init__(self, what: str, *, wait: float = 0.0, spoiled: bool = False) -> None:
+        super().__init__(what)
+        self.wait, self.spoiled = wait, spoiled
+
+
+class NoConnection(Fault):
+    """The server was not reached at all."""
+
+
+class Unreachable(RunError):
+    """Given up on a server that was not reached once in the last tries."""
+
+
+class Tries:
+    """Counts the failures in a row at one address, and waits before each further try."""
+
+    def __init__(self, what: str, patience: Patience) -> None:
+        self._what, self._patience = what, patience
+        self._count, self._mark = 0, 0
+
+    def failed(self, fault: Fault, reached: int = 0) -> None:
+        """Wait before the next try. `reached` is how many bytes are there now.
+
+        Raises RunError, or Unreachable where there was no connection, after the last try.
+        """
+        limits = self._patience
+        if reached >= self._mark + limits.least:  # the mark only rises, so this ends
+            self._count, self._mark = 0, reached
+        self._count += 1
+        if self._count >= limits.tries:
+            nobody = isinstance(fault, NoConnection)
+            advice = "check network and address, then" if nobody else "later,"
+            kept = f", which goes on from the {reached:,} bytes that are kept" if reached else ""
+            line = (
+                f"{self._what}: {fault}; given up after {self._count} tries in a row: {advice} "
+                f"run the same command again{kept}"
+            )
+            raise (Unreachable if nobody else RunError)(line) from fault
+        pause = max(limits.pause * 2 ** (self._count - 1), fault.wait)
+        pause = min(pause, limits.longest_pause)
+        log.info("%s: %s; next try in %g s", self._what, fault, pause)
+        time.sleep(pause)

@@ -1,0 +1,107 @@
+"""`EncoderConfig`: shape and rates of an encoder, under the keys of the published config.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minbert.support.runtime import InputError
+
+_LARGEST = 2**24  # no published size comes near
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape and rates of a BERT encoder, under the keys of the published `config.json`."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or (entry.type == "int" and not isinstance(value, int)):
+                raise InputError(f"config.json: {entry.name} is {value!r}, not a number")
+        sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+        for name in (*sizes, "intermediate_size", "max_position_embeddings", "type_vocab_size"):
+            if not 1 <= getattr(self, name) <= _LARGEST:
+                raise InputError(f"config.json: {name} is {getattr(self, name)}, not 1..{_LARGEST}")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"config.json: {name} is {getattr(self, name)}, not in [0, 1)")
+        for name in ("layer_norm_eps", "initializer_range"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"config.json: {name} is {getattr(self, name)}, not 0 or more")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"config.json: hidden_size {self.hidden_size} is not divisible by "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+
+    @classmethod
+    def from_file(cls, path: Path) -> EncoderConfig:
+        """Read a published `config.json`; keys that do not change the encoder are ignored.
+
+        Raises InputError for an unreadable file and for an architecture that the published keys
+        can name but this encoder does not implement.
+        """
+        try:
+            keys = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not JSON ({error})") from error
+        if not isinstance(keys, dict):
+            raise InputError(f"{path}: expected a JSON object of BERT's configuration keys")
+        _refuse_other_architectures(path, keys)
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        required = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"}
+        if missing := sorted(required - keys.keys()):
+            raise InputError(f"{path}: lacks {', '.join(missing)}")
+        try:
+            return cls(**{name: value for name, value in keys.items() if name in known})
+        except InputError as error:
+            raise InputError(f"{path.parent / str(error)}") from error
+
+    def to_published(self) -> dict[str, Any]:
+        """The published keys, with those that name the architecture."""
+        return {
+            "architectures": ["BertModel"],
+            "model_type": "bert",
+            "hidden_act": "gelu",
+            "position_embedding_type": "absolute",
+            **dataclasses.asdict(self),
+        }
+
+
+def _refuse_other_architectures(path: Path, keys: dict[str, Any]) -> None:
+    implemented = {
+        "model_type": ("bert",),
+        "hidden_act": ("gelu",),
+        "position_embedding_type": ("absolute", None),
+        "is_decoder": (False,),
+        "add_cross_attention": (False,),
+    }
+    names = keys.get("architectures") or []
+    if not isinstance(names, list):
+        raise InputError(f"{path}: architectures is {names!r}, not a list of names")
+    for name in names:
+        if not str(name).startswith("Bert"):
+            raise InputError(f"{path}: architecture {name!r} is not implemented, only BERT's")
+    for key, values in implemented.items():
+        if key in keys and keys[key] not in values:
+            raise InputError(f"{path}: {key} {keys[key]!r} is not implemented, only {values[0]!r}")

@@ -1,0 +1,84 @@
+"""Names of published encoders, and what the local hub cache has of them. It opens no socket."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from minbert.support.runtime import InputError
+
+BERT = "google-bert/bert-base-uncased"
+BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
+BERT_SHA256 = {
+    "model.safetensors": "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+_FORMER_BERT = "bert-base-uncased"  # the name it had on the hub, and has in older caches
+
+
+@dataclass(frozen=True)
+class Published:
+    """A checkpoint on the hub: its name, and the revision wanted (a branch, a tag, a commit)."""
+
+    name: str
+    revision: str
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is bert-base-uncased at the revision whose hashes are known."""
+        return (self.name, self.revision) == (BERT, BERT_REVISION)
+
+    def __str__(self) -> str:
+        if self.pinned:
+            return _FORMER_BERT
+        plain = self.revision == "main" and self.name != BERT
+        return self.name if plain else f"{self.name}@{self.revision}"
+
+
+def parse(text: str) -> Published:
+    """`NAME` or `NAME@REVISION`. Raises InputError for what cannot be a name on the hub.
+
+    Without a revision, bert-base-uncased is taken as pinned, any other checkpoint as it is at the
+    branch `main`.
+    """
+    name, at, revision = text.partition("@")
+    name = BERT if name == _FORMER_BERT else name
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise InputError(f"{text}: cannot be the name of a published checkpoint") from error
+    if not at:
+        revision = BERT_REVISION if name == BERT else "main"
+    if not re.fullmatch(r"\w[\w./-]*", revision, re.ASCII) or ".." in revision:
+        raise InputError(f"{text}: {revision!r} cannot be a revision")
+    return Published(name, revision)
+
+
+def cached(wanted: Published) -> Path | None:
+    """The folder in the local cache that has the checkpoint's config.json; None where none has."""
+    names = (BERT, _FORMER_BERT) if wanted.pinned else (wanted.name,)
+    for name in names:
+        found = try_to_load_from_cache(name, "config.json", revision=wanted.revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
+def origin(folder: Path, sha256: Mapping[str, str]) -> dict[str, str] | None:
+    """Name and revision of the checkpoint in `folder`; None where neither place nor hashes tell.
+
+    `sha256` has the hashes of its files, the one with the tensors under `weights`.
+    """
+    repository, snapshots, commit = ("", "", "", *folder.absolute().parts)[-3:]
+    if snapshots == "snapshots" and repository.startswith("models--"):
+        name = repository.removeprefix("models--").replace("--", "/")
+        return {"name": name, "revision": commit}
+    if {sha256.get("weights"), sha256.get("vocab.txt")} == set(BERT_SHA256.values()):
+        return {"name": BERT, "revision": BERT_REVISION}
+    return None

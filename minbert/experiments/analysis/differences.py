@@ -1,0 +1,207 @@
+"""Rows of a grid compared: is a difference noise of the examples, of the seeds, or neither?
+
+Two questions are asked of the same predictions. Would other dev examples say the same of these
+trained models? That is the paired test's (`p_models`). Would models trained with other seeds say so
+as well? That takes the noise of the seeds too (`p_value`), and it is what a claim about a method
+rests on: of two rows that differ by the seed alone the first test often finds a difference, with
+many examples nearly always.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median_low
+
+import numpy as np
+
+from minbert.experiments.grid.experiment import Experiment
+from minbert.experiments.grid.results import RowResult, is_accuracy
+from minbert.statistics import intervals, paired_tests
+from minbert.statistics.intervals import Interval, Metric
+from minbert.statistics.paired_tests import Part
+from minbert.support.runtime import ProgressBar
+from minbert.tasks import metrics
+from minbert.tasks.course import Array
+
+LEVEL = 0.05
+_ALIKE = 1 - 1e-6  # a correlation of rows that predict the same
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """Variance of a task's score over seeds, pooled over rows; both 0 where none is known."""
+
+    variance: float
+    freedom: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row's mean score minus another's on a task, over the seeds that both have.
+
+    `p_models` takes the trained models as given and has its `test`'s name. `p_value` and `interval`
+    count the noise of the seeds too; with one seed in common they are those of the given models.
+    `corrected` is `p_value` after Holm's correction over all differences of the table.
+    `correlation` is that of the two rows' parts in the score, example by example.
+    """
+
+    first: str
+    second: str
+    task: str
+    seeds: int
+    value: float
+    interval: Interval
+    test: str
+    p_models: float
+    p_value: float
+    corrected: float
+    correlation: float
+
+    @property
+    def verdict(self) -> str:
+        """With one seed nothing is known but of the two trained models."""
+        if self.corrected >= LEVEL:
+            return "no"
+        return "yes" if self.seeds > 1 else "these models only"
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """The difference that two rows must have to be found at 80% power, and what it rests on.
+
+    At the level that Holm's correction asks of the smallest of `tests` p-values.
+    """
+
+    task: str
+    value: float
+    examples: int
+    seeds: int
+    seed_sd: float | None  # None with one seed: then only the noise of the examples is in it
+    correlation: float
+    tests: int
+
+
+def compare(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[Difference]:
+    """What the experiment compares, but for tasks that neither row trains."""
+    pairs = [
+        (rows[first], rows[second], task)
+        for first, second in experiment.compared
+        for task in experiment.tasks
+        if rows[first].cells.keys() & rows[second].cells.keys()
+        and (rows[first].trains(task) or rows[second].trains(task))
+    ]
+    noise = {task: _seed_noise(list(rows.values()), task) for task in experiment.tasks}
+    found = []
+    with ProgressBar(len(pairs), "comparing rows", "tests") as bar:
+        for first, second, task in pairs:
+            found.append(_difference(first, second, task, noise[task]))
+            bar.update(1)
+    corrected = paired_tests.holm([one.p_value for one in found])
+    return [replace(one, corrected=p) for one, p in zip(found, corrected, strict=True)]
+
+
+def _seed_noise(rows: Sequence[RowResult], task: str) -> dict[bool, SeedNoise]:
+    """Of rows that train the task, under True, and of the others, whose heads are untrained.
+
+    A row that no seed changes (a frozen encoder under a head without weights) says nothing of it.
+    An untrained head is one draw a seed, whichever row it is in: those rows count as one.
+    """
+    noise = {}
+    for trained in (True, False):
+        several = [row for row in rows if len(row.cells) > 1 and row.trains(task) == trained]
+        over = [one for row in several if (one := intervals.over_seeds(row.scores(task))).sd > 0]
+        freedom = sum(one.count - 1 for one in over)
+        pooled = sum((one.count - 1) * one.sd**2 for one in over)
+        known = freedom if trained else max((one.count - 1 for one in over), default=0)
+        noise[trained] = SeedNoise(pooled / freedom if freedom else 0.0, known)
+    return noise
+
+
+def _difference(
+    first: RowResult, second: RowResult, task: str, noise: Mapping[bool, SeedNoise]
+) -> Difference:
+    seeds = sorted(first.cells.keys() & second.cells.keys())
+    one, labels = first.predictions(task, seeds)
+    other, _ = second.predictions(task, seeds)
+    metric = metrics.accuracy if is_accuracy(task) else intervals.quick_pearson
+    value = paired_tests.mean_difference(metric, one, other, labels)
+    interval = paired_tests.paired_bootstrap(metric, one, other, labels)
+    test, p_models = _test_of_models(metric, one, other, labels)
+    p_value = p_models
+    if len(seeds) > 1:
+        sides = [row.trains(task) for row in (first, second)]
+        parts = [
+            Part(sides.count(trained) * noise[trained].variance / len(seeds), own.freedom)
+            for trained, own in noise.items()
+            if trained in sides
+        ]
+        p_value, interval = paired_tests.with_seed_noise(value, interval, parts)
+    correlation = _correlation(task, one, other, labels)
+    return Difference(
+        first=first.row.name,
+        second=second.row.name,
+        task=task,
+        seeds=len(seeds),
+        value=value,
+        interval=interval,
+        test=test,
+        p_models=p_models,
+        p_value=p_value,
+        corrected=p_value,
+        correlation=correlation,
+    )
+
+
+def _test_of_models(metric: Metric, one: Array, other: Array, labels: Array) -> tuple[str, float]:
+    """Exact tests of one seed's predictions; of several, the permutation test of their means."""
+    if len(one) > 1:
+        return "permutation", paired_tests.paired_permutation(metric, one, other, labels)
+    if metric is metrics.accuracy:
+        return "McNemar", paired_tests.mcnemar(one[0], other[0], labels).p_value
+    return "Steiger", paired_tests.steiger(one[0], other[0], labels).p_value
+
+
+def _correlation(task: str, first: Array, second: Array, labels: Array) -> float:
+    """Of the two rows' parts in the score; predictions are averaged over the seeds before."""
+    if np.array_equal(first, second):
+        return 1.0
+    if len(labels) < 4:  # Steiger's needs as many
+        return 0.0
+    if not is_accuracy(task):
+        return paired_tests.steiger(first.mean(0), second.mean(0), labels).correlation
+    right, other_right = ((side == labels).mean(0) for side in (first, second))
+    if np.ptp(right) == 0 or np.ptp(other_right) == 0:
+        return 0.0
+    return float(np.corrcoef(right, other_right)[0, 1])
+
+
+def detectable(
+    task: str, rows: Sequence[RowResult], differences: Sequence[Difference]
+) -> Detectable | None:
+    """Of a typical pair that trains the task: the median score, correlation and seeds.
+
+    None where no two rows were compared that predict differently.
+    """
+    own = [one for one in differences if one.task == task and one.correlation < _ALIKE]
+    done = [row for row in rows if row.cells and row.trains(task)]
+    if not own:
+        return None
+    middle = float(np.median([intervals.over_seeds(row.scores(task)).mean for row in done]))
+    spread = intervals.accuracy_spread if is_accuracy(task) else intervals.pearson_spread
+    _, labels = done[0].predictions(task, list(done[0].cells)[:1])
+    seeds = median_low(one.seeds for one in own)
+    correlation = float(np.median([one.correlation for one in own]))
+    noise = _seed_noise(rows, task)[True]
+    seed_sd = math.sqrt(noise.variance) if noise.freedom and seeds > 1 else None
+    value = intervals.minimum_detectable_difference(
+        spread(middle),
+        len(labels),
+        correlation,
+        seeds=seeds,
+        seed_sd=seed_sd or 0.0,
+        freedom=noise.freedom if seed_sd else math.inf,
+        level=LEVEL / len(differences),
+    )
+    return Detectable(task, value, len(labels), seeds, seed_sd, correlation, len(differences))

@@ -1,0 +1,125 @@
+"""Which dev examples turn right or wrong from one row to another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minbert.data.examples import read_split
+from minbert.experiments.analysis.analysis import Analysis
+from minbert.experiments.grid.results import CellResult, RowResult, is_accuracy
+from minbert.support import durable_files
+from minbert.support.runtime import InputError
+from minbert.tasks.course import TASKS, Array
+
+_SHOWN = 3  # examples each way
+_LETTERS = 240  # of an example's text
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An example that one row has right and the other has not. Answers are means over the seeds."""
+
+    id: str
+    text: str  # "" where the data file is not there any more
+    label: float
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Flips:
+    """From row `before` to row `after`: how many turned right and wrong, all seeds together.
+
+    An answer on a scale turns right where it comes nearer to the label by a whole point or more,
+    and wrong where it moves away by as much. `gained` and `lost` show the clearest.
+    """
+
+    before: str
+    after: str
+    task: str
+    right: int
+    wrong: int
+    total: int
+    gained: Sequence[Flip]
+    lost: Sequence[Flip]
+
+
+def find(analysis: Analysis) -> list[Flips]:
+    """For every comparison of the experiment, on the seeds that both rows have, and every task."""
+    rows = {result.row.name: result for result in analysis.rows}
+    texts = {task: _texts(analysis.rows, task) for task in analysis.experiment.tasks}
+    return [
+        _flips(rows[second], rows[first], task, texts[task])
+        for first, second in analysis.experiment.compared
+        for task in analysis.experiment.tasks
+        if rows[first].cells.keys() & rows[second].cells.keys()
+    ]
+
+
+def _flips(before: RowResult, after: RowResult, task: str, texts: Mapping[str, str]) -> Flips:
+    seeds = sorted(before.cells.keys() & after.cells.keys())
+    old, labels = before.predictions(task, seeds)
+    new, _ = after.predictions(task, seeds)
+    change = _closeness(task, new, labels) - _closeness(task, old, labels)  # (seeds, n)
+    ids, over_seeds = before.ids(task), change.mean(0)
+
+    def clearest(gain: Array) -> list[Flip]:
+        order = np.argsort(-gain, kind="stable")[:_SHOWN]
+        return [
+            Flip(
+                str(ids[at]),
+                texts.get(str(ids[at]), ""),
+                float(labels[at]),
+                float(old[:, at].mean()),
+                float(new[:, at].mean()),
+            )
+            for at in order
+            if gain[at] > 0 and (gain[at] >= 1 or is_accuracy(task))
+        ]
+
+    return Flips(
+        before.row.name,
+        after.row.name,
+        task,
+        right=int((change >= 1).sum()),
+        wrong=int((change <= -1).sum()),
+        total=change.size,
+        gained=clearest(over_seeds),
+        lost=clearest(-over_seeds),
+    )
+
+
+def _closeness(task: str, predictions: Array, labels: Array) -> Array:
+    """1 for right and 0 for wrong; on a scale, the distance from the label, negative."""
+    if is_accuracy(task):
+        return (predictions == labels).astype(np.float64)
+    return -np.abs(predictions.astype(np.float64) - labels)
+
+
+def _texts(rows: Sequence[RowResult], task: str) -> Mapping[str, str]:
+    """The dev examples' texts by id; none where the file is not what the runs were scored on."""
+    finished = [next(iter(row.cells)) for row in rows if row.cells]
+    if not finished:
+        return {}
+    row = next(row for row in rows if row.cells)
+    return _read_texts(row.result(finished[0], task), task)
+
+
+def _read_texts(result: CellResult, task: str) -> Mapping[str, str]:
+    config, hashes = result.manifest.get("config", {}), result.manifest.get("sha256", {})
+    path = Path(config.get(f"{task}_dev", ""))
+    if not path.is_file() or durable_files.sha256_of(path) != hashes.get(f"{task}_dev"):
+        return {}
+    try:
+        split = read_split(TASKS[task], "dev", path, limit=config.get("limit"))
+    except InputError:
+        return {}
+    return {example.id: _shortened(" / ".join(example.texts)) for example in split.examples}
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}…"

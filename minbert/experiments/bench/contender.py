@@ -1,0 +1,102 @@
+"""What is compared: contenders that do the same works on the same rows, each its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from minbert.data.examples import Split
+from minbert.encoder.bert import BertModel
+from minbert.finetune.config import RunConfig
+from minbert.model import MultitaskBert
+
+WORKS: Mapping[str, str] = {
+    "step": "training step",
+    "smart": "SMART + Bregman step",
+    "r3f": "R3F step",
+    "epoch": "epoch with tokenisation",
+    "frozen": "frozen-encoder epoch after the first",
+    "inference": "inference",
+    "int8": "inference, here with --int8",
+    "adamw": "AdamW update",
+}
+METHODS: Mapping[str, str] = {"step": "plain", "smart": "smart", "r3f": "r3f", "epoch": "plain"}
+IN_STEPS = ("step", "smart", "r3f")  # timed in stretches, told by the step
+
+LR = 1e-5
+SMART_WEIGHT, RADIUS, START, ASCENT, MEMORY = 5.0, 1e-5, 1e-5, 1e-3, 0.995  # λ, ε, σ, η, β
+R3F_WEIGHT, NOISE = 1.0, 1e-5  # λ, σ
+
+
+@dataclass(frozen=True)
+class Material:
+    """What all contenders work on: an encoder, a model whose weights they copy, and rows.
+
+    `folder` holds the encoder in the published layout. `job` is resolved, its precision decided.
+    A stretch of steps has `steps` batches, an epoch `rows` rows.
+    """
+
+    folder: Path
+    encoder: BertModel
+    model: MultitaskBert
+    job: RunConfig
+    split: Split
+    steps: int
+    rows: int
+    device: torch.device
+
+    @property
+    def task(self) -> str:
+        """The name of the rows' task."""
+        return self.split.task.name
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The lower precision of training passes, None for fp32."""
+        return torch.bfloat16 if self.job.precision == "bf16" else None
+
+    def rows_of(self, work: str, batch_size: int) -> int:
+        """How many rows, from the first on, a work takes."""
+        return min(
+            self.steps * batch_size if work in IN_STEPS else self.rows, len(self.split.examples)
+        )
+
+    def steps_of(self, work: str, batch_size: int) -> int:
+        """What a work's time is divided by: the steps of a stretch, 1 for anything else."""
+        return -(-self.rows_of(work, batch_size) // batch_size) if work in IN_STEPS else 1
+
+
+@dataclass
+class Tokens:
+    """Tokens that went through an encoder: `real` ones, and `padded` ones with padding."""
+
+    real: int = 0
+    padded: int = 0
+
+    def add(self, real: int, padded: int) -> None:
+        """Count a batch."""
+        self.real += real
+        self.padded += padded
+
+
+class Contender(Protocol):
+    """A stack to train with, used in one way."""
+
+    name: str
+
+    @property
+    def works(self) -> Collection[str]:
+        """Those it does."""
+        ...
+
+    def loss(self, count: int) -> float:
+        """The task's loss of the first `count` rows as one batch, without dropout, in fp32."""
+        ...
+
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
+        """A work ready to be done as often as wanted; it takes the number of the time."""
+        ...

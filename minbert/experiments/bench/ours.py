@@ -1,0 +1,154 @@
+"""This package as a contender: what the main job does, without its log and its checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from minbert.data.batches import Batch, Dataset
+from minbert.experiments.bench.contender import (
+    ASCENT,
+    LR,
+    MEMORY,
+    METHODS,
+    NOISE,
+    R3F_WEIGHT,
+    RADIUS,
+    SMART_WEIGHT,
+    START,
+    WORKS,
+    Material,
+    Tokens,
+)
+from minbert.experiments.measuring.trial import Trial
+from minbert.finetune import evaluate
+from minbert.finetune.build import build_model, build_optimizer
+from minbert.finetune.build_data import build_tokenizer, encoded
+from minbert.finetune.build_objective import build_objective
+from minbert.training.sampling import TaskSampler
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "smart": {
+        "smart": True,
+        "smart_dropout": "independent",  # as the usual way has it
+        "smart_lambda": SMART_WEIGHT,
+        "smart_epsilon": RADIUS,
+        "smart_sigma": START,
+        "smart_eta": ASCENT,
+        "bregman_beta": MEMORY,
+    },
+    "r3f": {"r3f": True, "r3f_lambda": R3F_WEIGHT, "r3f_sigma": NOISE},
+}
+
+
+class Ours:
+    """`minbert`, as the main job uses it."""
+
+    name = "minbert"
+    works = tuple(WORKS)
+
+    def __init__(self, material: Material) -> None:
+        self._material = material
+        self._data = self._encoded(material.rows_of("epoch", 1), whole=True)
+
+    def loss(self, count: int) -> float:
+        """The task's loss of the first rows as one batch, without dropout, in fp32."""
+        batch = self._data.batch(np.arange(count), self._material.device)
+        with torch.no_grad():
+            return batch.task.loss(self._material.model(batch), batch.labels).item()
+
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
+        """A work ready to be done."""
+        if work in ("inference", "int8"):
+            return self._inference(int8=work == "int8")
+        if work == "frozen":
+            return self._frozen_epoch(batch_size)
+        trial = self.trial(METHODS.get(work, "plain"))
+        if work == "adamw":
+            return _update(trial)
+        count = self._material.rows_of(work, batch_size)
+
+        def steps(number: int) -> Tokens:
+            data = self._encoded(count) if work == "epoch" else self._data
+            return _trained(trial, self.batches(data, count, batch_size, number))
+
+        return steps
+
+    def trial(self, method: str, option: str = "finetune") -> Trial:
+        """A model about to train with a method, all its dropout as the job has it."""
+        own, device = self._material, self._material.device
+        job = dataclasses.replace(own.job, option=option, lr=LR, **_SETTINGS[method])
+        model = build_model(job, copy.deepcopy(own.encoder), device).to(device)
+        batch = self._data.batch(np.arange(1), device)
+        return Trial(
+            model, build_objective(job, model, steps=1), build_optimizer(job, model), batch
+        )
+
+    def batches(self, data: Dataset, count: int, batch_size: int, number: int) -> Iterator[Batch]:
+        """The first `count` rows of `data`, as epoch `number` batches them."""
+        sampler = TaskSampler(self._material.task, data.lengths[:count], seed=0)
+        for rows in sampler.batches(number, number * count, count, batch_size):
+            yield data.batch(rows, self._material.device)
+
+    def drawn(self, work: str, batch_size: int, number: int) -> Iterator[Batch]:
+        """The batches of a stretch of steps."""
+        count = self._material.rows_of(work, batch_size)
+        return self.batches(self._data, count, batch_size, number)
+
+    def _encoded(self, count: int, *, whole: bool = False) -> Dataset:
+        split = self._material.split
+        if not whole:
+            split = dataclasses.replace(split, examples=split.examples[:count])
+        job = self._material.job
+        return encoded(job, split, build_tokenizer(job, self._material.encoder.config))
+
+    def _inference(self, *, int8: bool) -> Callable[[int], Tokens]:
+        own = self._material
+        data = self._first(own.rows_of("inference", 1))
+        job = dataclasses.replace(own.job, int8=int8)
+        model = build_model(job, own.encoder, own.device).to(own.device)
+
+        def work(_number: int) -> Tokens:
+            evaluate.predict(model, data, "inference")
+            return Tokens()
+
+        return work
+
+    def _first(self, count: int) -> Dataset:
+        data = self._data
+        return dataclasses.replace(
+            data, ids=data.ids[:count], labels=data.labels[:count], rows=data.rows[:count]
+        )
+
+    def _frozen_epoch(self, batch_size: int) -> Callable[[int], Tokens]:
+        trial = self.trial("plain", option="pretrain")
+        count = self._material.rows_of("frozen", batch_size)
+        data = self._first(count)
+        kept = data.with_features(evaluate.encode_texts(trial.model, data, "first epoch"))
+        return lambda number: _trained(trial, self.batches(kept, count, batch_size, number))
+
+
+def _trained(trial: Trial, batches: Iterator[Batch]) -> Tokens:
+    tokens = Tokens()
+    for batch in batches:
+        dataclasses.replace(trial, batch=batch).step()
+        tokens.add(batch.real_tokens, batch.padded_tokens)
+    return tokens
+
+
+def _update(trial: Trial) -> Callable[[int], Tokens]:
+    """An update of all weights, from gradients of some size."""
+    for param in trial.model.parameters():
+        param.grad = torch.full_like(param, 1e-3)
+
+    def work(_number: int) -> Tokens:
+        trial.optimizer.step()
+        return Tokens()
+
+    return work

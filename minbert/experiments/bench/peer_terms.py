@@ -1,0 +1,148 @@
+"""SMART and R3F the usual way, as they are written on top of a library's model.
+
+Every branch is a forward pass of its own, with dropout on as training has it; the average of the
+weights is kept tensor by tensor.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minbert.experiments.bench.contender import (
+    ASCENT,
+    MEMORY,
+    NOISE,
+    R3F_WEIGHT,
+    RADIUS,
+    SMART_WEIGHT,
+    START,
+)
+
+Divergence = Callable[[Tensor, Tensor], Tensor]
+Embeddings = Sequence[Tensor]
+
+
+class Terms(Protocol):
+    """What is added to the task's loss."""
+
+    def added(
+        self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
+    ) -> Tensor | float:
+        """Of the training pass's word embeddings and logits."""
+        ...
+
+    def after_step(self, model: nn.Module) -> None:
+        """Called when the weights have moved."""
+        ...
+
+
+def make(method: str, package: str, model: nn.Module, divergence: Divergence) -> Terms:
+    """The terms of a method; SMART's adversarial one may be a `package`'s."""
+    if method == "plain":
+        return Plain()
+    if method == "r3f":
+        return R3F(divergence)
+    if package == "own":
+        return Smart(model, divergence)
+    return PackagedSmart(model, divergence, import_module(package))
+
+
+class Plain:
+    """No term."""
+
+    def added(self, _model: Any, _batch: Any, _embeddings: Embeddings, _logits: Tensor) -> float:
+        """Nothing."""
+        return 0.0
+
+    def after_step(self, _model: nn.Module) -> None:
+        """Nothing to do."""
+
+
+class R3F:
+    """λ · d(f(x), f(x + z)), z ~ N(0, σ²)."""
+
+    def __init__(self, divergence: Divergence) -> None:
+        self._divergence = divergence
+
+    def added(self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor) -> Tensor:
+        """A second pass, of the noised embeddings."""
+        noised = [own + NOISE * torch.randn_like(own) for own in embeddings]
+        return R3F_WEIGHT * self._divergence(model(batch, noised), logits)
+
+    def after_step(self, _model: nn.Module) -> None:
+        """Nothing to do."""
+
+
+class Smart:
+    """The adversarial term with one ascent step, and the proximal term with its average."""
+
+    def __init__(self, model: nn.Module, divergence: Divergence) -> None:
+        self._divergence = divergence
+        self._teacher = copy.deepcopy(model).requires_grad_(False)
+
+    def added(self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor) -> Tensor:
+        """Three passes more: the ascent's, the perturbed one, the average's."""
+        with torch.no_grad():
+            target = self._teacher(batch)
+        adversarial = self._adversarial(model, batch, embeddings, logits)
+        return SMART_WEIGHT * adversarial + self._divergence(logits, target)
+
+    def _adversarial(
+        self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
+    ) -> Tensor:
+        starts = [own.detach() for own in embeddings]
+        deltas = [(START * torch.randn_like(own)).requires_grad_() for own in starts]
+        perturbed = [own + delta for own, delta in zip(starts, deltas, strict=True)]
+        climbed = self._divergence(model(batch, perturbed), logits.detach())
+        slopes = torch.autograd.grad(climbed, deltas)
+        moved = [
+            (delta + ASCENT * slope / slope.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30))
+            .clamp(-RADIUS, RADIUS)
+            .detach()
+            for delta, slope in zip(deltas, slopes, strict=True)
+        ]
+        others = [own + delta for own, delta in zip(embeddings, moved, strict=True)]
+        return self._divergence(model(batch, others), logits)
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module) -> None:
+        """Move the average."""
+        for average, param in zip(self._teacher.parameters(), model.parameters(), strict=True):
+            average.mul_(MEMORY).add_(param, alpha=1 - MEMORY)
+
+
+class PackagedSmart(Smart):
+    """The same with the adversarial term of the package `smart_pytorch`, at its defaults.
+
+    Over one logit, where its softmax is 1, the squared difference takes the divergence's place.
+    """
+
+    def __init__(self, model: nn.Module, divergence: Divergence, package: Any) -> None:
+        super().__init__(model, divergence)
+        self._package = package
+
+    def _adversarial(
+        self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
+    ) -> Tensor:
+        lengths = [own.size(1) for own in embeddings]
+
+        def passed(joined: Tensor) -> Tensor:
+            views = joined.split(lengths, dim=1)
+            logits: Tensor = model(batch, views)
+            return logits
+
+        several = logits.size(-1) > 1
+        term = self._package.SMARTLoss(
+            eval_fn=passed,
+            loss_fn=self._package.kl_loss if several else F.mse_loss,
+            loss_last_fn=self._package.sym_kl_loss if several else F.mse_loss,
+        )
+        found: Tensor = term(torch.cat(list(embeddings), dim=1), logits)
+        return found

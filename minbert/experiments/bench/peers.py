@@ -1,0 +1,266 @@
+"""The reference library as a contender: as a user gets it, and tuned by someone who knows it.
+
+As used: torch's default AdamW, random batches padded to their longest text, an encoder pass for
+each text of a pair. Tuned: fused AdamW, batches of similar length, both texts of a pair in one
+pass; on a GPU also bf16 and compilation. In both attention is torch's kernel, as is the library's
+default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from minbert.experiments.bench import peer_terms
+from minbert.experiments.bench.contender import LR, METHODS, WORKS, Material, Tokens
+from minbert.tasks.heads import DifferenceHead, VectorHead
+from minbert.training.sampling import POOL
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PeerBatch:
+    """What the library takes: one padded input for each text of a pair, or one for both."""
+
+    inputs: Sequence[Mapping[str, Tensor]]
+    labels: Tensor
+    texts: int  # an example's
+
+    @property
+    def padded(self) -> int:
+        """Tokens with padding."""
+        return sum(one["input_ids"].numel() for one in self.inputs)
+
+
+class PeerModel(nn.Module):
+    """The library's encoder, dropout, and a linear head over [u] or [u, v, |u - v|]."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Linear, dropout: float) -> None:
+        super().__init__()
+        self.encoder, self.head, self.dropout = encoder, head, nn.Dropout(dropout)
+
+    def embed(self, batch: PeerBatch) -> list[Tensor]:
+        """The word embeddings of every input."""
+        embeddings: Any = self.encoder.get_input_embeddings()  # type: ignore[operator]
+        return [embeddings(one["input_ids"]) for one in batch.inputs]
+
+    def forward(self, batch: PeerBatch, embeddings: Sequence[Tensor] | None = None) -> Tensor:
+        """Logits (B, k)."""
+        if embeddings is None:
+            embeddings = self.embed(batch)
+        pooled = [
+            self.encoder(inputs_embeds=own, attention_mask=one["attention_mask"]).pooler_output
+            for own, one in zip(embeddings, batch.inputs, strict=True)
+        ]
+        views = self.dropout(torch.cat(pooled)).chunk(batch.texts)
+        if len(views) == 1:
+            return self.head(views[0])
+        u, v = views
+        return self.head(torch.cat([u, v, (u - v).abs()], dim=-1))
+
+
+class Peer:
+    """`transformers`, used in one of the two ways, or with the terms of another package."""
+
+    def __init__(self, material: Material, *, tuned: bool, terms: str = "own") -> None:
+        """`terms`: SMART written by hand (`own`), or that of `smart_pytorch`.
+
+        Raises ImportError where a package is not installed.
+        """
+        self._library = import_module("transformers")
+        self._library.logging.set_verbosity_error()
+        self._library.logging.disable_progress_bar()
+        self._material, self._tuned, self._terms = material, tuned, terms
+        self.name = "transformers, tuned" if tuned else "transformers, as used"
+        self.works: Sequence[str] = tuple(WORKS)
+        if terms != "own":
+            import_module(terms)
+            self.name, self.works = f"{terms} on transformers", ("smart",)
+        self._tokenizer = self._library.AutoTokenizer.from_pretrained(material.folder)
+        self._pad = self._library.DataCollatorWithPadding(self._tokenizer)
+        self._ids = self._tokenized(len(material.split.examples))
+        self._labels = torch.tensor([float(one.label or 0) for one in material.split.examples])
+
+    def loss(self, count: int) -> float:
+        """The task's loss of the first rows as one batch, without dropout, in fp32."""
+        model = self._model().eval()
+        batch = self._batch(self._ids, np.arange(count))
+        with torch.no_grad():
+            return _loss(model(batch), batch.labels).item()
+
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
+        """A work ready to be done."""
+        model = self._model()
+        count = self._material.rows_of(work, batch_size)
+        if work in ("inference", "int8"):
+            return lambda _number: self._predict(model, self._drawn(count, batch_size, None))
+        if work == "adamw":
+            return _update(model, self._optimizer(model.parameters()))
+        if work == "frozen":
+            model.encoder.requires_grad_(False).eval()
+            head = self._optimizer(model.head.parameters())
+            return lambda number: self._frozen_epoch(
+                model, head, self._drawn(count, batch_size, number)
+            )
+        optimizer = self._optimizer(model.parameters())
+        divergence = self._material.split.task.divergence
+        terms = peer_terms.make(METHODS[work], self._terms, model, divergence)
+
+        def steps(number: int) -> Tokens:
+            ids = self._tokenized(count) if work == "epoch" else self._ids
+            return self._trained(
+                model, terms, optimizer, self._drawn(count, batch_size, number, ids)
+            )
+
+        return steps
+
+    def _model(self) -> PeerModel:
+        own, material = self._library.BertModel, self._material
+        encoder = own.from_pretrained(material.folder, dtype=torch.float32)
+        source = material.model.heads[material.task]
+        assert isinstance(source, (VectorHead, DifferenceHead))
+        head = nn.Linear(source.output.in_features, source.output.out_features)
+        head.load_state_dict(source.output.state_dict())
+        model = PeerModel(encoder, head, material.job.hidden_dropout_prob).to(material.device)
+        if self._tuned and material.device.type == "cuda":
+            model.encoder.compile(dynamic=True)
+        return model.train()
+
+    def _optimizer(self, params: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+        if self._tuned:
+            return torch.optim.AdamW(params, lr=LR, fused=True)
+        return torch.optim.AdamW(params, lr=LR)
+
+    def _tokenized(self, count: int) -> list[list[list[int]]]:
+        """Token ids of the first rows: [text of a pair][row]."""
+        examples = self._material.split.examples[:count]
+        columns = zip(*(one.texts for one in examples), strict=True)
+        return [self._tokenizer(list(texts))["input_ids"] for texts in columns]
+
+    def _drawn(
+        self,
+        count: int,
+        batch_size: int,
+        number: int | None,
+        ids: Sequence[Sequence[list[int]]] | None = None,
+    ) -> Iterator[PeerBatch]:
+        """The first rows in batches: shuffled by `number`, or in their order for None."""
+        ids = self._ids if ids is None else ids
+
+        def collate(rows: Sequence[int]) -> PeerBatch:
+            return self._batch(ids, np.asarray(rows))
+
+        if self._tuned:
+            lengths = np.max([[len(text) for text in view[:count]] for view in ids], axis=0)
+            batches = _grouped(lengths, batch_size, number)
+            return iter(DataLoader(range(count), batch_sampler=batches, collate_fn=collate))  # type: ignore[arg-type]
+        source = None if number is None else torch.Generator().manual_seed(number)
+        return iter(
+            DataLoader(
+                range(count),  # type: ignore[arg-type]
+                batch_size,
+                shuffle=number is not None,
+                generator=source,
+                collate_fn=collate,
+            )
+        )
+
+    def _batch(self, ids: Sequence[Sequence[list[int]]], rows: Rows) -> PeerBatch:
+        views = [[{"input_ids": view[row]} for row in rows] for view in ids]
+        if self._tuned:
+            views = [[text for view in views for text in view]]
+        inputs = [self._pad(view).to(self._material.device) for view in views]
+        return PeerBatch(inputs, self._labels[rows].to(self._material.device), len(ids))
+
+    def _trained(
+        self,
+        model: PeerModel,
+        terms: peer_terms.Terms,
+        optimizer: torch.optim.Optimizer,
+        batches: Iterator[PeerBatch],
+    ) -> Tokens:
+        tokens = Tokens()
+        for batch in batches:
+            with self._precision():
+                embeddings = model.embed(batch)
+                logits = model(batch, embeddings)
+                loss = _loss(logits, batch.labels) + terms.added(model, batch, embeddings, logits)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            terms.after_step(model)
+            tokens.add(_real(batch), batch.padded)
+        return tokens
+
+    def _frozen_epoch(
+        self, model: PeerModel, optimizer: torch.optim.Optimizer, batches: Iterator[PeerBatch]
+    ) -> Tokens:
+        tokens = Tokens()
+        for batch in batches:
+            with self._precision():
+                loss = _loss(model(batch), batch.labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            tokens.add(_real(batch), batch.padded)
+        return tokens
+
+    def _predict(self, model: PeerModel, batches: Iterator[PeerBatch]) -> Tokens:
+        tokens = Tokens()
+        model.eval()
+        with torch.inference_mode():
+            for batch in batches:
+                model(batch).cpu()
+                tokens.add(_real(batch), batch.padded)
+        return tokens
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        lower = self._material.autocast if self._tuned else None
+        if lower is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self._material.device.type, dtype=lower)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    if logits.size(-1) > 1:
+        return F.cross_entropy(logits.float(), labels.long())
+    return F.binary_cross_entropy_with_logits(logits.float().squeeze(-1), labels)
+
+
+def _real(batch: PeerBatch) -> int:
+    return sum(int(one["attention_mask"].sum()) for one in batch.inputs)
+
+
+def _grouped(lengths: Rows, batch_size: int, number: int | None) -> list[list[int]]:
+    """Rows in batches of similar length, 50 batches sorted together, in random order."""
+    source = np.random.default_rng(number)
+    rows = np.arange(len(lengths)) if number is None else source.permutation(len(lengths))
+    pool = len(rows) if number is None else POOL * batch_size
+    batches = []
+    for first in range(0, len(rows), pool):
+        part = rows[first : first + pool]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[n : n + batch_size].tolist() for n in range(0, len(part), batch_size)]
+    return [batches[index] for index in source.permutation(len(batches))]
+
+
+def _update(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[int], Tokens]:
+    for param in model.parameters():
+        param.grad = torch.full_like(param, 1e-3)
+
+    def work(_number: int) -> Tokens:
+        optimizer.step()
+        return Tokens()
+
+    return work

@@ -1,0 +1,141 @@
+"""Where a training step's time goes: encoder, attention, dropout, optimizer, data, Python.
+
+The profiler lists every operator with its own time. What a forward operator belongs to, the scope
+around it says; an operator of the backward pass belongs to what its forward operator does, which
+autograd tells by their common number. What no operator took is Python's, and the GPU's idle time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from minbert.data.batches import Batch
+from minbert.encoder import attention, dropout
+from minbert.encoder.attention import SelfAttention
+from minbert.encoder.bert import BertModel
+from minbert.experiments.measuring.trial import Trial, wait_for
+
+PARTS = ("encoder", "attention", "dropout", "head and loss", "optimizer", "data", "Python")
+_BACKWARD = "autograd::engine::evaluate_function"
+_SCOPES = {f"minbert.{part}": part for part in PARTS}
+
+
+def shares(trial: Trial, draw: Callable[[], Iterator[Batch]]) -> dict[str, float]:
+    """Each part's share of the time of the steps over the batches that `draw` gives."""
+    device = trial.batch.labels.device
+    _steps(trial, draw())
+    wait_for(device)
+    began = time.perf_counter()
+    _steps(trial, draw())
+    wait_for(device)
+    seconds = time.perf_counter() - began
+    found = _profiled(trial, draw, device)
+    found["Python"] = max(seconds - sum(found.values()), 0.0)
+    total = sum(found.values())
+    return {part: found[part] / total for part in PARTS}
+
+
+def _steps(trial: Trial, batches: Iterator[Batch]) -> None:
+    while True:
+        with _scope("data"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        trial.objective.backward(trial.model, batch, seed=1)
+        with _scope("optimizer"):
+            trial.optimizer.step()
+            trial.optimizer.zero_grad()
+        trial.objective.after_step(trial.model)
+
+
+def _scope(part: str) -> record_function:
+    return record_function(f"minbert.{part}")
+
+
+def _profiled(
+    trial: Trial, draw: Callable[[], Iterator[Batch]], device: torch.device
+) -> dict[str, float]:
+    """Seconds of the operators of each part."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to stderr
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with _scoped(trial.model), profile(activities=activities) as found:
+        _steps(trial, draw())
+    events = [event for event in found.events() if event.name not in _SCOPES]
+    owners = _owners_by_number(events)
+    seconds = dict.fromkeys(PARTS, 0.0)
+    for event in events:
+        on_device = device.type == "cuda"
+        own = event.self_device_time_total if on_device else event.self_cpu_time_total
+        seconds[_owner(event, owners)] += own / 1e6
+    return seconds
+
+
+@contextlib.contextmanager
+def _scoped(model: nn.Module) -> Iterator[None]:
+    """Within the block every part of the model announces itself to the profiler."""
+    with contextlib.ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, SelfAttention):
+                attend = _inside("attention", module.attend)
+                stack.enter_context(mock.patch.object(module, "attend", attend))
+            elif isinstance(module, BertModel):
+                encode = _inside("encoder", module.encode)
+                stack.enter_context(mock.patch.object(module, "encode", encode))
+        for user, name in ((attention, "drop"), (dropout, "dropout")):
+            inner = _inside("dropout", dropout.dropout)
+            stack.enter_context(mock.patch.object(user, name, inner))
+        yield
+
+
+def _inside(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def inner(*arguments: Any, **named: Any) -> Any:
+        with _scope(part):
+            return function(*arguments, **named)
+
+    return inner
+
+
+def _owners_by_number(events: Sequence[Any]) -> dict[int, str]:
+    """Whose forward operator made the autograd node of a number: the last one to see it."""
+    ordered = sorted(events, key=lambda event: event.time_range.start)
+    return {
+        event.sequence_nr: _scope_of(event)
+        for event in ordered
+        if event.sequence_nr >= 0 and _backward_of(event) is None
+    }
+
+
+def _owner(event: Any, owners: dict[int, str]) -> str:
+    backward = _backward_of(event)
+    if backward is None:
+        return _scope_of(event)
+    return owners.get(backward.sequence_nr, "encoder")  # summing up gradients of its weights
+
+
+def _scope_of(event: Any) -> str:
+    """The innermost scope around a forward operator."""
+    while event is not None:
+        if event.name in _SCOPES:
+            return _SCOPES[event.name]
+        event = event.cpu_parent
+    return "head and loss"
+
+
+def _backward_of(event: Any) -> Any:
+    """The autograd node that an operator ran for, None for one of a forward pass."""
+    while event is not None:
+        if event.name.startswith(_BACKWARD):
+            return event
+        event = event.cpu_parent
+    return None

@@ -1,0 +1,67 @@
+"""`CostConfig`: what the cost ledger measures; a field is a flag."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minbert.experiments.measuring.command import csv_flag, json_flag
+from minbert.finetune.config import KNOWN_TASKS, RunConfig, idle_rules
+from minbert.finetune.inputs import encoder_folder, locate, recommended
+from minbert.support.flags import AT_LEAST_ONE, Limit, check_values, flag, refuse_idle, same_flag
+from minbert.support.runtime import InputError
+
+_BATCH, _MODEL, _RUN, _OUTPUT = "the batch", "the model", "the measurement", "files to write"
+
+
+@dataclass(frozen=True)
+class CostConfig:
+    """What is measured, and on which batch."""
+
+    task: str = flag("sst", _BATCH, "task of the batch", choices=KNOWN_TASKS)
+    batch_size: int | None = same_flag(RunConfig, "batch_size", _BATCH)
+    length: int | None = flag(
+        None,
+        _BATCH,
+        "random ids, every text this long, [CLS] and [SEP] included; default: the first rows of "
+        "the task's train file, as long as they are",
+        limit=Limit(lambda n: n >= 5, "5 or more"),
+        metavar="TOKENS",
+    )
+    data_dir: str | None = same_flag(RunConfig, "data_dir", _BATCH)
+    weights: str | None = same_flag(RunConfig, "weights", _MODEL)
+    cross_encoder: bool = same_flag(RunConfig, "cross_encoder", _MODEL)
+    rlayer: bool = same_flag(RunConfig, "rlayer", _MODEL)
+    device: str = same_flag(RunConfig, "device", _RUN)
+    precision: str = same_flag(RunConfig, "precision", _RUN)
+    rounds: int = flag(
+        5,
+        _RUN,
+        "timed steps of every method; a round has each method once, in an order of its own",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    json: str | None = json_flag(_OUTPUT)
+    csv: str | None = csv_flag(_OUTPUT)
+    plot: str | None = flag(None, _OUTPUT, "bars, as .svg or .png", metavar="FILE")
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        if self.length is not None and self.data_dir is not None:
+            raise InputError("--data_dir would do nothing here: --length takes random ids")
+
+    def job(self, given: Collection[str]) -> RunConfig:
+        """The main job with the same flags, its files located. Raises InputError."""
+        shared = {entry.name for entry in dataclasses.fields(self)}
+        shared &= {entry.name for entry in dataclasses.fields(RunConfig)}
+        settings: dict[str, Any] = {name: getattr(self, name) for name in shared}
+        job = RunConfig(option="finetune", tasks=(self.task,), **settings)
+        refuse_idle(job, given, idle_rules())
+        if self.length is None:
+            job = locate(job, given)
+        else:
+            job = dataclasses.replace(job, weights=str(encoder_folder(job.weights)))
+        return job.resolved(recommended(Path(str(job.weights)), job.option))

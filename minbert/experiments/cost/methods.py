@@ -1,0 +1,55 @@
+"""The training methods whose costs are compared: the main job's flags, and what a paper claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from minbert.support.flags import shown
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train. `settings` are fields of `RunConfig`.
+
+    `paper`: forward and backward passes a step in Table 1 of the R3F paper (Aghajanyan et al.
+    2021); None for what is not in it.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    paper: tuple[int, int] | None
+
+    @property
+    def flags(self) -> str:
+        """The main job's flags for it."""
+        words = (
+            f"--{name}" if value is True else f"--{name} {shown(value)}"
+            for name, value in self.settings.items()
+        )
+        return " ".join(words)
+
+    @property
+    def paper_units(self) -> int | None:
+        """The same table's forward units: it counts 1 for a forward pass, 2 for a backward pass."""
+        return None if self.paper is None else self.paper[0] + 2 * self.paper[1]
+
+
+def _methods() -> Iterator[Method]:
+    yield Method("standard", {}, (1, 1))
+    # the table's S, the number of ascent steps, is SMART's 1 and FreeLB's K - 1
+    for dropout in ("shared", "independent", "off"):
+        masks = {"smart": True, "smart_dropout": dropout}
+        yield Method(f"SMART adversarial, {dropout}", {**masks, "no_bregman": True}, (2, 2))
+        yield Method(f"SMART Bregman, {dropout}", {**masks, "no_adversarial": True}, None)
+        yield Method(f"SMART both, {dropout}", masks, (2, 2))
+    for dropout in ("independent", "shared", "off"):
+        yield Method(f"R3F, {dropout}", {"r3f": True, "r3f_dropout": dropout}, (2, 1))
+    yield Method("R4F, independent", {"r4f": True}, (2, 1))
+    for passes in (1, 2, 3):
+        settings = {"freelb": True, "freelb_steps": passes}
+        yield Method(f"FreeLB, K = {passes}", settings, (passes, passes))
+
+
+METHODS = tuple(_methods())

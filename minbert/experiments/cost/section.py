@@ -1,0 +1,126 @@
+"""What methods cost, as a part of `all`: the scale decides how much is measured, and it is once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minbert.experiments.cost import command, report
+from minbert.experiments.cost.config import CostConfig
+from minbert.experiments.cost.methods import METHODS
+from minbert.experiments.cost.report import Row
+from minbert.experiments.cost.setting import Setting
+from minbert.experiments.grid.cells import key_of
+from minbert.experiments.measuring.outputs import as_csv
+from minbert.finetune import cli
+from minbert.finetune.config import RunConfig
+from minbert.finetune.identity import machine
+from minbert.finetune.inputs import BUNDLED_ENCODER
+from minbert.reports.report import Plots, Section
+from minbert.reports.tables import Table
+from minbert.reports.titles import TITLES
+from minbert.support import durable_files
+from minbert.support.flags import shown
+from minbert.support.runtime import log
+
+TITLE = "Cost"
+_SCALES: Mapping[str, Mapping[str, int]] = {
+    "smoke": {"batch_size": 4, "rounds": 3},
+    "small": {"batch_size": 16, "rounds": 5},
+    "full": {"batch_size": 64, "rounds": 5},
+}
+
+
+@dataclass(frozen=True)
+class CostPart:
+    """The measurement, settled: its flags, and the main job that they make."""
+
+    config: CostConfig
+    job: RunConfig
+    command: str
+    out: Path
+    name: str  # of its files
+
+    @classmethod
+    def planned(cls, scale: str, extra: Sequence[str], out: Path) -> CostPart:
+        """`extra` are the main job's flags for all rows; those that a step's cost depends on count.
+
+        Without `--weights` a smoke run takes the bundled encoder, whatever else is on disk. Raises
+        InputError.
+        """
+        known = {entry.name for entry in dataclasses.fields(CostConfig)}
+        typed = vars(cli.make_parser().parse_args(list(extra)))
+        given: dict[str, Any] = {"task": "para", **_SCALES[scale]}
+        if scale == "smoke" and BUNDLED_ENCODER.is_dir():
+            given["weights"] = str(BUNDLED_ENCODER)
+        given |= {name: value for name, value in typed.items() if name in known}
+        config = CostConfig(**given)
+        job = config.job(given)
+        words = (
+            f"--{name}" if value is True else f"--{name} {shlex.quote(shown(value))}"
+            for name, value in given.items()
+        )
+        command = f"python -m minbert.experiments cost {' '.join(words)}"
+        methods = [(method.name, method.flags) for method in METHODS]
+        decisive = json.dumps([key_of(job), config.rounds, methods, _here()])
+        digest = hashlib.sha256(decisive.encode()).hexdigest()[:6]
+        return cls(config, job, command, out, f"cost-{scale}-{digest}")
+
+    def run(self) -> Section:
+        """Measure, unless it was done before, print and write the table. Raises InputError."""
+        ledger, rows = self._measured(self.out / f"{self.name}.json")
+        table = report.table(rows)
+        markdown = f"{table.markdown()}\n`{self.command}`\n"
+        texts = {".md": markdown, ".csv": as_csv(rows, report.FIELDS), ".tex": table.latex()}
+        durable_files.write_texts(
+            {self.out / f"{self.name}{end}": text for end, text in texts.items()}
+        )
+        print(markdown)
+        return self._section(ledger, rows)
+
+    def _measured(self, path: Path) -> tuple[dict[str, Any], list[Row]]:
+        """The ledger in `path` and its rows, made if it is not there or cannot be read."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            ledger: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if rows := [Row(**row) for row in ledger["methods"]]:
+                log.info("cost: measured before, in %s", path)
+                return ledger, rows
+        setting = Setting.prepare(self.job, self.config.length)
+        log.info("cost: %s", setting)
+        rows = command.measure(setting, self.config.rounds)
+        ledger = command.as_json(setting, self.config.rounds, rows)
+        durable_files.write_json(path, ledger)
+        return ledger, rows
+
+    def _section(self, ledger: Mapping[str, Any], rows: Sequence[Row]) -> Section:
+        from minbert.experiments.cost import plots  # matplotlib only where something is plotted
+
+        machine = ledger["machine"]
+        facts = [
+            f"{ledger['examples']} examples of {TITLES[ledger['task']]}, {ledger['texts']} texts "
+            f"padded to {ledger['tokens']} tokens; weights {Path(ledger['weights']).name}, "
+            f"{ledger['layers']} layers of {ledger['hidden_size']}; {machine['device']}, "
+            f"{ledger['precision']}, threads: {machine['threads']}, "
+            f"torch {machine['versions']['torch']}",
+            report.standard(rows[0]),
+        ]
+        words = "Bars are what was counted and measured here, open diamonds what the paper claims."
+        bars = Plots("Bars", words, list(plots.pictures(rows)))
+        commands = Table("Commands", ["table", "command"], [[TITLE, f"`{self.command}`"]])
+        table = report.table(rows)
+        return Section(TITLE, facts, tables=[table], plots=[bars], commands=commands)
+
+
+def _here() -> dict[str, Any]:
+    """What makes wall times this machine's own; the code's state is in the cell's key."""
+    return {**machine(torch.device("cpu")), "git": None, "host": platform.node()}

@@ -1,0 +1,113 @@
+"""What the costs of all methods are measured with: the main job's settings, encoder and batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+
+from minbert.data.batches import Batch, Padded
+from minbert.encoder.bert import BertModel
+from minbert.experiments.cost.methods import Method
+from minbert.experiments.measuring import ledger
+from minbert.experiments.measuring.batch import random_batch, real_batch
+from minbert.experiments.measuring.trial import Trial
+from minbert.finetune.build import build_model
+from minbert.finetune.build_objective import build_objective
+from minbert.finetune.config import RunConfig
+from minbert.finetune.identity import machine
+from minbert.support.runtime import InputError, pick_autocast, pick_device
+from minbert.tasks.course import TASKS
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all methods. `job` is located, resolved, its precision decided."""
+
+    job: RunConfig
+    encoder: BertModel
+    batch: Batch
+
+    @classmethod
+    def prepare(cls, job: RunConfig, length: int | None) -> Setting:
+        """Load the encoder and read the batch, or draw one of this length. Raises InputError."""
+        device = pick_device(job.device)
+        lowered = pick_autocast(job.precision, device) is not None
+        job = dataclasses.replace(job, precision="bf16" if lowered else "fp32")
+        encoder = BertModel.from_pretrained(str(job.weights), job.attention)
+        if length is None:
+            return cls(job, encoder, real_batch(job, encoder, device))
+        return cls(job, encoder, _random_batch(job, encoder, length, device))
+
+    @property
+    def tokens(self) -> Padded:
+        """The batch's."""
+        assert self.batch.tokens is not None
+        return self.batch.tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batch is."""
+        return self.batch.labels.device
+
+    def job_with(self, method: Method) -> RunConfig:
+        """The job as the method has it."""
+        return dataclasses.replace(self.job, **method.settings)
+
+    def prepared(self, method: Method) -> Trial:
+        """The method about to train."""
+        return Trial.prepare(self.job_with(method), self.encoder, self.batch)
+
+    def count(self, method: Method) -> ledger.Count:
+        """A step of it, counted on the shapes alone. Raises InputError where it has none."""
+        with ledger.shapes_only():
+            cpu, shape, job = torch.device("cpu"), self.encoder.config, self.job_with(method)
+            batch = random_batch(
+                self.batch.name,
+                len(self.batch.ids),
+                self.tokens.input_ids.size(1),
+                views=self.batch.views,
+                vocab_size=shape.vocab_size,
+                device=cpu,
+            )
+            model = build_model(job, BertModel(shape, "reference"), cpu)
+            return ledger.count(model, build_objective(job, model, steps=1), batch)
+
+    def facts(self) -> dict[str, object]:
+        """What the numbers hold for."""
+        texts, tokens = self.tokens.input_ids.shape
+        return {
+            "weights": self.job.weights,
+            "layers": self.encoder.config.num_hidden_layers,
+            "hidden_size": self.encoder.config.hidden_size,
+            "task": self.batch.name,
+            "examples": len(self.batch.ids),
+            "texts": texts,
+            "tokens": tokens,
+            "real_tokens": self.tokens.real,
+            "cross_encoder": self.job.cross_encoder,
+            "rlayer": self.job.rlayer,
+            "precision": self.job.precision,
+            "machine": machine(self.device),
+        }
+
+    def __str__(self) -> str:
+        texts, tokens = self.tokens.input_ids.shape
+        shape = self.encoder.config
+        return (
+            f"{len(self.batch.ids)} examples of {self.batch.name}, {texts} texts padded to "
+            f"{tokens} tokens; {self.job.weights}, {shape.num_hidden_layers} layers of "
+            f"{shape.hidden_size}; {self.device.type}, {self.job.precision}, "
+            f"threads: {torch.get_num_threads()}, torch {torch.__version__}"
+        )
+
+
+def _random_batch(job: RunConfig, encoder: BertModel, length: int, device: torch.device) -> Batch:
+    positions, vocab_size = encoder.config.max_position_embeddings, encoder.config.vocab_size
+    if length > positions:
+        raise InputError(f"--length {length}: the encoder has {positions} positions")
+    (task,), size = job.trained_tasks, job.batch_size
+    assert size is not None
+    views = 1 if job.cross_encoder else len(TASKS[task].text_columns)
+    return random_batch(task, size, length, views=views, vocab_size=vocab_size, device=device)

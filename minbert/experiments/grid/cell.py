@@ -1,0 +1,160 @@
+"""One cell of a grid in a process of its own, which `launch()` starts.
+
+It claims the cell, runs the main job where an earlier process left off, and publishes the result in
+one step. A fault, even a crash of the interpreter or the machine, stays within this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minbert.experiments.grid.cells import CLAIMS, DEV, RESULT, RUN, Cell, configuration, key_of
+from minbert.experiments.grid.claims import TAKEN, Claim, ClaimLost, created, take
+from minbert.experiments.grid.finished import FinishedRun
+from minbert.finetune import job
+from minbert.finetune.config import RunConfig
+from minbert.support import durable_files
+from minbert.support.command import run_command
+from minbert.support.runtime import RunError, StopRequest
+from minbert.tasks.course import Array
+
+LOG = "log.txt"
+
+
+def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
+    """Start the cell's process, in a session of its own; its words go to the cell's log.
+
+    It stops, with a checkpoint, on SIGTERM or when the calling process has died.
+    """
+    folder = cell.folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    package = str(Path(job.__file__).parents[2])
+    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    defaults = {"OMP_NUM_THREADS": str(threads)}
+    arguments = [str(out), json.dumps(cell.as_json()), str(os.getpid())]
+    with (folder / LOG).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "minbert.experiments.grid.cell", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**defaults, **os.environ, "PYTHONPATH": path},
+        )
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_cell(cell: Cell, out: Path, parent: int, stop: StopRequest) -> bool:
+    """Bring the cell to its result, unless it has one; False where another process is at it.
+
+    Raises RunError, InputError or Stopped.
+    """
+    folder = cell.folder(out)
+    claim = take(folder / CLAIMS)
+    if claim is None:
+        return False
+    with claim.kept(parent), contextlib.suppress(ClaimLost):
+        if not _is_published(folder):
+            _work(cell, folder, claim, stop)
+        with stop.deferred():
+            _tidy(folder, claim)
+        return True
+    return False
+
+
+def _is_published(folder: Path) -> bool:
+    """By a new listing: an NFS client may remember for a while that there was no such file."""
+    return RESULT in {entry.name for entry in folder.iterdir()}
+
+
+def _work(cell: Cell, folder: Path, claim: Claim, stop: StopRequest) -> None:
+    config = configuration(cell.command)
+    if key_of(config) != cell.key:
+        raise RunError("code, data or weights changed since the grid was planned: start it again")
+    result = job.run(_at_home(config, folder), stop)
+    with stop.deferred():
+        _publish(cell, folder, claim, result)
+
+
+def _at_home(config: RunConfig, folder: Path) -> RunConfig:
+    """The configuration with all that it writes below `folder`."""
+    outs: dict[str, Any] = {
+        f"{task}_{split}_out": str(folder / "predictions" / Path(config.out_file(task, split)).name)
+        for task in config.evaluated_tasks
+        for split in ("dev", "test")
+    }
+    return dataclasses.replace(config, output_dir=str(folder / RUN), resume=True, **outs)
+
+
+def _publish(cell: Cell, folder: Path, claim: Claim, result: job.Result) -> None:
+    """Dev predictions and labels, then the result, which makes the cell done.
+
+    Raises ClaimLost where another process has taken over: what it wrote stays.
+    """
+    claim.check()
+    run = FinishedRun.read(result.folder)
+    arrays: dict[str, Array] = {}
+    for task, predictions in run.predictions.items():
+        ids = [example.id for example in run.split(task).examples]
+        arrays |= {
+            f"{task}_ids": np.asarray(ids),
+            f"{task}_labels": run.labels(task),
+            f"{task}_predictions": predictions,
+        }
+    with durable_files.replacing(folder / DEV) as draft:
+        with draft.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+        record = {"cell": cell.as_json(), "sha256": durable_files.sha256_of(draft)}
+        claim.check()
+        if _is_published(folder):
+            raise ClaimLost(f"{folder / RESULT}: another process has made it")
+    text = json.dumps({**record, "manifest": result.manifest}, indent=1, allow_nan=False)
+    claim.check()
+    created(folder / RESULT, text)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The folders of weights in a cell, of which a grid would fill the disk."""
+    run = folder / RUN
+    entries = (*(run.iterdir() if run.is_dir() else ()), *folder.glob(f"{RUN}.old*"))
+    return [entry for entry in entries if entry.is_dir()]
+
+
+def _tidy(folder: Path, claim: Claim) -> None:
+    claim.check()
+    for entry in leftovers(folder):
+        shutil.rmtree(entry)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the cell; returns the exit code, `TAKEN` where another process is at it."""
+    out, text, parent = sys.argv[1:] if argv is None else argv
+    held = True
+
+    def work(stop: StopRequest) -> None:
+        nonlocal held
+        held = run_cell(Cell(**json.loads(text)), Path(out), int(parent), stop)
+
+    code = run_command(work, if_stopped="the grid's command goes on with it")
+    return code if held else TAKEN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

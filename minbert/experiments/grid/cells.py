@@ -1,0 +1,169 @@
+"""The cells of a grid: one row's command with one seed, addressed by all that decides its result.
+
+A cell's key is a hash of the settings, of the bytes of the data and weights files, and of the code
+that the main job consists of. The same key is the same run, wherever the files lie and whichever
+experiment asks for it; another key is another folder. Machine, number of threads and versions of
+libraries are not in the key, since several machines share a grid: a result may differ by their
+rounding, and the report names them.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import logging
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from minbert.experiments.grid.experiment import BASE_SEED, Experiment, Row, Scale, flags_in
+from minbert.finetune import cli
+from minbert.finetune.config import RunConfig
+from minbert.finetune.identity import input_files, settings
+from minbert.finetune.inputs import recommended
+from minbert.support import durable_files
+from minbert.support.runtime import InputError, log
+
+_PACKAGE = Path(cli.__file__).parents[1]
+_DECIDED = ("--seed", "--output_dir", "--resume", "--limit")  # by grid and scale
+_HOW = ("device", "use_gpu", "strict")  # of a run, which a resumed one may change, not a cell
+RESULT, RUN, FAILURE, CLAIMS, DEV = "result.json", "run", "failure.json", "claims", "dev.npz"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`command` holds the main job's flags, seed included; `key` is the hash."""
+
+    row: str
+    seed: int
+    command: str
+    key: str
+    cost: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.row}, seed {self.seed}"
+
+    def folder(self, out: Path) -> Path:
+        """Where it lives below the runner's folder."""
+        return out / "cells" / self.key
+
+    def as_json(self) -> dict[str, Any]:
+        """What `Cell(**...)` takes."""
+        return asdict(self)
+
+
+def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str]) -> list[Cell]:
+    """Every cell of the grid, seeds outermost, so that a stopped grid has whole replications.
+
+    `extra` are flags of the main job for all rows. Raises InputError, before anything is run, where
+    a row's flags are wrong, where `extra` would change what a row is, and where two rows are one.
+    """
+    _check_flags(experiment.rows, flags_in(extra))
+    shared = experiment.shared
+    if flags_in(shlex.split(shared)) & flags_in(extra):
+        shared = ""
+    cells: dict[str, Cell] = {}
+    for seed in range(BASE_SEED, BASE_SEED + seeds):
+        for row in experiment.rows:
+            for own in row.commands:
+                common = shlex.join(extra)
+                parts = (own, shared, scale.flags(f"{own} {common}"), common, f"--seed {seed}")
+                command = " ".join(part for part in parts if part)
+                with quietly() if cells else contextlib.nullcontext():
+                    key = key_of(configuration(command))
+                if key in cells:
+                    raise InputError(
+                        f"rows {cells[key].row!r} and {row.name!r}: differ in nothing that decides "
+                        "a result; leave one out"
+                    )
+                cells[key] = Cell(row.name, seed, command, key, row.cost / len(row.commands))
+    return list(cells.values())
+
+
+def _check_flags(rows: Sequence[Row], extra: Collection[str]) -> None:
+    """Of two values the last would win, and a row would not be what its name says."""
+    for flag in sorted(extra):
+        if flag == "--epochs" or _is_decided(flag):
+            raise InputError(f"{flag}: is decided by the experiment, not given after --")
+    for row in rows:
+        own = flags_in(word for command in row.commands for word in shlex.split(command))
+        for flag in sorted(own):
+            if _is_decided(flag):
+                raise InputError(f"row {row.name!r}: {flag} is decided by the experiment")
+            if flag in extra:
+                raise InputError(f"{flag}: row {row.name!r} has its own; leave it out after --")
+
+
+def _is_decided(flag: str) -> bool:
+    return flag in _DECIDED or flag.endswith("_out")
+
+
+def configuration(command: str) -> RunConfig:
+    """A command's flags as the run's own configuration, files located and nothing unset."""
+    config = cli.parse(shlex.split(command))
+    return config.resolved(recommended(Path(str(config.weights)), config.option))
+
+
+def key_of(config: RunConfig) -> str:
+    """16 hex digits over settings, input files and code.
+
+    The device counts as it was asked for: where a grid is planned there may be no GPU.
+    """
+    asked = {name: getattr(config, name) for name in _HOW}
+    asked = {name: value for name, value in asked.items() if value != getattr(RunConfig, name)}
+    hashes = {key: _hash_of(path.resolve()) for key, path in input_files(config).items()}
+    decisive = {"settings": settings(config) | asked, "sha256": hashes, "code": code_hash()}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _hash_of(path: Path) -> str:
+    return durable_files.sha256_of(path)
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 over the modules that the main job imports, directly or through others."""
+    names, waiting = set(), ["minbert.finetune.cli"]
+    while waiting:
+        name = waiting.pop()
+        if name not in names:
+            names.add(name)
+            waiting += _imports(_file_of(name))
+    hashes = {name: durable_files.sha256_of(_file_of(name)) for name in sorted(names)}
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+def _file_of(module: str) -> Path:
+    return _PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The modules of this package that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        yield from (
+            name for name in names if name.startswith("minbert.") and _file_of(name).is_file()
+        )
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Warnings only: what the parser says of data and weights is heard for the first cell alone."""
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

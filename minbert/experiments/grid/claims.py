@@ -1,0 +1,205 @@
+"""Who works on a cell: claims that survive kills, on one machine or on several with one folder.
+
+A claim is a file, `0001.json`, `0002.json`, ... The highest number holds. The next one may be made
+only when that one is free: given back, or its process is dead. Files are made by a hard link, which
+is atomic on NFS too, and never replaced or removed: so of several processes that find a dead claim
+one gets the next number, and none can take away the claim of another. (A lock file that is removed
+when stale has that race, and flock is silently local, or missing, on some network file systems.)
+
+A process of the same machine is dead when its number is gone or has another start time. One of
+another machine is when its claim has not been touched for `STALE` seconds, by the file server's
+clock. A process that was only paused for so long finds a higher claim when it wakes, and ends.
+A listing that fails or is empty tells nothing: it ends only for a higher claim that it sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from minbert.support import durable_files
+from minbert.support.runtime import InputError, RunError
+
+TAKEN = 75  # exit code: another process holds the claim (EX_TEMPFAIL of sysexits.h)
+BEAT = 15.0  # seconds between two touches
+STALE = 180.0  # an NFS client may see a touch 60 s late
+_LOOK = 1.0  # seconds between two looks for a higher claim, or a parent that died
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, told apart from a later one with its number. `machine` includes the boot."""
+
+    machine: str
+    process: int
+    started: str
+
+    @classmethod
+    def this(cls) -> Owner:
+        """The process that asks."""
+        return cls(_machine(), os.getpid(), _started(os.getpid()) or "")
+
+    def is_dead(self) -> bool | None:
+        """None where it runs elsewhere, so that nothing can be said."""
+        if self.machine != _machine():
+            return None
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # another user's process has taken the number, or owns the claim
+            pass
+        return _started(self.process) != (self.started or None)
+
+
+def _machine() -> str:
+    """Host, boot and process namespace: two containers may share the first two."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        parts += [boot, str(Path("/proc/self/ns/pid").readlink())]
+    return " ".join(parts)
+
+
+def _started(process: int) -> str | None:
+    """Start time in clock ticks since boot; None for a dead process or where there is no /proc."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+    return None if fields[0] in "ZX" else fields[19]  # a zombie has ended
+
+
+class ClaimLost(RunError):
+    """Another process has taken over."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of this process's."""
+
+    path: Path
+
+    def give_back(self) -> None:
+        """Whoever wants the cell need not wait until this process is gone."""
+        self.path.with_suffix(".free").touch()
+
+    @contextlib.contextmanager
+    def kept(self, parent: int) -> Iterator[None]:
+        """Touch it within the block, and give it back at the end.
+
+        If a higher claim is found, this process ends at once, with the exit code `TAKEN`: another
+        has taken over. When the process `parent`, which started this one, has died, it gets
+        SIGTERM.
+        """
+        over = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(over, parent), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beat.join()
+            self.give_back()
+
+    def holds(self) -> bool:
+        """Whether it can be seen to be the highest. Raises OSError where nothing can be seen."""
+        return _highest(self.path.parent) == self.path
+
+    def check(self) -> None:
+        """Raise ClaimLost unless it holds."""
+        if not self.holds():
+            raise ClaimLost(f"{self.path}: another process has taken over")
+
+    def _is_outdone(self) -> bool:
+        highest = _highest(self.path.parent)
+        return highest is not None and int(highest.stem) > int(self.path.stem)
+
+    def _beat(self, over: threading.Event, parent: int) -> None:
+        touched, warned = time.monotonic(), False
+        while not over.wait(_LOOK):
+            with contextlib.suppress(OSError):  # a file server that is away for a moment
+                if self._is_outdone():
+                    os._exit(TAKEN)
+                if time.monotonic() - touched >= BEAT:
+                    touched = time.monotonic()
+                    os.utime(self.path)
+            if os.getppid() != parent and not warned:
+                os.kill(os.getpid(), signal.SIGTERM)
+                warned = True
+
+
+def take(folder: Path) -> Claim | None:
+    """Claim what the folder stands for; None where another process holds it.
+
+    Raises InputError where none can be made: no hard links here, or no rights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    highest = _highest(folder)  # read once: the next number must follow the claim that was judged
+    if highest is not None and not _is_over(highest):
+        return None
+    number = int(highest.stem) + 1 if highest is not None else 1
+    path = folder / f"{number:04d}.json"
+    try:
+        return Claim(path) if created(path, json.dumps(asdict(Owner.this()))) else None
+    except OSError as error:
+        raise InputError(f"{path}: no claim can be made here ({error.strerror})") from error
+
+
+def created(path: Path, text: str) -> bool:
+    """Make a file that is whole from its first moment; False if it exists already."""
+    draft = durable_files.draft_of(path)
+    try:
+        durable_files.write_text(draft, text)
+        with contextlib.suppress(FileExistsError):  # NFS may have lost the answer to a link made
+            os.link(draft, path)
+        return draft.stat().st_nlink == 2
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nobody works there: no claim, the last one given back, or its process dead."""
+    claim = _highest(folder)
+    return claim is None or _is_over(claim)
+
+
+def _is_over(claim: Path) -> bool:
+    if claim.with_suffix(".free").exists():
+        return True
+    try:
+        with claim.open(encoding="utf-8") as stream:  # opening asks the server anew
+            touched = os.fstat(stream.fileno()).st_mtime
+            owner = Owner(**json.load(stream))
+    except (OSError, ValueError, TypeError):  # damaged from outside: as if of another machine
+        touched, owner = claim.stat().st_mtime, Owner("", 0, "")
+    dead = owner.is_dead()
+    return server_time(claim.parent) - touched > STALE if dead is None else dead
+
+
+def server_time(folder: Path) -> float:
+    """Now (seconds since 1970), by the clock that gives the files of this folder their times."""
+    probe = durable_files.draft_of(folder / "probe")
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _highest(folder: Path) -> Path | None:
+    try:
+        entries = list(folder.iterdir())  # not glob(), which keeps quiet about errors
+    except FileNotFoundError:
+        return None
+    claims = [path for path in entries if path.suffix == ".json" and path.stem.isdecimal()]
+    return max(claims, key=lambda path: int(path.stem), default=None)

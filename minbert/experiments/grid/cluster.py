@@ -1,0 +1,106 @@
+"""Cells as jobs of a Slurm cluster, through submitit, which is needed for this only.
+
+A job starts the cell's process as a worker would. Shortly before the job's time limit submitit has
+`checkpoint()` called, which stops the process with a checkpoint, and puts the job into the queue
+again, where it goes on: the same bytes come out.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from minbert.experiments.grid.cell import cores, launch
+from minbert.experiments.grid.cells import CLAIMS, Cell
+from minbert.experiments.grid.claims import is_free
+from minbert.experiments.grid.runner import Launch
+from minbert.support.runtime import InputError
+
+CLUSTERS = ("slurm", "local")
+_WARNING = 90  # seconds before a job's time limit, for a last checkpoint
+_REQUEUED = 1000  # times at most
+
+
+class ClusterCell:
+    """What a job calls: the exit code of the cell's process."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, cell: Cell, out: Path) -> int:
+        self._process = launch(cell, out, cores())
+        while (code := self._process.poll()) is None:
+            time.sleep(0.5)
+        return code
+
+    def checkpoint(self, cell: Cell, out: Path) -> Any:
+        """Called by submitit, in a signal handler: stop, and say how to go on."""
+        if self._process is not None:
+            self._process.terminate()  # also where it has ended: os.kill() would raise then
+            # not Popen.wait(): the handler may have interrupted poll() while that holds its lock
+            while not is_free(cell.folder(out) / CLAIMS):
+                time.sleep(0.2)
+        again = import_module("submitit").helpers.DelayedSubmission
+        return again(ClusterCell(), cell, out)
+
+
+class ClusterProcess:
+    """A job in the form of a process."""
+
+    def __init__(self, job: Any) -> None:
+        self._job = job
+
+    def poll(self) -> int | None:
+        """The exit code of the cell's process, None before the end; 1 for a job that was lost."""
+        if not self._job.done():
+            return None
+        return 1 if self._job.exception() is not None else int(self._job.result())
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end. Raises subprocess.TimeoutExpired."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if until is not None and time.monotonic() >= until:
+                raise subprocess.TimeoutExpired("job", timeout or 0.0)
+            time.sleep(0.5)
+        return code
+
+    def terminate(self) -> None:
+        """Take the job out of the queue, or end it."""
+        self._job.cancel()
+
+    def kill(self) -> None:
+        """The same; the cluster sees to the rest."""
+        self._job.cancel()
+
+
+def cluster_launch(
+    cluster: str, folder: Path, *, minutes: float, partition: str | None = None, gpus: int = 0
+) -> Launch:
+    """How to start a cell as a job. Raises InputError without submitit or the cluster."""
+    try:
+        submitit: Any = import_module("submitit")
+    except ImportError as error:
+        raise InputError(f"--cluster {cluster}: needs submitit (pip install submitit)") from error
+    warning = min(_WARNING, round(minutes * 30))
+    try:
+        if cluster == "slurm":
+            executor = submitit.SlurmExecutor(folder, max_num_timeout=_REQUEUED)
+            executor.update_parameters(time=minutes, signal_delay_s=warning, gpus_per_node=gpus)
+            if partition is not None:
+                executor.update_parameters(partition=partition)
+        else:
+            executor = submitit.LocalExecutor(folder, max_num_timeout=_REQUEUED)
+            executor.update_parameters(
+                timeout_min=minutes, signal_delay_s=warning, gpus_per_node=gpus
+            )
+    except RuntimeError as error:  # no sbatch on this machine
+        raise InputError(f"--cluster {cluster}: {error}") from error
+
+    def start(cell: Cell, out: Path) -> ClusterProcess:
+        return ClusterProcess(executor.submit(ClusterCell(), cell, out))
+
+    return start

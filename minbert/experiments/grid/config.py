@@ -1,0 +1,130 @@
+"""What the commands that run a grid are told: how much of it is run, and where."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from minbert.experiments.grid.cluster import CLUSTERS
+from minbert.experiments.grid.experiment import SCALES, Scale
+from minbert.support.flags import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    IdleRule,
+    OneLineParser,
+    add_flags,
+    check_values,
+    flag,
+    refuse_idle,
+)
+
+GRID, WHERE = "the experiment", "where it runs"
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """How much of an experiment is run, and where."""
+
+    scale: str = flag(
+        "smoke",
+        GRID,
+        "smoke: minutes, to see that all works; small: hours; full: as published",
+        choices=tuple(SCALES),
+    )
+    seeds: int | None = flag(
+        None,
+        GRID,
+        f"runs of every row; default: {', '.join(f'{n} {s.seeds}' for n, s in SCALES.items())}",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    epochs: int | None = flag(
+        None,
+        GRID,
+        f"epochs of every run, with --stdpp twice as many; default: "
+        f"{', '.join(f'{n} {s.epochs}' for n, s in SCALES.items())}",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    rows: tuple[str, ...] = flag(
+        (),
+        GRID,
+        "only these rows, by name, without dashes at its front; default: all",
+        metavar="NAME",
+        several=True,
+    )
+    out: str = flag(
+        "runs/experiments",
+        WHERE,
+        "folder of the runs and tables. The same command goes on where it was; several machines "
+        "that share the folder share the work",
+        metavar="FOLDER",
+    )
+    workers: int = flag(
+        1,
+        WHERE,
+        "runs at a time on this machine, which share its cores (seconds are then longer)",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+
+    cluster: str | None = flag(
+        None,
+        WHERE,
+        "every run as a job of its own, through submitit (pip install submitit): slurm; local, "
+        "jobs on this machine, to try it. --workers is then the number of jobs at a time",
+        choices=CLUSTERS,
+    )
+    minutes: int = flag(
+        60,
+        WHERE,
+        "time limit of a job; one that reaches it goes on in another job",
+        limit=AT_LEAST_ONE,
+        metavar="MINUTES",
+    )
+    partition: str | None = flag(None, WHERE, "Slurm's partition", metavar="NAME")
+    gpus: int = flag(0, WHERE, "GPUs of a job", limit=NOT_NEGATIVE, metavar="N")
+
+    def __post_init__(self) -> None:
+        check_values(self)
+
+    @property
+    def how_much(self) -> Scale:
+        """The scale, with the epochs and seeds that were given in place of its own."""
+        given = {"epochs": self.epochs, "seeds": self.seeds}
+        own = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(SCALES[self.scale], **own)
+
+    @staticmethod
+    def add_short_flags(group: Any) -> None:
+        """Other spellings of a field's values, in argparse's `group`; none here."""
+
+
+_RULES = (
+    IdleRule(("minutes", "gpus"), lambda config: config.cluster is not None, "--cluster"),
+    IdleRule(("partition",), lambda config: config.cluster == "slurm", "--cluster slurm"),
+)
+C = TypeVar("C", bound=GridConfig)
+
+
+def parse(name: str, description: str, argv: Sequence[str], kind: type[C]) -> tuple[C, list[str]]:
+    """The command's own flags, checked, and those after --, which are the main job's."""
+    words = list(argv)
+    at = words.index("--") if "--" in words else len(words)
+    given = vars(make_parser(name, description, kind).parse_args(words[:at]))
+    config = kind(**given)
+    refuse_idle(config, given, _RULES)
+    return config, words[at + 1 :]
+
+
+def make_parser(name: str, description: str, kind: type[GridConfig]) -> OneLineParser:
+    """One flag a field of `kind`; only flags that were typed are stored."""
+    parser = OneLineParser(
+        prog=f"python -m minbert.experiments {name}",
+        usage="%(prog)s [flags] [-- flags of multitask_classifier.py for every row]",
+        description=description,
+    )
+    kind.add_short_flags(add_flags(parser, kind)[GRID])
+    return parser

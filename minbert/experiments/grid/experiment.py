@@ -1,0 +1,92 @@
+"""An experiment as data: rows of commands, what is compared, and the figures once published."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from minbert.support.runtime import InputError
+
+BASE_SEED = 11711  # the course's; further seeds count up from it
+SECONDS = "s/epoch"
+POSTER = "the poster's"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: the flags of the main job that make it, in one command or several.
+
+    Of several commands each gives the scores that those before it do not. `published` has figures
+    by task, and seconds an epoch under `SECONDS`. `cost` says how long it takes in relation to the
+    other rows, for the time left.
+    """
+
+    name: str
+    commands: tuple[str, ...]
+    published: Mapping[str, float] = field(default_factory=dict)
+    cost: float = 1.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A grid of rows × seeds. `compared`: pairs of rows (this, with that one) to be tested.
+
+    `source` says whose the published figures are. `shared` are flags of all rows, in whose place
+    others may be given; `notes` are what a reader must know of the figures.
+    """
+
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    compared: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    shared: str = ""
+    notes: tuple[str, ...] = ()
+
+    def only(self, names: Sequence[str]) -> Experiment:
+        """The same with these rows alone. Raises InputError for a name that is none.
+
+        Dashes at its front may be left out: on a command line they would begin another flag.
+        """
+        known = {row.name.lstrip("-"): row for row in self.rows}
+        wanted = [name.lstrip("-") for name in names]
+        for name in wanted:
+            if name not in known:
+                raise InputError(f"--rows {name!r}: no such row; there are: {', '.join(known)}")
+        kept = tuple(row for name, row in known.items() if name in wanted)
+        left = {row.name for row in kept}
+        pairs = tuple(pair for pair in self.compared if left.issuperset(pair))
+        return dataclasses.replace(self, rows=kept, compared=pairs)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of an experiment is run: epochs, the first rows of every file, seeds."""
+
+    epochs: int
+    limit: int | None
+    seeds: int
+
+    def flags(self, command: str) -> str:
+        """What it adds to a command, whose own epochs win."""
+        given = flags_in(shlex.split(command))
+        # --stdpp means twice the epochs, which it does not do where they are given
+        epochs = self.epochs * (2 if "--stdpp" in given else 1)
+        parts = [] if "--epochs" in given else [f"--epochs {epochs}"]
+        parts += [f"--limit {self.limit}"] if self.limit else []
+        return " ".join(parts)
+
+
+def flags_in(words: Iterable[str]) -> set[str]:
+    """The flags among a command's words, without their values."""
+    return {word.split("=")[0] for word in words if word.startswith("--")}
+
+
+SCALES: Mapping[str, Scale] = {
+    "smoke": Scale(epochs=1, limit=128, seeds=1),
+    "small": Scale(epochs=1, limit=20_000, seeds=3),
+    "full": Scale(epochs=10, limit=None, seeds=10),
+}

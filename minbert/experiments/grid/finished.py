@@ -1,0 +1,71 @@
+"""A finished run as its folder holds it: manifest, dev predictions, and the labels they met."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minbert.data.examples import Split, read_split
+from minbert.support import durable_files
+from minbert.support.runtime import InputError
+from minbert.tasks.course import TASKS, Array
+from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
+from minbert.training.run_folder import MANIFEST
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A finished run's manifest, from its file or folder. Raises InputError."""
+    path = path / MANIFEST if path.is_dir() else path
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        status = manifest["status"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a run's manifest ({error})") from error
+    if status != "finished":
+        raise InputError(f"{path}: this run has not finished ({status})")
+    return manifest
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """`predictions` are those on dev, in the order of the dev files."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    dev_hashes: Mapping[str, str]
+    predictions: Mapping[str, Array]
+    _splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> FinishedRun:
+        """Raises InputError for what is no finished run, or no longer whole."""
+        manifest = read_manifest(folder)
+        try:
+            _, kept = CheckpointStore(folder).load_best(manifest["best_epoch"])
+        except (DamagedCheckpoint, KeyError) as error:
+            raise InputError(f"{folder}: its dev predictions cannot be read ({error})") from error
+        hashes = {k: v for k, v in manifest["sha256"].items() if k.endswith("_dev")}
+        predictions = {name: values.numpy() for name, values in kept.items()}
+        return cls(folder, manifest["config"], hashes, predictions)
+
+    def split(self, task: str) -> Split:
+        """A task's dev examples. Raises InputError where the file is not what the run read."""
+        if task not in self._splits:
+            self._splits[task] = self._read_split(task)
+        return self._splits[task]
+
+    def _read_split(self, task: str) -> Split:
+        path = Path(self.config[f"{task}_dev"])
+        if not path.is_file() or durable_files.sha256_of(path) != self.dev_hashes[f"{task}_dev"]:
+            raise InputError(f"{path}: not the file that {self.folder} was scored on")
+        return read_split(TASKS[task], "dev", path, limit=self.config["limit"])
+
+    def labels(self, task: str) -> Array:
+        """A task's dev labels, NaN where there is none."""
+        labels = [np.nan if e.label is None else e.label for e in self.split(task).examples]
+        return np.asarray(labels, dtype=np.float64)

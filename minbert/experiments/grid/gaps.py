@@ -1,0 +1,44 @@
+"""The runs of a grid that have no whole result, and why."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert.experiments.grid.cells import FAILURE, Cell
+from minbert.experiments.grid.results import CellResult
+from minbert.support.runtime import RunError
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run without a result. `why` is None where none was tried to its end yet."""
+
+    run: str
+    why: str | None
+
+    def __str__(self) -> str:
+        return f"{self.run}: {f'failed: {self.why}' if self.why else 'not finished'}"
+
+
+def read(cells: Sequence[Cell], out: Path) -> tuple[dict[str, CellResult], list[Gap]]:
+    """The results that are whole, by key, and the gaps between them; in the order of the cells."""
+    found, missing = {}, []
+    for cell in cells:
+        try:
+            if result := CellResult.read(cell, out):
+                found[cell.key] = result
+            else:
+                missing.append(Gap(cell.name, _failure(cell.folder(out))))
+        except RunError as error:
+            missing.append(Gap(cell.name, str(error)))
+    return found, missing
+
+
+def _failure(folder: Path) -> str | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["why"])
+    return None

@@ -1,0 +1,46 @@
+"""The batch that costs are measured on: real rows, or random ids of one length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from minbert.data.batches import Batch, Padded
+from minbert.data.examples import read_split
+from minbert.encoder.bert import BertModel
+from minbert.finetune.build_data import build_tokenizer, encoded
+from minbert.finetune.config import RunConfig
+from minbert.support.runtime import InputError, derive_seed, generator
+from minbert.tasks.course import TASKS
+
+
+def real_batch(config: RunConfig, encoder: BertModel, device: torch.device) -> Batch:
+    """The first rows of the train file of the one task that trains, as many as a batch has.
+
+    Raises InputError where there are fewer.
+    """
+    (name,), size = config.trained_tasks, config.batch_size
+    path = Path(config.file(name, "train"))
+    split = read_split(TASKS[name], "train", path, limit=size)
+    if len(split.examples) != size:
+        raise InputError(
+            f"{path}: {len(split.examples)} usable rows among the first {size}; "
+            "lower --batch_size, or give --length for random ids"
+        )
+    dataset = encoded(config, split, build_tokenizer(config, encoder.config))
+    return dataset.batch(np.arange(size), device)
+
+
+def random_batch(
+    task: str, size: int, length: int, *, views: int, vocab_size: int, device: torch.device
+) -> Batch:
+    """Examples whose texts all have `length` random tokens, without padding."""
+    source = generator(derive_seed(0, "random ids"))
+    ids = torch.randint(vocab_size, (views * size, length), generator=source).to(device)
+    types = torch.zeros_like(ids)
+    tokens = Padded(ids, torch.ones_like(ids), types, np.full(len(ids), length))
+    labels = (torch.arange(size, device=device) % 2).float()  # a label of every task
+    names = tuple(str(number) for number in range(size))
+    return Batch(TASKS[task], names, labels, views, tokens)

@@ -1,0 +1,100 @@
+"""How near the machine's limit: its own rate of matrix products, and the share a pass reaches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from minbert.data.batches import Batch
+from minbert.encoder.bert import BertModel
+from minbert.experiments.measuring import ledger
+from minbert.experiments.measuring.trial import Spread, Trial, wait_for
+from minbert.finetune.build import build_model
+from minbert.finetune.config import RunConfig
+
+_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (1024, 2048)}
+_PRODUCTS = 5  # of each size
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Operations a second of square matrix products: the best size's median."""
+
+    size: int
+    dtype: str
+    flops: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """What forward and backward of a stretch's batches reach: operations a second, and of the rate.
+
+    Operations are those of matrix products; see `counted_operations`.
+    """
+
+    encoder: str
+    batch_size: int
+    flops: float
+    flops_low: float
+    flops_high: float
+    share: float
+
+
+def measured_rate(device: torch.device, autocast: torch.dtype | None) -> Rate:
+    """The machine's, in the precision that training passes have."""
+    dtype = autocast or torch.float32
+    found = [_rate_of(size, device, dtype) for size in _SIZES[device.type]]
+    return max(found, key=lambda rate: rate.flops)
+
+
+def _rate_of(size: int, device: torch.device, dtype: torch.dtype) -> Rate:
+    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    torch.mm(one, other)
+    seconds = [_seconds(lambda: torch.mm(one, other), device) for _ in range(_PRODUCTS)]
+    return Rate(size, str(dtype).removeprefix("torch."), 2 * size**3 / float(np.median(seconds)))
+
+
+def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, rounds: int) -> Share:
+    """Forward and backward over `batches`, `rounds` times over."""
+    device, model = trial.batch.labels.device, trial.model
+    operations = counted_operations(trial, batches)
+
+    def passes() -> None:
+        for number, batch in enumerate(batches):
+            trial.objective.backward(model, batch, seed=number)
+            model.zero_grad()
+
+    passes()
+    rates = Spread.of([operations / _seconds(passes, device) for _ in range(rounds)])
+    size = len(batches[0].ids)
+    share = rates.median / rate.flops
+    return Share(encoder, size, rates.median, rates.low, rates.high, share)
+
+
+def counted_operations(trial: Trial, batches: Sequence[Batch]) -> int:
+    """Those of forward and backward of all, on padding where it is computed.
+
+    Counted while doing them, by the readable attention, which the counter has formulas for.
+    """
+    job = RunConfig(option="finetune", tasks=(batches[0].name,)).resolved()
+    encoder = BertModel(trial.model.encoder.config, "reference")
+    device = batches[0].labels.device
+    model = build_model(job, encoder, device).to(device)
+
+    def work() -> None:
+        for batch in batches:
+            batch.task.loss(model(batch), batch.labels).backward()
+
+    return ledger.flops(work)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    wait_for(device)
+    began = time.perf_counter()
+    work()
+    wait_for(device)
+    return time.perf_counter() - began

@@ -1,0 +1,139 @@
+"""What a training step takes on this machine: peak memory, and seconds in interleaved rounds."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from minbert.data.batches import Batch
+from minbert.encoder.bert import BertModel
+from minbert.finetune.build import build_model, build_optimizer
+from minbert.finetune.build_objective import build_objective
+from minbert.finetune.config import RunConfig
+from minbert.model import MultitaskBert
+from minbert.support.runtime import derive_seed
+from minbert.training.loop import TrainingObjective
+from minbert.training.optimizer import AdamW
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method about to train, with weights, moments and averages of its own."""
+
+    model: MultitaskBert
+    objective: TrainingObjective[MultitaskBert, Batch]
+    optimizer: AdamW
+    batch: Batch
+
+    @classmethod
+    def prepare(cls, config: RunConfig, encoder: BertModel, batch: Batch) -> Trial:
+        """On the batch's device. `encoder` is copied; `config` is resolved.
+
+        One step is made, so that gradients and moments have their place in the allocator.
+        """
+        device = batch.labels.device
+        model = build_model(config, copy.deepcopy(encoder), device).to(device)
+        objective = build_objective(config, model, steps=1)
+        trial = cls(model, objective, build_optimizer(config, model), batch)
+        trial.step()
+        return trial
+
+    def step(self) -> None:
+        """A training step, without what only the log needs."""
+        self.objective.backward(self.model, self.batch, seed=1)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.objective.after_step(self.model)
+
+    def seconds(self) -> float:
+        """What a step takes, until the device has done it."""
+        wait_for(self.batch.labels.device)
+        began = time.perf_counter()
+        self.step()
+        wait_for(self.batch.labels.device)
+        return time.perf_counter() - began
+
+
+def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes of tensors on the device at the highest point of `work`; None where none can tell.
+
+    CUDA's allocator keeps the peak itself, what lay there before included. That of the CPU does
+    not, so the profiler lists every allocation in `work`. Either counts what tensors and kernels
+    hold: weights, gradients, moments, the graph, and not the interpreter and its libraries, which
+    a process's resident size would add alike to every method.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device)
+    return _peak_on_cpu(work) if device.type == "cpu" else None
+
+
+def _peak_on_cpu(work: Callable[[], object]) -> int:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to stderr
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        work()
+        gc.collect()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        found.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    changes = [event for event in events if event["name"] == "[memory]"]
+    changes.sort(key=lambda event: event["ts"])
+    held = np.cumsum([event["args"]["Bytes"] for event in changes])
+    return int(held.max(initial=0))
+
+
+def interleaved(
+    measures: Mapping[str, Callable[[], float]], rounds: int, seed: int = 0
+) -> dict[str, list[float]]:
+    """What each measure gave in each round. A round has every one once, in an order of its own.
+
+    So a machine that slows down, or heats up in a fixed pattern, favours none of them.
+    """
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for number in range(rounds):
+        order = list(measures)
+        Random(derive_seed(seed, "order of a round", number)).shuffle(order)  # noqa: S311
+        for name in order:
+            found[name].append(measures[name]())
+    return found
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of several measurements, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of one value or more."""
+        low, median, high = np.percentile(values, [25, 50, 75])
+        return cls(float(median), float(low), float(high))
+
+    @classmethod
+    def of_ratios(cls, values: Sequence[float], others: Sequence[float]) -> Spread:
+        """Of one over the other, round by round."""
+        return cls.of([one / other for one, other in zip(values, others, strict=True)])
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all it was told to."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

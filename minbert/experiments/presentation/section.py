@@ -1,0 +1,123 @@
+"""An analysed grid as a section of a report: its tables, its plots, its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from minbert.experiments.analysis import flips
+from minbert.experiments.analysis.analysis import Analysis
+from minbert.experiments.analysis.flips import Flip, Flips
+from minbert.experiments.grid.cells import Cell
+from minbert.experiments.grid.results import is_accuracy
+from minbert.experiments.presentation import flip_plots, prediction_plots, score_plots
+from minbert.experiments.presentation.tables import command_table, result_tables
+from minbert.reports.report import Plots, Section
+from minbert.reports.tables import Table
+from minbert.reports.titles import TITLES
+
+
+def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()) -> Section:
+    """All there is to show; plots only of rows that have results."""
+    done = any(result.cells for result in analysis.rows)
+    return Section(
+        title=analysis.experiment.title,
+        facts=[*facts, *_machine(analysis)],
+        missing=[str(gap) for gap in analysis.gaps],
+        tables=result_tables(analysis),
+        rows=[result.row.name for result in analysis.rows],
+        plots=[plots for plots in _plots(analysis) if plots.pictures] if done else [],
+        commands=command_table(cells),
+    )
+
+
+def _machine(analysis: Analysis) -> list[str]:
+    """What the finished runs were made with and on."""
+    manifests = [
+        one.manifest for result in analysis.rows for own in result.cells.values() for one in own
+    ]
+    found = {line for line in map(_made_with, manifests) if line}
+    return sorted(found)
+
+
+def _made_with(manifest: Mapping[str, Any]) -> str:
+    if not (manifest.keys() >= {"config", "device", "threads", "versions", "git"}):
+        return ""
+    git = manifest["git"] or {"commit": "unknown", "changed": False}
+    changed = ", with changes" if git["changed"] else ""
+    return (
+        f"weights {Path(manifest['config']['weights']).name}; {manifest['device']}, "
+        f"threads: {manifest['threads']}; torch {manifest['versions']['torch']}; "
+        f"commit {git['commit'][:12]}{changed}"
+    )
+
+
+def _plots(analysis: Analysis) -> Iterator[Plots]:
+    source = analysis.experiment.source
+    theirs = f" Open diamonds are {source} figures." if source else ""
+    yield Plots(
+        "Score against cost",
+        "Dots are means over the seeds, lines their 95% intervals."
+        + (f"{theirs} Their seconds are another machine's." if theirs else ""),
+        list(score_plots.against_cost(analysis)),
+    )
+    yield Plots(
+        "Every seed",
+        f"A dot a seed; the upright stroke is the mean, the band its 95% interval.{theirs}",
+        list(score_plots.over_seeds(analysis)),
+    )
+    yield Plots(
+        "Learning curves",
+        "Dev score after each epoch: thick the mean, thin every seed.",
+        list(score_plots.by_epoch(analysis)),
+    )
+    yield Plots(
+        "Which classes are taken for which",
+        "Counts over all seeds. The fuller the colour, the larger the share of the label's "
+        "examples; right answers are framed.",
+        list(prediction_plots.confusions(analysis)),
+    )
+    yield Plots(
+        "Predicted and true values",
+        "The fuller a hexagon, the more examples of all seeds lie there. Diamonds are the mean "
+        "prediction for true values from 0 to 1, 1 to 2 and so on; the dotted line is equality.",
+        list(prediction_plots.values(analysis)),
+    )
+    found = flips.find(analysis)
+    yield Plots(
+        "Which examples flip",
+        "From one row to another, examples that turn right, plain, and wrong, striped, all seeds "
+        "together. On a scale an answer turns right where it comes nearer to the label by a point "
+        "or more, and wrong where it moves away by as much.",
+        list(flip_plots.flipped(analysis, found)),
+        [
+            table
+            for pair, own in groupby(found, _pair)
+            if (table := _examples(pair, list(own))).rows
+        ],
+    )
+
+
+def _pair(one: Flips) -> tuple[str, str]:
+    return one.before, one.after
+
+
+def _examples(pair: tuple[str, str], found: Sequence[Flips]) -> Table:
+    """The clearest flips from one row to another, on every task."""
+    rows = [
+        _line(one.task, turned, flip)
+        for one in found
+        for turned, several in (("right", one.gained), ("wrong", one.lost))
+        for flip in several
+    ]
+    header = ["task", "turned", "label", "before", "after", "id", "text"]
+    notes = ["answers are means over the seeds"]
+    return Table(f"Examples: from {pair[0]} to {pair[1]}", header, rows, notes)
+
+
+def _line(task: str, turned: str, flip: Flip) -> list[str]:
+    digits = "g" if is_accuracy(task) else ".2f"
+    answers = [f"{value:{digits}}" for value in (flip.label, flip.before, flip.after)]
+    return [TITLES[task], turned, *answers, flip.id, flip.text or "–"]

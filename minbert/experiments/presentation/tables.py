@@ -1,0 +1,226 @@
+"""An analysed grid as tables: scores beside the published ones, differences, and commands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minbert.experiments.analysis.analysis import Analysis, scored
+from minbert.experiments.analysis.differences import Detectable
+from minbert.experiments.grid.cells import Cell
+from minbert.experiments.grid.experiment import SECONDS
+from minbert.experiments.grid.results import RowResult
+from minbert.reports.tables import Table
+from minbert.reports.titles import TITLES
+from minbert.support import durable_files
+from minbert.tasks.course import TASKS
+
+_NOTHING, _UNTRAINED = "–", "†"
+_SECONDS_OF = "training alone, without scoring or a frozen encoder's one pass over the texts"
+_NAMED = 5  # missing runs that a note lists
+
+
+def score_table(analysis: Analysis) -> Table:
+    """A row a line: every task's score with its interval, the published one, seconds an epoch."""
+    experiment = analysis.experiment
+    shown = [task for task in (*experiment.tasks, SECONDS) if _is_published(analysis, task)]
+    header = [
+        "dev",
+        "seeds",
+        *(f"{TITLES[task]} {TASKS[task].metric_name}" for task in experiment.tasks),
+        SECONDS,
+        *(f"{experiment.source} {TITLES.get(task, task)}" for task in shown),
+    ]
+    rows = [
+        [
+            result.row.name,
+            str(len(result.cells)),
+            *(_score(result, task) for task in experiment.tasks),
+            f"{np.mean(result.seconds()):.1f}" if result.cells else _NOTHING,
+            *(_figure(result.row.published.get(task), task) for task in shown),
+        ]
+        for result in analysis.rows
+    ]
+    return Table(experiment.title, header, rows, _notes(analysis))
+
+
+def _is_published(analysis: Analysis, task: str) -> bool:
+    return any(task in result.row.published for result in analysis.rows)
+
+
+def _score(result: RowResult, task: str) -> str:
+    if not result.cells:
+        return _NOTHING
+    over, (low, high) = scored(result, task)
+    spread = "" if math.isnan(over.sd) else f" ± {over.sd:.3f}"
+    remark = "" if _trained(result, task) else f" {_UNTRAINED}"
+    return f"{over.mean:.3f}{spread} [{low:.3f}, {high:.3f}]{remark}"
+
+
+def _trained(result: RowResult, task: str) -> bool:
+    return not result.cells or result.trains(task)
+
+
+def _figure(value: float | None, task: str) -> str:
+    if value is None:
+        return _NOTHING
+    return f"{value:,.0f}" if task == SECONDS else f"{value:.3f}"
+
+
+def _incomplete(analysis: Analysis) -> list[str]:
+    """A note that says what is missing, where something is."""
+    if not analysis.gaps:
+        return []
+    shown = "; ".join(map(str, analysis.gaps[:_NAMED]))
+    more = len(analysis.gaps) - _NAMED
+    rest = f"; and {more} more" if more > 0 else ""
+    return [f"INCOMPLETE: {len(analysis.gaps)} of {analysis.runs} runs are missing: {shown}{rest}"]
+
+
+def _notes(analysis: Analysis) -> list[str]:
+    tasks = analysis.experiment.tasks
+    counts = {len(result.cells) for result in analysis.rows if result.cells}
+    notes = [*_incomplete(analysis), *analysis.experiment.notes]
+    if counts - {1}:
+        notes.append("mean ± standard deviation over seeds [95% interval of the mean, Student's t]")
+    if 1 in counts:
+        notes.append(
+            "one seed: [95% interval over dev examples, Wilson's for accuracy, Fisher's z for r]; "
+            "what another seed would give is not in it"
+        )
+    if any(not _trained(result, task) for result in analysis.rows for task in tasks):
+        notes.append(f"{_UNTRAINED}: untrained, no batch of the row is of this task")
+    notes += [_on_epochs(analysis), *map(_smallest, analysis.detectable), *analysis.left_out]
+    return [note for note in notes if note]
+
+
+def _on_epochs(analysis: Analysis) -> str:
+    """What the scores and seconds of several epochs are."""
+    runs = [one for row in analysis.rows for own in row.cells.values() for one in own]
+    counts = sorted({len(one.manifest["epochs"]) for one in runs})
+    if not counts or counts[-1] == 1:
+        return f"{SECONDS}: {_SECONDS_OF}"
+    several = "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return (
+        f"scores are of the best of {several} epochs by the same dev sets, so they are a little "
+        f"high; {SECONDS}: the mean of them, {_SECONDS_OF}"
+    )
+
+
+def _smallest(found: Detectable) -> str:
+    unknown = found.seed_sd is None
+    noise = "noise of the seeds unknown" if unknown else f"sd over seeds {found.seed_sd:.4f}"
+    return (
+        f"{TITLES[found.task]}: two rows must differ by {found.value:.3f} to be told apart (80% "
+        f"power at the 5% level over {found.tests} comparisons; seeds: {found.seeds}, dev "
+        f"examples: {found.examples:,}, correlation of two rows {found.correlation:.2f}, {noise})"
+    )
+
+
+def difference_table(analysis: Analysis) -> Table:
+    """A line a comparison and task: difference, interval, p-values."""
+    rows = [
+        [
+            f"{one.first} − {one.second}",
+            TITLES[one.task],
+            str(one.seeds),
+            f"{one.value:+.3f}",
+            f"[{one.interval.low:+.3f}, {one.interval.high:+.3f}]",
+            one.test,
+            _p(one.p_models),
+            _p(one.p_value) if one.seeds > 1 else _NOTHING,
+            _p(one.corrected),
+            one.verdict,
+        ]
+        for one in analysis.differences
+    ]
+    header = [
+        *("rows", "task", "seeds", "difference", "95% interval", "test of these models", "its p"),
+        *("p, other seeds too", "p (Holm)", "more than noise"),
+    ]
+    return Table("Which differences are more than noise", header, rows, _how_tested(analysis))
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 5e-5 else "< 0.0001"
+
+
+def _how_tested(analysis: Analysis) -> list[str]:
+    several = any(one.seeds > 1 for one in analysis.differences)
+    notes = [
+        "tests of these models are paired on the same dev examples and take the trained models as "
+        "given: a small p says that other examples would show the difference, not that other seeds "
+        "would"
+    ]
+    if several:
+        notes.append(
+            "a permutation test's p is never below 0.0010; p, other seeds too: Student's t, with "
+            "the noise of the examples (bootstrap) and that of the seeds, taken to be the same in "
+            "all rows that train the task (those that do not are pooled apart); the interval is "
+            "this test's, over the seeds that both rows have"
+        )
+    if any(one.seeds == 1 for one in analysis.differences):
+        notes.append(
+            "with one seed p and interval (bootstrap) are those of these models: whether the "
+            "method makes the difference is not known"
+        )
+    notes.append(
+        f"p (Holm) is corrected for the {len(analysis.differences)} comparisons of this table; "
+        "tasks that neither row trains are not compared"
+    )
+    return notes
+
+
+def command_table(cells: Sequence[Cell]) -> Table:
+    """A line a row: the commands that make it with its first seed."""
+    first = min(cell.seed for cell in cells)
+    rows = [
+        [cell.row, f"`python multitask_classifier.py {cell.command}`"]
+        for cell in cells
+        if cell.seed == first
+    ]
+    seeds = ", ".join(str(seed) for seed in sorted({cell.seed for cell in cells}))
+    return Table("Commands", ["row", "command"], rows, [f"with --seed {seeds}"])
+
+
+def as_csv(analysis: Analysis) -> str:
+    """A line a row, task and seed, with all digits, for programs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "task", "metric", "seed", "score", "seconds_per_epoch", "published"])
+    for result in analysis.rows:
+        for task in analysis.experiment.tasks:
+            for seed, score in zip(result.cells, result.scores(task), strict=True):
+                seconds = result.result(seed, task).seconds
+                published = result.row.published.get(task, "")
+                metric = TASKS[task].metric_name
+                writer.writerow([result.row.name, task, metric, seed, score, seconds, published])
+    return text.getvalue()
+
+
+def result_tables(analysis: Analysis) -> list[Table]:
+    """Scores, and differences where there are any."""
+    tables = [score_table(analysis)]
+    if analysis.differences:
+        tables.append(difference_table(analysis))
+    return tables
+
+
+def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> str:
+    """Write NAME.md, NAME.csv and NAME.tex into `out`; returns the Markdown."""
+    tables = result_tables(analysis)
+    markdown = "\n".join(table.markdown() for table in (*tables, command_table(cells)))
+    latex = "\n".join(table.latex() for table in tables)
+    durable_files.write_texts(
+        {
+            out / f"{name}.md": markdown,
+            out / f"{name}.csv": as_csv(analysis),
+            out / f"{name}.tex": latex,
+        }
+    )
+    return markdown

@@ -1,0 +1,139 @@
+"""The scale study: `python -m minbert.experiments scale`, cost as one thing after another grows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from minbert.experiments.measuring.command import measuring_command, measuring_parser, where
+from minbert.experiments.measuring.outputs import as_csv, check_outputs
+from minbert.experiments.measuring.rates import counted_operations
+from minbert.experiments.measuring.trial import Trial, interleaved, peak_memory
+from minbert.experiments.scale import data, report, steps
+from minbert.experiments.scale.config import AXES, ScaleConfig
+from minbert.experiments.scale.report import Row
+from minbert.finetune.config import RunConfig
+from minbert.finetune.identity import machine
+from minbert.support import durable_files
+from minbert.support.flags import OneLineParser
+from minbert.support.runtime import InputError, ProgressBar, log, pick_autocast, pick_device
+from minbert.training import ranks
+
+_SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
+_DESCRIPTION = """\
+Measure how time and memory grow: with the pairs of a file that is read and encoded, and, for a
+training step on random ids, with tokens a text, layers of the encoder (random weights), pairs a
+batch, and ranks that share it. Nothing is trained for use. Give it a machine that does nothing
+else. Typical:
+
+  python -m minbert.experiments scale --plot scale.svg
+  python -m minbert.experiments scale --axes lengths --lengths 128 256 512 --batch_size 4
+"""
+
+
+def run(config: ScaleConfig, job: RunConfig) -> list[Row]:
+    """Measure, print the table, and write the files that are asked for. Raises InputError."""
+    check_outputs(config, _SUFFIXES, report.ABOUT, report.FIELDS)
+    device = pick_device(job.device)
+    lowered = pick_autocast(job.precision, device) is not None
+    job = dataclasses.replace(job, precision="bf16" if lowered else "fp32")
+    rows: list[Row] = []
+    for axis in dict.fromkeys(config.axes):
+        if axis == "rows":
+            rows += _files(config, job)
+        elif axis == "ranks":
+            rows += _ranks(config, job, device)
+        else:
+            rows += _steps(config, job, axis, device)
+    print(f"{_setting(config, job, device)}\n\n{report.table(rows).markdown()}", end="")
+    _write(config, rows, device)
+    return rows
+
+
+def _files(config: ScaleConfig, job: RunConfig) -> Iterator[Row]:
+    source = Path(job.file(data.TASK, "train"))
+    numbers = config.numbers("rows")
+    with ProgressBar(len(numbers), "files", "files") as bar:
+        for number in numbers:
+            found = data.measured(source, str(job.weights), number)
+            yield Row.of("rows", number, [found.seconds], found.memory, None)
+            bar.update(1)
+
+
+def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device) -> list[Row]:
+    numbers = config.numbers(axis)
+    encoders = {number: steps.encoder_of(job, {axis: number}) for number in numbers}
+    make = {
+        number: partial(steps.trial_of, config, job, {axis: number}, encoder, device)
+        for number, encoder in encoders.items()
+    }
+    with ProgressBar((config.rounds + 1) * len(numbers), AXES[axis], "steps") as bar:
+        peaks = {}
+        for number in numbers:
+            peaks[number] = peak_memory(partial(steps.first_step, make[number]), device)
+            bar.update(1)
+        trials = {number: make[number]() for number in numbers}
+
+        def seconds(trial: Trial) -> float:
+            found = trial.seconds()
+            bar.update(1)
+            return found
+
+        turns = {str(number): partial(seconds, trial) for number, trial in trials.items()}
+        times = interleaved(turns, config.rounds)
+    return [
+        Row.of(
+            axis,
+            number,
+            times[str(number)],
+            peaks[number],
+            counted_operations(trial, [trial.batch]),
+        )
+        for number, trial in trials.items()
+    ]
+
+
+def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterator[Row]:
+    """A step by more and more ranks. Numbers that have no place here are left out."""
+    for number in config.numbers("ranks"):
+        try:
+            ranks.check(number, device)
+        except InputError as error:
+            log.warning("%s: left out", error)
+            continue
+        seconds, peak, trial = steps.of_ranks(config, job, number, device)
+        yield Row.of("ranks", number, seconds, peak, counted_operations(trial, [trial.batch]))
+
+
+def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:
+    return (
+        f"{job.weights}; {where(device, job.precision)}; {config.rounds} rounds; "
+        f"{config.batch_size} pairs a batch, {config.length} tokens a text where they do not grow."
+    )
+
+
+def _write(config: ScaleConfig, rows: Sequence[Row], device: torch.device) -> None:
+    if config.json is not None:
+        found = [dataclasses.asdict(row) for row in rows]
+        facts = {"about": report.ABOUT, "rows": found, "machine": machine(device)}
+        durable_files.write_json(Path(config.json), facts)
+    if config.csv is not None:
+        durable_files.write_text(Path(config.csv), as_csv(rows, report.FIELDS))
+    if config.plot is not None:
+        from minbert.experiments.scale import plot  # matplotlib only where something is plotted
+
+        plot.plot(rows, Path(config.plot))
+
+
+def make_parser() -> OneLineParser:
+    """Its command line."""
+    return measuring_parser("scale", _DESCRIPTION, ScaleConfig)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit code."""
+    return measuring_command(make_parser(), ScaleConfig, run, argv)

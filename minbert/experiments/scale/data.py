@@ -1,0 +1,102 @@
+"""What it takes to read and encode a file of many pairs: seconds, and memory at the highest point.
+
+A process's peak never falls, so each size is measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from random import Random
+
+from minbert.data.examples import Example, read_split
+from minbert.encoder.config import EncoderConfig
+from minbert.finetune.build_data import build_tokenizer, encoded
+from minbert.finetune.config import RunConfig
+from minbert.support.runtime import RunError, derive_seed
+from minbert.tasks.course import TASKS
+
+TASK = "para"
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of the peak that the system tells, in bytes
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of one file: seconds, and bytes beyond what the process held before."""
+
+    seconds: float
+    memory: int
+
+
+def measured(source: Path, weights: str, rows: int) -> Reading:
+    """Read and encode `rows` pairs made of those in `source`. Raises InputError, RunError."""
+    found = Path(weights).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pairs.csv"
+        _write(path, source, rows)
+        done = subprocess.run(
+            [sys.executable, "-m", "minbert.experiments.scale.data", str(path), str(found)],
+            cwd=Path(__file__).parents[3],  # wherever this process is by now
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or ["no word"]
+        raise RunError(f"reading {rows} pairs ended with exit code {done.returncode}: {words[-1]}")
+    return Reading(**json.loads(done.stdout))
+
+
+def _write(path: Path, source: Path, rows: int) -> None:
+    task = TASKS[TASK]
+    examples = read_split(task, "train", source).examples
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(["", "id", *task.text_columns, task.label_column])
+        for number, texts, label in _rows(examples, rows):
+            writer.writerow([number, f"{number:025x}", *texts, label])
+
+
+def _rows(examples: Sequence[Example], rows: int) -> Iterator[tuple[int, list[str], int]]:
+    """The examples over and over, each time with their words in another order: new texts."""
+    for number, example in zip(range(rows), cycle(examples), strict=False):
+        source = Random(derive_seed(0, "order of words", number))  # noqa: S311
+        shuffled = [
+            " ".join(source.sample(words, len(words))) for words in map(str.split, example.texts)
+        ]
+        yield number, shuffled if number >= len(examples) else list(example.texts), number % 2
+
+
+def peak() -> int:
+    """This process's highest resident size so far, in bytes.
+
+    On Linux from the kernel's own count: what `getrusage` tells begins at the parent's peak.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+
+
+def main(path: str, weights: str) -> None:
+    """Measure in this process, and print it as JSON."""
+    job = RunConfig(option="finetune", tasks=(TASK,), weights=weights)
+    tokenizer = build_tokenizer(job, EncoderConfig.from_file(Path(weights) / "config.json"))
+    before, began = peak(), time.perf_counter()
+    encoded(job, read_split(TASKS[TASK], "train", Path(path)), tokenizer)
+    print(json.dumps({"seconds": time.perf_counter() - began, "memory": peak() - before}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,87 @@
+"""The training steps that the scale study measures: one thing grows, the rest stays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from minbert.encoder.bert import BertModel
+from minbert.encoder.config import EncoderConfig
+from minbert.experiments.measuring.batch import random_batch
+from minbert.experiments.measuring.trial import Trial, peak_memory
+from minbert.experiments.scale import data
+from minbert.experiments.scale.config import ScaleConfig
+from minbert.finetune.config import RunConfig
+from minbert.support.runtime import StopRequest, pick_device, set_up_logging
+from minbert.training import ranks
+from minbert.training.shared import SharedObjective
+
+
+def encoder_of(job: RunConfig, changed: Mapping[str, int]) -> BertModel:
+    """One of the encoder's shape, with random weights and as many layers as are asked for."""
+    shape = EncoderConfig.from_file(Path(str(job.weights)) / "config.json")
+    positions = max(shape.max_position_embeddings, changed.get("lengths", 0))
+    layers = changed.get("layers", shape.num_hidden_layers)
+    shape = dataclasses.replace(shape, num_hidden_layers=layers, max_position_embeddings=positions)
+    return BertModel(shape, job.attention)
+
+
+def trial_of(
+    config: ScaleConfig,
+    job: RunConfig,
+    changed: Mapping[str, int],
+    encoder: BertModel,
+    device: torch.device,
+) -> Trial:
+    """A copy of the encoder about to train on random ids."""
+    batch = random_batch(
+        data.TASK,
+        changed.get("batch_sizes", config.batch_size),
+        changed.get("lengths", config.length),
+        views=2,
+        vocab_size=encoder.config.vocab_size,
+        device=device,
+    )
+    return Trial.prepare(job, encoder, batch)
+
+
+def of_ranks(
+    config: ScaleConfig, job: RunConfig, count: int, device: torch.device
+) -> tuple[list[float], int | None, Trial]:
+    """Seconds of each round of a step that `count` ranks share, the memory of one, its trial."""
+    others = partial(_follow, config, job, count)
+    with ranks.started(count, device, others):
+        return _timed(config, job, count, device)
+
+
+def _follow(config: ScaleConfig, job: RunConfig, count: int) -> int:
+    set_up_logging()
+    _timed(config, job, count, pick_device(job.device))
+    return 0
+
+
+def _timed(
+    config: ScaleConfig, job: RunConfig, count: int, device: torch.device
+) -> tuple[list[float], int | None, Trial]:
+    make = partial(_shared_trial, config, job, count, device)
+    peak = peak_memory(partial(first_step, make), device)
+    trial = make()
+    trial.seconds()
+    return [trial.seconds() for _ in range(config.rounds)], peak, trial
+
+
+def _shared_trial(config: ScaleConfig, job: RunConfig, count: int, device: torch.device) -> Trial:
+    trial = trial_of(config, job, {}, encoder_of(job, {}), device)
+    if count == 1:
+        return trial
+    shared = SharedObjective(trial.objective, StopRequest())
+    return dataclasses.replace(trial, objective=shared)
+
+
+def first_step(make: Callable[[], Trial]) -> None:
+    """The step with which a trial begins, and what it makes."""
+    make().step()

@@ -1,0 +1,135 @@
+"""What the commands that run a grid have in common: planning, running, tables, the report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from minbert.experiments.analysis.analysis import analyse
+from minbert.experiments.grid.cells import Cell, plan
+from minbert.experiments.grid.cluster import cluster_launch
+from minbert.experiments.grid.config import GridConfig, parse
+from minbert.experiments.grid.experiment import Experiment
+from minbert.experiments.grid.runner import Launch, Runner
+from minbert.experiments.grid.unnamed import unnamed
+from minbert.experiments.presentation import tables
+from minbert.reports import report
+from minbert.reports.report import Section
+from minbert.support.command import run_command
+from minbert.support.runtime import RunError, log
+
+C = TypeVar("C", bound=GridConfig)
+
+
+def grid_command(
+    name: str,
+    description: str,
+    argv: Sequence[str],
+    kind: type[C],
+    make: Callable[[C], Experiment],
+) -> int:
+    """Run a grid to its report; returns the exit code. Flags after -- are the main job's."""
+
+    def work(_stop: object) -> None:
+        config, extra = parse(name, description, argv, kind)
+        grid = Grid.planned(make(config), config, extra)
+        section = grid.run()
+        write_report(grid.out, grid.name, grid.experiment.title, [section])
+        grid.log_failures()
+        if grid.failed:
+            raise RunError(f"{len(grid.failed)} runs failed; the same command tries them again")
+
+    return run_command(work, if_stopped="the same command goes on with it")
+
+
+@dataclass
+class Grid:
+    """An experiment as it is run: its cells, and, once it ran, why some failed, by key."""
+
+    experiment: Experiment
+    config: GridConfig
+    cells: Sequence[Cell]
+    failed: Mapping[str, str] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def planned(cls, experiment: Experiment, config: GridConfig, extra: Sequence[str]) -> Grid:
+        """Raises InputError where a row's flags, or the main job's in `extra`, are wrong."""
+        if config.rows:
+            experiment = experiment.only(config.rows)
+        scale = config.how_much
+        cells = plan(experiment, scale, scale.seeds, extra)
+        notes = unnamed(cells)
+        for note in notes:
+            log.warning("%s: %s", experiment.title, note)
+        experiment = replace(experiment, notes=(*experiment.notes, *notes))
+        return cls(experiment, config, cells)
+
+    @property
+    def out(self) -> Path:
+        """The folder of the runs and tables."""
+        return Path(self.config.out)
+
+    @property
+    def name(self) -> str:
+        """What its tables' files are called: other rows, seeds or flags are other tables."""
+        return f"{self.experiment.name}-{self.config.scale}-{digest(self.cells)}"
+
+    def run(self) -> Section:
+        """Run what is not done yet, analyse, write and print the tables.
+
+        Raises RunError for a damaged result; runs that fail are in `failed` then.
+        """
+        runs = len({cell.key for cell in self.cells})
+        rows = len(self.experiment.rows)
+        log.info("%s: %d rows, %d runs, in %s/cells", self.experiment.title, rows, runs, self.out)
+        runner = Runner(self.cells, self.out, self.config.workers, _launch(self.config, self.out))
+        runner.run(self.experiment.name)
+        self.failed = runner.failed
+        analysis = analyse(self.experiment, self.cells, self.out)
+        print(tables.write(analysis, self.cells, self.out, self.name))
+        log.info("written: %s.md, .csv and .tex", self.out / self.name)
+        # with its plots: what is only asked for help need not wait for matplotlib
+        from minbert.experiments.presentation import section
+
+        return section.section(analysis, self.cells, [self._scale()])
+
+    def _scale(self) -> str:
+        seeds = len({cell.seed for cell in self.cells})
+        what = self.config.how_much
+        rows = f"the first {what.limit:,} rows of every file" if what.limit else "all rows"
+        own = any("--epochs" in command for row in self.experiment.rows for command in row.commands)
+        epochs = "as the rows say" if own else what.epochs
+        return f"scale {self.config.scale}: epochs: {epochs}, {rows}; seeds: {seeds}"
+
+    def log_failures(self) -> None:
+        """A line for each run that failed: why, and where its log is."""
+        for cell in self.cells:
+            if cell.key in self.failed:
+                place = cell.folder(self.out) / "log.txt"
+                log.error("failed: %s: %s (%s)", cell.name, self.failed[cell.key], place)
+
+
+def digest(cells: Sequence[Cell]) -> str:
+    """Six hex digits over the commands."""
+    text = "\n".join(sorted(cell.command for cell in cells))
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def write_report(out: Path, name: str, title: str, sections: Sequence[Section]) -> None:
+    """One page with all sections; its place is the last line on stdout."""
+    print(f"report: {report.write(out, name, title, sections)}")
+
+
+def _launch(config: GridConfig, out: Path) -> Launch | None:
+    if config.cluster is None:
+        return None
+    return cluster_launch(
+        config.cluster,
+        out / "submitit",
+        minutes=config.minutes,
+        partition=config.partition,
+        gpus=config.gpus,
+    )

@@ -1,0 +1,45 @@
+"""The poster's Table 1, `python -m minbert.experiments table1`: SST and CFIMDB, each alone.
+
+Figures are those of the poster "Walk Less and Only Down Smooth Valleys", on the dev sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minbert.experiments.grid.config import GridConfig
+from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, Row
+from minbert.experiments.tables.command import grid_command
+
+_DESCRIPTION = """\
+Train on one task alone, SST and CFIMDB, with the encoder frozen and fine-tuned, and print the
+poster's Table 1 with its figures beside ours. Flags of the main job follow after --. Typical:
+
+  python -m minbert.experiments table1 --scale small --seeds 3 --workers 2
+"""
+
+
+def experiment() -> Experiment:
+    """Two rows of two runs each; seconds are the sum of the two."""
+
+    def row(option: str, sst: float, cfimdb: float, seconds: float) -> Row:
+        commands = tuple(f"--option {option} --tasks {task}" for task in ("sst", "cfimdb"))
+        return Row(option, commands, {"sst": sst, "cfimdb": cfimdb, SECONDS: seconds}, seconds)
+
+    return Experiment(
+        "table1",
+        "Table 1: single tasks",
+        ("sst", "cfimdb"),
+        (row("pretrain", 0.393, 0.788, 30 + 45), row("finetune", 0.522, 0.963, 120 + 150)),
+        compared=(("finetune", "pretrain"),),
+        source=POSTER,
+        notes=(
+            "seconds an epoch are those of the SST and the CFIMDB run together, on both sides; the "
+            "poster's benchmark column is left out",
+        ),
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run it; returns the exit code."""
+    return grid_command("table1", _DESCRIPTION, argv, GridConfig, lambda _: experiment())

@@ -1,0 +1,254 @@
+"""Turns a `RunConfig` into the parts of a run, with `build_data.py` and `build_objective.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from minbert.data.batches import Batch, Dataset
+from minbert.data.examples import BadRow
+from minbert.encoder.bert import BertModel
+from minbert.finetune.build_data import Key, build_data
+from minbert.finetune.build_objective import build_objective
+from minbert.finetune.config import RunConfig
+from minbert.finetune.evaluate import encode_texts, evaluate
+from minbert.model import MultitaskBert
+from minbert.regularizers import spectral
+from minbert.regularizers.freelb import FreeLB
+from minbert.regularizers.objective import Objective
+from minbert.support.runtime import InputError, derive_seed, log, pick_autocast, seeded
+from minbert.tasks import heads, mixing
+from minbert.tasks.course import TASKS, Task, overall
+from minbert.training.loop import Plan, Scored
+from minbert.training.optimizer import AdamW, parameter_groups, rate_schedule
+from minbert.training.sampling import TaskSchedule
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run consists of."""
+
+    model: MultitaskBert
+    objective: Objective | FreeLB
+    optimizer: AdamW
+    plan: Plan[MultitaskBert, Batch]
+    datasets: Mapping[Key, Dataset]
+    bad_rows: Sequence[BadRow]
+    trained: Sequence[str]  # the tasks whose batches train
+
+
+def build(config: RunConfig, device: torch.device) -> Parts:
+    """Read the data, load the encoder, and put the parts together.
+
+    `config` is resolved: files located, rates, epochs and batch size known. Raises InputError for
+    what cannot be used.
+    """
+    if config.int8 and device.type != "cpu":
+        raise InputError(f"--int8 is for a CPU, and the run is on {device.type}: add --device cpu")
+    encoder = BertModel.from_pretrained(str(config.weights), config.attention)
+    datasets, bad_rows = build_data(config, encoder.config)
+    model = build_model(config, encoder, device).to(device)
+    trained = _trainable_tasks(config, model)
+    schedule = _schedule(config, trained, datasets)
+    steps = _total_steps(config, schedule)
+    _announce(config, datasets, schedule)
+    objective = build_objective(config, model, steps)
+    if config.option == "pretrain":
+        datasets = _with_frozen_features(config, model, objective, datasets)
+    plan = _plan(config, trained, datasets, schedule, steps, device)
+    optimizer = build_optimizer(config, model)
+    return Parts(model, objective, optimizer, plan, datasets, bad_rows, trained)
+
+
+def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
+    """The encoder and a head for each evaluated task, where the encoder is, to run on `device`.
+
+    Raises InputError where R4F finds no head to normalise.
+    """
+    assert config.pooling is not None
+    size, views = encoder.config.hidden_size, 1 if config.cross_encoder else 2
+    tasks = [TASKS[name] for name in config.evaluated_tasks]
+    with seeded(derive_seed(config.seed, "heads"), torch.device("cpu")):
+        relational = heads.RelationalLayer(size, views) if config.rlayer else None
+        own = {task.name: build_head(task, size, views, rlayer=config.rlayer) for task in tasks}
+    model = MultitaskBert(
+        encoder,
+        own,
+        relational=relational,
+        relational_tasks=frozenset(task.name for task in tasks if task.pair_head is not None),
+        pooling=config.pooling,
+        head_dropout=config.hidden_dropout_prob,
+        autocast=pick_autocast(config.precision, device),
+        frozen_encoder=config.option == "pretrain",
+        frozen_dropout=config.frozen_dropout,
+        int8=config.int8,
+    )
+    if config.r4f:
+        _normalize_heads(config, model)
+    return model
+
+
+def _normalize_heads(config: RunConfig, model: MultitaskBert) -> None:
+    """R4F's spectral normalisation. Raises InputError where no trained head has a matrix."""
+    idle = [name for name in config.trained_tasks if not model.has_head_weights(name)]
+    if len(idle) == len(config.trained_tasks):
+        raise InputError(
+            f"--r4f --tasks {','.join(idle)}: the head has no weights to normalise; add --rlayer "
+            "or --cross_encoder, or take --r3f"
+        )
+    for name in idle:
+        log.info("%s: its head has no weights to normalise, so --r4f is --r3f there", name)
+    spectral.normalize([model.heads])
+    if model.relational is not None and config.r4f_scope == "head":
+        spectral.normalize([model.relational])
+
+
+def build_head(task: Task, hidden_size: int, views: int, *, rlayer: bool) -> nn.Module:
+    """A task's head: its own over two vectors, else linear over the one that is left."""
+    if task.pair_head is None or views == 1 or rlayer:
+        return heads.VectorHead(hidden_size, task.num_outputs, task.center)
+    return task.pair_head(hidden_size)
+
+
+def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
+    """The tasks of the run that have weights to train: a cosine over a frozen encoder has none."""
+    idle = [
+        name
+        for name in config.trained_tasks
+        if model.frozen_encoder and not model.has_head_weights(name)
+    ]
+    if len(idle) == len(config.trained_tasks):
+        raise InputError(
+            f"--option pretrain --tasks {','.join(idle)}: nothing to train, the head has no "
+            "weights; add --rlayer or --cross_encoder, or take --option finetune"
+        )
+    if idle and len(idle) == len(config.trained_tasks) - 1:
+        raise InputError(
+            f"--option pretrain --rrobin: the head of {', '.join(idle)} has no weights to train, "
+            "which leaves one task; name more --tasks, or add --rlayer or --cross_encoder"
+        )
+    if config.rrobin == mixing.PRE and config.pre_task in idle:
+        raise InputError(
+            f"--option pretrain --pre_task {config.pre_task}: nothing to train alone, its head has "
+            "no weights; name another, or add --rlayer or --cross_encoder"
+        )
+    for name in idle:
+        log.info("%s: its head has no weights, so with a frozen encoder it is only scored", name)
+    return [name for name in config.trained_tasks if name not in idle]
+
+
+def build_optimizer(config: RunConfig, model: MultitaskBert) -> AdamW:
+    """AdamW over all that trains."""
+    assert config.lr is not None
+    factors = dict.fromkeys(("heads.", "relational."), (config.head_lr or config.lr) / config.lr)
+    groups = parameter_groups(model, config.weight_decay, factors)
+    return AdamW(
+        groups,
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.adam_eps,
+        fused=not config.readable,
+    )
+
+
+def _with_frozen_features(
+    config: RunConfig,
+    model: MultitaskBert,
+    objective: Objective | FreeLB,
+    datasets: dict[Key, Dataset],
+) -> dict[Key, Dataset]:
+    """Encode each text once, where the encoder does not change and nothing enters at its input."""
+    kept = {"dev"}
+    if config.frozen_dropout:
+        log.info("frozen encoder with dropout: train texts are encoded anew at each step")
+    elif objective.perturbs_inputs:
+        log.info("frozen encoder, perturbed inputs: train texts are encoded anew at each step")
+    else:
+        kept.add("train")
+    return {
+        (name, split): dataset.with_features(encode_texts(model, dataset, f"{split} {name}"))
+        if split in kept
+        else dataset
+        for (name, split), dataset in datasets.items()
+    }
+
+
+def _schedule(
+    config: RunConfig, trained: Sequence[str], datasets: Mapping[Key, Dataset]
+) -> TaskSchedule:
+    assert config.batch_size is not None and config.epochs is not None
+    lengths = {name: datasets[name, "train"].lengths for name in config.trained_tasks}
+    setting = mixing.Setting(
+        {name: len(own) for name, own in lengths.items()},
+        config.batch_size,
+        config.epochs,
+        skipped=lengths.keys() - set(trained),
+        pre_task=config.pre_task,
+        pre_epochs=config.earlier_epochs,
+        temperature=config.temperature,
+        epoch_batches=config.epoch_batches,
+    )
+    if config.rrobin is None:
+        return TaskSchedule(mixing.alone(setting), lengths, config.seed)
+    kind = mixing.SCHEDULES[config.rrobin]
+    summed = config.steps_per_task == "summed"
+    return TaskSchedule(
+        kind.draws(setting), lengths, config.seed, rounds=kind.rounds, summed=summed
+    )
+
+
+def _total_steps(config: RunConfig, schedule: TaskSchedule) -> int:
+    assert config.epochs is not None
+    steps = schedule.start(config.earlier_epochs + config.epochs)
+    return min(steps, config.max_steps or steps)
+
+
+def _announce(config: RunConfig, datasets: Mapping[Key, Dataset], schedule: TaskSchedule) -> None:
+    """Say what every epoch draws of each task."""
+    assert config.epochs is not None
+    sizes = {name: len(datasets[name, "train"]) for name in config.trained_tasks}
+    for line in mixing.table(schedule.draws, sizes, config.earlier_epochs + config.epochs):
+        log.info("%s", line)
+
+
+def _plan(
+    config: RunConfig,
+    trained: Sequence[str],
+    datasets: Mapping[Key, Dataset],
+    schedule: TaskSchedule,
+    steps: int,
+    device: torch.device,
+) -> Plan[MultitaskBert, Batch]:
+    train = {name: datasets[name, "train"] for name in trained}
+    dev = {name: datasets[name, "dev"] for name in config.evaluated_tasks}
+    fresh_at = schedule.start(config.earlier_epochs)
+
+    def score(model: MultitaskBert) -> Scored:
+        scores, predictions = evaluate(model, dev)
+        return Scored(scores, overall({name: scores[name] for name in train}), predictions)
+
+    return Plan(
+        schedule=schedule,
+        draw=lambda task, rows: train[task].batch(rows, device),
+        rate=_rate(config, steps, fresh_at),
+        evaluate=score,
+        total_steps=steps,
+        seed=config.seed,
+        clip=config.clip,
+        checkpoint_every=config.checkpoint_every,
+        fresh_at=fresh_at,
+    )
+
+
+def _rate(config: RunConfig, steps: int, fresh_at: int) -> Callable[[int], float]:
+    """The learning rate at a step. Its schedule begins anew where the optimizer does."""
+    assert config.lr is not None
+    lr, earlier = config.lr, min(fresh_at, steps)
+    first, then = (
+        rate_schedule(config.schedule, count, config.warmup, config.power)
+        for count in (earlier, steps - earlier)
+    )
+    return lambda step: lr * (first(step) if step < fresh_at else then(step - fresh_at))

@@ -1,0 +1,67 @@
+"""The data of a run, from files to token ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minbert.data.batches import Dataset, encode_split
+from minbert.data.examples import BadRow, Split, read_split
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.encoder.config import EncoderConfig
+from minbert.finetune.config import RunConfig
+from minbert.support.runtime import InputError, log
+from minbert.tasks.course import TASKS
+
+Key = tuple[str, str]  # (task, split)
+
+_SHORTEST = 5  # [CLS] a [SEP] b [SEP]
+
+
+def build_data(
+    config: RunConfig, encoder: EncoderConfig
+) -> tuple[dict[Key, Dataset], list[BadRow]]:
+    """Every file the run needs: train files of what trains, dev and test of what is evaluated.
+
+    A file's text is dropped when it is encoded, before the next file is read. The second result
+    lists the rows reported in all of them.
+    """
+    tokenizer = build_tokenizer(config, encoder)
+    keys = [(name, split) for name in config.evaluated_tasks for split in ("dev", "test")]
+    keys += [(name, "train") for name in config.trained_tasks]
+    datasets: dict[Key, Dataset] = {}
+    bad_rows: list[BadRow] = []
+    for key in keys:
+        split = _read(config, *key)
+        bad_rows += split.bad_rows
+        datasets[key] = encoded(config, split, tokenizer)
+    return datasets, bad_rows
+
+
+def _read(config: RunConfig, name: str, split: str) -> Split:
+    path = Path(config.file(name, split))
+    found = read_split(TASKS[name], split, path, strict=config.strict, limit=config.limit)
+    if split == "train" and config.limit_train is not None:
+        return found.drawn(config.limit_train)
+    return found
+
+
+def build_tokenizer(config: RunConfig, encoder: EncoderConfig) -> WordPieceTokenizer:
+    """The encoder's. Raises InputError where the encoder cannot take what it would give."""
+    positions = encoder.max_position_embeddings
+    longest = config.max_length or positions
+    if positions < _SHORTEST:
+        raise InputError(f"{config.weights}: {positions} positions are too few for a pair of texts")
+    if config.cross_encoder and encoder.type_vocab_size < 2:
+        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: no --cross_encoder")
+    if longest > positions:
+        raise InputError(f"--max_length {longest}: the encoder has {positions} positions")
+    return WordPieceTokenizer.from_folder(Path(str(config.weights)), longest, encoder.vocab_size)
+
+
+def encoded(config: RunConfig, split: Split, tokenizer: WordPieceTokenizer) -> Dataset:
+    """A split as tokens. The log says how many inputs were cut."""
+    dataset = encode_split(split, tokenizer, cross_encoder=config.cross_encoder)
+    if cut := dataset.texts.truncated:
+        total, longest = len(dataset.texts.lengths), tokenizer.max_length
+        log.warning("%s: %d of %d inputs cut to %d tokens", split.path, cut, total, longest)
+    return dataset

@@ -1,0 +1,78 @@
+"""The command line of the main job: flags to a `RunConfig` whose files are located."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from minbert.finetune.config import RunConfig, idle_rules
+from minbert.finetune.flags import TRAINING
+from minbert.finetune.inputs import locate
+from minbert.finetune.job import run
+from minbert.finetune.presets import COMPAT, with_presets
+from minbert.support.command import run_command
+from minbert.support.flags import OneLineParser, add_flags, refuse_idle, shown
+from minbert.support.runtime import InputError, log
+
+_MODES = {"last-linear-layer": "pretrain", "full-model": "finetune"}
+
+_DESCRIPTION = """\
+Fine-tune BERT on sentiment (sst), paraphrase (para) and similarity (sts), score the dev sets,
+and write the six prediction files of the course. Typical:
+
+  python multitask_classifier.py --option finetune --rrobin
+  python multitask_classifier.py --option finetune --smart --rrobin
+
+A single task (sst or cfimdb in the course), with two prediction files of its own:
+
+  python multitask_classifier.py --option finetune --tasks cfimdb
+"""
+
+
+def make_parser() -> OneLineParser:
+    """One flag a field of RunConfig, in its groups; only flags that were typed are stored."""
+    parser = OneLineParser(
+        prog="multitask_classifier.py",
+        usage="python %(prog)s --option {pretrain,finetune} [flags]",
+        description=_DESCRIPTION,
+    )
+    groups = add_flags(parser, RunConfig)
+    groups[TRAINING].add_argument(
+        "--fine-tune-mode",
+        choices=tuple(_MODES),
+        help="the 2024 handout's spelling of --option: last-linear-layer is pretrain, "
+        "full-model is finetune",
+    )
+    return parser
+
+
+def parse(argv: Sequence[str]) -> RunConfig:
+    """Flags to a configuration whose files are located. Raises InputError."""
+    given = vars(make_parser().parse_args(argv))
+    mode = given.pop("fine_tune_mode", None)
+    if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
+        raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
+    config = RunConfig(**with_presets(given))
+    refuse_idle(config, given, idle_rules())
+    if config.stdpp:
+        twice = "" if "epochs" in given else ", twice the epochs"
+        log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
+    if COMPAT[config.compat]:
+        log.info("--compat %s: %s", config.compat, " ".join(_preset(config)))
+    return locate(config, given)
+
+
+def _preset(config: RunConfig) -> list[str]:
+    """What --compat set, or was typed in its place, as flags."""
+    values = {name: getattr(config, name) for name in COMPAT[config.compat]}
+    return [
+        f"--{name}" if value is True else f"--{name} {shown(value)}"
+        for name, value in values.items()
+        if config.r4f or not name.startswith("r4f_")
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the main job; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return run_command(lambda stop: run(parse(arguments), stop))

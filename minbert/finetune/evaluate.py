@@ -1,0 +1,66 @@
+"""Passes without gradients: pooled vectors of texts, logits of a dataset, dev scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minbert.data.batches import Dataset, by_length, pad
+from minbert.model import MultitaskBert
+from minbert.support.runtime import ProgressBar, RunError, release_memory
+from minbert.tasks.course import Array
+from minbert.training import ranks
+
+# padded tokens a pass: as many as fill a GPU; on a CPU as few as stay in its cache
+_PASS_TOKENS = {"cpu": 512, "mps": 16384, "cuda": 65536}
+_HEAD_ROWS = 8192
+
+
+def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
+    """Pooled vectors (distinct texts, H) of a dataset, without dropout, as the model scores."""
+    texts, device = dataset.texts, model.device
+    model.eval()
+    like = model.encoder.pooler.weight  # its device and dtype
+    pooled = like.new_zeros(len(texts.lengths), model.encoder.config.hidden_size)
+    passes = ranks.mine(list(by_length(texts.lengths, _PASS_TOKENS[device.type])))
+    with model.scoring(), ProgressBar(sum(map(len, passes)), title, "texts") as bar:
+        for indices in passes:
+            tokens = pad(texts, indices, dataset.pad_id, device)
+            with torch.inference_mode():  # by which attention knows that it scores
+                vectors = model.pool(tokens)
+            pooled[torch.from_numpy(indices).to(device)] = vectors
+            bar.update(len(indices))
+    release_memory()
+    return ranks.summed(pooled)  # of each text one rank's vector, zeros of the others
+
+
+@torch.no_grad()
+def predict(model: MultitaskBert, dataset: Dataset, title: str) -> Array:
+    """Decoded predictions (n,), in the dataset's order. Raises RunError where one is not finite."""
+    if dataset.features is None:
+        dataset = dataset.with_features(encode_texts(model, dataset, title))
+    logits = [
+        model(dataset.batch(np.arange(first, min(first + _HEAD_ROWS, len(dataset))), model.device))
+        for first in range(0, len(dataset), _HEAD_ROWS)
+    ]
+    values = torch.cat(logits).cpu().numpy()
+    if not np.isfinite(values).all():
+        raise RunError(f"{title}: predictions are not finite; lower --lr, or set --clip")
+    return dataset.task.decode(values)
+
+
+def score(dataset: Dataset, predictions: Array) -> float:
+    """The task's metric over the examples that have a label."""
+    labelled = ~np.isnan(dataset.labels)
+    return dataset.task.metric(predictions[labelled], dataset.labels[labelled])
+
+
+def evaluate(
+    model: MultitaskBert, datasets: Mapping[str, Dataset]
+) -> tuple[dict[str, float], dict[str, Array]]:
+    """The score of every task's dataset, and the predictions scored."""
+    predictions = {name: predict(model, one, f"dev {name}") for name, one in datasets.items()}
+    return {name: score(one, predictions[name]) for name, one in datasets.items()}, predictions

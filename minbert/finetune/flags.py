@@ -1,0 +1,301 @@
+"""The main job's flags, group by group; `config.py` makes one configuration of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minbert.support import shared_flags
+from minbert.support.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, flag
+from minbert.tasks.mixing import EQUAL, SCHEDULES
+
+TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
+    "what trains",
+    "data",
+    "model",
+    "optimization",
+    "the run",
+    "prediction files (relative to the current folder)",
+)
+
+# the course's names, of its multitask job and of its single-task job
+TOGETHER_OUT = "predictions/{task}-{split}-output.csv"
+ALONE_OUT = "predictions/{option}-{task}-{split}-out.csv"
+
+
+def _file(default: str, task: str, split: str) -> Any:
+    return flag(default, DATA, f"{task} {split} file", metavar="FILE")
+
+
+def named_out(pattern: str, task: str, split: str) -> str:
+    """The name of a task's prediction file, but for its {option}."""
+    return pattern.replace("{task}", task).replace("{split}", split)
+
+
+def _out(task: str, split: str, together: str = TOGETHER_OUT) -> Any:
+    default, alone = (named_out(pattern, task, split) for pattern in (together, ALONE_OUT))
+    if default != alone:
+        default += f", with --tasks {task} {alone}"
+    return flag(None, OUTPUT, f"{task} {split} predictions; default {default}", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class TrainingFlags:
+    """What trains, and for how long."""
+
+    option: str = flag(
+        "pretrain",
+        TRAINING,
+        "pretrain: the encoder keeps its pretrained weights, only the heads train; "
+        "finetune: everything trains",
+        choices=("pretrain", "finetune"),
+    )
+    tasks: tuple[str, ...] | None = flag(
+        None,
+        TRAINING,
+        "tasks to train on, comma-separated, of sst, para, sts, cfimdb; default sst, with --rrobin "
+        "sst,para,sts; sst, para and sts are all scored and predicted anyway. One task named here "
+        "is the course's single-task job: it alone is read, scored and predicted",
+        metavar="TASK[,TASK...]",
+    )
+    rrobin: str | None = flag(
+        None,
+        TRAINING,
+        "train on all --tasks, batch by batch; KIND, which defaults to equal, is one of "
+        + "; ".join(f"{name}: {kind.words}" for name, kind in SCHEDULES.items())
+        + ". What an epoch draws of each task is printed first",
+        metavar="KIND",
+        bare=EQUAL,
+    )
+    pre_task: str = flag(
+        "para", TRAINING, "task that --rrobin pre trains on alone at first", metavar="TASK"
+    )
+    pre_epochs: int = flag(
+        1,
+        TRAINING,
+        "passes over that task's data, before the --epochs",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    temperature: float = flag(
+        5.0,
+        TRAINING,
+        "of --rrobin temperature: 1 is proportional, 2 sqrt, large ones near equal",
+        limit=Limit(lambda t: 1 <= t < float("inf"), "1 or more"),
+        metavar="T",
+    )
+    epoch_batches: int | None = flag(
+        None,
+        TRAINING,
+        "batches an epoch of a schedule without rounds; default: as many as the rows of all tasks "
+        "make",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    steps_per_task: str = flag(
+        "separate",
+        TRAINING,
+        "separate: an optimizer step for every batch; summed: one for a round, on the sum of its "
+        "tasks' losses",
+        choices=("separate", "summed"),
+    )
+    epochs: int | None = flag(
+        None,
+        TRAINING,
+        "epochs of the schedule, each followed by a scoring of dev; default: what the encoder's "
+        "folder recommends, else 10",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    batch_size: int | None = flag(
+        None,
+        TRAINING,
+        "examples a batch; default: what the encoder's folder recommends, else 8",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    max_steps: int | None = flag(
+        None,
+        TRAINING,
+        "end after this many optimizer steps, if that is sooner than --epochs",
+        limit=AT_LEAST_ONE,
+        metavar="STEPS",
+    )
+    seed: int = shared_flags.seed(TRAINING)
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """Where the examples come from."""
+
+    data_dir: str | None = flag(
+        None,
+        DATA,
+        "folder in which the default file names are looked up (a named file wins); default: data/ "
+        "if the course's files are there, else the bundled synthetic sample",
+        metavar="FOLDER",
+    )
+    sst_train: str = _file("data/ids-sst-train.csv", "sst", "train")
+    sst_dev: str = _file("data/ids-sst-dev.csv", "sst", "dev")
+    sst_test: str = _file("data/ids-sst-test-student.csv", "sst", "test")
+    para_train: str = _file("data/quora-train.csv", "para", "train")
+    para_dev: str = _file("data/quora-dev.csv", "para", "dev")
+    para_test: str = _file("data/quora-test-student.csv", "para", "test")
+    sts_train: str = _file("data/sts-train.csv", "sts", "train")
+    sts_dev: str = _file("data/sts-dev.csv", "sts", "dev")
+    sts_test: str = _file("data/sts-test-student.csv", "sts", "test")
+    cfimdb_train: str = _file("data/ids-cfimdb-train.csv", "cfimdb", "train")
+    cfimdb_dev: str = _file("data/ids-cfimdb-dev.csv", "cfimdb", "dev")
+    cfimdb_test: str = _file("data/ids-cfimdb-test-student.csv", "cfimdb", "test")
+    strict: bool = flag(False, DATA, "stop at bad rows instead of reporting them and going on")
+    limit: int | None = flag(
+        None, DATA, "read only the first N rows of every file", limit=AT_LEAST_ONE, metavar="N"
+    )
+    limit_train: int | None = flag(
+        None,
+        DATA,
+        "train on N rows of every train file, drawn at random, the same for every seed; scored on "
+        "whole dev files: little data",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    max_length: int | None = flag(
+        None,
+        DATA,
+        "longest input in tokens, [CLS] and [SEP] included; longer ones are cut and counted; "
+        "default: as many positions as the encoder has",
+        limit=Limit(lambda n: n >= 5, "5 or more"),
+        metavar="TOKENS",
+    )
+
+
+@dataclass(frozen=True)
+class ModelFlags(shared_flags.Readable):
+    """The encoder and the way from its vectors to the heads."""
+
+    weights: str | None = flag(
+        None,
+        MODEL,
+        "folder with config.json, vocab.txt and model.safetensors (the published BERT layout), or "
+        "a name that python -m minbert.download --weights NAME has fetched; "
+        "default data/bert-base-uncased, else the bundled encoder",
+        metavar="FOLDER|NAME",
+    )
+    pooling: str | None = flag(
+        None,
+        MODEL,
+        "one vector per text: cls, BERT's pooler output; mean, the mean of the last hidden states; "
+        "default: as the encoder's folder recommends, else cls",
+        choices=("cls", "mean"),
+    )
+    cross_encoder: bool = flag(
+        False, MODEL, "encode a pair together, as [CLS] a [SEP] b [SEP], not as two texts"
+    )
+    rlayer: bool = flag(
+        False, MODEL, "a relational layer, shared by the pair tasks, before their outputs"
+    )
+    hidden_dropout_prob: float = flag(
+        0.3,
+        MODEL,
+        "dropout before the heads (the encoder's own rates come from its config.json)",
+        limit=RATE,
+        metavar="P",
+    )
+    readable: bool = shared_flags.readable(MODEL)
+    int8: bool = flag(
+        False,
+        MODEL,
+        "score dev and test texts with the encoder's products in 8-bit integers: faster on a CPU, "
+        "scores, and by them the best epoch, a little off; training steps stay as they are",
+    )
+    frozen_dropout: bool = flag(
+        False,
+        MODEL,
+        "with --option pretrain, keep the frozen encoder's dropout on, as the course's starter "
+        "does; every text is then encoded anew at each step",
+    )
+
+
+@dataclass(frozen=True)
+class OptimizationFlags:
+    """AdamW and its learning rate."""
+
+    lr: float | None = flag(
+        None,
+        OPTIMIZATION,
+        "learning rate; default: what the encoder's folder recommends, else 1e-3 for pretrain, "
+        "1e-5 for finetune",
+        limit=POSITIVE,
+        metavar="RATE",
+    )
+    head_lr: float | None = flag(
+        None,
+        OPTIMIZATION,
+        "learning rate of the heads and the relational layer, whose weights begin at random; "
+        "default: --lr, or, where that is not given either, what the encoder's folder recommends "
+        "beside its lr",
+        limit=POSITIVE,
+        metavar="RATE",
+    )
+    weight_decay: float = shared_flags.weight_decay(0.0, OPTIMIZATION)
+    betas: tuple[float, float] = shared_flags.betas((0.9, 0.999), OPTIMIZATION)
+    adam_eps: float = shared_flags.adam_eps(OPTIMIZATION)
+    schedule: str = shared_flags.schedule("constant", OPTIMIZATION)
+    power: float = shared_flags.power(OPTIMIZATION)
+    warmup: float = shared_flags.warmup(0.0, OPTIMIZATION)
+    clip: float | None = shared_flags.clip(None, OPTIMIZATION)
+
+    stdpp: bool = flag(
+        False,
+        OPTIMIZATION,
+        "STD++, what the R3F paper compares with: --warmup 0.1, --schedule linear and twice the "
+        "epochs, each unless given (the bias correction of Adam is on anyway)",
+    )
+
+
+@dataclass(frozen=True)
+class MachineFlags:
+    """Where the run computes and what it keeps."""
+
+    use_gpu: bool = flag(False, RUN, "fail unless there is a GPU (one is used anyway if there)")
+    device: str = shared_flags.device(RUN)
+    precision: str = shared_flags.precision(
+        RUN, ". Regularizers' divergences, evaluation and predictions are fp32 always"
+    )
+    ranks: int = flag(
+        1,
+        RUN,
+        "processes on this machine that train together, each on a part of every batch, and each on "
+        "a GPU of its own where there are any; but for its draws of masks and noise the run is "
+        "that of one process",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    output_dir: str | None = flag(
+        None,
+        RUN,
+        "log, manifest and checkpoints; default runs/<name of the configuration>",
+        metavar="FOLDER",
+    )
+    resume: bool = shared_flags.resume(RUN)
+    checkpoint_every: int = flag(
+        500,
+        RUN,
+        "steps between checkpoints; one is written at each epoch's end anyway",
+        limit=AT_LEAST_ONE,
+        metavar="STEPS",
+    )
+
+
+@dataclass(frozen=True)
+class OutputFlags:
+    """Where the predictions go."""
+
+    sst_dev_out: str | None = _out("sst", "dev")
+    sst_test_out: str | None = _out("sst", "test")
+    para_dev_out: str | None = _out("para", "dev")
+    para_test_out: str | None = _out("para", "test")
+    sts_dev_out: str | None = _out("sts", "dev")
+    sts_test_out: str | None = _out("sts", "test")
+    cfimdb_dev_out: str | None = _out("cfimdb", "dev", ALONE_OUT)
+    cfimdb_test_out: str | None = _out("cfimdb", "test", ALONE_OUT)

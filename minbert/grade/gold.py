@@ -1,0 +1,124 @@
+"""What submissions are held against: the ids of every data file, and the labels of one split."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minbert.data.examples import read_split
+from minbert.finetune.config import KNOWN_TASKS, RunConfig
+from minbert.finetune.inputs import COURSE, SAMPLE
+from minbert.support.runtime import InputError, log
+from minbert.tasks.course import TASKS, Array
+
+SPLITS = ("dev", "test")
+
+
+class Part(NamedTuple):
+    """A task's split, such as sst dev: what one prediction file is about."""
+
+    task: str
+    split: str
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.split}"
+
+
+@dataclass(frozen=True)
+class Gold:
+    """`ids`: each part's ids and their row. `labels`: a task's, NaN where a row has none.
+
+    Rows without a label where the others have one are `optional`: the course's starter drops them.
+    """
+
+    folder: Path
+    split: str  # the one that is scored
+    ids: Mapping[Part, Mapping[bytes, int]]
+    optional: Mapping[Part, frozenset[bytes]]
+    labels: Mapping[str, Array]  # of the scored split; empty where nothing is scored
+
+    def train_part(self, name: bytes) -> Part | None:
+        """The part of an id that stands in a train file of the folder, where there are such.
+
+        They are read when the first stranger asks: most classes have none.
+        """
+        return _train_ids(self.folder).get(name)
+
+
+def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
+    """Ids of all dev and test files in the folder, and the labels of `split` unless `lint`.
+
+    None stands for `data/` if the course's files are there, else the bundled sample. Raises
+    InputError where there is nothing to hold a submission against.
+    """
+    folder = _folder(folder)
+    ids: dict[Part, dict[bytes, int]] = {}
+    optional: dict[Part, frozenset[bytes]] = {}
+    labels: dict[str, Array] = {}
+    for part in (Part(task, name) for task in KNOWN_TASKS for name in SPLITS):
+        path = _file(folder, part)
+        if path is None:
+            continue
+        labelled = _has_labels(path, part)
+        examples = read_split(TASKS[part.task], "dev" if labelled else "test", path).examples
+        ids[part] = {example.id.encode(): row for row, example in enumerate(examples)}
+        without = (example.id.encode() for example in examples if example.label is None)
+        optional[part] = frozenset(without if labelled else ())
+        if labelled and part.split == split and not lint:
+            known = [np.nan if example.label is None else example.label for example in examples]
+            labels[part.task] = np.asarray(known, dtype=np.float64)
+    if not ids or not (labels or lint):
+        raise InputError(_nothing(folder, split, lint=lint))
+    log.info("gold: %s/ (%s)", folder, ", ".join(map(str, ids)))
+    return Gold(folder, split, ids, optional, labels)
+
+
+@cache
+def _train_ids(folder: Path) -> Mapping[bytes, Part]:
+    found: dict[bytes, Part] = {}
+    for part in (Part(task, "train") for task in KNOWN_TASKS):
+        with contextlib.suppress(OSError), (folder / _names(part)[0]).open("rb") as stream:
+            columns = [cell.strip() for cell in stream.readline().split(b"\t")]
+            place = columns.index(b"id") if b"id" in columns else len(columns)
+            rows = (line.split(b"\t", place + 1) for line in stream)
+            found |= {row[place].strip(): part for row in rows if len(row) > place}
+    return found
+
+
+def _folder(folder: Path | None) -> Path:
+    if folder is not None:
+        if not folder.is_dir():
+            raise InputError(f"--gold {folder}: no such folder")
+        return folder
+    names = [_names(Part(task, "dev"))[0] for task in KNOWN_TASKS]
+    return COURSE if any((COURSE / name).is_file() for name in names) else SAMPLE
+
+
+def _names(part: Part) -> list[str]:
+    """The course's file name; a test file with labels may go without its `-student`."""
+    name = Path(RunConfig().file(*part)).name
+    return [name.replace("-student", ""), name] if part.split == "test" else [name]
+
+
+def _file(folder: Path, part: Part) -> Path | None:
+    """The part's file if it is there; of two test files the one with labels."""
+    paths = [folder / name for name in _names(part) if (folder / name).is_file()]
+    return max(paths, key=lambda path: _has_labels(path, part), default=None)
+
+
+def _has_labels(path: Path, part: Part) -> bool:
+    with path.open("rb") as stream:
+        columns = stream.readline(1024).split(b"\t")
+    return TASKS[part.task].label_column.encode() in [column.strip() for column in columns]
+
+
+def _nothing(folder: Path, split: str, *, lint: bool) -> str:
+    needed = [_names(Part(task, split))[0] for task in KNOWN_TASKS]
+    labels = "" if lint else " with labels"
+    return f"{folder}/: none of {', '.join(needed)} is there{labels}; --gold names their folder"

@@ -1,0 +1,69 @@
+"""Reading many submissions, on all processor cores."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
+
+from minbert.grade.gold import Gold
+from minbert.grade.submission import Source, Submission, read
+from minbert.support.runtime import ProgressBar, RunError
+
+_FEW = 16  # are read faster than processes start
+
+_gold: Gold  # a worker's own
+
+
+def read_all(sources: Sequence[Source], gold: Gold) -> list[Submission]:
+    """Every source, read, in order. Raises RunError where a process died over it."""
+    processes = min(_cores(), len(sources) // _FEW)
+    if processes < 2:
+        return _collected((read(source, gold) for source in sources), len(sources))
+    pool = ProcessPoolExecutor(processes, _context(), initializer=_set_up, initargs=(gold,))
+    try:
+        return _collected(pool.map(_read, sources), len(sources))
+    except BrokenProcessPool as error:
+        raise RunError("a process that read submissions was killed; out of memory?") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """How processes start: never by a fork of this one, whose threads' locks it would copy."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # the libraries are loaded once, not by each
+    return context
+
+
+def _collected(submissions: Iterable[Submission], total: int) -> list[Submission]:
+    found = []
+    with ProgressBar(total, "reading", "submissions") as bar:
+        for submission in submissions:
+            found.append(submission)
+            bar.update(1)
+    return found
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # fewer than the machine has, where a run is held to some
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _set_up(gold: Gold) -> None:
+    """In a worker: Ctrl-C is the parent's to answer, a termination is not."""
+    global _gold
+    _gold = gold
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _read(source: Source) -> Submission:
+    return read(source, _gold)

@@ -1,0 +1,51 @@
+"""The command `python -m minbert.pretrain`: text files to an encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from minbert.finetune.inputs import encoder_folder
+from minbert.pretrain.config import IDLE_RULES, PretrainConfig
+from minbert.pretrain.job import run
+from minbert.support.command import run_command
+from minbert.support.flags import OneLineParser, parser_for, refuse_idle
+
+_DESCRIPTION = """\
+Pretrain a BERT encoder on plain text, by masked language modelling and next-sentence prediction,
+or go on from one with --weights. Typical:
+
+  python -m minbert.pretrain --text wiki/*.txt.xz --time_budget 2h --dropout 0 --save my-encoder
+  python -m minbert.pretrain --text reviews.txt --weights my-encoder --no_nsp --passes 3
+"""
+
+
+def make_parser() -> OneLineParser:
+    """One flag a field of PretrainConfig; only flags that were typed are stored."""
+    return parser_for(
+        PretrainConfig,
+        prog="python -m minbert.pretrain",
+        usage="%(prog)s --text FILE [FILE ...] [flags]",
+        description=_DESCRIPTION,
+    )
+
+
+def parse(argv: Sequence[str]) -> PretrainConfig:
+    """Flags to a configuration whose encoder is located. Raises InputError."""
+    given = vars(make_parser().parse_args(argv))
+    config = PretrainConfig(**given)
+    refuse_idle(config, given, IDLE_RULES)
+    if config.weights is None:
+        return config
+    return dataclasses.replace(config, weights=str(encoder_folder(config.weights)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return run_command(lambda stop: run(parse(arguments), stop))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

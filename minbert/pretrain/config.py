@@ -1,0 +1,266 @@
+"""`PretrainConfig`: everything that decides a pretraining run; a field is a flag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minbert.encoder.config import EncoderConfig
+from minbert.support import shared_flags
+from minbert.support.flags import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    RATE,
+    IdleRule,
+    Limit,
+    check_values,
+    flag,
+)
+from minbert.support.runtime import InputError
+
+TEXT, ENCODER, MASKS, LENGTH, OPTIMIZATION, RUN = (
+    "text",
+    "the encoder",
+    "what is guessed",
+    "how long (one of the three; default --passes 1)",
+    "optimization",
+    "the run",
+)
+SHARE = Limit(lambda x: 0 < x < 1, "above 0 and below 1")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class PretrainConfig(shared_flags.Readable):
+    """Everything that decides a pretraining run."""
+
+    text: tuple[str, ...] = flag(
+        (),
+        TEXT,
+        "text files, plain or .gz or .xz: one sentence a line, a blank line between documents; or "
+        "the course's .csv files, each text a document (they want --no_nsp)",
+        metavar="FILE",
+        several=True,
+    )
+    cache: str = flag(
+        "runs/text", TEXT, "folder that keeps the packed text for later runs", metavar="FOLDER"
+    )
+    held_out: float = flag(
+        0.005,
+        TEXT,
+        "share of the documents that is never trained on and measures progress",
+        limit=SHARE,
+        metavar="SHARE",
+    )
+    sequence_length: int = flag(
+        128,
+        TEXT,
+        "tokens a row, [CLS] and [SEP] included",
+        limit=Limit(lambda n: n >= 16, "16 or more"),
+        metavar="TOKENS",
+    )
+    no_nsp: bool = flag(
+        False,
+        TEXT,
+        "no next-sentence prediction: rows run across documents, so documents may be one sentence",
+    )
+
+    weights: str | None = flag(
+        None,
+        ENCODER,
+        "go on from this folder (published BERT layout), or from a name that python -m "
+        "minbert.download has fetched, with its vocabulary and shape; heads that it lacks begin "
+        "fresh. Default: random weights",
+        metavar="FOLDER|NAME",
+    )
+    vocab: str | None = flag(
+        None,
+        ENCODER,
+        "take the vocabulary of this folder; default: one is trained on the text",
+        metavar="FOLDER",
+    )
+    vocab_size: int = flag(
+        8192,
+        ENCODER,
+        "tokens of a trained vocabulary",
+        limit=Limit(lambda n: n >= 16, "16 or more"),
+        metavar="TOKENS",
+    )
+    layers: int = flag(4, ENCODER, "transformer layers", limit=AT_LEAST_ONE, metavar="N")
+    hidden_size: int = flag(256, ENCODER, "hidden size", limit=AT_LEAST_ONE, metavar="H")
+    attention_heads: int = flag(
+        4, ENCODER, "attention heads; they divide the hidden size", limit=AT_LEAST_ONE, metavar="A"
+    )
+    positions: int = flag(
+        512,
+        ENCODER,
+        "longest input that the encoder will take",
+        limit=AT_LEAST_ONE,
+        metavar="TOKENS",
+    )
+    repeat_positions: int | None = flag(
+        None,
+        ENCODER,
+        "with --weights that were trained on rows of N tokens only: the position embeddings beyond "
+        "begin as repeats of the first N, not as the noise they are",
+        limit=Limit(lambda n: n >= 2, "2 or more"),
+        metavar="N",
+    )
+    embedding_std: float | None = flag(
+        None,
+        ENCODER,
+        "with --weights: scale the embeddings so that the words' have this standard deviation (new "
+        "ones have 0.02); what the encoder computes stays, but a learning rate moves smaller ones "
+        "further, and so do the perturbations of SMART, R3F and FreeLB",
+        limit=Limit(lambda std: 1e-3 <= std <= 10, "0.001 to 10"),
+        metavar="STD",
+    )
+    embeddings: str = flag(
+        "neighbours",
+        ENCODER,
+        "what new word embeddings begin with: neighbours, vectors from which words stand near each "
+        "other in the text (takes a minute, saves millions of tokens); random",
+        choices=("neighbours", "random"),
+    )
+    readable: bool = shared_flags.readable(ENCODER)
+
+    mask_rate: float = flag(
+        0.15, MASKS, "share of the tokens that must be guessed", limit=SHARE, metavar="SHARE"
+    )
+    whole_words: bool = flag(False, MASKS, "mask all pieces of a word or none")
+
+    steps: int | None = flag(
+        None,
+        LENGTH,
+        "optimizer steps; 0 writes the encoder as it begins",
+        limit=NOT_NEGATIVE,
+        metavar="N",
+    )
+    passes: float | None = flag(None, LENGTH, "passes over the text", limit=POSITIVE, metavar="N")
+    time_budget: str | None = flag(
+        None,
+        LENGTH,
+        "wall time, like 90s, 20m or 1.5h: the speed is measured once, which fixes the steps, so "
+        "that the rate is down when the time is over",
+        metavar="TIME",
+    )
+
+    batch_size: int = flag(256, OPTIMIZATION, "rows a step", limit=AT_LEAST_ONE, metavar="ROWS")
+    piece: int = flag(
+        32,
+        OPTIMIZATION,
+        "rows that go through the encoder at once; the gradient is the whole batch's",
+        limit=AT_LEAST_ONE,
+        metavar="ROWS",
+    )
+    lr: float = flag(1e-3, OPTIMIZATION, "highest learning rate", limit=POSITIVE, metavar="RATE")
+    warmup: float = shared_flags.warmup(0.05, OPTIMIZATION)
+    schedule: str = shared_flags.schedule("linear", OPTIMIZATION)
+    power: float = shared_flags.power(OPTIMIZATION)
+    weight_decay: float = shared_flags.weight_decay(0.01, OPTIMIZATION)
+    betas: tuple[float, float] = shared_flags.betas((0.9, 0.98), OPTIMIZATION)
+    adam_eps: float = shared_flags.adam_eps(OPTIMIZATION)
+    clip: float = shared_flags.clip(1.0, OPTIMIZATION)
+    dropout: float = flag(
+        0.1,
+        OPTIMIZATION,
+        "in pretraining; 0 is faster and better where no text is seen twice. The encoder that is "
+        "written fine-tunes with the rates of its config.json (0.1)",
+        limit=RATE,
+        metavar="P",
+    )
+
+    save: str | None = flag(
+        None,
+        RUN,
+        "folder to write the encoder to, in the published layout; default encoder/ in --output_dir",
+        metavar="FOLDER",
+    )
+    half: bool = flag(False, RUN, "write the weights in half precision")
+    output_dir: str = flag(
+        "runs/pretraining", RUN, "log, manifest and checkpoints", metavar="FOLDER"
+    )
+    resume: bool = shared_flags.resume(RUN)
+    seed: int = shared_flags.seed(RUN)
+    scorings: int = flag(
+        10, RUN, "how often held-out text is scored, at most", limit=AT_LEAST_ONE, metavar="N"
+    )
+    scored_rows: int = flag(
+        1024,
+        RUN,
+        "held-out rows that are scored, at most, from all over the held-out text",
+        limit=AT_LEAST_ONE,
+        metavar="ROWS",
+    )
+    checkpoint_every: int = flag(
+        200, RUN, "steps between checkpoints", limit=AT_LEAST_ONE, metavar="STEPS"
+    )
+    device: str = shared_flags.device(RUN)
+    precision: str = shared_flags.precision(RUN)
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        if not self.text:
+            raise InputError("--text: names no file; one sentence a line, blank line a document")
+        if not self.no_nsp and (alone := [name for name in self.text if name.endswith(".csv")]):
+            raise InputError(f"--text {alone[0]}: its texts have no next sentence: take --no_nsp")
+        if self.weights is not None and self.vocab is not None:
+            raise InputError("--vocab does nothing beside --weights, which has its own")
+        given = [n for n in ("steps", "passes", "time_budget") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise InputError(f"--{given[0]} and --{given[1]}: give one of them")
+        if self.time_budget is not None:
+            self.budget_seconds()
+        if self.weights is None:
+            self.check_positions(self.shape(self.vocab_size))
+
+    def check_positions(self, shape: EncoderConfig) -> None:
+        """Raise InputError where an encoder of this shape has too few positions."""
+        positions = shape.max_position_embeddings
+        if self.sequence_length > positions:
+            raise InputError(
+                f"--sequence_length {self.sequence_length}: the encoder has {positions} positions"
+            )
+        if self.repeat_positions is not None and self.repeat_positions >= positions:
+            raise InputError(
+                f"--repeat_positions {self.repeat_positions}: the encoder has {positions} positions"
+            )
+
+    def budget_seconds(self) -> float:
+        """The time budget in seconds. Raises InputError for what is no time."""
+        text = str(self.time_budget)
+        try:
+            seconds = float(text[:-1]) * _UNITS[text[-1]]
+        except (ValueError, KeyError, IndexError):
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise InputError(f"--time_budget {text}: give a time like 90s, 20m or 1.5h")
+        return seconds
+
+    def shape(self, vocab_size: int) -> EncoderConfig:
+        """The shape of a new encoder. Raises InputError for one that cannot be."""
+        try:
+            return EncoderConfig(
+                vocab_size=vocab_size,
+                hidden_size=self.hidden_size,
+                num_hidden_layers=self.layers,
+                num_attention_heads=self.attention_heads,
+                intermediate_size=4 * self.hidden_size,
+                max_position_embeddings=self.positions,
+            )
+        except InputError as error:
+            raise InputError(f"the encoder asked for: {error}") from error
+
+
+_SHAPE = ("layers", "hidden_size", "attention_heads", "positions")
+IDLE_RULES = (
+    IdleRule(_SHAPE, lambda c: c.weights is None, "no --weights, which bring their own shape"),
+    IdleRule(("repeat_positions", "embedding_std"), lambda c: c.weights is not None, "--weights"),
+    IdleRule(("embeddings",), lambda c: c.weights is None, "no --weights, which bring their own"),
+    IdleRule(
+        ("vocab_size",),
+        lambda c: c.weights is None and c.vocab is None,
+        "no --weights and no --vocab, which bring a vocabulary",
+    ),
+    IdleRule(("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
+)

@@ -1,0 +1,114 @@
+"""Text to pretrain on: files of documents, one sentence a line, a blank line between documents.
+
+Files may be plain, `.gz` or `.xz`; they are read as a stream, so they may be larger than memory.
+The course's `.csv` files are taken too: every text is a document, as it may stand in several rows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, cast
+
+from minbert.data.examples import read_split
+from minbert.support import durable_files
+from minbert.support.runtime import InputError, ProgressBar, log
+from minbert.tasks.course import TASKS
+
+Document = list[str]  # its sentences, none of them empty
+_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+_MEGABYTE = 2**20
+_LONGEST = 1_000_000  # characters; a longer document, a file without blank lines say, is cut
+
+
+def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
+    """The documents of all files, in order, under a progress bar of megabytes as stored.
+
+    Lines that are not UTF-8 are left out, counted and reported. Raises InputError for a file that
+    cannot be read or is damaged.
+    """
+    total = sum(path.stat().st_size for path in paths) // _MEGABYTE
+    with ProgressBar(total, title, "MB") as bar:
+        for path in paths:
+            yield from _rows(path) if path.suffix == ".csv" else _documents(_lines(path, bar))
+
+
+def check_files(paths: Sequence[Path]) -> None:
+    """Raise InputError for a file that is not there, stands twice, or would be misread."""
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"--text {path}: no such file")
+        if path.suffix in _OPENERS and path.stem.endswith(".csv"):
+            raise InputError(f"--text {path}: a packed .csv is not read; unpack it first")
+    resolved = [path.resolve() for path in paths]
+    for index, path in enumerate(resolved):
+        if path in resolved[:index]:
+            raise InputError(f"--text {paths[index]}: stands there twice")
+
+
+def fingerprint(path: Path) -> tuple[str, str]:
+    """What decides a file's documents: the SHA-256 of its bytes, and how it is read."""
+    kind = path.suffix if path.suffix in (*_OPENERS, ".csv") else ""
+    return durable_files.sha256_of(path), kind
+
+
+def is_held_out(document: Document, share: float) -> bool:
+    """Whether a document is kept from training: by a hash of its text, whatever file it is in."""
+    digest = hashlib.sha256("\n".join(document).encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _lines(path: Path, bar: ProgressBar) -> Iterator[str]:
+    """Lines without their ends, bad ones left out; moves the bar on by what was read of `path`."""
+    shown, bad = 0, []
+    try:
+        with path.open("rb") as raw:
+            opener = cast(Callable[[IO[bytes]], IO[bytes]], _OPENERS.get(path.suffix, _as_it_is))
+            for number, line in enumerate(opener(raw), 1):
+                try:
+                    yield line.decode("utf-8").strip()
+                except UnicodeDecodeError:
+                    bad.append(number)
+                if number % 1000 == 0 and raw.tell() // _MEGABYTE > shown:
+                    bar.update(raw.tell() // _MEGABYTE - shown)
+                    shown = raw.tell() // _MEGABYTE
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"--text {path}: cannot be read ({error})") from error
+    bar.update(path.stat().st_size // _MEGABYTE - shown)
+    if bad:
+        log.warning(
+            "%s: %d lines left out, not UTF-8, the first at line %d", path, len(bad), bad[0]
+        )
+
+
+def _rows(path: Path) -> Iterator[Document]:
+    """The texts of a course file. Bad rows are reported as the main job does."""
+    with path.open("rb") as stream:
+        names = stream.readline().decode("utf-8", errors="replace").split()
+    kinds = [task for task in TASKS.values() if set(task.text_columns) <= set(names)]
+    if not kinds:
+        raise InputError(f"--text {path}: a .csv without the course's column of sentences")
+    for example in read_split(kinds[0], "test", path).examples:  # whatever its label
+        yield from ([text.strip()] for text in example.texts if text.strip())
+
+
+def _as_it_is(stream: IO[bytes]) -> IO[bytes]:
+    return stream
+
+
+def _documents(lines: Iterable[str]) -> Iterator[Document]:
+    sentences: Document = []
+    size = 0
+    for line in lines:
+        if sentences and (not line or size + len(line) > _LONGEST):
+            yield sentences
+            sentences, size = [], 0
+        if line:
+            sentences.append(line)
+            size += len(line)
+    if sentences:
+        yield sentences

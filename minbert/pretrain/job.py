@@ -1,0 +1,144 @@
+"""One pretraining run, from text files to a folder in the published layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minbert.encoder import weights
+from minbert.finetune.identity import new_manifest, recorded
+from minbert.pretrain import corpus
+from minbert.pretrain.budget import STEPS, keep_steps, total_steps
+from minbert.pretrain.build import Ingredients, gather, text_files, trainee
+from minbert.pretrain.config import PretrainConfig
+from minbert.pretrain.model import PretrainingBert
+from minbert.pretrain.order import TASK
+from minbert.pretrain.shards import HELD_OUT, TRAIN
+from minbert.support import durable_files
+from minbert.support.runtime import InputError, RunError, StopRequest, clock, log, pick_device
+from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
+from minbert.training.loop import Progress
+from minbert.training.run_folder import ENCODER, MANIFEST, held
+from minbert.training.session import starting_point, train
+
+_INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "device", "cache", "save", "half")
+_PLACES = ("text", "weights", "vocab")
+
+
+def run(config: PretrainConfig, stop: StopRequest) -> None:
+    """Pretrain, and write the encoder with the best held-out score.
+
+    Raises InputError, RunError or Stopped.
+    """
+    began = time.monotonic()
+    corpus.check_files(text_files(config))
+    device = pick_device(config.device)
+    folder = Path(config.output_dir)
+    target = Path(config.save or folder / ENCODER)
+    _check_target(target)
+    for key in ("weights", "vocab"):
+        source = getattr(config, key)
+        if source and folder.resolve() in Path(source).resolve().parents:
+            raise InputError(f"--{key} {source}: lies in the run's own folder {folder}")
+    with held(folder):
+        if config.save is not None:
+            _check_writable(target)
+        parts = gather(config, device)
+        steps = total_steps(parts, folder, began)
+        trained = trainee(parts, steps)
+        facts = _facts(config, steps, parts.text[TRAIN].key)
+        progress = starting_point(folder, trained, facts, go_on=config.resume)
+        if config.time_budget is not None:
+            keep_steps(trained, folder, facts)
+        _announce(parts, steps, device)
+        manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
+        with recorded(folder / MANIFEST, manifest, progress, began):
+            train(folder, trained, facts, progress, stop)
+            with stop.immediate():
+                _save_best(config, parts.model, progress, folder, target)
+            CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
+    print(_summary(config, target, progress))
+
+
+def _check_target(target: Path) -> None:
+    """Write over nothing but an encoder, or what a run that was killed wrote of one."""
+    if target.exists() and not target.is_dir():
+        raise InputError(f"--save {target}: a file of that name is in the way")
+    if not target.is_dir() or (target / "config.json").is_file():
+        return
+    if any(f.name not in weights.WRITTEN and not f.name.startswith(".") for f in target.iterdir()):
+        raise InputError(f"--save {target}: holds something else than an encoder; name another")
+
+
+def _check_writable(target: Path) -> None:
+    """Not after hours of training."""
+    try:
+        durable_files.check_writable(target / "config.json" if target.is_dir() else target)
+    except OSError as error:
+        raise InputError(f"--save {target}: cannot be written ({error.strerror})") from error
+
+
+def _facts(config: PretrainConfig, steps: int, packed: str) -> dict[str, Any]:
+    """What decides the run: settings, and hashes of every file it reads and of what is `packed`."""
+    kept = {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in (*_INDIFFERENT, *_PLACES)
+    }
+    read = {f"text {number}": path for number, path in enumerate(text_files(config))}
+    if config.weights is not None:
+        read["weights"] = weights.weights_file(Path(config.weights))
+        read["config.json"] = Path(config.weights) / "config.json"
+    if folder := config.weights or config.vocab:
+        read |= {name: Path(folder) / name for name in weights.VOCAB_FILES}
+    sha256 = {name: durable_files.sha256_of(path) for name, path in read.items() if path.is_file()}
+    sha256["packed text"] = packed
+    settings = json.loads(json.dumps({**kept, STEPS: steps}))  # as it will be read back
+    return {"settings": settings, "sha256": sha256}
+
+
+def _announce(parts: Ingredients, steps: int, device: torch.device) -> None:
+    config, shape, rows = parts.config, parts.model.published, len(parts.text[TRAIN])
+    size = sum(param.numel() for param in parts.model.parameters())
+    log.info(
+        "%d layers, hidden size %d, %.1f million weights; device %s; seed %d",
+        *(shape.num_hidden_layers, shape.hidden_size, size / 1e6, device, config.seed),
+    )
+    log.info(
+        "%d steps of %d rows of %d tokens: %.2f passes over %d rows; %d rows held out",
+        *(steps, config.batch_size, config.sequence_length),
+        *(steps * config.batch_size / rows, rows, len(parts.text[HELD_OUT])),
+    )
+
+
+def _save_best(
+    config: PretrainConfig,
+    model: PretrainingBert,
+    progress: Progress,
+    folder: Path,
+    target: Path,
+) -> None:
+    if progress.best_epoch is not None:
+        try:
+            best, _ = CheckpointStore(folder).load_best(progress.best_epoch)
+        except DamagedCheckpoint as error:
+            raise RunError(f"the best model cannot be read back: {error}; run again") from error
+        model.load_state_dict(best)
+    model.save_pretrained(target, torch.float16 if config.half else None)
+
+
+def _summary(config: PretrainConfig, target: Path, progress: Progress) -> str:
+    lines = [f"encoder written to {target}"]
+    if progress.best_epoch is not None:
+        best = progress.history[progress.best_epoch - 1]
+        real, _ = progress.tokens[TASK]
+        seconds = sum(row["train_seconds"] for row in progress.history)
+        lines += [f"  held-out {name:<14}{score:10.4f}" for name, score in best["scores"].items()]
+        lines.append(f"  at step {best['step']}, of {config.batch_size} rows each")
+        lines.append(f"  {real} tokens seen in {clock(seconds)}, {progress.step} steps in all")
+    return "\n".join(lines)

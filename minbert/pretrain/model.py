@@ -1,0 +1,155 @@
+"""An encoder under the two heads of pretraining: masked words, and whether b follows a.
+
+Dimensions: B rows, T tokens, H hidden size, M masked tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minbert.data.batches import Padded
+from minbert.encoder import weights
+from minbert.encoder.bert import BertModel
+from minbert.encoder.config import EncoderConfig
+from minbert.support.runtime import InputError, derive_seed, log, seeded
+
+
+class MaskedLanguageHead(nn.Module):
+    """Hidden vectors to logits over the vocabulary, with the word embeddings as output matrix."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, hidden: Tensor, word_embeddings: Tensor) -> Tensor:
+        """(M, H) and the embedding matrix (V, H) to (M, V)."""
+        return F.linear(self.norm(F.gelu(self.dense(hidden))), word_embeddings, self.bias)
+
+
+class PretrainingBert(nn.Module):
+    """Encoder, masked-language head, and next-sentence head unless left out.
+
+    Class 1 of the latter is "b is random", as published.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        attention: str = "fused",
+        dropout: float | None = None,
+        next_sentence: bool = True,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        """`dropout` replaces the rates of `config` in training, not in what is saved."""
+        super().__init__()
+        self.published = config
+        used = config
+        if dropout is not None:
+            used = dataclasses.replace(
+                config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+            )
+        self.encoder = BertModel(used, attention)
+        self.mlm = MaskedLanguageHead(config)
+        self.nsp = nn.Linear(config.hidden_size, 2) if next_sentence else None
+        for module in (self.mlm.dense, self.nsp):
+            if module is not None:
+                nn.init.normal_(module.weight, std=config.initializer_range)
+                nn.init.zeros_(module.bias)
+        self._autocast = autocast
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.mlm.bias.device
+
+    def forward(
+        self, tokens: Padded, positions: Tensor, mask_seed: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits of the masked tokens (M, V) and of the rows (B, 2), None without that head.
+
+        `positions` (M,) index the flattened rows; no other token's logits are computed, nor, but
+        for [CLS], what the last layer does after attention.
+        `mask_seed` switches dropout on and decides its masks.
+        """
+        self.train(mask_seed is not None)
+        masks = contextlib.nullcontext() if mask_seed is None else seeded(mask_seed, self.device)
+        lowered = torch.autocast(
+            self.device.type, dtype=self._autocast, enabled=self._autocast is not None
+        )
+        with masks, lowered:
+            outputs = self.encoder.encode(
+                self.encoder.embed(tokens.input_ids),
+                tokens.attention_mask,
+                tokens.token_type_ids,
+                places=positions,
+            )
+            words = self.mlm(outputs["last_hidden_state"], self.encoder.word_embeddings.weight)
+            return words, None if self.nsp is None else self.nsp(outputs["pooler_output"])
+
+    def save_pretrained(self, folder: Path, dtype: torch.dtype | None = None) -> None:
+        """Write a published folder, heads included; `dtype` float16 halves the file."""
+        name = "BertForMaskedLM" if self.nsp is None else "BertForPreTraining"
+        config = {**self.published.to_published(), "architectures": [name]}
+        files = self.encoder.vocab_files
+        weights.write(
+            folder, self.encoder.state_dict(), config, files, heads=self._heads(), dtype=dtype
+        )
+
+    def load_published(self, folder: Path) -> None:
+        """Take the weights of a published folder; a head that it lacks stays fresh, as logged.
+
+        Raises InputError as `weights.read`.
+        """
+        encoder = {name: tensor.shape for name, tensor in self.encoder.state_dict().items()}
+        own = self._heads()
+        found = weights.read(folder, encoder, {name: tensor.shape for name, tensor in own.items()})
+        for head in ("mlm", "nsp"):
+            parts = [name for name in own if name.startswith(f"{head}.")]
+            if any(name not in found for name in parts):
+                log.info("%s: no whole %s head, so it begins fresh", folder, head)
+                found = {name: t for name, t in found.items() if name not in parts}
+        state = {name if name in own else f"encoder.{name}": t for name, t in found.items()}
+        self.load_state_dict({**self.state_dict(), **state})
+        self.encoder.vocab_files = weights.read_vocab_files(folder)
+
+    @torch.no_grad()
+    def scale_embeddings(self, std: float) -> None:
+        """Give the word embeddings the standard deviation `std`; what is computed stays the same.
+
+        The LayerNorm after the embeddings takes any scale of theirs out again; the masked-language
+        head, whose output matrix they are, gets it back in its own. Raises InputError where the
+        LayerNorm's epsilon would no longer be negligible, or nothing can be scaled.
+        """
+        encoder, eps = self.encoder, self.published.layer_norm_eps
+        before = encoder.word_embeddings.weight.std()
+        if not before > 0:
+            raise InputError("--embedding_std: the word embeddings are all the same")
+        if eps > 1e-6 * (least := min(std, before.item())) ** 2:
+            raise InputError(
+                f"--embedding_std {std:g}: the encoder would compute something else, as its "
+                f"layer_norm_eps {eps:g} counts beside embeddings of {least:.2g}"
+            )
+        factor = std / before
+        tables = encoder.word_embeddings, encoder.position_embeddings, encoder.token_type_embeddings
+        for table in tables:
+            table.weight.mul_(factor)
+        for scaled in self.mlm.norm.parameters():
+            scaled.div_(factor)
+
+    def _heads(self) -> dict[str, Tensor]:
+        return {k: t for k, t in self.state_dict().items() if not k.startswith("encoder.")}
+
+
+def fresh(config: EncoderConfig, seed: int, **settings: object) -> PretrainingBert:
+    """A model with random weights, decided by `seed`."""
+    with seeded(derive_seed(seed, "weights"), torch.device("cpu")):
+        return PretrainingBert(config, **settings)  # type: ignore[arg-type]

@@ -1,0 +1,211 @@
+"""Packed text on disk: memory-mapped shards, made once for each text, vocabulary and row length.
+
+A cache is a folder named by a hash of all that decides its content; it is whole or absent.
+Dimensions: N rows, T tokens a row.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.pretrain.corpus import Document, fingerprint, is_held_out, read_documents
+from minbert.pretrain.packing import Frame, Row, Sentences, full_rows, pair_rows
+from minbert.support import durable_files
+from minbert.support.runtime import InputError, derive_seed, log
+
+TRAIN, HELD_OUT = "train", "held-out"
+_FORMAT = 2  # raise it when what a row holds changes
+_BUFFER = 8_000_000  # characters of text packed together into one shard
+_META = "shards.json"
+_OPEN = 64  # shards that are open at once: each takes two file handles
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the rows besides text and vocabulary."""
+
+    length: int
+    pairs: bool
+    held_out: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """N rows: `ids` (N, T) padded, `lengths` (N,), where the second segment begins, NSP labels."""
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    splits: NDArray[np.int64]
+    is_random: NDArray[np.int64]
+
+
+class PackedText:
+    """The rows of one part of a cache, training or held-out, shard after shard."""
+
+    def __init__(self, folder: Path, part: str) -> None:
+        """Raises InputError where the folder is not a whole cache."""
+        try:
+            meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+            self.sizes = np.asarray(meta["rows"][part], dtype=np.int64)
+        except (OSError, ValueError, KeyError) as error:
+            raise _damaged(folder, error) from error
+        self.key = folder.name  # of text, vocabulary and recipe
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        load = functools.partial(_load, folder, part)
+        for shard in range(len(self.sizes)):  # better known now than in an hour
+            load(shard)
+        self._shard = functools.lru_cache(maxsize=_OPEN)(load)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def first(self, most: int) -> PackedText:
+        """The same text up to its row `most`."""
+        short = copy.copy(self)
+        short.sizes = np.clip(most - self.starts[:-1], 0, self.sizes)
+        short.starts = np.concatenate([[0], np.cumsum(short.sizes)]).astype(np.int64)
+        return short
+
+    def sample(self, most: int) -> Rows:
+        """At most `most` rows, evenly spaced, so that all of the text has its share."""
+        last = len(self) - 1
+        return self.take(np.linspace(0, last, min(most, len(self))).round().astype(np.int64))
+
+    def take(self, indices: NDArray[np.int64]) -> Rows:
+        """The rows at `indices`, in that order."""
+        shards = np.searchsorted(self.starts, indices, side="right") - 1
+        within = indices - self.starts[shards]
+        found = [(self._shard(int(shard)), row) for shard, row in zip(shards, within, strict=True)]
+        ids = np.stack([own[row] for (own, _), row in found]).astype(np.int64)
+        facts = np.stack([own[row] for (_, own), row in found]).astype(np.int64)
+        return Rows(ids, *facts.T)
+
+
+def _load(folder: Path, part: str, shard: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A shard's ids and facts, memory-mapped."""
+    stem = folder / f"{part}-{shard:05d}"
+    try:
+        ids, facts = (np.load(f"{stem}.{kind}.npy", mmap_mode="r") for kind in ("ids", "facts"))
+    except (OSError, EOFError, ValueError) as error:
+        raise _damaged(folder, error) from error
+    return ids, facts
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    return InputError(f"{folder}: damaged ({error}); remove the folder")
+
+
+def cached(
+    cache: Path, paths: Sequence[Path], tokenizer: WordPieceTokenizer, recipe: Recipe
+) -> Path:
+    """The folder with the packed rows of these files, made now unless it is there."""
+    decisive = {
+        "format": _FORMAT,
+        "text": [fingerprint(path) for path in paths],
+        "vocabulary": tokenizer.fingerprint(),
+        **vars(recipe),
+    }
+    key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+    folder = cache / key
+    durable_files.make_once(
+        folder,
+        lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe),
+    )
+    log.info("text: %d files packed in %s", len(paths), folder)
+    return folder
+
+
+def _fill(
+    folder: Path, documents: Iterable[Document], tokenizer: WordPieceTokenizer, recipe: Recipe
+) -> None:
+    counts: dict[str, list[int]] = {TRAIN: [], HELD_OUT: []}
+    tokens, read, lost = dict.fromkeys(counts, 0), 0, 0
+    pack = _packer(tokenizer, recipe)
+    for part, buffer in _buffers(documents, recipe.held_out):
+        rows = list(pack(buffer, f"{part}-{len(counts[part])}"))
+        read += len(buffer)
+        if rows:
+            _write(folder / f"{part}-{len(counts[part]):05d}", rows, recipe.length, tokenizer)
+            counts[part].append(len(rows))
+            tokens[part] += sum(len(row.tokens) for row in rows)
+        lost += _left_out(buffer, rows, recipe)
+    for part, rows_of in counts.items():
+        if not rows_of:
+            raise InputError(
+                f"--text: {read} documents leave no {part} row of {recipe.length} tokens; give "
+                "more text, change --held_out, or (short documents) take --no_nsp"
+            )
+    if lost:
+        log.warning(
+            "%d of %d documents begin no row of %d tokens: too short for two parts, or without "
+            "another document in memory; --no_nsp takes all text",
+            *(lost, read, recipe.length),
+        )
+    durable_files.write_json(folder / _META, {"rows": counts, "tokens": tokens, "documents": read})
+
+
+def _left_out(buffer: Sequence[Document], rows: Sequence[Row], recipe: Recipe) -> int:
+    """How many of the documents begin no row."""
+    if rows and not recipe.pairs:
+        return 0
+    return len(buffer) - len({row.document for row in rows})
+
+
+def _buffers(documents: Iterable[Document], share: float) -> Iterator[tuple[str, list[Document]]]:
+    """Documents in stretches that fit into memory; the held-out ones in stretches of their own."""
+    buffers: dict[str, list[Document]] = {TRAIN: [], HELD_OUT: []}
+    sizes = dict.fromkeys(buffers, 0)
+    for document in documents:
+        part = HELD_OUT if is_held_out(document, share) else TRAIN
+        buffers[part].append(document)
+        sizes[part] += sum(map(len, document))
+        if sizes[part] >= _BUFFER:
+            yield part, buffers[part]
+            buffers[part], sizes[part] = [], 0
+    yield from ((part, buffer) for part, buffer in buffers.items() if buffer)
+
+
+def _packer(
+    tokenizer: WordPieceTokenizer, recipe: Recipe
+) -> Callable[[list[Document], str], Iterator[Row]]:
+    frame = Frame(tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"], recipe.length)
+
+    def pack(documents: list[Document], name: str) -> Iterator[Row]:
+        texts = tokenizer.encode_plain([s for document in documents for s in document])
+        bounds = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+        sentences = Sentences(texts, bounds)
+        if not recipe.pairs:
+            yield from full_rows(sentences, frame)
+        elif len(documents) > 1:  # alone, a document has no other to draw from
+            rng = np.random.default_rng(derive_seed(recipe.seed, "packing", name))
+            yield from pair_rows(sentences, frame, rng)
+
+    return pack
+
+
+def _write(stem: Path, rows: Sequence[Row], length: int, tokenizer: WordPieceTokenizer) -> None:
+    kind = np.uint16 if len(tokenizer.vocab) <= 2**16 else np.uint32
+    ids = np.full((len(rows), length), tokenizer.pad_id, dtype=kind)
+    for target, row in zip(ids, rows, strict=True):
+        target[: len(row.tokens)] = row.tokens
+    facts = [(len(row.tokens), row.split, row.is_random) for row in rows]
+    np.save(stem.with_name(f"{stem.name}.ids.npy"), ids)
+    np.save(stem.with_name(f"{stem.name}.facts.npy"), np.asarray(facts, dtype=np.int32))
+
+
+def describe(folder: Path) -> Mapping[str, Any]:
+    """What the cache holds: rows a shard and tokens of each part, documents read."""
+    facts: Mapping[str, Any] = json.loads((folder / _META).read_text(encoding="utf-8"))
+    return facts

@@ -1,0 +1,113 @@
+"""Word vectors to begin with, from which words stand near each other.
+
+From random word embeddings a masked language model first finds how frequent each word is, and then
+stays at that loss for millions of tokens: what surrounds a masked word says nothing as long as its
+embeddings mean nothing. Counting costs a minute, and these vectors are as good as word2vec's: the
+positive pointwise mutual information of words near each other, factorised (Levy, Goldberg & Dagan
+2015, sections 2 and 3).
+
+Dimensions: N rows, T tokens a row, V vocabulary, D numbers a vector.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from minbert.pretrain.shards import TRAIN, PackedText, Rows
+from minbert.support import durable_files
+from minbert.support.runtime import InputError, ProgressBar, log
+
+WINDOW = 5  # tokens to either side; one at distance d counts 1/d
+SMOOTHING = 0.75  # exponent on how often a word is a neighbour: rare words would win everything
+SIZE = 0.05  # root mean square of an entry, that of a trained encoder of this kind
+MOST = 100_000_000  # tokens that are counted; more make no better vectors
+_AT_ONCE = 2_000_000  # tokens counted in one go, in about 300 MB
+
+Counts = Any  # scipy.sparse.csr_array (V, V)
+
+
+def cached_vectors(folder: Path, vocab_size: int, special: NDArray[np.int64], size: int) -> Path:
+    """The file of the vectors (V, D) of a packed text, made now unless it is there.
+
+    Tokens that never occur, and the `special` ones, have zeros.
+    """
+    path = folder / f"word-vectors-{size}.npy"
+    if not path.exists():
+        vectors = factorized(positive_pmi(near_each_other(folder, vocab_size, special)), size)
+        with durable_files.replacing(path) as draft, draft.open("wb") as stream:
+            np.save(stream, vectors)
+    log.info("word embeddings begin with %s", path)
+    return path
+
+
+def read_vectors(path: Path) -> NDArray[np.float32]:
+    """Raises InputError for a damaged file."""
+    try:
+        vectors: NDArray[np.float32] = np.load(path)
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error}); remove the file") from error
+    return vectors
+
+
+def near_each_other(folder: Path, vocab_size: int, special: NDArray[np.int64]) -> Counts:
+    """How often words stand within WINDOW tokens of each other, (V, V), symmetric."""
+    text = PackedText(folder, TRAIN)
+    length = text.take(np.arange(1)).ids.shape[1]
+    text = text.first(max(1, MOST // length))
+    counts: Counts = sparse.csr_array((vocab_size, vocab_size), dtype=np.float64)
+    step = max(1, _AT_ONCE // length)
+    with ProgressBar(len(text), "co-occurrences", "rows") as bar:
+        for first in range(0, len(text), step):
+            last = min(first + step, len(text))
+            counts = counts + _count(text.take(np.arange(first, last)), vocab_size, special)
+            bar.update(last - first)
+    return counts + counts.T
+
+
+def _count(rows: Rows, vocab_size: int, special: NDArray[np.int64]) -> Counts:
+    """The same for some rows, each pair of places once; a pair of segments is two texts."""
+    place = np.arange(rows.ids.shape[1])
+    segment = (place >= rows.splits[:, None]).astype(np.int8)  # (N, T)
+    segment[np.isin(rows.ids, special)] = -1
+    pairs, weights = [], []
+    for distance in range(1, min(WINDOW, len(place) - 1) + 1):
+        left, right = segment[:, :-distance], segment[:, distance:]
+        near = (left == right) & (left >= 0)
+        pairs.append(np.stack([rows.ids[:, :-distance][near], rows.ids[:, distance:][near]]))
+        weights.append(np.full(pairs[-1].shape[1], 1 / distance))
+    places = np.concatenate(pairs, axis=1)
+    shape = (vocab_size, vocab_size)
+    return sparse.coo_array((np.concatenate(weights), tuple(places)), shape=shape).tocsr()
+
+
+def positive_pmi(counts: Counts) -> Counts:
+    """max(0, log P(a, b) / (P(a) P'(b))), where P' is P to the power SMOOTHING, normalised."""
+    found = counts.tocoo()
+    often = np.asarray(counts.sum(axis=1)).ravel()
+    smoothed = often**SMOOTHING / (often**SMOOTHING).sum()
+    expected = often[found.row] * smoothed[found.col]
+    positive = np.maximum(np.log(found.data / expected), 0)
+    result = sparse.coo_array((positive, (found.row, found.col)), shape=counts.shape).tocsr()
+    result.eliminate_zeros()
+    return result
+
+
+def factorized(pmi: Counts, size: int) -> NDArray[np.float32]:
+    """U √S of the `size` largest singular values, scaled to SIZE: (V, D), zeros for no neighbours.
+
+    A text with fewer words than that leaves the last columns zero.
+    """
+    found = min(size, pmi.shape[0] - 1)
+    start = np.random.default_rng(0).standard_normal(pmi.shape[0])
+    left, values, _ = sparse.linalg.svds(pmi, k=found, v0=start)
+    vectors = np.zeros((pmi.shape[0], size))
+    vectors[:, :found] = (left * np.sqrt(np.maximum(values, 0)))[:, ::-1]
+    words = np.diff(pmi.indptr) > 0
+    vectors[~words] = 0
+    scale = np.sqrt(np.mean(vectors[words] ** 2)) if words.any() else 1.0
+    return (vectors * (SIZE / max(scale, 1e-12))).astype(np.float32)

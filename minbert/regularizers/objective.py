@@ -1,0 +1,83 @@
+"""The training objective: the task's loss plus every regularizer's weighted term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from minbert.data.batches import Batch
+from minbert.model import MultitaskBert
+from minbert.regularizers.base import Regularizer, TrainingPass
+from minbert.support.flags import for_task
+
+# steps between looks at what a regularizer measures: prime to the number of tasks, which take turns
+PROBE_EVERY = 49
+
+
+class Objective:
+    """task.loss + Σ weight · regularizer.loss.
+
+    A weight may be a task's own; a term whose weight is 0 for a task is not computed there.
+    """
+
+    def __init__(self, regularizers: Sequence[Regularizer] = (), warmup_steps: int = 0) -> None:
+        """All weights rise linearly from 0 over the first `warmup_steps` steps."""
+        self.regularizers = tuple(regularizers)
+        self._warmup_steps = warmup_steps
+
+    @property
+    def perturbs_inputs(self) -> bool:
+        """Whether any term needs the word embeddings of every batch."""
+        return any(term.perturbs_inputs for term in self.regularizers)
+
+    def backward(
+        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
+    ) -> dict[str, Tensor]:
+        """Add this batch's gradients to the parameters'.
+
+        `seed` decides every random draw. Returns scalars for the log, detached: `loss`, what was
+        differentiated; `task_loss`, the task's part; each regularizer's unweighted value; and at
+        every 49th `step`, what they tell of themselves, which costs further passes. No `step`: full
+        weights and nothing told.
+        """
+        weights = {term.name: for_task(term.weight, batch.name) for term in self.regularizers}
+        active = [term for term in self.regularizers if weights[term.name] > 0]
+        clean = TrainingPass(model, batch, seed, active)
+        terms = {"task_loss": batch.task.loss(clean.logits, batch.labels)}
+        total, rise = terms["task_loss"], self._rise(step)
+        for term in active:
+            value = term.loss(model, batch, clean)
+            total = total + rise * weights[term.name] * value
+            terms[term.name] = value
+        total.backward()
+        if step is not None and step % PROBE_EVERY == 0:
+            for term in active:
+                terms |= term.probe(model, batch, clean)
+        return {name: value.detach() for name, value in {"loss": total, **terms}.items()}
+
+    def _rise(self, step: int | None) -> float:
+        """The factor on all weights at a step, counted from 0."""
+        if step is None or step >= self._warmup_steps:
+            return 1.0
+        return (step + 1) / self._warmup_steps
+
+    def after_step(self, model: MultitaskBert) -> None:
+        """Tell the regularizers that the weights moved."""
+        for regularizer in self.regularizers:
+            regularizer.after_step(model)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All regularizers' states, by name."""
+        return {
+            f"{regularizer.name}.{key}": value
+            for regularizer in self.regularizers
+            for key, value in regularizer.state_dict().items()
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore `state_dict()`."""
+        for regularizer in self.regularizers:
+            prefix = f"{regularizer.name}."
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            regularizer.load_state_dict(own)

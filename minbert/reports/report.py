@@ -1,0 +1,74 @@
+"""A report: one HTML file that needs nothing beside it, and its plots as SVG files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert.reports.page import render
+from minbert.reports.picture import Picture
+from minbert.reports.tables import Table
+from minbert.support import durable_files
+
+_TEMPLATE = Path(__file__).with_name("report.html")
+_LONG = 30  # characters: a column with longer texts than that wraps
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Pictures that are read alike, under a heading and with words on how; tables that go along."""
+
+    title: str
+    words: str
+    pictures: Sequence[Picture]
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """An experiment's part of a report.
+
+    `missing` says what is not there, a line each. `rows` are the names that the plots number.
+    """
+
+    title: str
+    facts: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    rows: Sequence[str] = ()
+    plots: Sequence[Plots] = ()
+    commands: Table | None = None
+
+
+def as_html(title: str, sections: Sequence[Section]) -> str:
+    """The page. Nothing in it runs, and nothing is fetched."""
+    return render(
+        _TEMPLATE,
+        title=title,
+        sections=sections,
+        columns=_columns,
+        missing=[(one.title, line) for one in sections for line in one.missing],
+    )
+
+
+def write(out: Path, name: str, title: str, sections: Sequence[Section]) -> Path:
+    """Write NAME.html and, into NAME-plots/, its pictures; returns the page's path."""
+    page = out / f"{name}.html"
+    pictures = [
+        picture for section in sections for plots in section.plots for picture in plots.pictures
+    ]
+    texts = {out / f"{name}-plots" / f"{one.name}.svg": one.alone for one in pictures}
+    durable_files.write_texts({**texts, page: as_html(title, sections)})
+    return page
+
+
+def _columns(table: Table) -> list[str]:
+    """A CSS class a column: numbers stand to the right, long texts wrap."""
+    wide = [
+        any(len(row[column]) > _LONG for row in table.rows) for column in range(len(table.header))
+    ]
+    return [
+        "number" if number else "text" if long else ""
+        for number, long in zip(table.are_numbers, wide, strict=True)
+    ]

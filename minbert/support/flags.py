@@ -1,0 +1,204 @@
+"""A field of a configuration is a flag of the command line: its help and limits in one place.
+
+A configuration is a frozen dataclass whose fields are made by `flag()`. `add_flags` turns them
+into arguments, `check_values` holds the values to what the flags promise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from minbert.support.runtime import InputError
+
+PerTask = float | dict[str, float]  # one number for all tasks, or one for each that is named
+
+
+def for_task(value: PerTask, task: str) -> float:
+    """The number for a task; 0 for one that is not named where others are."""
+    return value.get(task, 0.0) if isinstance(value, dict) else value
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a flag's value must satisfy, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+POSITIVE = Limit(lambda x: 0 < x < float("inf"), "above 0")
+NOT_NEGATIVE = Limit(lambda x: 0 <= x < float("inf"), "0 or more")
+AT_LEAST_ONE = Limit(lambda x: x >= 1, "1 or more")
+RATE = Limit(lambda x: 0 <= x < 1, "at least 0 and below 1")
+RATES = Limit(lambda pair: all(0 <= x < 1 for x in pair), "each at least 0 and below 1")
+
+
+def flag(
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    choices: Collection[str] = (),
+    limit: Limit | None = None,
+    metavar: str | None = None,
+    bare: str | None = None,
+    several: bool = False,
+) -> Any:
+    """A configuration's field with what its flag needs.
+
+    `metavar` names the unit; `bare` is the value of the flag when it stands without one; with
+    `several` it takes values separated by blanks, each of `choices` if there are any.
+    """
+    facts = {"group": group, "help": help, "choices": choices, "limit": limit, "metavar": metavar}
+    return field(default=default, metadata={**facts, "bare": bare, "several": several})
+
+
+def same_flag(kind: type, name: str, group: str | None = None) -> Any:
+    """Another configuration's flag, word for word, for a command that takes it too."""
+    entry: dataclasses.Field[Any] = kind.__dict__["__dataclass_fields__"][name]
+    group = group or entry.metadata["group"]
+    return field(default=entry.default, metadata={**entry.metadata, "group": group})
+
+
+def check_values(config: Any) -> None:
+    """Raise InputError, with flag and value, where a field is not of its choices or limits."""
+    for entry in dataclasses.fields(config):
+        value, facts = getattr(config, entry.name), entry.metadata
+        if value is None:
+            continue
+        if choices := facts["choices"]:
+            for one in value if facts["several"] else (value,):
+                if one not in choices:
+                    raise InputError(f"--{entry.name} {one}: not one of {', '.join(choices)}")
+        limit, numbers = facts["limit"], [value]
+        if isinstance(value, dict):
+            numbers = list(value.values())
+        if limit and not all(map(limit.holds, numbers)):
+            raise InputError(f"--{entry.name} {shown(value)}: must be {limit.words}")
+
+
+@dataclass(frozen=True)
+class IdleRule:
+    """Flags that do something only where the configuration `acts`; `needs` says what that is."""
+
+    flags: tuple[str, ...]
+    acts: Callable[[Any], bool]
+    needs: str
+
+
+def refuse_idle(config: Any, given: Collection[str], rules: Iterable[IdleRule]) -> None:
+    """Raise InputError for a `given` (typed) flag that would do nothing in this combination."""
+    for rule in rules:
+        for name in rule.flags:
+            if name in given and not rule.acts(config):
+                raise InputError(f"--{name} would do nothing here: it needs {rule.needs}")
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={number:g}" for name, number in value.items())
+    return str(value)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Complains in one line, as InputError, and stores only the flags that were typed."""
+
+    def __init__(self, **settings: Any) -> None:
+        """`settings` are ArgumentParser's."""
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            **settings,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message} (--help lists the flags)")
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type) -> dict[str, Any]:
+    """Add one flag a field of the configuration `kind`; returns the groups, by title."""
+    hints = typing.get_type_hints(kind)
+    groups: dict[str, Any] = {}
+    for entry in dataclasses.fields(kind):
+        title = entry.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        groups[title].add_argument(f"--{entry.name}", **_argument(entry, hints[entry.name]))
+    return groups
+
+
+def parser_for(kind: type, **settings: str) -> OneLineParser:
+    """A parser with one flag a field of `kind`; `settings` are ArgumentParser's."""
+    parser = OneLineParser(**settings)
+    add_flags(parser, kind)
+    return parser
+
+
+def _argument(entry: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+    facts, default = entry.metadata, entry.default
+    text = facts["help"].replace("%", "%%")
+    if hint is bool:
+        return {"action": "store_true", "help": f"{text} (default: off)"}
+    settings: dict[str, Any] = {"type": _value_type(hint), "metavar": facts["metavar"]}
+    if facts["choices"]:
+        settings["choices"] = facts["choices"]
+    if facts["bare"] is not None:
+        settings |= {"nargs": "?", "const": facts["bare"]}
+    if hint == tuple[float, float]:
+        settings |= {"nargs": 2, "action": _Tuple}
+    if facts["several"]:
+        settings |= {"nargs": "+", "action": _Tuple, "type": str}
+    if default is not None and default != ():
+        text += f" (default: {shown(default)})"
+    return {**settings, "help": text}
+
+
+class _Tuple(argparse.Action):
+    """Several values as a tuple, as a frozen configuration holds them."""
+
+    def __call__(self, _parser: Any, given: argparse.Namespace, values: Any, *_: Any) -> None:
+        setattr(given, self.dest, tuple(values))
+
+
+def _value_type(hint: Any) -> Callable[[str], Any]:
+    options = {part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)}
+    if tuple[str, ...] in options:
+        return _names
+    if dict[str, float] in options:
+        return _per_task
+    for kind in (int, float, str):
+        if kind in options:
+            return kind
+    raise AssertionError(hint)
+
+
+def _per_task(text: str) -> PerTask:
+    """`5`, or `sst=5,sts=1`."""
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [part.split("=") for part in text.split(",")]
+        numbers = {name.strip(): float(number) for name, number in pairs}
+        if "" in numbers:
+            raise ValueError("no task")
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number nor one a task, as in sst=5,sts=1"
+        ) from None
+    if len(numbers) < len(pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} names a task twice")
+    return numbers
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))

@@ -1,0 +1,81 @@
+"""What turns pooled vectors into logits: one head a task.
+
+A head takes the pooled vectors of a batch, (V, B, H): V = 1 for a single text or a pair encoded
+together, V = 2 for the two texts of a pair. It returns logits (B, k).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minbert.support.runtime import at_least_fp32
+
+
+def cosine(u: Tensor, v: Tensor, eps: float = 1e-8) -> Tensor:
+    """Cosine of the last dimension; finite, with a finite gradient, for zero vectors too."""
+    return F.cosine_similarity(at_least_fp32(u), at_least_fp32(v), dim=-1, eps=eps)
+
+
+class VectorHead(nn.Module):
+    """Linear over the one vector: a single text, or a pair encoded together."""
+
+    def __init__(self, hidden_size: int, num_outputs: int, center: float = 0.0) -> None:
+        """`center` is where the outputs start: the middle of the scale for a regression."""
+        super().__init__()
+        self.output = nn.Linear(hidden_size, num_outputs)
+        nn.init.constant_(self.output.bias, center)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(1, B, H) to (B, k)."""
+        return self.output(pooled[0])
+
+
+class DifferenceHead(nn.Module):
+    """Linear over [u, v, |u - v|] (Reimers & Gurevych 2019, section 3)."""
+
+    def __init__(self, hidden_size: int, num_outputs: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(3 * hidden_size, num_outputs)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(2, B, H) to (B, k)."""
+        u, v = pooled
+        return self.output(torch.cat([u, v, (u - v).abs()], dim=-1))
+
+
+class CosineHead(nn.Module):
+    """scale · cos(u, v), a head without weights; `scale` is the top of the label's range."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(2, B, H) to (B, 1)."""
+        u, v = pooled
+        return self.scale * cosine(u, v).unsqueeze(-1)
+
+
+class RelationalLayer(nn.Module):
+    """One Linear and LeakyReLU that the pair tasks share, over what relates u to v.
+
+    Features [u, v, |u - v|, u ⊙ v / (‖u‖‖v‖ + eps)], or the one vector of a pair encoded together.
+    """
+
+    def __init__(self, hidden_size: int, views: int, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size * (4 if views == 2 else 1), hidden_size)
+        self.eps = eps
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(V, B, H) to (1, B, H), so that a VectorHead can follow."""
+        return F.leaky_relu(self.dense(self._features(pooled))).unsqueeze(0)
+
+    def _features(self, pooled: Tensor) -> Tensor:
+        if len(pooled) == 1:
+            return pooled[0]
+        u, v = at_least_fp32(pooled)
+        norms = u.norm(dim=-1, keepdim=True) * v.norm(dim=-1, keepdim=True)
+        return torch.cat([u, v, (u - v).abs(), u * v / (norms + self.eps)], dim=-1)

@@ -1,0 +1,34 @@
+"""Prediction files, byte for byte as the course's starter writes them.
+
+A header `id <tab> Predicted_Sentiment`, then rows `{id} , {prediction}`; every line ends in a
+space before its newline, and the header has one on both sides of the tab.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from minbert.tasks.course import Array, Task
+
+
+def render(task: Task, ids: Sequence[str], predictions: Array) -> str:
+    """The file's text: a row an id, in the given order."""
+    rows = (f"{name} , {value} \n" for name, value in zip(ids, predictions, strict=True))
+    return f"id \t {task.prediction_column} \n{''.join(rows)}"
+
+
+def count_rows(path: Path) -> int:
+    """Rows of an existing prediction file, 0 where there is none."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as stream:
+        return max(0, sum(1 for line in stream if line.strip()) - 1)
+
+
+def is_prediction_file(path: Path) -> bool:
+    """Whether an existing file is empty or begins as every handout's prediction files do."""
+    with path.open("rb") as stream:
+        begins = stream.read(64)
+    return not begins or re.match(rb"(\xef\xbb\xbf)?\s*id\s*[\t,]\s*Predicted_", begins) is not None

@@ -1,0 +1,65 @@
+"""A run's folder: held by one run at a time, never overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from minbert.support.locks import lock
+from minbert.support.runtime import InputError, log
+
+MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
+# the manifest last: with it gone the rest would no longer count as a run
+_OURS = ("step-*", "best-*", "damaged-*", "finished", ENCODER, LOG, BAD_ROWS, MANIFEST)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the folder for this run alone; if nothing was put into it, it goes again.
+
+    Raises InputError where something else than a run is in the way, or another run is at work.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output_dir {folder}: a file of that name is in the way")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {folder}: cannot be made ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--output_dir {folder}: cannot be written")
+    if _contents(folder) and not (folder / MANIFEST).exists():
+        raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            lock(handle, folder, wait=False)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another run is using it; name another --output_dir"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):  # not empty: as it should be
+            folder.rmdir()
+
+
+def _contents(folder: Path) -> list[Path]:
+    """What is in the folder, but for drafts that a killed run left."""
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+
+
+def set_earlier_run_aside(folder: Path) -> None:
+    """Move what an earlier run left in `folder` to a sibling, named with .old1, .old2, ..."""
+    ours = [entry for pattern in _OURS for entry in sorted(folder.glob(pattern))]
+    if not ours:
+        return
+    home, number = folder.resolve(), 1
+    while (aside := home.with_name(f"{home.name}.old{number}")).exists():
+        number += 1
+    aside.mkdir()
+    for entry in ours:
+        entry.rename(aside / entry.name)
+    log.info("%s held an earlier run, which is now in %s", folder, aside)

@@ -1,0 +1,43 @@
+"""One small file to fetch, from a server that is to be told how to behave."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx2
+
+from minbert.download.fetch import Expected, fetch, open_client
+from minbert.download.retries import Patience
+from tests.download.faulty_server import Server, blob_sha1
+
+CONTENT = Random(0).randbytes(200_000)
+PATH = "/data/file.csv"
+SOON = Patience(
+    connect=2.0, silence=0.2, window=0.25, least=2048, tries=3, pause=0.001, longest_pause=0.05
+)
+PATIENT = replace(SOON, silence=5, window=5)
+WHOLE = Expected(blob_sha1(CONTENT), len(CONTENT))
+
+
+@functools.cache
+def client(patience: Patience = SOON) -> httpx2.Client:
+    """One for all tests: 50 ms each would add up."""
+    return open_client(patience)
+
+
+def get(
+    server: Server, target: Path, expected: Expected = WHOLE, patience: Patience = SOON, **more: Any
+) -> None:
+    fetch(client(patience), server.url + PATH, target, expected, patience, **more)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def offsets(server: Server) -> list[int]:
+    return [offset for _, offset in server.requests]

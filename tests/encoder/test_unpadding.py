@@ -1,0 +1,158 @@
+"""Leaving the padding out changes what is computed, never what comes out.
+
+Dimensions: B texts, T tokens of the longest, N real tokens, H hidden size, A heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from minbert.encoder import bert
+from minbert.encoder.bert import BertModel
+from minbert.encoder.unpadding import Full, Layout, Ragged, layout_of
+from tests.helpers import TINY, make_encoder
+
+A, H = 2, 8
+MASKS = {
+    "ragged": torch.arange(6) < torch.tensor([6, 3, 1])[:, None],
+    "padding in all": torch.arange(6) < torch.tensor([4, 2, 5])[:, None],
+    "a hole": torch.tensor([[1, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 1]]).bool(),
+}
+each_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+both = pytest.mark.parametrize("make", [Ragged.of, lambda mask, heads: full(mask, heads)])
+
+
+def full(mask: Tensor, heads: int = A) -> Full:
+    return Full(mask[:, None, None, :], heads)
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def small_encoder(attention: str = "reference") -> BertModel:
+    shape = {"hidden_size": H, "num_attention_heads": A, "num_hidden_layers": 3}
+    return make_encoder(TINY, attention, **shape).double().eval()
+
+
+@each_mask
+@both
+def test_tokens_come_back_to_their_places(
+    mask: Tensor, make: Callable[[Tensor, int], Layout]
+) -> None:
+    layout, x = make(mask, A), drawn(*mask.shape, H)
+    assert torch.equal(layout.rows(layout.flat(x))[mask], x[mask])
+    assert torch.equal(layout.firsts(layout.flat(x)), x[:, 0])
+    heads = layout.split_heads(layout.flat(x))
+    assert heads.shape == (len(mask), A, mask.size(1), H // A)
+    assert torch.equal(heads.transpose(1, 2).flatten(2)[mask], x[mask])
+    assert torch.equal(layout.join_heads(heads), layout.flat(x))
+
+
+@each_mask
+def test_padding_is_left_out_and_comes_back_as_nought(mask: Tensor) -> None:
+    layout, x = Ragged.of(mask, A), drawn(*mask.shape, H)
+    flat = layout.flat(x)
+    assert len(flat) == mask.sum()
+    assert not layout.rows(flat)[~mask].any()
+    assert not layout.split_heads(flat).transpose(1, 2)[~mask].any()
+
+
+@each_mask
+def test_gradients_are_those_of_finite_differences(mask: Tensor) -> None:
+    layout = Ragged.of(mask, A)
+    tokens, count = int(mask.sum()), len(mask)
+    places = mask.flatten().nonzero().squeeze(1)[1::2].contiguous()
+    for move, x in (
+        (layout.flat, drawn(*mask.shape, H)),
+        (layout.rows, drawn(tokens, H)),
+        (layout.firsts, drawn(tokens, H)),
+        (lambda x: layout.at(x, places), drawn(tokens, H)),
+        (layout.split_heads, drawn(tokens, H)),
+        (layout.join_heads, drawn(count, A, mask.size(1), H // A)),
+    ):
+        assert torch.autograd.gradcheck(move, x)
+        assert torch.autograd.gradgradcheck(move, x)
+
+
+@each_mask
+@pytest.mark.parametrize("first_only", [False, True], ids=["all tokens", "the first alone"])
+@pytest.mark.parametrize("attention", ["reference", "fused"])
+def test_encoder_says_the_same_without_padding(
+    mask: Tensor, first_only: bool, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values, and gradients in every weight and word embedding."""
+    encoder = small_encoder(attention)
+    embeddings, ids = drawn(*mask.shape, H), torch.randint(2, mask.shape)
+    seen: list[Layout] = []
+
+    def outcome(make: Callable[[Tensor, int], Layout]) -> list[Tensor]:
+        def chosen(mask: Tensor, heads: int, _count: int | None) -> Layout:
+            seen.append(make(mask.bool(), heads))
+            return seen[-1]
+
+        monkeypatch.setattr(bert, "layout_of", chosen)
+        found = encoder.encode(embeddings, mask.long(), ids, first_only=first_only)
+        hidden, pooled = found["last_hidden_state"], found["pooler_output"]
+        values = [hidden if first_only else hidden[mask], pooled]
+        weights = [weight for weight in encoder.parameters() if weight is not words]
+        loss = sum(value.square().sum() for value in values)
+        assert isinstance(loss, Tensor)
+        return [*values, *torch.autograd.grad(loss, [embeddings, *weights])]
+
+    words = encoder.word_embeddings.weight
+    for found, expected in zip(outcome(Ragged.of), outcome(full), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert [type(layout) for layout in seen] == [Ragged, Full]
+
+
+def test_what_stands_at_padding_has_no_say() -> None:
+    """Not even where it is no number."""
+    encoder, mask = small_encoder(), MASKS["ragged"]
+    embeddings = drawn(*mask.shape, H).detach()
+    clean = encoder.encode(embeddings, mask.long())
+    embeddings[~mask] = torch.nan
+    spoilt = encoder.encode(embeddings, mask.long())
+    for name, value in clean.items():
+        assert torch.equal(spoilt[name], value)
+
+
+def test_padding_costs_attention_alone() -> None:
+    """Twice as wide rows add what attention's two products do there, nothing else."""
+    encoder, mask = small_encoder(), MASKS["ragged"]
+
+    def flops(mask: Tensor) -> int:
+        with FlopCounterMode(display=False) as counter:
+            encoder.encode(torch.randn(*mask.shape, H, dtype=torch.float64), mask.long())
+        return counter.get_total_flops()
+
+    wide = torch.nn.functional.pad(mask, (0, mask.size(1)))
+    count, length, layers = *mask.shape, len(encoder.layers)
+    products = 2 * 2 * count * H * layers  # QKᵀ and AV, for every pair of tokens
+    assert flops(wide) - flops(mask) == products * ((2 * length) ** 2 - length**2)
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (3, 5), (3, 7), (6, 3)], ids=str)
+def test_a_mask_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
+    encoder, embeddings = small_encoder(), torch.randn(3, 6, H, dtype=torch.float64)
+    with pytest.raises(ValueError, match="attention_mask"):
+        encoder.encode(embeddings, torch.ones(shape).long())
+
+
+def test_padding_is_left_out_where_that_pays() -> None:
+    ragged = MASKS["ragged"].long()
+    assert isinstance(layout_of(ragged, A), Ragged)
+    assert isinstance(layout_of(ragged, A, int(ragged.sum())), Ragged)
+    assert isinstance(layout_of(torch.ones_like(ragged), A), Full)
+    # a row that does not begin with a token has no [CLS] to point to
+    assert isinstance(layout_of(ragged.flip(1), A), Full)
+    one = torch.ones(10, 10)
+    one[-1, -1] = 0
+    assert isinstance(layout_of(one, A), Full)
+    one[-1, 5:] = 0
+    assert isinstance(layout_of(one, A), Ragged)

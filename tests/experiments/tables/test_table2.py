@@ -1,0 +1,79 @@
+"""The published tables as data: their figures, and pairs that differ by their method only."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from minbert.experiments.grid.experiment import SECONDS
+from minbert.experiments.tables import seeds, table1, table2
+from minbert.finetune import cli
+
+FIGURES = """
+pretrain default            .396 .380 .019     9
+finetune default            .525 .522 .240    25
+finetune smart              .520 .501 .382   161
+finetune rrobin             .524 .726 .583    67
+finetune rrobin+smart       .532 .741 .680   464
+finetune rrobin-pre+smart   .519 .851 .690  3037
+finetune rrobin-full        .498 .863 .762  1420
+finetune rrobin-full+smart  .485 .850 .714  4549
+finetune rrobin-full+rlayer .501 .867 .802  1550
+"""
+
+
+def given(command: str) -> dict[str, object]:
+    return vars(cli.make_parser().parse_args(shlex.split(command)))
+
+
+def test_the_posters_figures_stand_beside_its_rows() -> None:
+    shown = [
+        " ".join(
+            [row.name, *(f"{row.published[key]:g}" for key in ("sst", "para", "sts", SECONDS))]
+        )
+        for row in table2.experiment().rows
+    ]
+    typed = [line.split() for line in FIGURES.split("\n")[1:-1]]
+    expected = [
+        " ".join([*line[:2], *(f"{float(number):g}" for number in line[2:])]) for line in typed
+    ]
+    assert shown == expected
+    assert [row.published["cfimdb"] for row in table1.experiment().rows] == [0.788, 0.963]
+
+
+@pytest.mark.parametrize("mode", [table2.MATCHED, table2.AS_PUBLISHED])
+def test_a_name_says_what_a_row_does(mode: str) -> None:
+    for row in table2.experiment(mode).rows:
+        flags = given(row.commands[0])
+        assert flags["option"] == row.name.split()[0]
+        assert ("smart" in row.name) == ("smart" in flags)
+        assert ("rrobin" in row.name) == ("rrobin" in flags)
+        assert ("rlayer" in row.name) == ("rlayer" in flags)
+        assert flags.get("rrobin", "equal") in row.name + "equal"
+
+
+def test_matched_rows_share_what_the_method_does_not_say() -> None:
+    def shared(mode: str) -> set[tuple[object, ...]]:
+        flags = [given(row.commands[0]) for row in table2.experiment(mode).rows]
+        return {(own.get("batch_size"), own.get("clip"), own.get("lr")) for own in flags}
+
+    assert len(shared(table2.MATCHED)) == 1
+    assert shared(table2.AS_PUBLISHED) == {(64, None, None), (32, 1, None), (64, 1, None)}
+    for row in table2.experiment(table2.AS_PUBLISHED).rows:
+        assert "full" not in row.name or given(row.commands[0])["batch_size"] == 64
+
+
+def test_what_the_poster_does_not_say_is_said() -> None:
+    assert not table2.experiment(table2.MATCHED).notes
+    (note,) = table2.experiment(table2.AS_PUBLISHED).only(["finetune smart"]).notes
+    assert "assumed" in note
+
+
+def test_only_rows_that_are_there_are_compared() -> None:
+    for one in (table1.experiment(), table2.experiment(), seeds.experiment()):
+        names = [row.name for row in one.rows]
+        assert len(set(names)) == len(names)
+        assert {name for pair in one.compared for name in pair} <= set(names)
+    some = table2.experiment().only(["finetune rrobin", "finetune rrobin+smart"])
+    assert some.compared == (("finetune rrobin+smart", "finetune rrobin"),)

@@ -1,0 +1,61 @@
+"""Run the main job in the current folder, and read what it left."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from minbert.finetune import cli
+from minbert.training import loop
+
+COURSE_TASKS = ("sst", "para", "sts")
+SIX = tuple(f"{task}-{split}-output.csv" for task in COURSE_TASKS for split in ("dev", "test"))
+MAIN = ("--option", "finetune", "--rrobin", "--smart")
+SHORT = ("--weights", "encoder", "--output_dir", "out", "--epochs", "2", "--lr", "1e-3")
+
+
+def run(*argv: str) -> int:
+    return cli.main([*SHORT, *argv])
+
+
+def written(folder: Path = Path("predictions")) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def manifest(folder: Path = Path("out")) -> dict:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def steps_logged(folder: Path = Path("out")) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """The last line on stderr, where an error stands, after nothing on stdout."""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err.splitlines()[-1]
+
+
+def ids_of(path: Path) -> list[str]:
+    return [line.split("\t")[1] for line in path.read_text().splitlines()[1:]]
+
+
+def ids_predicted(content: bytes) -> list[str]:
+    return [line.split(" , ")[0] for line in content.decode().splitlines()[1:]]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> None:
+    """Send this process a signal in the middle of a step, once."""
+    make_step, seen = loop.train_step, []
+
+    def hit(*arguments):
+        seen.append(0)
+        if len(seen) == step:
+            os.kill(os.getpid(), number)
+        make_step(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", hit)

@@ -1,0 +1,168 @@
+"""What the main job never destroys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minbert.tasks import predictions
+from minbert.training.run_folder import held
+from tests.finetune.job.running import COURSE_TASKS, MAIN, SIX, complaint, manifest, run, written
+
+
+def test_limit_never_replaces_a_larger_file(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    whole = written()
+    capsys.readouterr()
+    assert run("--limit", "10") == 2
+    line = complaint(capsys)
+    assert "sst-dev-output.csv holds 16 predictions" in line and "--limit 10" in line
+    assert written() == whole
+    elsewhere = [
+        f"--{t}_{s}_out=limited/{t}-{s}.csv" for t in COURSE_TASKS for s in ("dev", "test")
+    ]
+    assert run("--limit", "10", *elsewhere) == 0
+    assert written() == whole
+
+
+def test_failing_run_leaves_the_old_predictions(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    before = written()
+    capsys.readouterr()
+    assert run("--option", "finetune", "--lr", "1e38") == 1
+    line = complaint(capsys)
+    assert line.startswith("error: step ") and "Example ids: sst" in line
+    assert written() == before
+    assert manifest()["status"].startswith("failed: step ")
+
+
+def test_a_write_that_fails_halfway_leaves_each_file_whole(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    before = written()
+    render, calls = predictions.render, []
+
+    def full_disk(*arguments) -> str:
+        calls.append(0)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return render(*arguments)
+
+    monkeypatch.setattr(predictions, "render", full_disk)
+    capsys.readouterr()
+    assert run("--option", "finetune") == 1
+    assert "No space left" in complaint(capsys)
+    after = written()
+    assert after.keys() == before.keys()
+    assert sum(after[name] == before[name] for name in SIX) >= 4
+    monkeypatch.undo()
+    os.chdir(place)
+    assert run("--option", "finetune", "--resume") == 0
+    assert manifest()["status"] == "finished"
+
+
+def test_output_that_cannot_be_written_is_said_before_training(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "folder.csv").mkdir()
+    (place / "file").write_text("")
+    for path in ("folder.csv", "file/a.csv"):
+        assert run("--sts_test_out", path) == 2
+        assert f"--sts_test_out {path}" in complaint(capsys)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--sst_dev_out", "data/ids-sst-dev.csv"], "the run reads this file"),
+        (["--sst_dev_out", "encoder/config.json"], "the run reads this file"),
+        (["--sst_dev_out", "p/x.csv", "--sts_dev_out", "p/../p/x.csv"], "names the same file"),
+        (["--sst_dev_out", "out/manifest.json"], "lies in the run's own folder"),
+        (["--sst_dev_out", "thesis.txt"], "holds something else than predictions"),
+        (["--sst_dev_out", "fifo"], "holds something else than predictions"),
+        (["--sst_dev_out", "link"], "holds something else than predictions"),
+        (["--sst_dev_out", "x" * 250], "cannot be written"),
+        (["--sst_dev_out", ""], "names no file"),
+        (["--sst_dev_out", "."], "names no file"),
+    ],
+)
+def test_nothing_but_predictions_is_ever_written_over(
+    place: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
+    (place / "thesis.txt").write_text("years of work")
+    (place / "link").symlink_to("thesis.txt")
+    os.mkfifo(place / "fifo")
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    assert run(*flags) == 2
+    assert words in complaint(capsys)
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_a_full_disk_at_the_end_leaves_all_old_predictions(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("--seed", "1") == 0
+    before = written()
+    write, calls = Path.write_text, iter(range(100))
+
+    def disk_full(path: Path, text: str, **settings: str) -> int:
+        if path.parent.name == "predictions" and next(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return write(path, text, **settings)
+
+    monkeypatch.setattr(Path, "write_text", disk_full)
+    assert run("--seed", "2") == 1
+    assert written() == before
+
+
+def test_weights_that_are_no_numbers_never_become_predictions(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*MAIN, "--lr", "1e38", "--max_steps", "1") == 1
+    assert "predictions are not finite" in capsys.readouterr().err
+    assert not list((place / "predictions").iterdir())
+    assert not list((place / "out").glob("best-*"))
+
+
+def test_earlier_run_is_moved_aside_not_overwritten(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = []
+    for seed in ("1", "2", "3"):
+        assert run("--seed", seed) == 0
+        kept.append((Path("out") / "manifest.json").read_bytes())
+    assert (place / "out.old1" / "manifest.json").read_bytes() == kept[0]
+    assert (place / "out.old2" / "manifest.json").read_bytes() == kept[1]
+    assert manifest()["config"]["seed"] == 3
+    assert "out held an earlier run, which is now in" in capsys.readouterr().err
+
+
+def test_folder_of_something_else_is_left_alone(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "out").mkdir()
+    (place / "out" / "thesis.tex").write_text("years of work")
+    assert run() == 2
+    assert "out: holds something else than a run" in complaint(capsys)
+    assert [path.name for path in (place / "out").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_second_run_in_a_folder_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], resume: list[str]
+) -> None:
+    assert run() == 0
+    before = (written(), (place / "out" / "manifest.json").read_bytes())
+    capsys.readouterr()
+    with held(place / "out"):
+        assert run(*resume) == 2
+    assert "out: another run is using it" in complaint(capsys)
+    assert (written(), (place / "out" / "manifest.json").read_bytes()) == before

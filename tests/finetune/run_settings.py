@@ -1,0 +1,12 @@
+"""What the tests of `RunConfig` go through: its fields, all tasks, the schedules without rounds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from minbert.finetune.config import COURSE_TASKS, RunConfig
+from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
+
+FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
+ALL_TASKS = (*COURSE_TASKS, "cfimdb")
+BY_SIZE = [name for name in SCHEDULES if name not in WITH_ROUNDS]

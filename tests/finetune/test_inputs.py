@@ -1,0 +1,294 @@
+"""Where a run's files come from: named ones win, then the folder given, then what lies there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from minbert.encoder.config import EncoderConfig
+from minbert.encoder.hub import BERT, BERT_REVISION
+from minbert.finetune import inputs
+from minbert.finetune.config import RunConfig
+from minbert.finetune.inputs import RECOMMENDED, SAMPLE, locate, recommended
+from minbert.support.runtime import InputError
+from tests.helpers import cache_encoder, write_course_files
+
+KEYS = [f"{task}_{split}" for task in ("sst", "para", "sts") for split in ("dev", "test")]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, and a bundled encoder."""
+    bundled = tmp_path / "bundled"
+    bundled.mkdir()
+    monkeypatch.setattr(inputs, "BUNDLED_ENCODER", bundled)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def located(**typed: Any) -> RunConfig:
+    """What `locate` makes of the flags that were typed."""
+    return locate(RunConfig(**typed), typed)
+
+
+def folders(config: RunConfig, keys: list[str]) -> set[Path]:
+    return {Path(getattr(config, key)).parent for key in keys}
+
+
+def test_without_anything_the_bundled_sample_is_taken() -> None:
+    config = located(rrobin="equal")
+    keys = [*KEYS, "sst_train", "para_train", "sts_train"]
+    assert folders(config, keys) == {SAMPLE}
+    assert all(Path(getattr(config, key)).is_file() for key in keys)
+
+
+def test_the_courses_files_in_data_are_taken(here: Path) -> None:
+    write_course_files(here / "data")
+    config = located(rrobin="equal")
+    assert folders(config, [*KEYS, "sst_train", "para_train", "sts_train"]) == {Path("data")}
+
+
+def test_the_folder_given_wins_over_data(here: Path) -> None:
+    write_course_files(here / "data")
+    write_course_files(here / "mine")
+    assert folders(located(data_dir="mine"), KEYS) == {Path("mine")}
+
+
+def test_a_named_file_wins_over_the_folder_given(here: Path) -> None:
+    write_course_files(here / "mine")
+    shutil.copy(here / "mine" / "sts-dev.csv", here / "other.csv")
+    config = located(data_dir="mine", sts_dev="other.csv")
+    assert config.sts_dev == "other.csv"
+    assert folders(config, [key for key in KEYS if key != "sts_dev"]) == {Path("mine")}
+
+
+def test_a_file_named_by_its_default_name_wins_too(here: Path) -> None:
+    write_course_files(here / "data")
+    write_course_files(here / "mine")
+    config = located(data_dir="mine", sst_dev="data/ids-sst-dev.csv")
+    assert config.sst_dev == "data/ids-sst-dev.csv"
+
+
+def test_when_every_file_is_named_no_folder_is_looked_at(here: Path) -> None:
+    write_course_files(here / "mine")
+    defaults = RunConfig()
+    named = {key: f"mine/{Path(getattr(defaults, key)).name}" for key in [*KEYS, "sst_train"]}
+    config = located(**named)
+    assert {key: getattr(config, key) for key in named} == named
+
+
+@pytest.mark.parametrize("gone", ["ids-sst-train.csv", "quora-dev.csv", "sts-test-student.csv"])
+@pytest.mark.parametrize("data_dir", [None, "data"])
+def test_some_of_the_courses_files_without_the_others_is_an_error(
+    here: Path, gone: str, data_dir: str | None
+) -> None:
+    write_course_files(here / "data")
+    (here / "data" / gone).unlink()
+    with pytest.raises(InputError, match=f"lacks {gone}"):
+        located(**({} if data_dir is None else {"data_dir": data_dir}))
+
+
+def test_a_single_file_of_the_courses_is_enough_to_rule_the_sample_out(here: Path) -> None:
+    write_course_files(here / "data", tasks=["cfimdb"])
+    with pytest.raises(InputError, match=r"lacks .*ids-sst-dev\.csv.*sts-test-student\.csv"):
+        located()
+
+
+def test_files_that_the_run_does_not_need_may_be_absent(here: Path) -> None:
+    write_course_files(here / "data")  # no CFIMDB
+    (here / "data" / "quora-train.csv").unlink()  # sst alone trains
+    assert folders(located(), KEYS) == {Path("data")}
+    with pytest.raises(InputError, match=r"lacks .*ids-cfimdb-train\.csv"):
+        located(tasks=("cfimdb",))
+
+
+def test_a_gap_may_be_filled_by_a_named_file(here: Path) -> None:
+    write_course_files(here / "data")
+    (here / "data" / "sts-dev.csv").rename(here / "elsewhere.csv")
+    config = located(sts_dev="elsewhere.csv")
+    assert config.sts_dev == "elsewhere.csv"
+    assert folders(config, [key for key in KEYS if key != "sts_dev"]) == {Path("data")}
+
+
+def test_named_files_and_the_sample_are_never_mixed(here: Path) -> None:
+    write_course_files(here / "mine")
+    with pytest.raises(InputError, match=r"--sts_dev is named.*synthetic sample"):
+        located(sts_dev="mine/sts-dev.csv")
+
+
+def test_links_that_lead_nowhere_are_no_absence(here: Path) -> None:
+    (here / "data").mkdir()
+    (here / "data" / "sts-dev.csv").symlink_to("/no/such/place")
+    with pytest.raises(InputError, match=r"data/ lacks .*sts-dev\.csv"):
+        located()
+    (here / "data" / "sts-dev.csv").unlink()
+    (here / "data" / "bert-base-uncased").symlink_to("/no/such/place")
+    assert located().weights == "data/bert-base-uncased"
+
+
+def test_a_folder_named_data_without_the_courses_files_is_no_course_folder(here: Path) -> None:
+    (here / "data" / "sample").mkdir(parents=True)
+    (here / "data" / "notes.txt").write_text("x")
+    assert folders(located(), KEYS) == {SAMPLE}
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ({"data_dir": "absent"}, "--data_dir absent: no such folder"),
+        ({"sts_dev": "absent.csv"}, "--sts_dev absent.csv: no such file"),
+        ({"weights": "absent"}, "--weights absent: no such folder, and no checkpoint of that name"),
+        ({"weights": "a/b"}, r"fetch it with: python -m minbert.download --weights a/b$"),
+        ({"weights": "../absent"}, r"--weights \.\./absent: no such folder$"),
+        ({"weights": "/no/such/place"}, "--weights /no/such/place: no such folder$"),
+        ({"weights": "a\0b"}, "no such folder$"),
+        ({"weights": "x" * 5000}, "no such folder$"),
+        ({"weights": "x/y@../.."}, "no such folder$"),
+    ],
+)
+def test_what_was_named_and_is_not_there_is_an_error(typed: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        located(**typed)
+
+
+def test_weights_named_win_then_the_courses_then_the_bundled(
+    here: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert located().weights == str(tmp_path / "bundled")
+    course = here / "data" / "bert-base-uncased"
+    course.mkdir(parents=True)
+    assert located().weights == "data/bert-base-uncased"
+    (here / "mine").mkdir()
+    with caplog.at_level("INFO", logger="minbert"):
+        assert located(weights="mine").weights == "mine"
+    assert "weights: mine/" in caplog.text
+    assert "data: " in caplog.text
+
+
+def test_no_encoder_at_all_is_an_error_that_says_where_one_is_looked_for(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bundled").rmdir()
+    with pytest.raises(InputError, match=r"no encoder: .*bert-base-uncased.*--weights"):
+        located()
+
+
+def test_locating_changes_nothing_else() -> None:
+    config = RunConfig(option="finetune", lr=1e-4, epochs=3)
+    found = locate(config, {"option", "lr", "epochs"})
+    assert (found.option, found.lr, found.epochs, found.sst_dev_out) == (
+        *("finetune", 1e-4, 3),
+        config.sst_dev_out,
+    )
+
+
+# ------------------------------------------------------------------------------- recommendations
+
+
+def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
+    assert recommended(tmp_path, "finetune") == {}
+    advice = {"lr": 2e-4, "head_lr": 2e-3, "epochs": 3, "pooling": "mean"}
+    (tmp_path / RECOMMENDED).write_text(json.dumps({"finetune": advice}))
+    assert recommended(tmp_path, "finetune") == advice
+    assert recommended(tmp_path, "pretrain") == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[1]",
+        '{"finetune": 3}',
+        '{"finetune": {"seed": 3}}',
+        '{"finetune": {"lr": "fast"}}',
+        '{"finetune": {"lr": -1}}',
+        '{"finetune": {"lr": true}}',
+        '{"finetune": {"epochs": 2.5}}',
+        '{"finetune": {"epochs": 0}}',
+        '{"finetune": {"batch_size": null}}',
+        '{"finetune": {"pooling": "max"}}',
+        '{"finetune": {"pooling": ["mean"]}}',
+        '{"finetune": {"head_lr": 1e-3}}',
+        '{"finetune": {"lr": 1' + 400 * "0" + "}}",
+        '{"pretrain": null}',
+        '{"pretrain": {"lr": 1e-3, "head_lr": 1e-2}}',
+        '{"finetun": {"lr": 1e-3}}',
+        '{"lr": 1e-3}',
+        "\udcff",
+    ],
+)
+def test_a_recommendation_that_cannot_be_followed_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / RECOMMENDED).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=RECOMMENDED):
+        recommended(tmp_path, "finetune")
+
+
+def test_a_folder_is_no_recommendation(tmp_path: Path) -> None:
+    (tmp_path / RECOMMENDED).mkdir()
+    with pytest.raises(InputError, match=RECOMMENDED):
+        recommended(tmp_path, "finetune")
+
+
+# ------------------------------------------------------------------------- names in the local cache
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub's client."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_a_name_in_the_local_cache_is_taken(
+    cache: Path, tiny: EncoderConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = cache_encoder(cache, "x/y", COMMIT, tiny)
+    with caplog.at_level("INFO", logger="minbert"):
+        assert located(weights="x/y").weights == str(folder)
+    assert f"(x/y at revision {COMMIT}, from the local cache)" in caplog.text
+    assert located(weights=f"x/y@{COMMIT}").weights == str(folder)
+    with pytest.raises(InputError, match=r"download --weights x/y@v2$"):
+        located(weights="x/y@v2")
+
+
+def test_a_folder_of_the_same_name_wins(cache: Path, here: Path, tiny: EncoderConfig) -> None:
+    cache_encoder(cache, "x/y", COMMIT, tiny)
+    (here / "x" / "y").mkdir(parents=True)
+    assert located(weights="x/y").weights == "x/y"
+
+
+@pytest.mark.parametrize("gone", ["vocab.txt", "model.safetensors"])
+def test_a_copy_that_is_not_whole_is_an_error(cache: Path, tiny: EncoderConfig, gone: str) -> None:
+    (cache_encoder(cache, "x/y", COMMIT, tiny) / gone).unlink()
+    with pytest.raises(InputError, match=rf"--weights x/y: .*not whole .*{gone}.*minbert.download"):
+        located(weights="x/y")
+
+
+def test_bert_by_name_is_the_folder_in_data_or_the_pinned_copy(
+    cache: Path, here: Path, tiny: EncoderConfig
+) -> None:
+    for name in ("bert-base-uncased", BERT):
+        with pytest.raises(InputError, match=rf"minbert.download --weights {name}$"):
+            located(weights=name)
+    cache_encoder(cache, "x", COMMIT, tiny)
+    pinned = cache_encoder(cache, BERT, BERT_REVISION, tiny)
+    assert located(weights="bert-base-uncased").weights == str(pinned)
+    (here / "data" / "bert-base-uncased").mkdir(parents=True)
+    for name in ("bert-base-uncased", BERT):
+        assert located(weights=name).weights == "data/bert-base-uncased"
+    assert located(weights="bert-base-uncased@main").weights == str(pinned)
+
+
+def test_what_is_missing_can_be_fetched_with_a_command_that_is_named(here: Path) -> None:
+    write_course_files(here / "data", tasks=["sst"])
+    with pytest.raises(InputError, match=r"python -m minbert\.download --data"):
+        located()

@@ -1,0 +1,134 @@
+"""Reading text: documents, compressed files, bad bytes, which documents are held out."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import lzma
+from pathlib import Path
+
+import pytest
+
+from minbert.pretrain import corpus
+from minbert.pretrain.corpus import check_files, is_held_out, read_documents
+from minbert.support.runtime import InputError
+from tests.helpers import write_course_files
+from tests.pretrain.texts import random_documents, write_documents
+
+TEXT = "one.\ntwo.\n\n\n \nthree.\r\n\t\nfour é.\nfive."
+DOCUMENTS = [["one.", "two."], ["three."], ["four é.", "five."]]
+
+
+def read(*paths: Path) -> list[list[str]]:
+    return list(read_documents(paths, "reading"))
+
+
+def test_blank_lines_part_documents(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(TEXT.encode())
+    assert read(tmp_path / "a.txt") == DOCUMENTS
+
+
+def test_a_document_ends_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo")
+    (tmp_path / "b.txt").write_text("three\n")
+    assert read(tmp_path / "a.txt", tmp_path / "b.txt") == [["one", "two"], ["three"]]
+
+
+def test_a_document_that_is_too_long_is_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "_LONGEST", 10)
+    path = write_documents(tmp_path / "a.txt", [["12345", "6789", "x"], ["a" * 30, "b"], ["c"]])
+    assert read(path) == [["12345", "6789", "x"], ["a" * 30], ["b"], ["c"]]
+    monkeypatch.setattr(corpus, "_LONGEST", 9)
+    assert read(path) == [["12345", "6789"], ["x"], ["a" * 30], ["b"], ["c"]]
+
+
+def test_an_empty_file_has_no_document(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n \n")
+    assert read(tmp_path / "a.txt") == []
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.gz", gzip.compress), ("a.xz", lzma.compress)])
+def test_compressed_files(tmp_path: Path, name: str, pack) -> None:
+    (tmp_path / name).write_bytes(pack(TEXT.encode()))
+    assert read(tmp_path / name) == DOCUMENTS
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.gz", gzip.compress), ("a.xz", lzma.compress)])
+@pytest.mark.parametrize("harm", ["cut", "flipped", "plain"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, pack, harm: str) -> None:
+    packed = bytearray(pack((TEXT * 1000).encode()))
+    if harm == "cut":
+        packed = packed[: len(packed) // 2]
+    elif harm == "flipped":
+        packed[len(packed) // 2] ^= 0xFF
+    else:
+        packed = bytearray(TEXT.encode())
+    (tmp_path / name).write_bytes(packed)
+    with pytest.raises(InputError, match=name):
+        read(tmp_path / name)
+
+
+def test_bad_bytes_are_left_out_and_reported(tmp_path: Path, caplog) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\n\xff\xfe\ntwo\n\xc3\n")
+    with caplog.at_level(logging.WARNING, "minbert"):
+        assert read(tmp_path / "a.txt") == [["one", "two"]]
+    assert "2 lines left out" in caplog.text
+    assert "line 2" in caplog.text
+
+
+def test_files_that_are_not_there_or_twice(tmp_path: Path) -> None:
+    there = tmp_path / "a.txt"
+    there.write_text("one")
+    check_files([there])
+    with pytest.raises(InputError, match=r"b\.txt: no such file"):
+        check_files([there, tmp_path / "b.txt"])
+    with pytest.raises(InputError, match="twice"):
+        check_files([there, tmp_path / "." / "a.txt"])
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_about_the_share_is_held_out(share: float) -> None:
+    documents = random_documents(4000)
+    held_out = sum(is_held_out(document, share) for document in documents)
+    assert abs(held_out - 4000 * share) < 5 * (4000 * share * (1 - share)) ** 0.5
+
+
+def test_a_larger_share_holds_out_the_same_documents_and_more() -> None:
+    documents = random_documents(500)
+    few, more = ([is_held_out(d, share) for d in documents] for share in (0.1, 0.3))
+    assert all(b for a, b in zip(few, more, strict=True) if a)
+
+
+def test_a_document_keeps_its_side_whatever_file_it_is_in(tmp_path: Path) -> None:
+    documents = random_documents(50)
+    write_documents(tmp_path / "a.txt", documents)
+    write_documents(tmp_path / "b.txt", documents[::-1])
+    sides = [
+        {"\n".join(d): is_held_out(d, 0.3) for d in read(tmp_path / name)}
+        for name in ("a.txt", "b.txt")
+    ]
+    assert sides[0] == sides[1]
+
+
+def test_the_courses_files_are_text_too(tmp_path: Path) -> None:
+    folder = write_course_files(tmp_path, rows=5)
+    for task, columns in (("ids-sst", 1), ("quora", 2), ("sts", 2)):
+        for split in ("train", "test-student"):
+            path = folder / f"{task}-{split}.csv"
+            lines = path.read_text().splitlines()[1:]
+            expected = [[text] for line in lines for text in line.split("\t")[2 : 2 + columns]]
+            assert read(path) == expected
+
+
+def test_a_row_without_a_text_gives_the_other(tmp_path: Path) -> None:
+    lines = ["\tid\tsentence1\tsentence2\tsimilarity", "0\ta\tone\t\t", "1\tb\ttwo\tthree\t9"]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    assert read(tmp_path / "a.csv") == [["one"], ["two"], ["three"]]
+
+
+def test_another_csv_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,price\nfish,3\n")
+    with pytest.raises(InputError, match=r"a\.csv"):
+        read(tmp_path / "a.csv")

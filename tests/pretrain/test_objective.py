@@ -1,0 +1,117 @@
+"""The pretraining objective: pieces add up to the batch, and held-out text is scored exactly."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from minbert.pretrain.masking import Masker
+from minbert.pretrain.model import PretrainingBert
+from minbert.pretrain.objective import PretrainingObjective, mask_rows, score_held_out, text_batch
+from minbert.pretrain.shards import TRAIN, PackedText, Recipe, cached
+from tests.helpers import VOCAB, make_tokenizer
+from tests.pretrain.test_model import tiny
+from tests.pretrain.texts import random_documents, write_documents
+
+MASKER = Masker(VOCAB, 0.15, whole_words=False)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> PackedText:
+    folder = tmp_path_factory.mktemp("text")
+    path = write_documents(folder / "a.txt", random_documents(80))
+    recipe = Recipe(length=24, pairs=True, held_out=0.2, seed=0)
+    return PackedText(cached(folder, [path], make_tokenizer(2**20), recipe), TRAIN)
+
+
+@pytest.mark.parametrize("piece", [1, 3, 9])
+@pytest.mark.parametrize("pairs", [True, False])
+def test_pieces_add_up_to_the_batch(text: PackedText, piece: int, pairs: bool) -> None:
+    model = tiny(dropout=0.0, next_sentence=pairs).double()
+    values, grads = gradients_of(model, text, 10)
+    in_pieces, grads_in_pieces = gradients_of(model, text, piece)
+    assert values.keys() == in_pieces.keys()
+    for name, value in values.items():
+        assert in_pieces[name] == pytest.approx(value, rel=1e-12)
+    for name, grad in grads.items():
+        torch.testing.assert_close(grads_in_pieces[name], grad, rtol=1e-9, atol=1e-12)
+
+
+def gradients_of(
+    model: PretrainingBert, text: PackedText, piece: int
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    model.zero_grad()
+    batch = text_batch(text, np.arange(10))
+    values = PretrainingObjective(MASKER, piece).backward(model, batch, 4)
+    grads = {
+        name: param.grad.clone()
+        for name, param in model.named_parameters()
+        if param.grad is not None
+    }
+    return {name: value.item() for name, value in values.items()}, grads
+
+
+def test_the_loss_is_the_mean_over_masked_words_plus_that_over_rows(text: PackedText) -> None:
+    model = tiny(dropout=0.0)
+    values, _ = gradients_of(model, text, 10)
+    rows = text.take(np.arange(10))
+    masked = mask_rows(MASKER, rows, 4)
+    place = torch.arange(masked.input_ids.size(1))
+    lengths, splits = (torch.from_numpy(own)[:, None] for own in (rows.lengths, rows.splits))
+    real = place < lengths
+    outputs = model.encoder(masked.input_ids, real.long(), (real & (place >= splits)).long())
+    hidden = outputs["last_hidden_state"]
+    words = model.mlm(hidden, model.encoder.word_embeddings.weight).flatten(0, 1)
+    of_words = F.cross_entropy(words[masked.positions], masked.targets)
+    of_rows = F.cross_entropy(model.nsp(outputs["pooler_output"]), torch.from_numpy(rows.is_random))
+    assert values["mlm_loss"] == pytest.approx(of_words.item(), rel=1e-5)
+    assert values["nsp_loss"] == pytest.approx(of_rows.item(), rel=1e-5)
+    assert values["loss"] == pytest.approx((of_words + of_rows).item(), rel=1e-5)
+
+
+def test_the_seed_decides_masks_and_dropout(text: PackedText) -> None:
+    model = tiny()
+    objective, batch = PretrainingObjective(MASKER, 4), text_batch(text, np.arange(10))
+    first, again, other = (objective.backward(model, batch, seed)["loss"] for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_batch_counts_its_tokens(text: PackedText) -> None:
+    batch = text_batch(text, np.arange(10))
+    lengths = text.take(np.arange(10)).lengths
+    assert batch.real_tokens == lengths.sum()
+    assert batch.padded_tokens == 10 * lengths.max()
+    assert len(batch.ids) == 10
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_held_out_scores_do_not_hang_on_the_pieces(text: PackedText, piece: int) -> None:
+    model = tiny()
+    scored = score_held_out(model, text.sample(50), MASKER, piece)
+    again = score_held_out(model, text.sample(50), MASKER, 16)
+    assert scored.scores == pytest.approx(again.scores, rel=1e-5)
+    assert scored.scores["perplexity"] == pytest.approx(math.exp(scored.scores["mlm loss"]))
+    assert 0 <= scored.scores["nsp accuracy"] <= 1
+    assert scored.criterion < -scored.scores["mlm loss"]
+
+
+def test_a_model_that_knows_nothing_scores_like_chance(text: PackedText) -> None:
+    model = tiny()
+    with torch.no_grad():
+        for param in model.parameters():
+            param.zero_()
+    scored = score_held_out(model, text.sample(len(text)), MASKER, 16)
+    size = model.published.vocab_size
+    assert scored.scores["perplexity"] == pytest.approx(size, rel=1e-5)
+    assert scored.criterion == pytest.approx(-math.log(size) - math.log(2), rel=1e-5)
+
+
+def test_without_pairs_there_is_no_accuracy(text: PackedText) -> None:
+    scored = score_held_out(tiny(next_sentence=False), text.sample(40), MASKER, 16)
+    assert list(scored.scores) == ["mlm loss", "perplexity"]
+    assert scored.criterion == -scored.scores["mlm loss"]

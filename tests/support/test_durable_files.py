@@ -1,0 +1,224 @@
+"""Durable files: whole or absent whatever happens, and logs that can be cut back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minbert.support import durable_files
+from minbert.support.durable_files import (
+    JsonLines,
+    new_folder,
+    replacing,
+    sha256_of,
+    write_json,
+    write_text,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def rows(path: Path) -> list[object]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_sha256(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    content = bytes(range(256)) * 5000  # more than one read buffer
+    path.write_bytes(content)
+    assert sha256_of(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_replacing_takes_the_place_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file"
+    with replacing(path) as draft:
+        assert draft.parent == path.parent  # the same disk, so a rename is atomic
+        draft.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new" and names(path.parent) == ["file"]
+
+
+def test_replacing_keeps_the_old_content_on_an_exception(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyError), replacing(path) as draft:
+        draft.write_text("half of the n")
+        raise KeyError
+    assert path.read_text() == "old" and names(tmp_path) == ["file"]
+
+
+def test_replacing_without_a_draft_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), replacing(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_new_folder_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "checkpoint"
+    with new_folder(path) as draft:
+        (draft / "one").write_text("1")
+        (draft / "two").write_text("2")
+        assert not path.exists()
+    assert names(path) == ["one", "two"] and names(path.parent) == ["checkpoint"]
+
+
+def test_new_folder_leaves_nothing_on_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), new_folder(tmp_path / "checkpoint") as draft:
+        (draft / "one").write_text("1")
+        raise KeyError
+    assert names(tmp_path) == []
+
+
+def test_new_folder_never_replaces_one(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    path.mkdir()
+    (path / "precious").write_text("old")
+    with pytest.raises(OSError), new_folder(path) as draft:
+        (draft / "one").write_text("1")
+    assert names(tmp_path) == ["checkpoint"] and names(path) == ["precious"]
+
+
+def test_new_folder_ignores_a_dead_draft(tmp_path: Path) -> None:
+    """What a killed process of the same number left behind is not mixed in."""
+    with new_folder(tmp_path / "a") as draft:
+        name = draft.name.replace("a", "b", 1)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stale").write_text("")
+    with new_folder(tmp_path / "b") as draft:
+        assert names(draft) == []
+        (draft / "fresh").write_text("")
+    assert names(tmp_path / "b") == ["fresh"]
+
+
+def test_text_is_utf8_with_its_own_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "x", "é\n中\r\nlast")
+    assert (tmp_path / "x").read_bytes() == "é\n中\r\nlast".encode()
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    value = {"a": [1, 2.5, None], "b": {"c": "é"}, "tiny": 5e-324}
+    write_json(tmp_path / "x.json", value)
+    assert json.loads((tmp_path / "x.json").read_text()) == value
+    assert (tmp_path / "x.json").read_text().endswith("\n")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_has_no_spelling_for_what_is_not_finite(tmp_path: Path, number: float) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"score": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"score": number})
+    assert json.loads(path.read_text()) == {"score": 1} and names(tmp_path) == ["x.json"]
+
+
+def test_log_is_readable_after_each_write(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path / "new" / "log.jsonl")
+    log.write([{"step": 1}, {"step": 2}])
+    assert rows(log.path) == [{"step": 1}, {"step": 2}]
+    log.write([{"step": 3}])
+    assert rows(log.path) == [{"step": 1}, {"step": 2}, {"step": 3}]
+    log.close()
+
+
+def test_log_is_continued_not_overwritten(tmp_path: Path) -> None:
+    for step in (1, 2):
+        log = JsonLines(tmp_path / "log.jsonl")
+        log.write([{"step": step}])
+        log.close()
+    assert rows(tmp_path / "log.jsonl") == [{"step": 1}, {"step": 2}]
+
+
+def test_cut_before_drops_later_steps_and_writing_goes_on(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path / "log.jsonl")
+    log.write({"step": step, "text": "é\u2028"} for step in range(6))
+    log.cut_before(3)
+    log.write([{"step": 3, "again": True}])
+    log.close()
+    kept = [{"step": step, "text": "é\u2028"} for step in range(3)]
+    assert rows_by_newline(log.path) == [*kept, {"step": 3, "again": True}]
+
+
+def rows_by_newline(path: Path) -> list[object]:
+    """The rows of a log whose texts may hold other characters that end a line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+@pytest.mark.parametrize("kept", range(len('{"step": 1, "loss": 0.25}\n')))
+def test_cut_before_drops_a_torn_last_line(tmp_path: Path, kept: int) -> None:
+    """Wherever a kill cut the last line, every line of the continued log can be read."""
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 0}\n' + '{"step": 1, "loss": 0.25}\n'[:kept])
+    log = JsonLines(path)
+    log.cut_before(9)
+    log.write([{"step": 9}])
+    log.close()
+    found = rows(path)
+    assert found[0] == {"step": 0} and found[-1] == {"step": 9}
+    assert found[1:-1] in ([], [{"step": 1, "loss": 0.25}])
+
+
+def test_cut_before_of_an_empty_log(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path / "log.jsonl")
+    log.cut_before(0)
+    log.close()
+    assert log.path.read_text() == ""
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_several_texts_are_replaced_all_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """A disk that is full when the third file is flushed leaves the first two as they were."""
+    paths = [tmp_path / f"{name}.txt" for name in "abc"]
+    durable_files.write_texts(dict.fromkeys(paths, "old"))
+    left, sync = [failing], durable_files._sync
+
+    def full(path: Path) -> None:
+        if left[0] == 0:
+            raise OSError(122, "quota exceeded")
+        left[0] -= 1
+        sync(path)
+
+    monkeypatch.setattr(durable_files, "_sync", full)
+    with pytest.raises(OSError, match="quota"):
+        durable_files.write_texts(dict.fromkeys(paths, "new"))
+    assert [path.read_text() for path in paths] == ["old"] * 3
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+def test_drafts_of_dead_processes_are_removed_and_no_others(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = {
+        f".out.csv.{dead.pid}.tmp": True,
+        f".out.csv.0a1b2c3d.{dead.pid}.tmp": True,
+        f".out.csv.{os.getpid()}.tmp": False,
+        durable_files.draft_of(tmp_path / "out.csv").name: False,
+        f".other.csv.{dead.pid}.tmp": False,
+        ".out.csv.notes.tmp": False,
+        "out.csv": False,
+    }
+    for name in names:
+        (tmp_path / name).touch()
+    durable_files.remove_dead_drafts(tmp_path / "out.csv")
+    assert {name: not (tmp_path / name).exists() for name in names} == names
+
+
+def test_what_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.csv"
+    durable_files.check_writable(path)
+    assert list(path.parent.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        durable_files.check_writable(tmp_path / "file" / "out.csv")

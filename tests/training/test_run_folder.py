@@ -1,0 +1,129 @@
+"""A run's folder: one run at a time, and no earlier run is ever overwritten."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minbert.support.runtime import InputError
+from minbert.training.run_folder import MANIFEST, held, set_earlier_run_aside
+
+
+def leave_a_run(folder: Path, content: str = "{}") -> None:
+    """A folder as a run that starts afresh leaves it."""
+    with held(folder):
+        set_earlier_run_aside(folder)
+        (folder / MANIFEST).write_text(content)
+        (folder / "best-0001").mkdir()
+
+
+def test_a_folder_that_stays_empty_goes_again(tmp_path: Path) -> None:
+    with held(tmp_path / "runs" / "new"):
+        assert (tmp_path / "runs" / "new").is_dir()
+    assert not (tmp_path / "runs" / "new").exists()
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    leave_a_run(tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for content in ("first", "second", "third"):
+        leave_a_run(folder, content)
+    for name, content in {"run.old1": "first", "run.old2": "second", "run": "third"}.items():
+        assert (tmp_path / name / MANIFEST).read_text() == content
+        assert (tmp_path / name / "best-0001").is_dir()
+
+
+def test_holding_alone_changes_nothing(tmp_path: Path) -> None:
+    leave_a_run(tmp_path / "run", "first")
+    with held(tmp_path / "run"):
+        assert (tmp_path / "run" / MANIFEST).read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with held(folder):
+        (folder / MANIFEST).write_text("at work")
+        with pytest.raises(InputError, match="another run is using it"), held(folder):
+            pass
+        assert (folder / MANIFEST).read_text() == "at work"
+    with held(folder):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_and_used(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(number))
+    leave_a_run(tmp_path / "run")
+    (record,) = caplog.records
+    assert f"{tmp_path / 'run'}: this file system has no locks" in record.getMessage()
+    assert (tmp_path / "run" / MANIFEST).exists()
+
+
+def test_another_fault_of_a_lock_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), held(tmp_path / "run"):
+        pass
+
+
+def failing(number: int) -> Callable[..., None]:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return flock
+
+
+def test_a_run_that_fails_lets_its_folder_go(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), held(tmp_path / "run"):
+        raise ZeroDivisionError
+    with held(tmp_path / "run"):
+        pass
+
+
+def test_a_draft_that_a_kill_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / f".{MANIFEST}.123.tmp").write_text("{")
+    with held(tmp_path / "run"):
+        pass
+
+
+def test_something_else_than_a_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("words")
+    (tmp_path / "file").write_text("words")
+    with pytest.raises(InputError, match="something else"), held(tmp_path / "thesis"):
+        pass
+    with pytest.raises(InputError, match="a file of that name"), held(tmp_path / "file"):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["chapter.tex", "file", "thesis"]
+
+
+def test_files_that_are_not_the_runs_stay(tmp_path: Path) -> None:
+    leave_a_run(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("words")
+    leave_a_run(tmp_path / "run", "second")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "words"
+    assert (tmp_path / "run.old1" / MANIFEST).exists()
+
+
+def test_the_current_folder_can_hold_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for content in ("first", "second"):
+        leave_a_run(Path(), content)
+    assert (tmp_path / "here.old1" / MANIFEST).read_text() == "first"
