@@ -15,7 +15,7 @@ from minbert.data.batches import Batch, Padded
 from minbert.encoder.bert import BertModel
 from minbert.encoder.dropout import Dropout
 from minbert.encoder.int8 import in_int8
-from minbert.support.runtime import seeded
+from minbert.support.randomness import seeded
 
 
 class MultitaskBert(nn.Module):

@@ -21,7 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from minbert.data.spooled import Equals, GrowingArray, Stored, StoredTexts
-from minbert.support.runtime import InputError, derive_seed, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
+from minbert.support.randomness import derive_seed
 from minbert.tasks.course import Task
 
 SPLITS = ("train", "dev", "test")

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 
 N = TypeVar("N", bound=np.generic)
 T = TypeVar("T")

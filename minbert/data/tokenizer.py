@@ -19,7 +19,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 from minbert.data.spooled import GrowingArray
-from minbert.support.runtime import InputError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 N = TypeVar("N", bound=np.generic)

@@ -15,8 +15,9 @@ from minbert.download.retries import Patience
 from minbert.encoder import hub
 from minbert.encoder.hub import Published
 from minbert.support.command import run_command
+from minbert.support.console import log
+from minbert.support.errors import InputError, RunError
 from minbert.support.flags import OneLineParser, flag, parser_for
-from minbert.support.runtime import InputError, RunError, log
 
 _DESCRIPTION = """\
 Fetch what the main job needs and never fetches itself: without flags the course's twelve data

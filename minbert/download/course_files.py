@@ -6,8 +6,9 @@ import httpx2
 
 from minbert.download.fetch import Expected, fetch, open_client
 from minbert.download.retries import Patience, Unreachable
-from minbert.finetune.inputs import COURSE
-from minbert.support.runtime import RunError, log
+from minbert.support.console import log
+from minbert.support.errors import RunError
+from minbert.support.places import COURSE
 
 BASE = "https://raw.githubusercontent.com/gpoesia/minbert-default-final-project/main/data"
 

@@ -31,9 +31,10 @@ from minbert.download.retries import Fault, Patience, Tries
 from minbert.encoder import hub, weights
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import Published
-from minbert.finetune.inputs import COURSE_ENCODER
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, RunError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError, RunError
+from minbert.support.places import COURSE_ENCODER
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ import httpx2
 
 from minbert.download.retries import Fault, NoConnection, Patience, Tries
 from minbert.support import durable_files
+from minbert.support.console import ProgressBar, log
+from minbert.support.errors import RunError
 from minbert.support.locks import lock
-from minbert.support.runtime import ProgressBar, RunError, log
 
 LARGEST_UNKNOWN = 64_000_000  # bytes: where a file's size is not known, no file is larger
 _MOST_REDIRECTS = 5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from minbert.support.runtime import RunError, log
+from minbert.support.console import log
+from minbert.support.errors import RunError
 
 
 @dataclass(frozen=True)

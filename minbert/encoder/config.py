@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 _LARGEST = 2**24  # no published size comes near
 

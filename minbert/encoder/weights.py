@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
 
 VOCAB_FILES = ("vocab.txt", "tokenizer_config.json")
 WRITTEN = ("model.safetensors", *VOCAB_FILES, "config.json")  # the last one makes it a checkpoint

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from minbert.support.runtime import log, set_up_logging
+from minbert.support.console import log, set_up_logging
 
 COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "bench": "minbert.experiments.bench.command",

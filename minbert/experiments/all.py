@@ -16,7 +16,8 @@ from minbert.experiments.tables.command import Grid, write_report
 from minbert.experiments.tables.table2 import Table2Config
 from minbert.reports.report import Section
 from minbert.support.command import run_command
-from minbert.support.runtime import InputError, RunError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError, RunError
 
 _DESCRIPTION = """\
 Run the poster's two tables and measure what each method costs, and write one report of all three.

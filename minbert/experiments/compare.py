@@ -26,7 +26,8 @@ from minbert.statistics.paired_tests import (
     paired_permutation,
     with_seed_noise,
 )
-from minbert.support.runtime import InputError, log, set_up_logging
+from minbert.support.console import log, set_up_logging
+from minbert.support.errors import InputError
 from minbert.tasks.course import TASKS
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from minbert.experiments.grid.finished import read_manifest
 from minbert.finetune.identity import INDIFFERENT
 from minbert.reports.tables import Table
-from minbert.support.runtime import InputError, log, set_up_logging
+from minbert.support.console import log, set_up_logging
+from minbert.support.errors import InputError
 
 # Settings in which the runs of one row may differ.
 _FREE = (*INDIFFERENT, "seed")

@@ -26,7 +26,8 @@ from minbert.regularizers.base import Divergence, TrainingPass
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial, SmartChoices, Step
 from minbert.support.command import run_command
-from minbert.support.runtime import ProgressBar, derive_seed, generator
+from minbert.support.console import ProgressBar
+from minbert.support.randomness import derive_seed, generator
 from minbert.tasks.course import TASKS
 
 SEED, EXAMPLES = 1, 16

@@ -19,7 +19,10 @@ from minbert.model import MultitaskBert
 from minbert.regularizers import spectral
 from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.objective import Objective
-from minbert.support.runtime import InputError, derive_seed, log, pick_autocast, seeded
+from minbert.support.console import log
+from minbert.support.device import pick_autocast
+from minbert.support.errors import InputError
+from minbert.support.randomness import derive_seed, seeded
 from minbert.tasks import heads, mixing
 from minbert.tasks.course import TASKS, Task, overall
 from minbert.training.loop import Plan, Scored

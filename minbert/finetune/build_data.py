@@ -9,7 +9,8 @@ from minbert.data.examples import BadRow, Split, read_split
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.config import RunConfig
-from minbert.support.runtime import InputError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
 from minbert.tasks.course import TASKS
 
 Key = tuple[str, str]  # (task, split)

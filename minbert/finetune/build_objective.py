@@ -13,8 +13,9 @@ from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart import Adversarial
+from minbert.support.console import log
+from minbert.support.errors import InputError
 from minbert.support.flags import PerTask, for_task
-from minbert.support.runtime import InputError, log
 from minbert.tasks.course import TASKS, Task
 from minbert.training.optimizer import warmup_steps
 

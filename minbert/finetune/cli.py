@@ -11,8 +11,9 @@ from minbert.finetune.inputs import locate
 from minbert.finetune.job import run
 from minbert.finetune.presets import COMPAT, with_presets
 from minbert.support.command import run_command
+from minbert.support.console import log
+from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser, add_flags, refuse_idle, shown
-from minbert.support.runtime import InputError, log
 
 _MODES = {"last-linear-layer": "pretrain", "full-model": "finetune"}
 

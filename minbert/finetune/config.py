@@ -24,8 +24,8 @@ from minbert.finetune.regularizer_flags import (
     SMART_VARIANTS,
     RegularizerFlags,
 )
+from minbert.support.errors import InputError
 from minbert.support.flags import IdleRule, check_values, shown
-from minbert.support.runtime import InputError
 from minbert.tasks.mixing import ANNEALED, PRE, SCHEDULES, TEMPERATURE, WITH_ROUNDS
 
 COURSE_TASKS = ("sst", "para", "sts")

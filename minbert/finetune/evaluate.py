@@ -10,7 +10,9 @@ from torch import Tensor
 
 from minbert.data.batches import Dataset, by_length, pad
 from minbert.model import MultitaskBert
-from minbert.support.runtime import ProgressBar, RunError, release_memory
+from minbert.support.console import ProgressBar
+from minbert.support.device import release_memory
+from minbert.support.errors import RunError
 from minbert.tasks.course import Array
 from minbert.training import ranks
 

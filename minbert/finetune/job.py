@@ -18,26 +18,23 @@ from minbert.finetune.build import Parts, build
 from minbert.finetune.build_data import Key
 from minbert.finetune.config import COURSE_TASKS, RunConfig
 from minbert.finetune.evaluate import predict, score
-from minbert.finetune.identity import (
-    input_files,
-    input_hashes,
-    new_manifest,
-    recorded,
-    run_name,
-    settings,
-)
-from minbert.finetune.inputs import RECOMMENDED, recommended
+from minbert.finetune.identity import input_files, input_hashes, run_name, settings
+from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.model import MultitaskBert
 from minbert.regularizers import spectral
 from minbert.support import durable_files
 from minbert.support.command import run_command
-from minbert.support.runtime import InputError, RunError, StopRequest, log, pick_device
+from minbert.support.console import log
+from minbert.support.device import pick_device
+from minbert.support.errors import InputError, RunError
+from minbert.support.signals import StopRequest
 from minbert.tasks import predictions
 from minbert.tasks.course import TASKS, Array, overall
 from minbert.tasks.mixing import WITH_ROUNDS
 from minbert.training import ranks
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.loop import Progress, TrainingObjective
+from minbert.training.record import new_manifest, recorded
 from minbert.training.run_folder import BAD_ROWS, MANIFEST, held
 from minbert.training.session import Trainee, starting_point, train
 from minbert.training.shared import SharedObjective

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbert.finetune.config import COURSE_TASKS
-from minbert.finetune.inputs import SAMPLE
 from minbert.grade.ceilings import COURSE_CEILINGS
 from minbert.grade.gold import SPLITS, Gold, read_gold
 from minbert.grade.graded import Class, grade
@@ -21,8 +20,10 @@ from minbert.grade.submission import Submission, locate
 from minbert.grade.text import as_text, lint_text
 from minbert.support import durable_files
 from minbert.support.command import run_command, show
+from minbert.support.console import log
+from minbert.support.errors import InputError, RunError
 from minbert.support.flags import RATE, OneLineParser, PerTask, add_flags, check_values, flag
-from minbert.support.runtime import InputError, RunError, log
+from minbert.support.places import SAMPLE
 from minbert.tasks.predictions import is_prediction_file
 
 _DESCRIPTION = """\

@@ -13,8 +13,9 @@ import numpy as np
 
 from minbert.data.examples import read_split
 from minbert.finetune.config import KNOWN_TASKS, RunConfig
-from minbert.finetune.inputs import COURSE, SAMPLE
-from minbert.support.runtime import InputError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
+from minbert.support.places import COURSE, SAMPLE
 from minbert.tasks.course import TASKS, Array
 
 SPLITS = ("dev", "test")

@@ -12,7 +12,8 @@ from multiprocessing.context import BaseContext
 
 from minbert.grade.gold import Gold
 from minbert.grade.submission import Source, Submission, read
-from minbert.support.runtime import ProgressBar, RunError
+from minbert.support.console import ProgressBar
+from minbert.support.errors import RunError
 
 _FEW = 16  # are read faster than processes start
 

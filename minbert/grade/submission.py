@@ -26,7 +26,8 @@ from minbert.grade.members import (
 from minbert.grade.problems import Problem, Problems, readable
 from minbert.grade.recognise import claimed, first_lines, header_column
 from minbert.grade.sheet import Reading, Sheet, read_sheet
-from minbert.support.runtime import InputError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
 from minbert.tasks.course import Array
 
 OPTIONS = (None, "finetune", "pretrain")  # None: multitask, which wins

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from minbert.finetune.inputs import encoder_folder
+from minbert.encoder.locate import encoder_folder
 from minbert.pretrain.config import IDLE_RULES, PretrainConfig
 from minbert.pretrain.job import run
 from minbert.support.command import run_command

@@ -16,7 +16,9 @@ import torch
 from minbert.pretrain.build import Ingredients, Pretrainee, trainee
 from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.shards import TRAIN
-from minbert.support.runtime import InputError, derive_seed, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
+from minbert.support.randomness import derive_seed
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.loop import Progress, save_state
 

@@ -21,7 +21,8 @@ from minbert.pretrain.order import ShuffledShards
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
 from minbert.pretrain.vocabulary import cached_vocabulary
 from minbert.pretrain.word_vectors import cached_vectors, read_vectors
-from minbert.support.runtime import InputError, pick_autocast
+from minbert.support.device import pick_autocast
+from minbert.support.errors import InputError
 from minbert.training.loop import Plan, Words
 from minbert.training.optimizer import AdamW, parameter_groups, rate_schedule
 from minbert.training.session import Trainee

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from minbert.encoder.config import EncoderConfig
 from minbert.support import shared_flags
+from minbert.support.errors import InputError
 from minbert.support.flags import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -16,7 +17,6 @@ from minbert.support.flags import (
     check_values,
     flag,
 )
-from minbert.support.runtime import InputError
 
 TEXT, ENCODER, MASKS, LENGTH, OPTIMIZATION, RUN = (
     "text",

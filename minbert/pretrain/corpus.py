@@ -16,7 +16,8 @@ from typing import IO, cast
 
 from minbert.data.examples import read_split
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, ProgressBar, log
+from minbert.support.console import ProgressBar, log
+from minbert.support.errors import InputError
 from minbert.tasks.course import TASKS
 
 Document = list[str]  # its sentences, none of them empty

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from minbert.encoder import weights
-from minbert.finetune.identity import new_manifest, recorded
 from minbert.pretrain import corpus
 from minbert.pretrain.budget import STEPS, keep_steps, total_steps
 from minbert.pretrain.build import Ingredients, gather, text_files, trainee
@@ -20,9 +19,13 @@ from minbert.pretrain.model import PretrainingBert
 from minbert.pretrain.order import TASK
 from minbert.pretrain.shards import HELD_OUT, TRAIN
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, RunError, StopRequest, clock, log, pick_device
+from minbert.support.console import clock, log
+from minbert.support.device import pick_device
+from minbert.support.errors import InputError, RunError
+from minbert.support.signals import StopRequest
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.loop import Progress
+from minbert.training.record import new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, held
 from minbert.training.session import starting_point, train
 

@@ -17,7 +17,9 @@ from minbert.data.batches import Padded
 from minbert.encoder import weights
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
-from minbert.support.runtime import InputError, derive_seed, log, seeded
+from minbert.support.console import log
+from minbert.support.errors import InputError
+from minbert.support.randomness import derive_seed, seeded
 
 
 class MaskedLanguageHead(nn.Module):

@@ -21,7 +21,9 @@ from minbert.pretrain.masking import Masked, Masker
 from minbert.pretrain.model import PretrainingBert
 from minbert.pretrain.order import TASK
 from minbert.pretrain.shards import PackedText, Rows
-from minbert.support.runtime import ProgressBar, at_least_fp32, derive_seed, generator
+from minbert.support.console import ProgressBar
+from minbert.support.device import at_least_fp32
+from minbert.support.randomness import derive_seed, generator
 from minbert.training.loop import Scored
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minbert.pretrain.shards import PackedText
-from minbert.support.runtime import derive_seed
+from minbert.support.randomness import derive_seed
 from minbert.training.sampling import Step
 
 TASK = "text"

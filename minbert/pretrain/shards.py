@@ -22,7 +22,9 @@ from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.pretrain.corpus import Document, fingerprint, is_held_out, read_documents
 from minbert.pretrain.packing import Frame, Row, Sentences, full_rows, pair_rows
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, derive_seed, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
+from minbert.support.randomness import derive_seed
 
 TRAIN, HELD_OUT = "train", "held-out"
 _FORMAT = 2  # raise it when what a row holds changes

@@ -17,7 +17,8 @@ from tokenizers.trainers import WordPieceTrainer
 from minbert.data.tokenizer import SPECIAL_TOKENS
 from minbert.pretrain.corpus import fingerprint, is_held_out, read_documents
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
 
 _FORMAT = 2  # raise it when the same text would make another vocabulary
 _LETTERS = 256  # single characters that get a token; a rarer one makes its word [UNK]

@@ -20,7 +20,8 @@ from scipy import sparse
 
 from minbert.pretrain.shards import TRAIN, PackedText, Rows
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, ProgressBar, log
+from minbert.support.console import ProgressBar, log
+from minbert.support.errors import InputError
 
 WINDOW = 5  # tokens to either side; one at distance d counts 1/d
 SMOOTHING = 0.75  # exponent on how often a word is a neighbour: rare words would win everything

@@ -10,7 +10,7 @@ from torch import Tensor
 from minbert.data.batches import Batch, stacked
 from minbert.model import MultitaskBert
 from minbert.support.flags import PerTask
-from minbert.support.runtime import derive_seed
+from minbert.support.randomness import derive_seed
 from minbert.tasks.course import Task
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # logits (B, k) of two branches -> scalar

@@ -10,7 +10,7 @@ from torch import Tensor
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.support.flags import PerTask, for_task
-from minbert.support.runtime import derive_seed, generator
+from minbert.support.randomness import derive_seed, generator
 
 # of the published scripts: SST-2, QQP and STS-B; long reviews take the sentences' values
 PUBLISHED_INIT = {"sst": 1.0, "para": 0.32, "sts": 0.16, "cfimdb": 1.0}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from minbert.support.runtime import at_least_fp32
+from minbert.support.device import at_least_fp32
 
 _DIVISOR = 1e-6  # added to what a step is divided by, and to probabilities in `odds_divergence`
 

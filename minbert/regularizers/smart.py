@@ -12,7 +12,7 @@ from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Divergence, Regularizer, TrainingPass, tasks_divergence
 from minbert.support.flags import PerTask
-from minbert.support.runtime import derive_seed, generator
+from minbert.support.randomness import derive_seed, generator
 from minbert.tasks.course import Task
 
 Step = Callable[[Tensor, Tensor, float, float, int], Tensor]

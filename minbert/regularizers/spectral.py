@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from minbert.support.runtime import derive_seed, generator
+from minbert.support.randomness import derive_seed, generator
 
 _VECTORS = 16  # directions that are followed at once
 _FIRST, _EACH = 50, 5  # power iterations at the start, and after every optimizer step

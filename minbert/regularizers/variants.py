@@ -1,7 +1,8 @@
 """Public implementations of SMART and R3F as rows of choices: what `--compat` names.
 
 The dropout policies, noise and numbers they run with are flags (`finetune/presets.py`); here is
-what is no flag because no one should want it but to measure it. docs/regularizers.md has the figures.
+what is no flag because no one should want it but to measure it. docs/regularizers.md has the
+figures.
 """
 
 from __future__ import annotations

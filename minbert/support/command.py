@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 import torch
 
-from minbert.support.runtime import InputError, RunError, Stopped, StopRequest, log, set_up_logging
+from minbert.support.console import log, set_up_logging
+from minbert.support.errors import InputError, RunError, Stopped
+from minbert.support.signals import StopRequest
 
 
 def show(text: str) -> None:

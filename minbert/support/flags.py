@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 PerTask = float | dict[str, float]  # one number for all tasks, or one for each that is named
 

@@ -7,7 +7,7 @@ import fcntl
 import functools
 from pathlib import Path
 
-from minbert.support.runtime import log
+from minbert.support.console import log
 
 # what network file systems answer that do not offer flock()
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)

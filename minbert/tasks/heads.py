@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert.support.runtime import at_least_fp32
+from minbert.support.device import at_least_fp32
 
 
 def cosine(u: Tensor, v: Tensor, eps: float = 1e-8) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from minbert.support.runtime import at_least_fp32
+from minbert.support.device import at_least_fp32
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

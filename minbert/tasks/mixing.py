@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from minbert.support import durable_files
-from minbert.support.runtime import log
+from minbert.support.console import log
 
 MANIFEST, FACTS = "manifest.json", "state.json"
 _STEP, _BEST, _FINISHED = "step-", "best-", "finished"

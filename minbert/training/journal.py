@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minbert.support import durable_files
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 
 _NAMED = 64  # ids that an error names at most: one line must stay readable
 

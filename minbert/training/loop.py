@@ -12,15 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from minbert.support.runtime import (
-    ProgressBar,
-    Stopped,
-    StopRequest,
-    clock,
-    derive_seed,
-    log,
-    release_memory,
-)
+from minbert.support.console import ProgressBar, clock, log
+from minbert.support.device import release_memory
+from minbert.support.errors import Stopped
+from minbert.support.randomness import derive_seed
+from minbert.support.signals import StopRequest
 from minbert.tasks.course import Array
 from minbert.training.checkpoint import CheckpointStore, optimizer_tensors, restore_optimizer
 from minbert.training.journal import Journal, StepBatch

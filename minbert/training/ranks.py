@@ -24,7 +24,7 @@ from torch import Tensor
 from torch import distributed as dist
 from tqdm import tqdm
 
-from minbert.support.runtime import InputError, RunError, Stopped
+from minbert.support.errors import InputError, RunError, Stopped
 
 T = TypeVar("T")
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}

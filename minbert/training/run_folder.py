@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from minbert.support.console import log
+from minbert.support.errors import InputError
 from minbert.support.locks import lock
-from minbert.support.runtime import InputError, log
 
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
 # the manifest last: with it gone the rest would no longer count as a run

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minbert.support.runtime import derive_seed
+from minbert.support.randomness import derive_seed
 from minbert.tasks.mixing import Draw, Draws
 
 Rows = NDArray[np.int64]

@@ -11,7 +11,9 @@ from typing import Any, Generic
 from torch.optim import Optimizer
 
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, StopRequest, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
+from minbert.support.signals import StopRequest
 from minbert.training import ranks
 from minbert.training.checkpoint import CheckpointStore, UnsavedCheckpoints
 from minbert.training.journal import Journal

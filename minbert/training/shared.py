@@ -8,7 +8,8 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from minbert.support.runtime import StopRequest, derive_seed
+from minbert.support.randomness import derive_seed
+from minbert.support.signals import StopRequest
 from minbert.training import ranks
 from minbert.training.journal import StepBatch
 from minbert.training.loop import M, TrainingObjective

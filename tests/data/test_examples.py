@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minbert.data.examples import Split, read_split
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from minbert.tasks.course import TASKS
 
 Reader = Callable[..., Split]

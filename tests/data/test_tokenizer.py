@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minbert.data.tokenizer import SPECIAL_TOKENS, EncodedTexts, WordPieceTokenizer
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 Texts = Sequence[tuple[str, ...]]
 

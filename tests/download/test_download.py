@@ -21,7 +21,7 @@ from minbert.download import course_files
 from minbert.encoder import hub
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import BERT, BERT_REVISION
-from minbert.support.runtime import InputError, RunError, Stopped
+from minbert.support.errors import InputError, RunError, Stopped
 from tests.download.faulty_server import COMMIT, Server, publish, serving
 from tests.download.one_file import SOON
 from tests.helpers import save_encoder

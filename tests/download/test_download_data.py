@@ -14,7 +14,7 @@ from minbert.download import course_files
 from minbert.download.course_files import BASE, FILES, fetch_data
 from minbert.download.fetch import Expected
 from minbert.finetune.config import KNOWN_TASKS, RunConfig
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from tests.download.faulty_server import Server, blob_sha1, closed_port, serving
 from tests.download.one_file import SOON
 

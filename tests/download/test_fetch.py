@@ -12,7 +12,7 @@ from tests.downloads import faulty_server as faulty
 from minbert.download import fetch as fetching
 from minbert.download.fetch import Expected, fetch, partial_of
 from minbert.download.retries import Unreachable
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from tests.download.faulty_server import Behaviour, Exchange, Server, closed_port, serving
 from tests.download.one_file import CONTENT, PATH, SOON, WHOLE, client, get, names, offsets
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from minbert.download.fetch import alone_in, partial_of
-from minbert.support.runtime import RunError, Stopped
+from minbert.support.errors import RunError, Stopped
 from tests.download.faulty_server import Exchange, Server
 from tests.download.one_file import CONTENT, PATH, PATIENT, get, names, offsets
 

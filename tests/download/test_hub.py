@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from minbert.encoder import hub
 from minbert.encoder.hub import BERT, BERT_REVISION, BERT_SHA256, Published, parse
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.download.faulty_server import COMMIT
 
 OTHER = "f" * 40

@@ -11,7 +11,7 @@ from random import Random
 from tests.downloads import faulty_server as faulty
 
 from minbert.download.fetch import Expected, fetch, partial_of
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from tests.download.faulty_server import Behaviour, closed_port, serving
 from tests.download.one_file import CONTENT, PATH, PATIENT, SOON, WHOLE, client, names, offsets
 

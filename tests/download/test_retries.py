@@ -8,7 +8,7 @@ import time
 import pytest
 
 from minbert.download.retries import Fault, NoConnection, Patience, Tries, Unreachable
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 
 LIMITS = Patience(least=100, tries=4, pause=1.0, longest_pause=3.0)
 

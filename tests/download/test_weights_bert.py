@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.hub import BERT, BERT_REVISION, parse
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from tests.download.faulty_server import Server, publish
 from tests.download.one_file import SOON
 from tests.download.our_hub import TENSORS, in_data, repository

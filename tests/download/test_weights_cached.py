@@ -21,7 +21,7 @@ from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.bert import BertModel
 from minbert.encoder.hub import parse
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from tests.download.faulty_server import COMMIT, Server, publish, serving
 from tests.download.one_file import SOON
 from tests.download.our_hub import NAME, TENSORS, cache, fetched, leftovers, repository

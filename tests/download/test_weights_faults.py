@@ -12,7 +12,7 @@ from tests.downloads import faulty_server as faulty
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.hub import parse
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from tests.download.faulty_server import COMMIT, Behaviour, Server
 from tests.download.one_file import SOON
 from tests.download.our_hub import NAME, TENSORS, fetched, leftovers, repository

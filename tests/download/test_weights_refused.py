@@ -10,7 +10,7 @@ from tests.downloads import faulty_server as faulty
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.hub import parse
-from minbert.support.runtime import InputError, RunError
+from minbert.support.errors import InputError, RunError
 from tests.download.faulty_server import Behaviour, Server, closed_port, publish
 from tests.download.one_file import SOON
 from tests.download.our_hub import NAME, TENSORS, cache, fetched, point_hub_at

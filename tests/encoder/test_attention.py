@@ -21,7 +21,7 @@ from minbert.encoder.attention import (
     reference_attention,
 )
 from minbert.encoder.unpadding import Full
-from minbert.support.runtime import seeded
+from minbert.support.randomness import seeded
 
 B, A, T, D = 3, 4, 9, 5
 CPU = torch.device("cpu")

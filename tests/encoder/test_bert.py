@@ -18,7 +18,7 @@ from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.weights import _NAMES, _rename
-from minbert.support.runtime import seeded
+from minbert.support.randomness import seeded
 from tests.encoder.encoders import (
     Batch,
     assert_agree,

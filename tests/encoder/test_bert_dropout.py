@@ -14,7 +14,7 @@ from minbert.encoder import dropout
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.dropout import Dropout
-from minbert.support.runtime import seeded
+from minbert.support.randomness import seeded
 from tests.encoder.encoders import (
     assert_agree,
     each_path,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from minbert.encoder.config import EncoderConfig
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 SIZES = (
     "vocab_size",

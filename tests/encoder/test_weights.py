@@ -18,7 +18,7 @@ from torch import Tensor
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.weights import _NAMES, _rename
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 Tensors = dict[str, Tensor]
 WORDS = "embeddings.word_embeddings.weight"

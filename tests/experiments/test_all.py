@@ -15,7 +15,7 @@ from minbert.experiments.cost import command, section
 from minbert.experiments.cost.methods import METHODS
 from minbert.experiments.cost.section import CostPart
 from minbert.experiments.grid.runner import Runner
-from minbert.support.runtime import RunError, Stopped
+from minbert.support.errors import RunError, Stopped
 from tests.experiments.grids import Place
 from tests.helpers import TINY, save_encoder, write_course_files
 

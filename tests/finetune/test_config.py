@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from minbert.finetune.config import COURSE_TASKS, UNSET, RunConfig
+from minbert.support.errors import InputError
 from minbert.support.flags import for_task, shown
-from minbert.support.runtime import InputError
 from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
 from minbert.training.optimizer import AdamW
 from tests.finetune.run_settings import ALL_TASKS, BY_SIZE, FIELDS

@@ -9,8 +9,8 @@ import pytest
 from minbert.finetune.config import COURSE_TASKS, RunConfig, idle_rules
 from minbert.finetune.flags import DATA, OUTPUT
 from minbert.finetune.regularizer_flags import FREELB, SMART, SMART_VARIANTS
+from minbert.support.errors import InputError
 from minbert.support.flags import refuse_idle
-from minbert.support.runtime import InputError
 from minbert.tasks.mixing import SCHEDULES
 from tests.finetune.run_settings import ALL_TASKS, BY_SIZE, FIELDS
 

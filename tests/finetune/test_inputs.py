@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
+from minbert.encoder import locate as encoder_location
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import BERT, BERT_REVISION
-from minbert.finetune import inputs
 from minbert.finetune.config import RunConfig
-from minbert.finetune.inputs import RECOMMENDED, SAMPLE, locate, recommended
-from minbert.support.runtime import InputError
+from minbert.finetune.inputs import locate
+from minbert.support.errors import InputError
+from minbert.support.places import SAMPLE
 from tests.helpers import cache_encoder, write_course_files
 
 KEYS = [f"{task}_{split}" for task in ("sst", "para", "sts") for split in ("dev", "test")]
@@ -26,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, and a bundled encoder."""
     bundled = tmp_path / "bundled"
     bundled.mkdir()
-    monkeypatch.setattr(inputs, "BUNDLED_ENCODER", bundled)
+    monkeypatch.setattr(encoder_location, "BUNDLED_ENCODER", bundled)
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -187,53 +187,6 @@ def test_locating_changes_nothing_else() -> None:
         *("finetune", 1e-4, 3),
         config.sst_dev_out,
     )
-
-
-# ------------------------------------------------------------------------------- recommendations
-
-
-def test_what_an_encoders_folder_recommends(tmp_path: Path) -> None:
-    assert recommended(tmp_path, "finetune") == {}
-    advice = {"lr": 2e-4, "head_lr": 2e-3, "epochs": 3, "pooling": "mean"}
-    (tmp_path / RECOMMENDED).write_text(json.dumps({"finetune": advice}))
-    assert recommended(tmp_path, "finetune") == advice
-    assert recommended(tmp_path, "pretrain") == {}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[1]",
-        '{"finetune": 3}',
-        '{"finetune": {"seed": 3}}',
-        '{"finetune": {"lr": "fast"}}',
-        '{"finetune": {"lr": -1}}',
-        '{"finetune": {"lr": true}}',
-        '{"finetune": {"epochs": 2.5}}',
-        '{"finetune": {"epochs": 0}}',
-        '{"finetune": {"batch_size": null}}',
-        '{"finetune": {"pooling": "max"}}',
-        '{"finetune": {"pooling": ["mean"]}}',
-        '{"finetune": {"head_lr": 1e-3}}',
-        '{"finetune": {"lr": 1' + 400 * "0" + "}}",
-        '{"pretrain": null}',
-        '{"pretrain": {"lr": 1e-3, "head_lr": 1e-2}}',
-        '{"finetun": {"lr": 1e-3}}',
-        '{"lr": 1e-3}',
-        "\udcff",
-    ],
-)
-def test_a_recommendation_that_cannot_be_followed_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / RECOMMENDED).write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(InputError, match=RECOMMENDED):
-        recommended(tmp_path, "finetune")
-
-
-def test_a_folder_is_no_recommendation(tmp_path: Path) -> None:
-    (tmp_path / RECOMMENDED).mkdir()
-    with pytest.raises(InputError, match=RECOMMENDED):
-        recommended(tmp_path, "finetune")
 
 
 # ------------------------------------------------------------------------- names in the local cache

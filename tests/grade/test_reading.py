@@ -11,7 +11,7 @@ import pytest
 from minbert.grade import reading
 from minbert.grade.reading import read_all
 from minbert.grade.submission import Source
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from tests.grade.submissions import gold_of
 
 

@@ -12,7 +12,8 @@ from minbert.grade import submission as submission_module
 from minbert.grade.gold import Gold, Part
 from minbert.grade.reading import read_all
 from minbert.grade.submission import Source, Submission, locate, read
-from minbert.support.runtime import InputError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
 from tests.grade.submissions import FORMS, gold_of, guesses, hand_in, ids_of, spelled, zipped
 
 

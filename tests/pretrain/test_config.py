@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minbert.pretrain.config import PretrainConfig
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 
 def test_a_run_needs_text() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from minbert.pretrain import corpus
 from minbert.pretrain.corpus import check_files, is_held_out, read_documents
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.helpers import write_course_files
 from tests.pretrain.texts import random_documents, write_documents
 

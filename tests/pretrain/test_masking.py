@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from minbert.pretrain.masking import Masked, Masker
-from minbert.support.runtime import generator
+from minbert.support.randomness import generator
 from tests.helpers import VOCAB
 
 SPECIAL = [VOCAB[token] for token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")]

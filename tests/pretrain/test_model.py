@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from minbert.data.batches import Padded
 from minbert.encoder.bert import BertModel
 from minbert.pretrain.model import PretrainingBert, fresh
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.helpers import TINY, VOCAB, save_encoder
 
 NO_DROPOUT = dataclasses.replace(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)

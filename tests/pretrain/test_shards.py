@@ -12,7 +12,7 @@ import pytest
 from minbert.pretrain import shards
 from minbert.pretrain.corpus import is_held_out
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.helpers import VOCAB, make_tokenizer
 from tests.pretrain.texts import random_documents, write_documents
 

@@ -10,7 +10,7 @@ from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minbert.pretrain import vocabulary
 from minbert.pretrain.corpus import is_held_out
 from minbert.pretrain.vocabulary import cached_vocabulary, train_vocabulary
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.pretrain.texts import random_documents, write_documents
 
 SENTENCES = [s for document in random_documents(300) for s in document]

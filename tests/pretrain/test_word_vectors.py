@@ -22,7 +22,7 @@ from minbert.pretrain.word_vectors import (
     positive_pmi,
     read_vectors,
 )
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.helpers import VOCAB, make_tokenizer
 from tests.pretrain.texts import random_documents, write_documents
 

@@ -10,7 +10,7 @@ from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.freelb import PUBLISHED_INIT, PUBLISHED_RADIUS, FreeLB
 from minbert.regularizers.objective import Objective
-from minbert.support.runtime import derive_seed, generator
+from minbert.support.randomness import derive_seed, generator
 from tests.regularizers import formulas
 from tests.regularizers.checks import (
     assert_is_the_finite_difference,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from minbert.support.command import run_command, show
-from minbert.support.runtime import InputError, RunError, Stopped
+from minbert.support.errors import InputError, RunError, Stopped
 
 
 @pytest.mark.parametrize(

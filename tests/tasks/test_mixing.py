@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from minbert.tasks.mixing import (
     ANNEALED,
     SCHEDULES,

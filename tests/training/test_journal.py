@@ -13,7 +13,7 @@ import torch
 
 from minbert.data.batches import Batch
 from minbert.support.durable_files import JsonLines
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from minbert.training.journal import Journal
 from tests.helpers import random_dataset, whole_batch
 

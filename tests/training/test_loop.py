@@ -17,7 +17,7 @@ from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.objective import Objective
-from minbert.support.runtime import RunError, Stopped
+from minbert.support.errors import RunError, Stopped
 from minbert.training import checkpoint
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.loop import Scored, scale_gradients

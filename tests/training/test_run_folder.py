@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from minbert.training.run_folder import MANIFEST, held, set_earlier_run_aside
 
 

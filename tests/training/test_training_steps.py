@@ -15,7 +15,8 @@ from minbert.encoder.config import EncoderConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers.bregman import Bregman
 from minbert.support.durable_files import JsonLines
-from minbert.support.runtime import Stopped, derive_seed
+from minbert.support.errors import Stopped
+from minbert.support.randomness import derive_seed
 from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
 from minbert.training.journal import Journal
 from minbert.training.loop import train_step

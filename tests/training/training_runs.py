@@ -20,7 +20,7 @@ from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.smart import Adversarial
 from minbert.support.durable_files import JsonLines
-from minbert.support.runtime import StopRequest
+from minbert.support.signals import StopRequest
 from minbert.tasks.course import overall
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.journal import Journal

@@ -21,7 +21,7 @@ from minbert.experiments.grid.results import RowResult, is_accuracy
 from minbert.statistics import intervals, paired_tests
 from minbert.statistics.intervals import Interval, Metric
 from minbert.statistics.paired_tests import Part
-from minbert.support.runtime import ProgressBar
+from minbert.support.console import ProgressBar
 from minbert.tasks import metrics
 from minbert.tasks.course import Array
 

@@ -12,7 +12,7 @@ from minbert.data.examples import read_split
 from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.grid.results import CellResult, RowResult, is_accuracy
 from minbert.support import durable_files
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from minbert.tasks.course import TASKS, Array
 
 _SHOWN = 3  # examples each way

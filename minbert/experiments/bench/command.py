@@ -18,6 +18,7 @@ import torch
 from minbert.data.examples import Split, read_split
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
+from minbert.encoder.locate import encoder_folder
 from minbert.encoder.weights import read_vocab_files
 from minbert.experiments.bench import report
 from minbert.experiments.bench.config import RANDOM_BASE, BenchConfig
@@ -32,21 +33,14 @@ from minbert.experiments.measuring.rates import Rate, Share, measured_rate, reac
 from minbert.experiments.measuring.trial import interleaved, wait_for
 from minbert.finetune.build import build_model
 from minbert.finetune.config import RunConfig
-from minbert.finetune.identity import machine
-from minbert.finetune.inputs import encoder_folder
 from minbert.support import durable_files
+from minbert.support.console import ProgressBar, log
+from minbert.support.device import pick_autocast, pick_device
+from minbert.support.errors import InputError, RunError
 from minbert.support.flags import OneLineParser
-from minbert.support.runtime import (
-    InputError,
-    ProgressBar,
-    RunError,
-    derive_seed,
-    log,
-    pick_autocast,
-    pick_device,
-    seeded,
-)
+from minbert.support.randomness import derive_seed, seeded
 from minbert.tasks.course import TASKS
+from minbert.training.record import machine
 
 _AGREE = 1e-5  # how far losses may lie apart, in fp32
 _SUFFIXES = {"json": (".json",), "csv": (".csv",), "markdown": (".md",)}

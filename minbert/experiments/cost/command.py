@@ -19,8 +19,9 @@ from minbert.experiments.measuring.outputs import as_csv, check_outputs
 from minbert.experiments.measuring.trial import interleaved, peak_memory
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
+from minbert.support.console import ProgressBar, log
+from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser
-from minbert.support.runtime import InputError, ProgressBar, log
 
 T = TypeVar("T")
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minbert.encoder.locate import encoder_folder
 from minbert.experiments.measuring.command import csv_flag, json_flag
 from minbert.finetune.config import KNOWN_TASKS, RunConfig, idle_rules
-from minbert.finetune.inputs import encoder_folder, locate, recommended
+from minbert.finetune.inputs import locate
+from minbert.finetune.recommended import recommended
+from minbert.support.errors import InputError
 from minbert.support.flags import AT_LEAST_ONE, Limit, check_values, flag, refuse_idle, same_flag
-from minbert.support.runtime import InputError
 
 _BATCH, _MODEL, _RUN, _OUTPUT = "the batch", "the model", "the measurement", "files to write"
 

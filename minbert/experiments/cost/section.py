@@ -24,14 +24,14 @@ from minbert.experiments.grid.cells import key_of
 from minbert.experiments.measuring.outputs import as_csv
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
-from minbert.finetune.identity import machine
-from minbert.finetune.inputs import BUNDLED_ENCODER
 from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
 from minbert.reports.titles import TITLES
 from minbert.support import durable_files
+from minbert.support.console import log
 from minbert.support.flags import shown
-from minbert.support.runtime import log
+from minbert.support.places import BUNDLED_ENCODER
+from minbert.training.record import machine
 
 TITLE = "Cost"
 _SCALES: Mapping[str, Mapping[str, int]] = {

@@ -16,9 +16,10 @@ from minbert.experiments.measuring.trial import Trial
 from minbert.finetune.build import build_model
 from minbert.finetune.build_objective import build_objective
 from minbert.finetune.config import RunConfig
-from minbert.finetune.identity import machine
-from minbert.support.runtime import InputError, pick_autocast, pick_device
+from minbert.support.device import pick_autocast, pick_device
+from minbert.support.errors import InputError
 from minbert.tasks.course import TASKS
+from minbert.training.record import machine
 
 
 @dataclass(frozen=True)

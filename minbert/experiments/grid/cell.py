@@ -26,7 +26,8 @@ from minbert.finetune import job
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
 from minbert.support.command import run_command
-from minbert.support.runtime import RunError, StopRequest
+from minbert.support.errors import RunError
+from minbert.support.signals import StopRequest
 from minbert.tasks.course import Array
 
 LOG = "log.txt"

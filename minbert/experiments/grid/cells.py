@@ -25,9 +25,10 @@ from minbert.experiments.grid.experiment import BASE_SEED, Experiment, Row, Scal
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import input_files, settings
-from minbert.finetune.inputs import recommended
+from minbert.finetune.recommended import recommended
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, log
+from minbert.support.console import log
+from minbert.support.errors import InputError
 
 _PACKAGE = Path(cli.__file__).parents[1]
 _DECIDED = ("--seed", "--output_dir", "--resume", "--limit")  # by grid and scale

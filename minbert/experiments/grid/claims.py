@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, RunError
+from minbert.support.errors import InputError, RunError
 
 TAKEN = 75  # exit code: another process holds the claim (EX_TEMPFAIL of sysexits.h)
 BEAT = 15.0  # seconds between two touches

@@ -17,7 +17,7 @@ from minbert.experiments.grid.cell import cores, launch
 from minbert.experiments.grid.cells import CLAIMS, Cell
 from minbert.experiments.grid.claims import is_free
 from minbert.experiments.grid.runner import Launch
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 CLUSTERS = ("slurm", "local")
 _WARNING = 90  # seconds before a job's time limit, for a last checkpoint

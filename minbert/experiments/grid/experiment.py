@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 BASE_SEED = 11711  # the course's; further seeds count up from it
 SECONDS = "s/epoch"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minbert.experiments.grid.cells import FAILURE, Cell
 from minbert.experiments.grid.results import CellResult
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 
 
 @dataclass(frozen=True)

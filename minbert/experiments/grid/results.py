@@ -16,7 +16,7 @@ from minbert.experiments.grid.cells import DEV, RESULT, Cell
 from minbert.experiments.grid.experiment import Experiment, Row
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from minbert.tasks.course import TASKS, Array
 
 

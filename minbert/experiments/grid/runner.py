@@ -21,7 +21,8 @@ from minbert.experiments.grid.cell import LOG, cores, launch, leftovers
 from minbert.experiments.grid.cells import CLAIMS, FAILURE, RESULT, Cell
 from minbert.experiments.grid.claims import TAKEN, is_free, server_time
 from minbert.support import durable_files
-from minbert.support.runtime import InputError, ProgressBar, log
+from minbert.support.console import ProgressBar, log
+from minbert.support.errors import InputError
 
 _LOOK = 0.5  # seconds between two looks at the folder and the processes
 _PATIENCE = 120.0  # seconds that a stopped cell has to write its checkpoint

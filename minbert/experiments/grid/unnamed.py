@@ -14,7 +14,7 @@ from typing import Any
 
 from minbert.experiments.grid.cells import Cell, configuration, quietly
 from minbert.experiments.grid.experiment import flags_in
-from minbert.finetune.inputs import RECOMMENDED_TYPES
+from minbert.finetune.recommended import RECOMMENDED_TYPES
 
 
 def unnamed(cells: Sequence[Cell]) -> list[str]:

@@ -12,7 +12,8 @@ from minbert.data.examples import read_split
 from minbert.encoder.bert import BertModel
 from minbert.finetune.build_data import build_tokenizer, encoded
 from minbert.finetune.config import RunConfig
-from minbert.support.runtime import InputError, derive_seed, generator
+from minbert.support.errors import InputError
+from minbert.support.randomness import derive_seed, generator
 from minbert.tasks.course import TASKS
 
 

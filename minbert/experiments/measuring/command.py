@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from minbert.finetune.config import RunConfig
-from minbert.finetune.identity import machine
 from minbert.support.command import run_command
 from minbert.support.flags import Limit, OneLineParser, flag, parser_for
+from minbert.training.record import machine
 
 
 def _are_numbers(texts: Collection[str]) -> bool:

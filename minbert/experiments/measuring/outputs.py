@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minbert.support import durable_files
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 
 
 def as_csv(rows: Sequence[Any], fields: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from minbert.finetune.build import build_model, build_optimizer
 from minbert.finetune.build_objective import build_objective
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
-from minbert.support.runtime import derive_seed
+from minbert.support.randomness import derive_seed
 from minbert.training.loop import TrainingObjective
 from minbert.training.optimizer import AdamW
 

@@ -17,11 +17,13 @@ from minbert.experiments.scale import data, report, steps
 from minbert.experiments.scale.config import AXES, ScaleConfig
 from minbert.experiments.scale.report import Row
 from minbert.finetune.config import RunConfig
-from minbert.finetune.identity import machine
 from minbert.support import durable_files
+from minbert.support.console import ProgressBar, log
+from minbert.support.device import pick_autocast, pick_device
+from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser
-from minbert.support.runtime import InputError, ProgressBar, log, pick_autocast, pick_device
 from minbert.training import ranks
+from minbert.training.record import machine
 
 _SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
 _DESCRIPTION = """\

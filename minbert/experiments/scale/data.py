@@ -23,7 +23,8 @@ from minbert.data.examples import Example, read_split
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build_data import build_tokenizer, encoded
 from minbert.finetune.config import RunConfig
-from minbert.support.runtime import RunError, derive_seed
+from minbert.support.errors import RunError
+from minbert.support.randomness import derive_seed
 from minbert.tasks.course import TASKS
 
 TASK = "para"

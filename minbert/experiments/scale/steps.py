@@ -16,7 +16,9 @@ from minbert.experiments.measuring.trial import Trial, peak_memory
 from minbert.experiments.scale import data
 from minbert.experiments.scale.config import ScaleConfig
 from minbert.finetune.config import RunConfig
-from minbert.support.runtime import StopRequest, pick_device, set_up_logging
+from minbert.support.console import set_up_logging
+from minbert.support.device import pick_device
+from minbert.support.signals import StopRequest
 from minbert.training import ranks
 from minbert.training.shared import SharedObjective
 

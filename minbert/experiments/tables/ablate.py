@@ -17,8 +17,8 @@ from minbert.experiments.grid.experiment import Experiment, Row, flags_in
 from minbert.experiments.tables.command import grid_command
 from minbert.finetune import cli
 from minbert.finetune.config import KNOWN_TASKS, RunConfig, idle_rules
+from minbert.support.errors import InputError
 from minbert.support.flags import flag
-from minbert.support.runtime import InputError
 
 _DESCRIPTION = """\
 Train with every combination of some flags' values, over several seeds, and compare each with the

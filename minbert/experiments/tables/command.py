@@ -19,7 +19,8 @@ from minbert.experiments.presentation import tables
 from minbert.reports import report
 from minbert.reports.report import Section
 from minbert.support.command import run_command
-from minbert.support.runtime import RunError, log
+from minbert.support.console import log
+from minbert.support.errors import RunError
 
 C = TypeVar("C", bound=GridConfig)
 

@@ -18,7 +18,7 @@ from minbert.experiments.grid.cells import CLAIMS, DEV, RESULT, RUN, Cell
 from minbert.experiments.grid.claims import Claim, ClaimLost, take
 from minbert.finetune.job import Result
 from minbert.support import durable_files
-from minbert.support.runtime import StopRequest
+from minbert.support.signals import StopRequest
 from minbert.tasks.course import Array
 
 CELL = Cell("row", 1, "", "key")

@@ -11,7 +11,7 @@ import pytest
 from minbert.experiments.grid import cells
 from minbert.experiments.grid.cells import code_hash, configuration, key_of, plan
 from minbert.experiments.grid.experiment import Row, Scale
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.experiments.grids import Place, experiment
 from tests.helpers import write_course_files
 

@@ -18,7 +18,7 @@ from minbert.experiments.grid.cells import Cell, plan
 from minbert.experiments.grid.cluster import cluster_launch
 from minbert.experiments.grid.experiment import Row, Scale
 from minbert.experiments.grid.runner import Runner
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.experiments.grids import Place, experiment
 
 needs_submitit = pytest.mark.skipif(

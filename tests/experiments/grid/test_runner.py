@@ -25,7 +25,7 @@ from minbert.experiments.grid.experiment import Row, Scale
 from minbert.experiments.grid.results import CellResult
 from minbert.experiments.grid.runner import Runner
 from minbert.support import durable_files
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from tests.experiments.grids import Place, experiment
 
 GOOD = Row("good", ("--option finetune",))

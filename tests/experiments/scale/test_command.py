@@ -12,7 +12,7 @@ from minbert.data.examples import read_split
 from minbert.experiments.__main__ import main
 from minbert.experiments.scale import data, report
 from minbert.experiments.scale.report import Row
-from minbert.support.runtime import RunError
+from minbert.support.errors import RunError
 from minbert.tasks.course import TASKS
 from tests.helpers import TINY, save_encoder, write_course_files
 

@@ -10,8 +10,8 @@ import pytest
 from minbert.experiments.tables.ablate import PRESETS, AblateConfig, experiment
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig, idle_rules
+from minbert.support.errors import InputError
 from minbert.support.flags import refuse_idle
-from minbert.support.runtime import InputError
 
 
 def names(*axes: str, extra: tuple[str, ...] = ()) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 
 from minbert.finetune.build import Parts
 from minbert.regularizers import variants
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from tests.finetune.build.parts import make
 from tests.helpers import same_tensors, whole_batch
 

@@ -13,7 +13,7 @@ import torch
 from minbert.encoder.attention import ATTENTION
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import Parts, build
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from minbert.tasks.course import TASKS, overall
 from minbert.tasks.heads import CosineHead, DifferenceHead, VectorHead
 from minbert.tasks.mixing import SCHEDULES

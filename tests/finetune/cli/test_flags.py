@@ -10,7 +10,7 @@ import pytest
 
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
-from minbert.support.runtime import InputError
+from minbert.support.errors import InputError
 from minbert.tasks.mixing import SCHEDULES
 
 COURSE = {

@@ -18,7 +18,8 @@ import torch
 from minbert.finetune.config import RunConfig
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.smart import Adversarial
-from minbert.support.runtime import InputError, RunError, StopRequest
+from minbert.support.errors import InputError, RunError
+from minbert.support.signals import StopRequest
 from minbert.training import ranks
 from minbert.training.shared import SharedObjective
 from tests.finetune.job.running import SHORT, SIX, complaint, manifest, run, steps_logged, written

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from minbert.finetune import cli
-from minbert.finetune.inputs import SAMPLE
+from minbert.support.places import SAMPLE
 from tests.finetune.job.running import (
     COURSE_TASKS,
     MAIN,

@@ -1,0 +1,96 @@
+"""What a person sees while a command runs: log lines and progress bars, on stderr."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+log = logging.getLogger("minbert")
+
+
+class _BarFriendlyHandler(logging.Handler):
+    """Writes log lines above a live progress bar instead of through it.
+
+    Control characters, which a file's or flag's text may bring along, are spelled out.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in self.format(record))
+        tqdm.write(line, file=sys.stderr)
+
+
+def set_up_logging() -> None:
+    """Plain lines on stderr, no colour (so there is nothing for NO_COLOR to switch off)."""
+    handler = _BarFriendlyHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+class ProgressBar:
+    """A tqdm bar on a terminal; elsewhere a plain line every `every` seconds. Time left in both.
+
+    `total` may be unknown. The unit "B", for bytes, is shown in thousands, millions, ...
+    """
+
+    def __init__(
+        self, total: int | None, title: str, unit: str, *, done: int = 0, every: float = 30.0
+    ) -> None:
+        self.total, self.title, self.unit, self.done = total, title, unit, done
+        self._first, self._began, self._spoke, self._every = done, time.monotonic(), 0.0, every
+        on_terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            desc=title,
+            unit=unit,
+            unit_scale=unit == "B",
+            initial=done,
+            leave=False,
+            disable=not on_terminal,
+        )
+        self._plain = not on_terminal
+
+    def update(self, count: int, shown: Mapping[str, str] | None = None) -> None:
+        """Move on by `count`; `shown` appears behind the bar, for example `{"loss": "0.693"}`."""
+        self.done += count
+        shown = shown or {}
+        if self._plain:
+            self._speak(shown)
+        else:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(count)
+
+    def _speak(self, shown: Mapping[str, str]) -> None:
+        elapsed = time.monotonic() - self._began
+        if self.done == self._first or elapsed - self._spoke < self._every:
+            return
+        self._spoke = elapsed
+        extras = "".join(f", {name} {value}" for name, value in shown.items())
+        so_far, left = self._amount(self.done), ""
+        if self.total is not None:
+            seconds = elapsed / (self.done - self._first) * (self.total - self.done)
+            so_far, left = f"{so_far}/{self._amount(self.total)}", f", {clock(seconds)} left"
+        unit = "MB" if self.unit == "B" else self.unit
+        log.info("%s: %s %s%s%s", self.title, so_far, unit, left, extras)
+
+    def _amount(self, count: int) -> str:
+        return f"{count / 1e6:.1f}" if self.unit == "B" else str(count)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.close()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss."""
+    minutes, seconds = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

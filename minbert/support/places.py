@@ -1,0 +1,11 @@
+"""Where files lie by default: the course's beside the user, ours beside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_BUNDLED = Path(__file__).resolve().parents[2] / "data"
+SAMPLE = _BUNDLED / "sample"
+BUNDLED_ENCODER = _BUNDLED / "minbert-mini"
+COURSE = Path("data")
+COURSE_ENCODER = COURSE / "bert-base-uncased"

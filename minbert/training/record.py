@@ -1,0 +1,106 @@
+"""How a run went, in its manifest: machine, versions, status, seconds, the scores of each epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minbert.encoder import hub
+from minbert.support import durable_files
+from minbert.support.errors import Stopped
+from minbert.training.loop import Progress
+
+
+def new_manifest(config: Any, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:
+    """The manifest of a run that begins. `config` is a dataclass."""
+    return {
+        "status": "running",
+        "config": as_json(dataclasses.asdict(config)),
+        "sha256": sha256,
+        "published": hub.origin(Path(str(config.weights)), sha256),
+        **machine(device),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Where something ran, and with which versions of what."""
+    packages = ("torch", "numpy", "scipy", "tokenizers", "safetensors")
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "device": gpu or device.type,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "versions": {
+            "python": sys.version.split()[0],
+            **{package: version(package) for package in packages},
+        },
+        "git": _git_state(),
+    }
+
+
+@contextlib.contextmanager
+def recorded(
+    path: Path, manifest: dict[str, Any], progress: Progress, began: float
+) -> Iterator[None]:
+    """Keep the manifest at `path` true: running, then how it ended, with every epoch's scores.
+
+    `began` is when the run did, reading included, in monotonic seconds.
+    """
+    earlier = _earlier_seconds(path)
+
+    def record(status: str) -> None:
+        manifest["status"] = status
+        manifest["wall_seconds"] = round(earlier + time.monotonic() - began, 1)
+        manifest["epochs"] = progress.history
+        durable_files.write_json(path, manifest)
+
+    record("running")
+    try:
+        yield
+    except Stopped as error:
+        record(f"stopped by {error}")
+        raise
+    except Exception as error:  # recorded whatever it is, and raised again
+        record(f"failed: {error}")
+        raise
+    record("finished")
+
+
+def _earlier_seconds(path: Path) -> float:
+    """Seconds that the same run took before it was resumed."""
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["wall_seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the code and whether its files differ from it; None outside a repository."""
+    here = str(Path(__file__).resolve().parents[1])
+
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", here, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = bool(ask("status", "--porcelain", "--untracked-files=no", "."))
+        return {"commit": ask("rev-parse", "HEAD"), "changed": changed}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def as_json(value: dict[str, Any]) -> dict[str, Any]:
+    """The same after a round trip, so that it compares equal to what is read back."""
+    read: dict[str, Any] = json.loads(json.dumps(value))
+    return read

@@ -1,0 +1,83 @@
+"""Seeds of draws, and generators that are put back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from minbert.support.randomness import derive_seed, generator, seeded
+
+CPU = torch.device("cpu")
+
+
+def test_derived_seeds_fit_32_bits() -> None:
+    seeds = [derive_seed(11711, "dropout", step) for step in range(2000)]
+    assert all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds)
+    assert max(seeds) > 2**31  # all 32 bits are used
+    assert len(set(seeds)) > 1990  # a clash in 2000 draws of 2**32 is all but impossible
+
+
+def test_derived_seed_depends_on_every_part() -> None:
+    base = (1, "order", 2, 3)
+    others = [(2, "order", 2, 3), (1, "noise", 2, 3), (1, "order", 3, 3), (1, "order", 2, 4)]
+    others += [(1, "order", 2), (1, "order", 23), (1, "order", 3, 2), (12, "order", 3)]
+    assert len({derive_seed(*parts) for parts in (base, *others)}) == len(others) + 1
+    assert derive_seed(*base) == derive_seed(*base)
+
+
+def test_derived_seed_is_the_same_on_every_machine() -> None:
+    """SHA-256 of the parts joined by the unit separator, first four bytes, big-endian."""
+    assert derive_seed(0, "x") == 0x45FDDFBB
+    assert derive_seed(11711, "dropout", 7, "rank") == 0xACF16D8E
+
+
+def test_seeded_replays_and_restores() -> None:
+    torch.manual_seed(5)
+    undisturbed = torch.rand(4)
+    torch.manual_seed(5)
+    with seeded(9, CPU):
+        first = torch.rand(3)
+    with seeded(9, CPU):
+        again = torch.rand(3)
+    with seeded(10, CPU):
+        other = torch.rand(3)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.rand(4), undisturbed)
+
+
+def test_seeded_restores_after_an_exception() -> None:
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError), seeded(1, CPU):
+        torch.rand(1)
+        raise KeyError
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeded_nests() -> None:
+    with seeded(1, CPU):
+        whole = torch.rand(4)
+    with seeded(1, CPU):
+        head = torch.rand(2)
+        with seeded(2, CPU):
+            torch.rand(7)
+        tail = torch.rand(2)
+    assert torch.equal(torch.cat([head, tail]), whole)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_seeded_replays_and_restores_on_cuda() -> None:
+    cuda = torch.device("cuda")
+    before = torch.cuda.get_rng_state(cuda)
+    with seeded(9, cuda):
+        first = torch.rand(3, device=cuda)
+    with seeded(9, cuda):
+        assert torch.equal(torch.rand(3, device=cuda), first)
+    assert torch.equal(torch.cuda.get_rng_state(cuda), before)
+
+
+def test_generator_leaves_the_default_one_alone() -> None:
+    before = torch.get_rng_state()
+    first, again = (torch.rand(3, generator=generator(4)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(torch.get_rng_state(), before)
