@@ -19,9 +19,9 @@ from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import build_head
 from minbert.model import MultitaskBert
-from minbert.tasks.course import TASKS
 from minbert.tasks.heads import RelationalLayer
 from minbert.tasks.mixing import SCHEDULES, Setting, alone
+from minbert.tasks.registry import TASKS
 from minbert.training.sampling import TaskSchedule
 
 CPU = torch.device("cpu")

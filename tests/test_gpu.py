@@ -20,9 +20,9 @@ from minbert.pretrain.model import fresh
 from minbert.pretrain.objective import PretrainingObjective, text_batch
 from minbert.pretrain.shards import TRAIN, PackedText, Recipe, cached
 from minbert.regularizers.base import TrainingPass
-from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.objective import Objective
-from minbert.regularizers.smart import Adversarial
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
 from minbert.training.loop import scale_gradients
 from minbert.training.optimizer import AdamW
 from tests.helpers import (
@@ -83,7 +83,9 @@ def test_divergences_are_fp32_under_bf16_autocast(tiny: EncoderConfig, dropout: 
     lowered.load_state_dict(plain.state_dict())
     batch = random_dataset("sst", 8).batch(torch.arange(8).numpy(), plain.device)
     term = Adversarial(epsilon=1e-2, sigma=1e-2, dropout=dropout)
-    values = [term.loss(m, batch, TrainingPass(m, batch, 3)).item() for m in (plain, lowered)]
+    values = [
+        term.loss(m, batch, TrainingPass(m, batch, 3, [term])).item() for m in (plain, lowered)
+    ]
     assert values[0] > 0
     assert values[1] == pytest.approx(values[0], rel=1e-4)
 

@@ -17,7 +17,7 @@ from minbert.encoder.bert import BertModel
 from minbert.finetune.build import build_head
 from minbert.model import MultitaskBert
 from minbert.tasks import heads
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 from tests.helpers import TINY
 
 PAIRS = frozenset({"para", "sts"})

@@ -20,7 +20,7 @@ from torch import Tensor
 from minbert.data.examples import Example, Split
 from minbert.data.spooled import Equals, GrowingArray, StoredTexts
 from minbert.data.tokenizer import EncodedTexts, WordPieceTokenizer
-from minbert.tasks.course import Task
+from minbert.tasks.task import Task
 
 
 @dataclass(frozen=True)

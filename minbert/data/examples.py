@@ -24,7 +24,7 @@ from minbert.data.spooled import Equals, GrowingArray, Stored, StoredTexts
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
-from minbert.tasks.course import Task
+from minbert.tasks.task import Task
 
 SPLITS = ("train", "dev", "test")
 _SHOWN = 5  # reported rows printed per file; the run's folder lists all of them

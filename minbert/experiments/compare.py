@@ -28,7 +28,7 @@ from minbert.statistics.paired_tests import (
 )
 from minbert.support.console import log, set_up_logging
 from minbert.support.errors import InputError
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 
 
 @dataclass(frozen=True)

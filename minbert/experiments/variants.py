@@ -24,11 +24,11 @@ from minbert.model import MultitaskBert
 from minbert.regularizers import published
 from minbert.regularizers.base import Divergence, TrainingPass
 from minbert.regularizers.r3f import R3F
-from minbert.regularizers.smart import Adversarial, SmartChoices, Step
+from minbert.regularizers.smart.adversarial import Adversarial, AscentStep, SmartChoices
 from minbert.support.command import run_command
 from minbert.support.console import ProgressBar
 from minbert.support.randomness import derive_seed, generator
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 
 SEED, EXAMPLES = 1, 16
 CPU = torch.device("cpu")
@@ -59,8 +59,8 @@ class Bench:
     def branches(self, task: str, sigma: float) -> tuple[Tensor, Tensor]:
         """Logits of a noised and of a clean branch, without dropout."""
         batch, clean = self.batches[task], self.clean(task)
-        noised = R3F(sigma=sigma).beside(batch, clean.embeddings, SEED)
-        return self.model(batch, noised), clean.clean_branch("off")
+        noised = R3F(sigma=sigma).copy(batch, clean.embeddings, SEED)
+        return self.model(batch, noised), clean.clean("off")
 
     def slope(self, value: Tensor) -> float:
         """The norm of a value's gradient over all weights."""
@@ -80,7 +80,7 @@ def _free_step(
 
 def radii(bench: Bench) -> list[Measured]:
     """How far one step of the ascent leads."""
-    steps: Mapping[str, Step] = {
+    steps: Mapping[str, AscentStep] = {
         "no projection": partial(_free_step, constant=0.0),
         "no projection, ‖g‖ + 1e-6 in the division": partial(_free_step, constant=1e-6),
         "δ divided by its own norm": published.renormalized,

@@ -1,4 +1,4 @@
-"""Turns a `RunConfig` into the parts of a run, with `build_data.py` and `build_objective.py`."""
+"""Turns a `RunConfig` into the parts of a run, with `build_data.py`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from torch import nn
 from minbert.data.batches import Batch, Dataset
 from minbert.data.examples import BadRow
 from minbert.encoder.bert import BertModel
-from minbert.finetune.build_data import Key, build_data
-from minbert.finetune.build_objective import build_objective
-from minbert.finetune.config import RunConfig
+from minbert.finetune.build_data import build_data
+from minbert.finetune.config import Key, ResolvedConfig
 from minbert.finetune.evaluate import encode_texts, evaluate
 from minbert.model import MultitaskBert
-from minbert.regularizers import spectral
-from minbert.regularizers.freelb import FreeLB
-from minbert.regularizers.objective import Objective
+from minbert.regularizers import registry
+from minbert.regularizers.method import BatchObjective
 from minbert.support.console import log
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed, seeded
 from minbert.tasks import heads, mixing
-from minbert.tasks.course import TASKS, Task, overall
+from minbert.tasks.registry import TASKS, overall
+from minbert.tasks.task import Task
 from minbert.training.loop import Plan, Scored
-from minbert.training.optimizer import AdamW, parameter_groups, rate_schedule
+from minbert.training.optimizer import AdamW, parameter_groups, rate_schedule, warmup_steps
 from minbert.training.sampling import TaskSchedule
 
 
@@ -35,7 +34,7 @@ class Parts:
     """What a run consists of."""
 
     model: MultitaskBert
-    objective: Objective | FreeLB
+    objective: BatchObjective
     optimizer: AdamW
     plan: Plan[MultitaskBert, Batch]
     datasets: Mapping[Key, Dataset]
@@ -43,11 +42,10 @@ class Parts:
     trained: Sequence[str]  # the tasks whose batches train
 
 
-def build(config: RunConfig, device: torch.device) -> Parts:
+def build(config: ResolvedConfig, device: torch.device) -> Parts:
     """Read the data, load the encoder, and put the parts together.
 
-    `config` is resolved: files located, rates, epochs and batch size known. Raises InputError for
-    what cannot be used.
+    The files of `config` are located. Raises InputError for what cannot be used.
     """
     if config.int8 and device.type != "cpu":
         raise InputError(f"--int8 is for a CPU, and the run is on {device.type}: add --device cpu")
@@ -66,12 +64,11 @@ def build(config: RunConfig, device: torch.device) -> Parts:
     return Parts(model, objective, optimizer, plan, datasets, bad_rows, trained)
 
 
-def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
+def build_model(config: ResolvedConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:
     """The encoder and a head for each evaluated task, where the encoder is, to run on `device`.
 
     Raises InputError where R4F finds no head to normalise.
     """
-    assert config.pooling is not None
     size, views = encoder.config.hidden_size, 1 if config.cross_encoder else 2
     tasks = [TASKS[name] for name in config.evaluated_tasks]
     with seeded(derive_seed(config.seed, "heads"), torch.device("cpu")):
@@ -81,7 +78,7 @@ def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> 
         encoder,
         own,
         relational=relational,
-        relational_tasks=frozenset(task.name for task in tasks if task.pair_head is not None),
+        relational_tasks=frozenset(task.name for task in tasks if task.relational),
         pooling=config.pooling,
         head_dropout=config.hidden_dropout_prob,
         autocast=pick_autocast(config.precision, device),
@@ -89,24 +86,8 @@ def build_model(config: RunConfig, encoder: BertModel, device: torch.device) -> 
         frozen_dropout=config.frozen_dropout,
         int8=config.int8,
     )
-    if config.r4f:
-        _normalize_heads(config, model)
+    registry.prepare(config, model)
     return model
-
-
-def _normalize_heads(config: RunConfig, model: MultitaskBert) -> None:
-    """R4F's spectral normalisation. Raises InputError where no trained head has a matrix."""
-    idle = [name for name in config.trained_tasks if not model.has_head_weights(name)]
-    if len(idle) == len(config.trained_tasks):
-        raise InputError(
-            f"--r4f --tasks {','.join(idle)}: the head has no weights to normalise; add --rlayer "
-            "or --cross_encoder, or take --r3f"
-        )
-    for name in idle:
-        log.info("%s: its head has no weights to normalise, so --r4f is --r3f there", name)
-    spectral.normalize([model.heads])
-    if model.relational is not None and config.r4f_scope == "head":
-        spectral.normalize([model.relational])
 
 
 def build_head(task: Task, hidden_size: int, views: int, *, rlayer: bool) -> nn.Module:
@@ -116,7 +97,7 @@ def build_head(task: Task, hidden_size: int, views: int, *, rlayer: bool) -> nn.
     return task.pair_head(hidden_size)
 
 
-def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
+def _trainable_tasks(config: ResolvedConfig, model: MultitaskBert) -> list[str]:
     """The tasks of the run that have weights to train: a cosine over a frozen encoder has none."""
     idle = [
         name
@@ -143,9 +124,13 @@ def _trainable_tasks(config: RunConfig, model: MultitaskBert) -> list[str]:
     return [name for name in config.trained_tasks if name not in idle]
 
 
-def build_optimizer(config: RunConfig, model: MultitaskBert) -> AdamW:
+def build_objective(config: ResolvedConfig, model: MultitaskBert, steps: int) -> BatchObjective:
+    """What each of so many steps minimises. Raises InputError for a term that is always 0."""
+    return registry.build_objective(config, model, warmup_steps(config.term_warmup, steps))
+
+
+def build_optimizer(config: ResolvedConfig, model: MultitaskBert) -> AdamW:
     """AdamW over all that trains."""
-    assert config.lr is not None
     factors = dict.fromkeys(("heads.", "relational."), (config.head_lr or config.lr) / config.lr)
     groups = parameter_groups(model, config.weight_decay, factors)
     return AdamW(
@@ -158,9 +143,9 @@ def build_optimizer(config: RunConfig, model: MultitaskBert) -> AdamW:
 
 
 def _with_frozen_features(
-    config: RunConfig,
+    config: ResolvedConfig,
     model: MultitaskBert,
-    objective: Objective | FreeLB,
+    objective: BatchObjective,
     datasets: dict[Key, Dataset],
 ) -> dict[Key, Dataset]:
     """Encode each text once, where the encoder does not change and nothing enters at its input."""
@@ -180,9 +165,8 @@ def _with_frozen_features(
 
 
 def _schedule(
-    config: RunConfig, trained: Sequence[str], datasets: Mapping[Key, Dataset]
+    config: ResolvedConfig, trained: Sequence[str], datasets: Mapping[Key, Dataset]
 ) -> TaskSchedule:
-    assert config.batch_size is not None and config.epochs is not None
     lengths = {name: datasets[name, "train"].lengths for name in config.trained_tasks}
     setting = mixing.Setting(
         {name: len(own) for name, own in lengths.items()},
@@ -203,22 +187,22 @@ def _schedule(
     )
 
 
-def _total_steps(config: RunConfig, schedule: TaskSchedule) -> int:
-    assert config.epochs is not None
+def _total_steps(config: ResolvedConfig, schedule: TaskSchedule) -> int:
     steps = schedule.start(config.earlier_epochs + config.epochs)
     return min(steps, config.max_steps or steps)
 
 
-def _announce(config: RunConfig, datasets: Mapping[Key, Dataset], schedule: TaskSchedule) -> None:
+def _announce(
+    config: ResolvedConfig, datasets: Mapping[Key, Dataset], schedule: TaskSchedule
+) -> None:
     """Say what every epoch draws of each task."""
-    assert config.epochs is not None
     sizes = {name: len(datasets[name, "train"]) for name in config.trained_tasks}
     for line in mixing.table(schedule.draws, sizes, config.earlier_epochs + config.epochs):
         log.info("%s", line)
 
 
 def _plan(
-    config: RunConfig,
+    config: ResolvedConfig,
     trained: Sequence[str],
     datasets: Mapping[Key, Dataset],
     schedule: TaskSchedule,
@@ -246,9 +230,8 @@ def _plan(
     )
 
 
-def _rate(config: RunConfig, steps: int, fresh_at: int) -> Callable[[int], float]:
+def _rate(config: ResolvedConfig, steps: int, fresh_at: int) -> Callable[[int], float]:
     """The learning rate at a step. Its schedule begins anew where the optimizer does."""
-    assert config.lr is not None
     lr, earlier = config.lr, min(fresh_at, steps)
     first, then = (
         rate_schedule(config.schedule, count, config.warmup, config.power)

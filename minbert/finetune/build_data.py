@@ -8,18 +8,17 @@ from minbert.data.batches import Dataset, encode_split
 from minbert.data.examples import BadRow, Split, read_split
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder.config import EncoderConfig
-from minbert.finetune.config import RunConfig
+from minbert.finetune.config import Key, ResolvedConfig
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.tasks.course import TASKS
-
-Key = tuple[str, str]  # (task, split)
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import kind_of
 
 _SHORTEST = 5  # [CLS] a [SEP] b [SEP]
 
 
 def build_data(
-    config: RunConfig, encoder: EncoderConfig
+    config: ResolvedConfig, encoder: EncoderConfig
 ) -> tuple[dict[Key, Dataset], list[BadRow]]:
     """Every file the run needs: train files of what trains, dev and test of what is evaluated.
 
@@ -27,26 +26,24 @@ def build_data(
     lists the rows reported in all of them.
     """
     tokenizer = build_tokenizer(config, encoder)
-    keys = [(name, split) for name in config.evaluated_tasks for split in ("dev", "test")]
-    keys += [(name, "train") for name in config.trained_tasks]
     datasets: dict[Key, Dataset] = {}
     bad_rows: list[BadRow] = []
-    for key in keys:
+    for key in config.read_keys:
         split = _read(config, *key)
         bad_rows += split.bad_rows
         datasets[key] = encoded(config, split, tokenizer)
     return datasets, bad_rows
 
 
-def _read(config: RunConfig, name: str, split: str) -> Split:
+def _read(config: ResolvedConfig, name: str, split: str) -> Split:
     path = Path(config.file(name, split))
-    found = read_split(TASKS[name], split, path, strict=config.strict, limit=config.limit)
+    found = read_split(TASKS[name], kind_of(split), path, strict=config.strict, limit=config.limit)
     if split == "train" and config.limit_train is not None:
         return found.drawn(config.limit_train)
     return found
 
 
-def build_tokenizer(config: RunConfig, encoder: EncoderConfig) -> WordPieceTokenizer:
+def build_tokenizer(config: ResolvedConfig, encoder: EncoderConfig) -> WordPieceTokenizer:
     """The encoder's. Raises InputError where the encoder cannot take what it would give."""
     positions = encoder.max_position_embeddings
     longest = config.max_length or positions
@@ -59,7 +56,7 @@ def build_tokenizer(config: RunConfig, encoder: EncoderConfig) -> WordPieceToken
     return WordPieceTokenizer.from_folder(Path(str(config.weights)), longest, encoder.vocab_size)
 
 
-def encoded(config: RunConfig, split: Split, tokenizer: WordPieceTokenizer) -> Dataset:
+def encoded(config: ResolvedConfig, split: Split, tokenizer: WordPieceTokenizer) -> Dataset:
     """A split as tokens. The log says how many inputs were cut."""
     dataset = encode_split(split, tokenizer, cross_encoder=config.cross_encoder)
     if cut := dataset.texts.truncated:

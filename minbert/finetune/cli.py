@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from minbert.finetune.config import RunConfig, idle_rules
+from minbert.finetune.config import RunConfig
 from minbert.finetune.flags import TRAINING
 from minbert.finetune.inputs import locate
 from minbert.finetune.job import run
-from minbert.finetune.presets import COMPAT, with_presets
+from minbert.finetune.presets import with_presets
+from minbert.regularizers import registry
 from minbert.support.command import run_command
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser, add_flags, refuse_idle, shown
+from minbert.tasks.registry import COURSE_TASKS, TASKS
 
 _MODES = {"last-linear-layer": "pretrain", "full-model": "finetune"}
 
-_DESCRIPTION = """\
-Fine-tune BERT on sentiment (sst), paraphrase (para) and similarity (sts), score the dev sets,
-and write the six prediction files of the course. Typical:
+_ALONE = next(name for name in TASKS if name not in COURSE_TASKS)
+_DESCRIPTION = f"""\
+Fine-tune BERT on the course's tasks ({", ".join(COURSE_TASKS)}), score the dev sets, and write
+their prediction files. Typical:
 
   python multitask_classifier.py --option finetune --rrobin
   python multitask_classifier.py --option finetune --smart --rrobin
 
-A single task (sst or cfimdb in the course), with two prediction files of its own:
+A single task, with prediction files of its own:
 
-  python multitask_classifier.py --option finetune --tasks cfimdb
+  python multitask_classifier.py --option finetune --tasks {_ALONE}
 """
 
 
@@ -54,23 +57,24 @@ def parse(argv: Sequence[str]) -> RunConfig:
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
     config = RunConfig(**with_presets(given))
-    refuse_idle(config, given, idle_rules())
+    refuse_idle(config, given)
     if config.stdpp:
         twice = "" if "epochs" in given else ", twice the epochs"
         log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
-    if COMPAT[config.compat]:
-        log.info("--compat %s: %s", config.compat, " ".join(_preset(config)))
+    if preset := registry.preset(config.compat):
+        log.info("--compat %s: %s", config.compat, " ".join(_in_force(config, preset)))
     return locate(config, given)
 
 
-def _preset(config: RunConfig) -> list[str]:
-    """What --compat set, or was typed in its place, as flags."""
-    values = {name: getattr(config, name) for name in COMPAT[config.compat]}
-    return [
-        f"--{name}" if value is True else f"--{name} {shown(value)}"
-        for name, value in values.items()
-        if config.r4f or not name.startswith("r4f_")
-    ]
+def _in_force(config: RunConfig, preset: Collection[str]) -> Iterator[str]:
+    """The flags that --compat set, or that were typed in their place, where their method is on."""
+    for name in preset:
+        value, (switch, *_) = (
+            getattr(config, name),
+            config.__dataclass_fields__[name].metadata["acts"],
+        )
+        if switch.holds(config):
+            yield f"--{name}" if value is True else f"--{name} {shown(value)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

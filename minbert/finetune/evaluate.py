@@ -13,7 +13,7 @@ from minbert.model import MultitaskBert
 from minbert.support.console import ProgressBar
 from minbert.support.device import release_memory
 from minbert.support.errors import RunError
-from minbert.tasks.course import Array
+from minbert.tasks.task import Array
 from minbert.training import ranks
 
 # padded tokens a pass: as many as fill a GPU; on a CPU as few as stay in its cache

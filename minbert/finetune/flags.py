@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from minbert.support import shared_flags
-from minbert.support.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, flag
-from minbert.tasks.mixing import EQUAL, SCHEDULES
+from minbert.support.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, When, flag
+from minbert.tasks.mixing import EQUAL, PRE, SCHEDULES, TEMPERATURE, WITH_ROUNDS
+from minbert.tasks.registry import COURSE_TASKS, LARGEST_TASK, TASKS, named
 
 TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
     "what trains",
@@ -18,25 +19,18 @@ TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
     "prediction files (relative to the current folder)",
 )
 
-# the course's names, of its multitask job and of its single-task job
-TOGETHER_OUT = "predictions/{task}-{split}-output.csv"
-ALONE_OUT = "predictions/{option}-{task}-{split}-out.csv"
+_FINETUNE = When(lambda c: c.option == "finetune", "--option finetune")
+_PAIRS = named("is_pair")
+_A_PAIR = When(
+    lambda c: any(name in _PAIRS for name in c.trained_tasks), f"{' or '.join(_PAIRS)} to train"
+)
+_BY_SIZE = " or ".join(name for name in SCHEDULES if name not in WITH_ROUNDS)
 
 
-def _file(default: str, task: str, split: str) -> Any:
-    return flag(default, DATA, f"{task} {split} file", metavar="FILE")
-
-
-def named_out(pattern: str, task: str, split: str) -> str:
-    """The name of a task's prediction file, but for its {option}."""
-    return pattern.replace("{task}", task).replace("{split}", split)
-
-
-def _out(task: str, split: str, together: str = TOGETHER_OUT) -> Any:
-    default, alone = (named_out(pattern, task, split) for pattern in (together, ALONE_OUT))
-    if default != alone:
-        default += f", with --tasks {task} {alone}"
-    return flag(None, OUTPUT, f"{task} {split} predictions; default {default}", metavar="FILE")
+def has_head_weights(config: Any) -> bool:
+    """Whether anything but a cosine of two vectors stands over the encoder."""
+    heads = (TASKS[name].head_has_weights for name in config.trained_tasks)
+    return config.rlayer or config.cross_encoder or any(heads)
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,9 @@ class TrainingFlags:
     tasks: tuple[str, ...] | None = flag(
         None,
         TRAINING,
-        "tasks to train on, comma-separated, of sst, para, sts, cfimdb; default sst, with --rrobin "
-        "sst,para,sts; sst, para and sts are all scored and predicted anyway. One task named here "
-        "is the course's single-task job: it alone is read, scored and predicted",
+        f"tasks to train on, comma-separated, of {', '.join(TASKS)}; default {COURSE_TASKS[0]}, "
+        f"with --rrobin {','.join(COURSE_TASKS)}; these are all scored and predicted anyway. One "
+        "task named here is the course's single-task job: it alone is read, scored and predicted",
         metavar="TASK[,TASK...]",
     )
     rrobin: str | None = flag(
@@ -68,7 +62,11 @@ class TrainingFlags:
         bare=EQUAL,
     )
     pre_task: str = flag(
-        "para", TRAINING, "task that --rrobin pre trains on alone at first", metavar="TASK"
+        LARGEST_TASK,
+        TRAINING,
+        "task that --rrobin pre trains on alone at first",
+        metavar="TASK",
+        acts=[When(lambda c: c.rrobin == PRE, f"--rrobin {PRE}")],
     )
     pre_epochs: int = flag(
         1,
@@ -76,6 +74,7 @@ class TrainingFlags:
         "passes over that task's data, before the --epochs",
         limit=AT_LEAST_ONE,
         metavar="N",
+        acts=[When(lambda c: c.rrobin == PRE, f"--rrobin {PRE}")],
     )
     temperature: float = flag(
         5.0,
@@ -83,6 +82,7 @@ class TrainingFlags:
         "of --rrobin temperature: 1 is proportional, 2 sqrt, large ones near equal",
         limit=Limit(lambda t: 1 <= t < float("inf"), "1 or more"),
         metavar="T",
+        acts=[When(lambda c: c.rrobin == TEMPERATURE, f"--rrobin {TEMPERATURE}")],
     )
     epoch_batches: int | None = flag(
         None,
@@ -91,6 +91,7 @@ class TrainingFlags:
         "make",
         limit=AT_LEAST_ONE,
         metavar="N",
+        acts=[When(lambda c: c.rrobin not in (None, *WITH_ROUNDS), f"--rrobin {_BY_SIZE}")],
     )
     steps_per_task: str = flag(
         "separate",
@@ -98,6 +99,7 @@ class TrainingFlags:
         "separate: an optimizer step for every batch; summed: one for a round, on the sum of its "
         "tasks' losses",
         choices=("separate", "summed"),
+        acts=[When(lambda c: c.rrobin is not None, "--rrobin")],
     )
     epochs: int | None = flag(
         None,
@@ -135,18 +137,6 @@ class DataFlags:
         "if the course's files are there, else the bundled synthetic sample",
         metavar="FOLDER",
     )
-    sst_train: str = _file("data/ids-sst-train.csv", "sst", "train")
-    sst_dev: str = _file("data/ids-sst-dev.csv", "sst", "dev")
-    sst_test: str = _file("data/ids-sst-test-student.csv", "sst", "test")
-    para_train: str = _file("data/quora-train.csv", "para", "train")
-    para_dev: str = _file("data/quora-dev.csv", "para", "dev")
-    para_test: str = _file("data/quora-test-student.csv", "para", "test")
-    sts_train: str = _file("data/sts-train.csv", "sts", "train")
-    sts_dev: str = _file("data/sts-dev.csv", "sts", "dev")
-    sts_test: str = _file("data/sts-test-student.csv", "sts", "test")
-    cfimdb_train: str = _file("data/ids-cfimdb-train.csv", "cfimdb", "train")
-    cfimdb_dev: str = _file("data/ids-cfimdb-dev.csv", "cfimdb", "dev")
-    cfimdb_test: str = _file("data/ids-cfimdb-test-student.csv", "cfimdb", "test")
     strict: bool = flag(False, DATA, "stop at bad rows instead of reporting them and going on")
     limit: int | None = flag(
         None, DATA, "read only the first N rows of every file", limit=AT_LEAST_ONE, metavar="N"
@@ -158,6 +148,12 @@ class DataFlags:
         "whole dev files: little data",
         limit=AT_LEAST_ONE,
         metavar="N",
+        acts=[
+            When(
+                lambda c: c.limit is None or (c.limit_train or 0) < c.limit,
+                "a --limit above it, or none",
+            )
+        ],
     )
     max_length: int | None = flag(
         None,
@@ -189,10 +185,16 @@ class ModelFlags(shared_flags.Readable):
         choices=("cls", "mean"),
     )
     cross_encoder: bool = flag(
-        False, MODEL, "encode a pair together, as [CLS] a [SEP] b [SEP], not as two texts"
+        False,
+        MODEL,
+        "encode a pair together, as [CLS] a [SEP] b [SEP], not as two texts",
+        acts=[_A_PAIR],
     )
     rlayer: bool = flag(
-        False, MODEL, "a relational layer, shared by the pair tasks, before their outputs"
+        False,
+        MODEL,
+        "a relational layer, shared by the pair tasks, before their outputs",
+        acts=[_A_PAIR],
     )
     hidden_dropout_prob: float = flag(
         0.3,
@@ -207,12 +209,14 @@ class ModelFlags(shared_flags.Readable):
         MODEL,
         "score dev and test texts with the encoder's products in 8-bit integers: faster on a CPU, "
         "scores, and by them the best epoch, a little off; training steps stay as they are",
+        acts=[_FINETUNE],
     )
     frozen_dropout: bool = flag(
         False,
         MODEL,
         "with --option pretrain, keep the frozen encoder's dropout on, as the course's starter "
         "does; every text is then encoded anew at each step",
+        acts=[When(lambda c: c.option == "pretrain", "--option pretrain")],
     )
 
 
@@ -236,6 +240,7 @@ class OptimizationFlags:
         "beside its lr",
         limit=POSITIVE,
         metavar="RATE",
+        acts=[_FINETUNE, When(has_head_weights, "a head with weights: --rlayer or another task")],
     )
     weight_decay: float = shared_flags.weight_decay(0.0, OPTIMIZATION)
     betas: tuple[float, float] = shared_flags.betas((0.9, 0.999), OPTIMIZATION)
@@ -285,17 +290,3 @@ class MachineFlags:
         limit=AT_LEAST_ONE,
         metavar="STEPS",
     )
-
-
-@dataclass(frozen=True)
-class OutputFlags:
-    """Where the predictions go."""
-
-    sst_dev_out: str | None = _out("sst", "dev")
-    sst_test_out: str | None = _out("sst", "test")
-    para_dev_out: str | None = _out("para", "dev")
-    para_test_out: str | None = _out("para", "test")
-    sts_dev_out: str | None = _out("sts", "dev")
-    sts_test_out: str | None = _out("sts", "test")
-    cfimdb_dev_out: str | None = _out("cfimdb", "dev", ALONE_OUT)
-    cfimdb_test_out: str | None = _out("cfimdb", "test", ALONE_OUT)

@@ -8,17 +8,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from minbert.data.examples import SPLITS
 from minbert.encoder import weights
 from minbert.finetune.config import RunConfig
+from minbert.regularizers.registry import METHODS
 from minbert.support import durable_files
-from minbert.tasks.course import TASKS
 from minbert.tasks.mixing import EQUAL
+from minbert.tasks.registry import TASKS
 from minbert.training.record import as_json
 
 # flags that change where or how a run happens, not what comes out
 INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device")
-_PLACES = ("weights", "data_dir", *(f"{t}_{s}" for t in TASKS for s in SPLITS))
+_PLACES = ("weights", "data_dir", *(f"{t.name}_{s}" for t in TASKS.values() for s in t.files))
 
 
 def settings(config: RunConfig) -> dict[str, Any]:
@@ -43,9 +43,10 @@ def run_name(config: RunConfig) -> str:
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     robin = {None: "", EQUAL: "rrobin"}.get(config.rrobin, f"rrobin-{config.rrobin}")
     words = [config.option, robin, "+".join(config.trained_tasks)]
+    regularizers = (name for method in METHODS for name in method.switches)
     words += [
         name
-        for name in ("smart", "r3f", "r4f", "freelb", "stdpp", "rlayer", "cross_encoder")
+        for name in (*regularizers, "stdpp", "rlayer", "cross_encoder")
         if getattr(config, name)
     ]
     words += [f"seed{config.seed}", digest[:8]]
@@ -54,8 +55,7 @@ def run_name(config: RunConfig) -> str:
 
 def input_files(config: RunConfig) -> dict[str, Path]:
     """Every data and weights file that the run reads."""
-    keys = [f"{task}_{split}" for task in config.evaluated_tasks for split in ("dev", "test")]
-    keys += [f"{task}_train" for task in config.trained_tasks]
+    keys = [f"{task}_{split}" for task, split in config.read_keys]
     folder = Path(str(config.weights))
     paths = {key: Path(getattr(config, key)) for key in keys}
     paths["weights"] = weights.weights_file(folder)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from minbert.encoder.locate import encoder_folder
-from minbert.finetune.config import KNOWN_TASKS, RunConfig
+from minbert.finetune.config import RunConfig
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.places import COURSE, SAMPLE
+from minbert.tasks.registry import TASKS
 
 
 def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
@@ -26,8 +27,7 @@ def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
 
 
 def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
-    needed = [f"{task}_{split}" for task in config.evaluated_tasks for split in ("dev", "test")]
-    needed += [f"{task}_train" for task in config.trained_tasks]
+    needed = [f"{task}_{split}" for task, split in config.read_keys]
     named = [key for key in needed if key in given]
     for key in named:
         if not Path(getattr(config, key)).is_file():
@@ -60,12 +60,7 @@ def _data_folder(config: RunConfig) -> tuple[Path, str]:
         if not Path(config.data_dir).is_dir():
             raise InputError(f"--data_dir {config.data_dir}: no such folder")
         return Path(config.data_dir), "as --data_dir says"
-    defaults = {entry.name: str(entry.default) for entry in dataclasses.fields(RunConfig)}
-    course = [
-        Path(defaults[f"{task}_{split}"])
-        for task in KNOWN_TASKS
-        for split in ("train", "dev", "test")
-    ]
+    course = [COURSE / name for task in TASKS.values() for name in task.files.values()]
     if any(path.is_file() or path.is_symlink() for path in course):  # a link may lead nowhere
         return COURSE, "the course's files"
     return SAMPLE, "the bundled synthetic sample: its scores say nothing about the real tasks"

@@ -15,13 +15,12 @@ import torch
 
 from minbert.data.batches import Batch
 from minbert.finetune.build import Parts, build
-from minbert.finetune.build_data import Key
-from minbert.finetune.config import COURSE_TASKS, RunConfig
+from minbert.finetune.config import Key, RunConfig
 from minbert.finetune.evaluate import predict, score
 from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.model import MultitaskBert
-from minbert.regularizers import spectral
+from minbert.regularizers import registry
 from minbert.support import durable_files
 from minbert.support.command import run_command
 from minbert.support.console import log
@@ -29,8 +28,9 @@ from minbert.support.device import pick_device
 from minbert.support.errors import InputError, RunError
 from minbert.support.signals import StopRequest
 from minbert.tasks import predictions
-from minbert.tasks.course import TASKS, Array, overall
 from minbert.tasks.mixing import WITH_ROUNDS
+from minbert.tasks.registry import COURSE_TASKS, TASKS, overall
+from minbert.tasks.task import Array
 from minbert.training import ranks
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.loop import Progress, TrainingObjective
@@ -79,8 +79,8 @@ def run(config: RunConfig, stop: StopRequest) -> Result:
                 durable_files.write_texts(_rendered(config, parts, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     print(summary(config, parts.trained, scores, progress))
-    if config.r4f:
-        print(_bounds(config, parts))
+    for line in registry.remarks(config, parts.model):
+        print(line)
     return Result(folder, scores, manifest)
 
 
@@ -120,18 +120,17 @@ def _check_outputs(config: RunConfig, folder: Path) -> None:
     """
     inputs = {path.resolve() for path in input_files(config).values()}
     taken: dict[Path, str] = {}
-    for task in config.evaluated_tasks:
-        for split in ("dev", "test"):
-            path, key = Path(config.out_file(task, split)), f"--{task}_{split}_out"
-            place = path.resolve()
-            if place in taken:
-                raise InputError(f"{key} {path}: {taken[place]} names the same file")
-            if place in inputs:
-                raise InputError(f"{key} {path}: the run reads this file")
-            if folder.resolve() in place.parents:
-                raise InputError(f"{key} {path}: lies in the run's own folder {folder}")
-            taken[place] = key
-            _check_target(path, key, config.limit)
+    for task, split in config.scored_keys:
+        path, key = Path(config.out_file(task, split)), f"--{task}_{split}_out"
+        place = path.resolve()
+        if place in taken:
+            raise InputError(f"{key} {path}: {taken[place]} names the same file")
+        if place in inputs:
+            raise InputError(f"{key} {path}: the run reads this file")
+        if folder.resolve() in place.parents:
+            raise InputError(f"{key} {path}: lies in the run's own folder {folder}")
+        taken[place] = key
+        _check_target(path, key, config.limit)
 
 
 def _check_target(path: Path, key: str, limit: int | None) -> None:
@@ -209,17 +208,6 @@ def _rendered(config: RunConfig, parts: Parts, predicted: Mapping[Key, Array]) -
     }
 
 
-def _bounds(config: RunConfig, parts: Parts) -> str:
-    """How far each head's outputs can move when the features that it is given move by 1."""
-    bounds = {
-        name: spectral.lipschitz_bound(parts.model.head_chain(name))
-        for name in config.evaluated_tasks
-        if parts.model.has_head_weights(name)
-    }
-    shown = ", ".join(f"{name} {bound:.4f}" for name, bound in bounds.items())
-    return f"Lipschitz bound of the heads (product of spectral norms): {shown}"
-
-
 def padding_ratios(progress: Progress) -> dict[str, float]:
     """Tokens with padding over real ones, for every task whose texts went through the encoder."""
     return {task: padded / real for task, (real, padded) in progress.tokens.items()}
@@ -240,6 +228,5 @@ def summary(
         lines.append(f"  overall (2024) {overall(course):8.3f}")
         lines.append(f"  overall (2023) {sum(course.values()) / len(course):8.3f}")
     lines.append("predictions")
-    for name in config.evaluated_tasks:
-        lines += [f"  {config.out_file(name, split)}" for split in ("dev", "test")]
+    lines += [f"  {config.out_file(name, split)}" for name, split in config.scored_keys]
     return "\n".join(lines)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbert.finetune.config import COURSE_TASKS
 from minbert.grade.ceilings import COURSE_CEILINGS
 from minbert.grade.gold import SPLITS, Gold, read_gold
 from minbert.grade.graded import Class, grade
@@ -25,6 +24,7 @@ from minbert.support.errors import InputError, RunError
 from minbert.support.flags import RATE, OneLineParser, PerTask, add_flags, check_values, flag
 from minbert.support.places import SAMPLE
 from minbert.tasks.predictions import is_prediction_file
+from minbert.tasks.registry import COURSE_TASKS
 
 _DESCRIPTION = """\
 Check and score prediction files: files, a folder or a zip of one submission, or a folder of many.

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from minbert.finetune.config import COURSE_TASKS
 from minbert.statistics.paired_tests import holm, mcnemar_p_values, steiger_statistics
-from minbert.tasks.course import TASKS, Array
 from minbert.tasks.metrics import pearson
+from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.task import Array
 
 LEVEL = 0.05
 # Agreement from which two submissions are shown as near-identical. Seeds of one recipe stay below.

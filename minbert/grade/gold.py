@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from minbert.data.examples import read_split
-from minbert.finetune.config import KNOWN_TASKS, RunConfig
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.places import COURSE, SAMPLE
-from minbert.tasks.course import TASKS, Array
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array, kind_of
 
 SPLITS = ("dev", "test")
 
@@ -62,7 +62,7 @@ def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
     ids: dict[Part, dict[bytes, int]] = {}
     optional: dict[Part, frozenset[bytes]] = {}
     labels: dict[str, Array] = {}
-    for part in (Part(task, name) for task in KNOWN_TASKS for name in SPLITS):
+    for part in (Part(task.name, split) for task in TASKS.values() for split in task.scored_splits):
         path = _file(folder, part)
         if path is None:
             continue
@@ -83,7 +83,7 @@ def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
 @cache
 def _train_ids(folder: Path) -> Mapping[bytes, Part]:
     found: dict[bytes, Part] = {}
-    for part in (Part(task, "train") for task in KNOWN_TASKS):
+    for part in (Part(task, "train") for task in TASKS):
         with contextlib.suppress(OSError), (folder / _names(part)[0]).open("rb") as stream:
             columns = [cell.strip() for cell in stream.readline().split(b"\t")]
             place = columns.index(b"id") if b"id" in columns else len(columns)
@@ -97,14 +97,14 @@ def _folder(folder: Path | None) -> Path:
         if not folder.is_dir():
             raise InputError(f"--gold {folder}: no such folder")
         return folder
-    names = [_names(Part(task, "dev"))[0] for task in KNOWN_TASKS]
+    names = [_names(Part(task, "dev"))[0] for task in TASKS]
     return COURSE if any((COURSE / name).is_file() for name in names) else SAMPLE
 
 
 def _names(part: Part) -> list[str]:
     """The course's file name; a test file with labels may go without its `-student`."""
-    name = Path(RunConfig().file(*part)).name
-    return [name.replace("-student", ""), name] if part.split == "test" else [name]
+    name = TASKS[part.task].files[part.split]
+    return [name.replace("-student", ""), name] if kind_of(part.split) == "test" else [name]
 
 
 def _file(folder: Path, part: Part) -> Path | None:
@@ -120,6 +120,6 @@ def _has_labels(path: Path, part: Part) -> bool:
 
 
 def _nothing(folder: Path, split: str, *, lint: bool) -> str:
-    needed = [_names(Part(task, split))[0] for task in KNOWN_TASKS]
+    needed = [_names(Part(task, split))[0] for task in TASKS]
     labels = "" if lint else " with labels"
     return f"{folder}/: none of {', '.join(needed)} is there{labels}; --gold names their folder"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minbert.finetune.config import COURSE_TASKS
 from minbert.grade.ceilings import Question, questions
 from minbert.grade.comparison import Comparison, compare
 from minbert.grade.gold import Gold
 from minbert.grade.scores import Overall, Scores, overall_of, score
 from minbert.grade.submission import OPTIONS, Submission
-from minbert.tasks.course import TASKS, Array
 from minbert.tasks.metrics import pearson
+from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.task import Array
 
 SingleTask = Mapping[str, Mapping[str, Scores]]  # option -> task -> scores
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from minbert.finetune.config import COURSE_TASKS
 from minbert.grade.graded import Class, Graded
 from minbert.grade.scores import ClassScores, Overall, Scores
 from minbert.grade.submission import Submission
+from minbert.tasks.registry import COURSE_TASKS
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 

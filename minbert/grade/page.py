@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from minbert.finetune.config import COURSE_TASKS
 from minbert.grade.gold import Gold
 from minbert.grade.graded import Class, Graded
 from minbert.grade.problems import in_brief, readable
 from minbert.grade.scores import ClassScores, Scores
 from minbert.grade.text import number, second_score, span
 from minbert.reports.page import render
-from minbert.reports.titles import TITLES
 from minbert.statistics.intervals import Interval
-from minbert.tasks.course import TASKS, Array
+from minbert.tasks.registry import COURSE_TASKS, TASKS, TITLES
+from minbert.tasks.task import Array
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _SHOWN_PAIRS = 100

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from minbert.grade.gold import Part
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 
-# as the course's handouts and starters have spelled them
-COLUMNS = {
-    **{task.prediction_column.encode(): {name} for name, task in TASKS.items()},
-    b"Predicted_Similarity": {"sts"},
-    b"Predicted_Similiary": {"sts"},
-    b"Predicted_Sentiment": {"sst", "cfimdb"},
-}
+_SPELLINGS = [
+    (column.encode(), name)
+    for name, task in TASKS.items()
+    for column in (task.prediction_column, *task.other_columns)
+]
+COLUMNS = {column: {name for own, name in _SPELLINGS if own == column} for column, _ in _SPELLINGS}
+_NAMES = {other: task.name for task in TASKS.values() for other in (task.name, *task.other_names)}
+_SPLITS = {split for task in TASKS.values() for split in task.scored_splits}
 _OPTIONS = {
     "pretrain": "pretrain",
     "last-linear-layer": "pretrain",
@@ -23,7 +24,7 @@ _OPTIONS = {
     "full-model": "finetune",
 }
 _NAME = re.compile(
-    rf"(?:({'|'.join(_OPTIONS)})-)?(sst|para|quora|sts|cfimdb)-(dev|test)(?:-student)?"
+    rf"(?:({'|'.join(_OPTIONS)})-)?({'|'.join(_NAMES)})-({'|'.join(_SPLITS)})(?:-student)?"
     r"-out(?:put)?\.(?:csv|tsv|txt)",
     re.IGNORECASE,
 )
@@ -45,8 +46,7 @@ def claimed(name: str) -> Role | None:
     if found is None:
         return None
     option, task, split = (group and group.lower() for group in found.groups())
-    task = "para" if task == "quora" else task
-    return Role(Part(task, split), _OPTIONS[option] if option else None)
+    return Role(Part(_NAMES[task], split), _OPTIONS[option] if option else None)
 
 
 def header_column(line: bytes) -> bytes | None:

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from minbert.finetune.config import COURSE_TASKS
 from minbert.statistics.intervals import (
     Interval,
     accuracy_interval,
     pearson_interval,
     spearman_interval,
 )
-from minbert.tasks.course import TASKS, Array, Task, overall
 from minbert.tasks.metrics import pearson
+from minbert.tasks.registry import COURSE_TASKS, TASKS, overall
+from minbert.tasks.task import Array, Task
 
 _ROUNDS = 2000
 

@@ -28,8 +28,10 @@ from minbert.grade.recognise import (
     header_column,
     part_of,
 )
-from minbert.tasks.course import TASKS, Array, Task, plain_number
+from minbert.tasks.labels import plain_number
 from minbert.tasks.metrics import pearson
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array, Task
 
 LINE_BYTES = 2**16
 LINES = 200_000  # five times the largest of the course

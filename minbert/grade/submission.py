@@ -28,7 +28,7 @@ from minbert.grade.recognise import claimed, first_lines, header_column
 from minbert.grade.sheet import Reading, Sheet, read_sheet
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.tasks.course import Array
+from minbert.tasks.task import Array
 
 OPTIONS = (None, "finetune", "pretrain")  # None: multitask, which wins
 _SHEETS = 32  # a submission's prediction files; the course asks for fourteen at most

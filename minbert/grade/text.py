@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from minbert.finetune.config import COURSE_TASKS
 from minbert.grade.graded import Class, Graded
 from minbert.grade.scores import ClassScores, Scores
 from minbert.grade.submission import Submission
 from minbert.statistics.intervals import Interval
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import COURSE_TASKS, TASKS
 
 _SHOWN_PAIRS = 10
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from minbert.encoder.locate import encoder_folder
-from minbert.pretrain.config import IDLE_RULES, PretrainConfig
+from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.job import run
 from minbert.support.command import run_command
 from minbert.support.flags import OneLineParser, parser_for, refuse_idle
@@ -35,7 +35,7 @@ def parse(argv: Sequence[str]) -> PretrainConfig:
     """Flags to a configuration whose encoder is located. Raises InputError."""
     given = vars(make_parser().parse_args(argv))
     config = PretrainConfig(**given)
-    refuse_idle(config, given, IDLE_RULES)
+    refuse_idle(config, given)
     if config.weights is None:
         return config
     return dataclasses.replace(config, weights=str(encoder_folder(config.weights)))

@@ -12,8 +12,8 @@ from minbert.support.flags import (
     NOT_NEGATIVE,
     POSITIVE,
     RATE,
-    IdleRule,
     Limit,
+    When,
     check_values,
     flag,
 )
@@ -27,6 +27,8 @@ TEXT, ENCODER, MASKS, LENGTH, OPTIMIZATION, RUN = (
     "the run",
 )
 SHARE = Limit(lambda x: 0 < x < 1, "above 0 and below 1")
+_NEW = When(lambda c: c.weights is None, "no --weights, which bring their own shape")
+_GIVEN = When(lambda c: c.weights is not None, "--weights")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -85,11 +87,26 @@ class PretrainConfig(shared_flags.Readable):
         "tokens of a trained vocabulary",
         limit=Limit(lambda n: n >= 16, "16 or more"),
         metavar="TOKENS",
+        acts=[
+            When(
+                lambda c: c.weights is None and c.vocab is None,
+                "no --weights and no --vocab, which bring a vocabulary",
+            )
+        ],
     )
-    layers: int = flag(4, ENCODER, "transformer layers", limit=AT_LEAST_ONE, metavar="N")
-    hidden_size: int = flag(256, ENCODER, "hidden size", limit=AT_LEAST_ONE, metavar="H")
+    layers: int = flag(
+        4, ENCODER, "transformer layers", limit=AT_LEAST_ONE, metavar="N", acts=[_NEW]
+    )
+    hidden_size: int = flag(
+        256, ENCODER, "hidden size", limit=AT_LEAST_ONE, metavar="H", acts=[_NEW]
+    )
     attention_heads: int = flag(
-        4, ENCODER, "attention heads; they divide the hidden size", limit=AT_LEAST_ONE, metavar="A"
+        4,
+        ENCODER,
+        "attention heads; they divide the hidden size",
+        limit=AT_LEAST_ONE,
+        metavar="A",
+        acts=[_NEW],
     )
     positions: int = flag(
         512,
@@ -97,6 +114,7 @@ class PretrainConfig(shared_flags.Readable):
         "longest input that the encoder will take",
         limit=AT_LEAST_ONE,
         metavar="TOKENS",
+        acts=[_NEW],
     )
     repeat_positions: int | None = flag(
         None,
@@ -105,6 +123,7 @@ class PretrainConfig(shared_flags.Readable):
         "begin as repeats of the first N, not as the noise they are",
         limit=Limit(lambda n: n >= 2, "2 or more"),
         metavar="N",
+        acts=[_GIVEN],
     )
     embedding_std: float | None = flag(
         None,
@@ -114,6 +133,7 @@ class PretrainConfig(shared_flags.Readable):
         "further, and so do the perturbations of SMART, R3F and FreeLB",
         limit=Limit(lambda std: 1e-3 <= std <= 10, "0.001 to 10"),
         metavar="STD",
+        acts=[_GIVEN],
     )
     embeddings: str = flag(
         "neighbours",
@@ -121,6 +141,7 @@ class PretrainConfig(shared_flags.Readable):
         "what new word embeddings begin with: neighbours, vectors from which words stand near each "
         "other in the text (takes a minute, saves millions of tokens); random",
         choices=("neighbours", "random"),
+        acts=[When(lambda c: c.weights is None, "no --weights, which bring their own")],
     )
     readable: bool = shared_flags.readable(ENCODER)
 
@@ -250,17 +271,3 @@ class PretrainConfig(shared_flags.Readable):
             )
         except InputError as error:
             raise InputError(f"the encoder asked for: {error}") from error
-
-
-_SHAPE = ("layers", "hidden_size", "attention_heads", "positions")
-IDLE_RULES = (
-    IdleRule(_SHAPE, lambda c: c.weights is None, "no --weights, which bring their own shape"),
-    IdleRule(("repeat_positions", "embedding_std"), lambda c: c.weights is not None, "--weights"),
-    IdleRule(("embeddings",), lambda c: c.weights is None, "no --weights, which bring their own"),
-    IdleRule(
-        ("vocab_size",),
-        lambda c: c.weights is None and c.vocab is None,
-        "no --weights and no --vocab, which bring a vocabulary",
-    ),
-    IdleRule(("power",), lambda c: c.schedule == "polynomial", "--schedule polynomial"),
-)

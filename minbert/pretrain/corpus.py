@@ -18,7 +18,7 @@ from minbert.data.examples import read_split
 from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 
 Document = list[str]  # its sentences, none of them empty
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}

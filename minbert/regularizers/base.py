@@ -11,13 +11,13 @@ from minbert.data.batches import Batch, stacked
 from minbert.model import MultitaskBert
 from minbert.support.flags import PerTask
 from minbert.support.randomness import derive_seed
-from minbert.tasks.course import Task
+from minbert.tasks.task import Task
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # logits (B, k) of two branches -> scalar
 
 
 def tasks_divergence(task: Task) -> Divergence:
-    """The one that belongs to the task: what every term measures, unless it imitates another's."""
+    """The divergence that belongs to the task: what every term of the papers measures."""
     return task.divergence
 
 
@@ -25,8 +25,10 @@ class TrainingPass:
     """One training pass, and the exact clean passes that terms asked for since, each run once.
 
     `embeddings` (V·B, T, H) are the batch's word embeddings, `seed` decides the dropout masks,
-    `logits` (B, k) may have been computed in lower precision. Terms may put rows of their own
-    beside the batch's (`beside`); these get masks of their own.
+    `logits` (B, k) may have been computed in lower precision, and `copies` are the embeddings of
+    the perturbed copies (V·B, T, H) that terms made of the batch before the pass, by the terms'
+    names. A term asks in two ways: `clean` gives the logits of the batch as it is, `pair` these and
+    the logits of the term's copy.
 
     Dropout policies: `off`, no dropout in either branch; `shared`, the masks of the training pass
     in both; `independent`, those masks in the clean branch and fresh ones in the other.
@@ -41,64 +43,60 @@ class TrainingPass:
     ) -> None:
         self._model, self._batch, self.seed = model, batch, seed
         self.embeddings = model.embed(batch)
-        self._beside: dict[str, Tensor] = {}
-        rows = self._rows_beside(terms)
-        if rows:
-            self.logits, *others = self._together(list(rows.values()), seed)
-            self._beside = dict(zip(rows, others, strict=True))
+        made = {term.name: term.copy(batch, self.embeddings, seed) for term in terms}
+        self.copies = {name: rows for name, rows in made.items() if rows is not None}
+        # Copies with masks of their own go through the encoder beside the batch, unless the pass is
+        # no exact branch, or a term replays its masks, which more rows would change.
+        alone = model.lowers_precision or any(term.replays_masks for term in terms)
+        beside = [t.name for t in terms if t.name in self.copies and t.dropout == "independent"]
+        self._copied: dict[str, Tensor] = {}  # logits of copies that went through with the batch
+        if beside and not alone:
+            self.logits, *others = self._together([self.copies[name] for name in beside], seed)
+            self._copied = dict(zip(beside, others, strict=True))
         else:
             self.logits = model(batch, self.embeddings, mask_seed=seed, exact=False)
-        self._branches: dict[int | None, Tensor] = {}
+        self._branches: dict[int | None, Tensor] = {}  # seed of the masks -> exact clean logits
         if not model.lowers_precision:
             self._branches[seed] = self.logits
             if not model.has_dropout:
                 self._branches[None] = self.logits
 
-    def clean_branch(self, dropout: str) -> Tensor:
+    def clean(self, dropout: str) -> Tensor:
         """Logits (B, k) of the unperturbed batch in the weights' precision, with gradients."""
         seed = None if dropout == "off" else self.seed
         if seed not in self._branches:
             self._branches[seed] = self._model(self._batch, self.embeddings, mask_seed=seed)
         return self._branches[seed]
 
-    def pair(self, name: str, perturbed: Tensor, dropout: str) -> tuple[Tensor, Tensor]:
-        """Logits of the batch and of its `perturbed` embeddings (V·B, T, H), both exact.
+    def pair(self, name: str, dropout: str) -> tuple[Tensor, Tensor]:
+        """Logits (B, k) of the batch and of the copy that the term `name` made of it, both exact.
 
-        One pass for both, where neither masks must be replayed nor the first is there already.
+        One pass computes both, where neither masks must be replayed nor the first is there already.
         """
-        if name in self._beside:
-            return self.logits, self._beside[name]
-        seed = None if dropout == "off" else self.seed
+        if name in self._copied:
+            return self.logits, self._copied[name]
+        copy, seed = self.copies[name], None if dropout == "off" else self.seed
         if dropout == "shared" or seed in self._branches:
             masks = self.mask_seed(dropout, name)
-            return self.clean_branch(dropout), self._model(self._batch, perturbed, mask_seed=masks)
-        clean, other = self._together([perturbed], seed)
+            return self.clean(dropout), self._model(self._batch, copy, mask_seed=masks)
+        clean, copied = self._together([copy], seed)
         if seed is None:
             self._branches[None] = clean
-        return clean, other
-
-    def _rows_beside(self, terms: Sequence[Regularizer]) -> dict[str, Tensor]:
-        """What terms add to the training pass: nothing where its logits are no exact branch, or
-        where another term replays its masks, which more rows would change.
-        """
-        if self._model.lowers_precision or any(term.replays_masks for term in terms):
-            return {}
-        rows = {term.name: term.beside(self._batch, self.embeddings, self.seed) for term in terms}
-        return {name: own for name, own in rows.items() if own is not None}
-
-    def _together(self, others: Sequence[Tensor], seed: int | None) -> tuple[Tensor, ...]:
-        """Logits of the batch and of other embeddings for it, from one pass."""
-        assert self.embeddings is not None
-        rows = [self.embeddings, *others]
-        batch = self._batch.repeated(len(rows))
-        logits: Tensor = self._model(batch, stacked(rows, self._batch.views), mask_seed=seed)
-        return logits.chunk(len(rows))
+        return clean, copied
 
     def mask_seed(self, dropout: str, *draw: str | int) -> int | None:
-        """The masks of the other branch; `draw` tells independent passes apart."""
+        """The seed of the perturbed branch's masks; `draw` tells independent passes apart."""
         if dropout == "independent":
             return derive_seed(self.seed, "independent masks", *draw)
         return None if dropout == "off" else self.seed
+
+    def _together(self, copies: Sequence[Tensor], seed: int | None) -> tuple[Tensor, ...]:
+        """Logits of the batch and of copies of it, from one pass."""
+        assert self.embeddings is not None
+        rows = [self.embeddings, *copies]
+        batch = self._batch.repeated(len(rows))
+        logits: Tensor = self._model(batch, stacked(rows, self._batch.views), mask_seed=seed)
+        return logits.chunk(len(rows))
 
 
 class Regularizer(Protocol):
@@ -109,11 +107,12 @@ class Regularizer(Protocol):
 
     name: str
     weight: PerTask
+    dropout: str = "off"  # a policy of `TrainingPass`
     perturbs_inputs: bool = False
     replays_masks: bool = False  # needs the training pass's own masks once more
 
-    def beside(self, _batch: Batch, _embeddings: Tensor | None, _seed: int) -> Tensor | None:
-        """Embeddings (V·B, T, H) to run in the training pass, beside the batch's; None for none."""
+    def copy(self, _batch: Batch, _embeddings: Tensor | None, _seed: int) -> Tensor | None:
+        """The embeddings (V·B, T, H) of a perturbed copy of the batch; None for a term without."""
         return None
 
     def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
@@ -123,7 +122,7 @@ class Regularizer(Protocol):
     def probe(
         self, _model: MultitaskBert, _batch: Batch, _clean: TrainingPass
     ) -> dict[str, Tensor]:
-        """Now and then: what the log should know beside the term itself, without gradients."""
+        """What the log should know beside the term itself, now and then, without gradients."""
         return {}
 
     def after_step(self, _model: MultitaskBert) -> None:
@@ -131,7 +130,7 @@ class Regularizer(Protocol):
         return
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a resumed run needs back."""
+        """The tensors that a resumed run needs back."""
         return {}
 
     def load_state_dict(self, _state: dict[str, Tensor]) -> None:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
-from minbert.support.flags import PerTask, for_task
+from minbert.regularizers.method import Method
+from minbert.support.errors import InputError
+from minbert.support.flags import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PerTask,
+    When,
+    flag,
+    for_task,
+    shown,
+)
 from minbert.support.randomness import derive_seed, generator
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Task
 
-# of the published scripts: SST-2, QQP and STS-B; long reviews take the sentences' values
-PUBLISHED_INIT = {"sst": 1.0, "para": 0.32, "sts": 0.16, "cfimdb": 1.0}
-PUBLISHED_RADIUS = {"sst": 0.6, "para": 0.7, "sts": 0.28, "cfimdb": 0.6}
+GROUP = "FreeLB (--freelb; Zhu et al. 2020)"
 
 
 class FreeLB:
@@ -41,10 +54,9 @@ class FreeLB:
         init: PerTask | None = None,
         radius: PerTask | None = None,
     ) -> None:
-        """`steps` is K, `step_size` α, `init` m, `radius` ε; None takes the published values."""
+        """`steps` is K, `step_size` α, `init` m, `radius` ε; None: each task's published one."""
         self.steps, self.step_size = steps, step_size
-        self.init = PUBLISHED_INIT if init is None else init
-        self.radius = PUBLISHED_RADIUS if radius is None else radius
+        self.init, self.radius = init, radius
 
     def backward(
         self,
@@ -83,7 +95,7 @@ class FreeLB:
         noise = table.new_empty(*mask.shape, table.size(1))  # (V, B, T, H)
         noise.uniform_(-1, 1, generator=generator(derive_seed(seed, "freelb"), table.device))
         tokens = mask.sum(dim=(0, 2)).to(table.dtype)  # L, (B,)
-        scale = for_task(self.init, batch.name) / (tokens * table.size(1)).sqrt()
+        scale = _published(self.init, batch.task, "freelb_init") / (tokens * table.size(1)).sqrt()
         return (noise * mask.unsqueeze(-1) * scale[:, None, None]).flatten(0, 1)
 
     def moved(self, delta: Tensor, gradient: Tensor, batch: Batch) -> Tensor:
@@ -94,7 +106,7 @@ class FreeLB:
         ascent = gradient / torch.where(length > 0, length, 1)
         delta = delta + for_task(self.step_size, batch.name) * ascent
         size = _norms(delta, batch.views)
-        limit = for_task(self.radius, batch.name)
+        limit = _published(self.radius, batch.task, "freelb_radius")
         return delta * torch.where(size > limit, limit / size, 1)
 
     def after_step(self, model: MultitaskBert) -> None:
@@ -112,3 +124,106 @@ def _norms(rows: Tensor, views: int) -> Tensor:
     """Each example's Frobenius norm over both its texts, (V·B, 1, 1)."""
     squares = rows.unflatten(0, (views, -1)).square().sum(dim=(0, 2, 3))  # (B,)
     return squares.sqrt().repeat(views)[:, None, None]
+
+
+def _published(given: PerTask | None, task: Task, name: str) -> float:
+    """The number given for a task, else the published one: its entry's `freelb_init`, say."""
+    if given is not None:
+        return for_task(given, task.name)
+    number: float | None = getattr(task, name)
+    assert number is not None, f"{task.name}: no {name}"
+    return number
+
+
+def _default(name: str) -> str:
+    """The published numbers of all tasks, as a flag's value is typed."""
+    known = {task.name: getattr(task, name) for task in TASKS.values()}
+    return shown({task: number for task, number in known.items() if number is not None})
+
+
+_ON = When(lambda c: c.freelb, "--freelb")
+_MOVES = (_ON, When(lambda c: c.freelb_steps > 1, "--freelb_steps above 1"))
+
+
+@dataclass(frozen=True)
+class FreeLBFlags:
+    """The flags of FreeLB."""
+
+    freelb: bool = flag(
+        False,
+        GROUP,
+        "train on the mean loss along an ascent in the embeddings, instead of the plain loss",
+    )
+    freelb_steps: int = flag(
+        2,
+        GROUP,
+        "passes; the embeddings move between them",
+        limit=AT_LEAST_ONE,
+        metavar="K",
+        acts=[_ON],
+    )
+    freelb_lr: PerTask = flag(
+        0.1,
+        GROUP,
+        "size of an ascent step (Frobenius norm)",
+        limit=POSITIVE,
+        metavar="STEP",
+        acts=_MOVES,
+    )
+    freelb_init: PerTask | None = flag(
+        None,
+        GROUP,
+        f"magnitude of the random start; default as published, {_default('freelb_init')}",
+        limit=NOT_NEGATIVE,
+        metavar="M",
+        acts=[_ON],
+    )
+    freelb_radius: PerTask | None = flag(
+        None,
+        GROUP,
+        f"radius of the ball (Frobenius norm); default as published, {_default('freelb_radius')}",
+        limit=POSITIVE,
+        metavar="R",
+        acts=_MOVES,
+    )
+
+
+def _check(config: Any, others: Sequence[str]) -> None:
+    """Refuse what FreeLB cannot run beside, and a task for which one of its numbers is missing."""
+    if not config.freelb:
+        return
+    if others:
+        raise InputError(
+            f"--freelb --{others[0]}: FreeLB takes the place of the training pass that "
+            f"--{others[0]} works from"
+        )
+    if config.precision == "bf16":
+        raise InputError(
+            "--precision would do nothing here: it needs no --freelb, whose passes are all fp32"
+        )
+    for name in ("freelb_lr", "freelb_init", "freelb_radius"):
+        _check_numbers(config, name)
+
+
+def _check_numbers(config: Any, name: str) -> None:
+    """Raise InputError unless every task that trains has this number: without it, it would be 0."""
+    given = getattr(config, name)
+    for task in config.trained_tasks:
+        if isinstance(given, dict) and task not in given:
+            raise InputError(f"--{name} {shown(given)}: names no number for {task}")
+        if given is None and getattr(TASKS[task], name) is None:
+            raise InputError(
+                f"--freelb: {task} has no published number; give --{name} {task}=NUMBER"
+            )
+
+
+def _objective(config: Any) -> FreeLB:
+    return FreeLB(
+        steps=config.freelb_steps,
+        step_size=config.freelb_lr,
+        init=config.freelb_init,
+        radius=config.freelb_radius,
+    )
+
+
+FREELB = Method(FreeLBFlags, ("freelb",), check=_check, objective=_objective)

@@ -11,7 +11,7 @@ from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.support.flags import for_task
 
-# steps between looks at what a regularizer measures: prime to the number of tasks, which take turns
+# steps between two probes of the terms: prime to the number of tasks, which take turns
 PROBE_EVERY = 49
 
 
@@ -36,10 +36,10 @@ class Objective:
     ) -> dict[str, Tensor]:
         """Add this batch's gradients to the parameters'.
 
-        `seed` decides every random draw. Returns scalars for the log, detached: `loss`, what was
-        differentiated; `task_loss`, the task's part; each regularizer's unweighted value; and at
-        every 49th `step`, what they tell of themselves, which costs further passes. No `step`: full
-        weights and nothing told.
+        `seed` decides every random draw. Returns detached scalars for the log: `loss`, the value
+        that was differentiated; `task_loss`, the task's part of it; each regularizer's unweighted
+        value. Every 49th step also logs each term's `probe()`, at the cost of extra passes.
+        `step=None`: no warm-up of weights, no probes.
         """
         weights = {term.name: for_task(term.weight, batch.name) for term in self.regularizers}
         active = [term for term in self.regularizers if weights[term.name] > 0]

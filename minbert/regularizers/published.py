@@ -7,12 +7,29 @@ over one output every divergence between softmaxes is exactly 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from minbert.regularizers.base import Divergence
 from minbert.support.device import at_least_fp32
+from minbert.tasks import losses
+from minbert.tasks.task import Task
+
+Chosen = Callable[[Task], Divergence]  # which divergence a task gets
 
 _DIVISOR = 1e-6  # added to what a step is divided by, and to probabilities in `odds_divergence`
+
+
+def by_kind(classes: Divergence, regression: Divergence) -> Chosen:
+    """One divergence for labels that are classes, another for a regression."""
+    return lambda task: regression if task.divergence is losses.squared_distance else classes
+
+
+def always(divergence: Divergence) -> Chosen:
+    """The same divergence for every task."""
+    return lambda _task: divergence
 
 
 def renormalized(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from minbert.tasks.course import Array
+from minbert.tasks.task import Array
 
 Metric = Callable[[Array, Array], float]
 

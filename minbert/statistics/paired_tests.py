@@ -14,8 +14,8 @@ import numpy as np
 from scipy import stats
 
 from minbert.statistics.intervals import RESAMPLES_AT_ONCE, Interval, Metric, bootstrap_examples
-from minbert.tasks.course import Array
 from minbert.tasks.metrics import pearson
+from minbert.tasks.task import Array
 
 _ATANH_MARGIN = 1e-12  # correlations stay this far from 1, where atanh is finite
 _DIGITS = 12

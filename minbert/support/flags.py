@@ -1,15 +1,17 @@
-"""A field of a configuration is a flag of the command line: its help and limits in one place.
+"""A field of a configuration is a flag: its help, limits and conditions stand in one place.
 
 A configuration is a frozen dataclass whose fields are made by `flag()`. `add_flags` turns them
-into arguments, `check_values` holds the values to what the flags promise.
+into arguments, `check_values` holds the values to what the flags promise, and `refuse_idle` refuses
+a flag that was typed where it would do nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -31,6 +33,14 @@ class Limit:
     words: str
 
 
+@dataclass(frozen=True)
+class When:
+    """A condition on the whole configuration under which a flag acts; `needs` says it in words."""
+
+    holds: Callable[[Any], bool]
+    needs: str
+
+
 POSITIVE = Limit(lambda x: 0 < x < float("inf"), "above 0")
 NOT_NEGATIVE = Limit(lambda x: 0 <= x < float("inf"), "0 or more")
 AT_LEAST_ONE = Limit(lambda x: x >= 1, "1 or more")
@@ -48,21 +58,33 @@ def flag(
     metavar: str | None = None,
     bare: str | None = None,
     several: bool = False,
+    acts: Sequence[When] = (),
 ) -> Any:
     """A configuration's field with what its flag needs.
 
     `metavar` names the unit; `bare` is the value of the flag when it stands without one; with
-    `several` it takes values separated by blanks, each of `choices` if there are any.
+    `several` it takes values separated by blanks, each of `choices` if there are any. The flag does
+    nothing unless every condition of `acts` holds.
     """
-    facts = {"group": group, "help": help, "choices": choices, "limit": limit, "metavar": metavar}
-    return field(default=default, metadata={**facts, "bare": bare, "several": several})
+    facts: dict[str, Any] = {
+        "group": group,
+        "help": help,
+        "choices": choices,
+        "limit": limit,
+        "metavar": metavar,
+    }
+    facts |= {"bare": bare, "several": several, "acts": acts}
+    return field(default=default, metadata=facts)
 
 
 def same_flag(kind: type, name: str, group: str | None = None) -> Any:
-    """Another configuration's flag, word for word, for a command that takes it too."""
+    """Another configuration's flag, word for word, for a command that takes it too.
+
+    The conditions under which it acts stay behind: they are about the other configuration.
+    """
     entry: dataclasses.Field[Any] = kind.__dict__["__dataclass_fields__"][name]
     group = group or entry.metadata["group"]
-    return field(default=entry.default, metadata={**entry.metadata, "group": group})
+    return field(default=entry.default, metadata={**entry.metadata, "group": group, "acts": ()})
 
 
 def check_values(config: Any) -> None:
@@ -82,21 +104,18 @@ def check_values(config: Any) -> None:
             raise InputError(f"--{entry.name} {shown(value)}: must be {limit.words}")
 
 
-@dataclass(frozen=True)
-class IdleRule:
-    """Flags that do something only where the configuration `acts`; `needs` says what that is."""
+def idle_flags(config: Any, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Those of the flags `names` that do nothing in this configuration, each with what it needs."""
+    for entry in dataclasses.fields(config):
+        if entry.name in names:
+            unmet = (when.needs for when in entry.metadata["acts"] if not when.holds(config))
+            yield from ((entry.name, needs) for needs in itertools.islice(unmet, 1))
 
-    flags: tuple[str, ...]
-    acts: Callable[[Any], bool]
-    needs: str
 
-
-def refuse_idle(config: Any, given: Collection[str], rules: Iterable[IdleRule]) -> None:
+def refuse_idle(config: Any, given: Collection[str]) -> None:
     """Raise InputError for a `given` (typed) flag that would do nothing in this combination."""
-    for rule in rules:
-        for name in rule.flags:
-            if name in given and not rule.acts(config):
-                raise InputError(f"--{name} would do nothing here: it needs {rule.needs}")
+    for name, needs in idle_flags(config, given):
+        raise InputError(f"--{name} would do nothing here: it needs {needs}")
 
 
 def shown(value: Any) -> str:

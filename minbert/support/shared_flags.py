@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minbert.support.flags import NOT_NEGATIVE, POSITIVE, RATE, RATES, flag
+from minbert.support.flags import NOT_NEGATIVE, POSITIVE, RATE, RATES, When, flag
 
 
 def readable(group: str) -> Any:
@@ -52,7 +52,14 @@ def schedule(default: str, group: str) -> Any:
 
 def power(group: str) -> Any:
     """The exponent of the polynomial schedule."""
-    return flag(2.0, group, "exponent of --schedule polynomial", limit=POSITIVE, metavar="P")
+    return flag(
+        2.0,
+        group,
+        "exponent of --schedule polynomial",
+        limit=POSITIVE,
+        metavar="P",
+        acts=[When(lambda config: config.schedule == "polynomial", "--schedule polynomial")],
+    )
 
 
 def weight_decay(default: float, group: str) -> Any:

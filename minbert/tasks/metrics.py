@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,3 +26,20 @@ def pearson(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> fl
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
         r = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64)).statistic
     return float(np.clip(r, -1.0, 1.0)) if np.isfinite(r) else 0.0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of predictions (n,) against labels (n,), with the name that tables give it."""
+
+    name: str
+    score: Callable[[NDArray[Any], NDArray[Any]], float]
+    is_correlation: bool = False  # between -1 and 1, not between 0 and 1
+
+    def points(self, score: float) -> float:
+        """The score's share in the course's 2024 overall: a correlation r counts (r + 1) / 2."""
+        return (score + 1) / 2 if self.is_correlation else score
+
+
+ACCURACY = Metric("accuracy", accuracy)
+PEARSON = Metric("Pearson r", pearson, is_correlation=True)

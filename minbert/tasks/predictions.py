@@ -10,7 +10,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from minbert.tasks.course import Array, Task
+from minbert.tasks.task import Array, Task
+
+
+def default_file(task: Task, split: str, *, alone: bool) -> str:
+    """The course's name for a prediction file, with `{option}` left open.
+
+    A run on one task alone has names of its own, as has a task outside the course's mix.
+    """
+    if alone or not task.in_course_mix:
+        return f"predictions/{{option}}-{task.name}-{split}-out.csv"
+    return f"predictions/{task.name}-{split}-output.csv"
 
 
 def render(task: Task, ids: Sequence[str], predictions: Array) -> str:

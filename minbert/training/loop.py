@@ -17,7 +17,7 @@ from minbert.support.device import release_memory
 from minbert.support.errors import Stopped
 from minbert.support.randomness import derive_seed
 from minbert.support.signals import StopRequest
-from minbert.tasks.course import Array
+from minbert.tasks.task import Array
 from minbert.training.checkpoint import CheckpointStore, optimizer_tensors, restore_optimizer
 from minbert.training.journal import Journal, StepBatch
 from minbert.training.sampling import Rows, Schedule

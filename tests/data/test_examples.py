@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from minbert.data.examples import Split, read_split
 from minbert.support.errors import InputError
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 
 Reader = Callable[..., Split]
 

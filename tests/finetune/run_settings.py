@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from minbert.finetune.config import COURSE_TASKS, RunConfig
+from minbert.finetune.config import RunConfig
 from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
+from minbert.tasks.registry import COURSE_TASKS
 
 FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
 ALL_TASKS = (*COURSE_TASKS, "cfimdb")

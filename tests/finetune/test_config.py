@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from minbert.finetune.config import COURSE_TASKS, UNSET, RunConfig
+from minbert.finetune.config import ResolvedConfig, RunConfig
 from minbert.support.errors import InputError
 from minbert.support.flags import for_task, shown
 from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
+from minbert.tasks.registry import COURSE_TASKS
 from minbert.training.optimizer import AdamW
 from tests.finetune.run_settings import ALL_TASKS, BY_SIZE, FIELDS
 
+UNSET = ("lr", "epochs", "batch_size", "pooling")
 NAN, INF = math.nan, math.inf
 
 
@@ -56,7 +58,9 @@ def test_resolved_takes_the_courses_values(option: str, lr: float) -> None:
     assert (done.lr, done.epochs, done.batch_size, done.pooling) == (lr, 10, 8, "cls")
     others = {name: getattr(done, name) for name in UNSET}
     others |= {f"{t}_{s}_out": done.out_file(t, s) for t in COURSE_TASKS for s in ("dev", "test")}
-    assert dataclasses.replace(unset, **others) == done  # nothing else changes
+    expected = {**dataclasses.asdict(unset), **others}
+    assert dataclasses.asdict(done) == expected  # nothing else changes
+    assert type(done) is ResolvedConfig
 
 
 def test_resolved_takes_what_is_recommended_before_the_courses_values() -> None:

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from minbert.finetune.config import COURSE_TASKS, RunConfig, idle_rules
+from minbert.finetune.config import RunConfig
 from minbert.finetune.flags import DATA, OUTPUT
-from minbert.finetune.regularizer_flags import FREELB, SMART, SMART_VARIANTS
+from minbert.regularizers.freelb import GROUP as FREELB
+from minbert.regularizers.smart.method import CHOICES as SMART_VARIANTS
+from minbert.regularizers.smart.method import GROUP as SMART
 from minbert.support.errors import InputError
 from minbert.support.flags import refuse_idle
 from minbert.tasks.mixing import SCHEDULES
+from minbert.tasks.registry import COURSE_TASKS
 from tests.finetune.run_settings import ALL_TASKS, BY_SIZE, FIELDS
 
 EVERYTHING = {"tasks": ALL_TASKS, "rrobin": "equal"}
@@ -26,7 +29,7 @@ R3F_FLAGS = [n for n in FIELDS if n.startswith("r3f_")]
 def idle(name: str, **settings: Any) -> str:
     """The refusal of a typed flag in this combination, empty where the flag acts."""
     try:
-        refuse_idle(RunConfig(**settings), {name}, idle_rules())
+        refuse_idle(RunConfig(**settings), {name})
     except InputError as error:
         assert str(error).startswith(f"--{name} would do nothing here: it needs ")
         return str(error)
@@ -34,8 +37,8 @@ def idle(name: str, **settings: Any) -> str:
 
 
 def test_nothing_typed_is_never_idle() -> None:
-    refuse_idle(RunConfig(), (), idle_rules())
-    refuse_idle(RunConfig(smart=True, no_bregman=True, schedule="linear"), (), idle_rules())
+    refuse_idle(RunConfig(), ())
+    refuse_idle(RunConfig(smart=True, no_bregman=True, schedule="linear"), ())
 
 
 @pytest.mark.parametrize("name", SMART_FLAGS)
@@ -186,7 +189,7 @@ def test_every_flag_acts_somewhere(name: str) -> None:
 
 def test_the_first_idle_flag_is_named_among_others() -> None:
     with pytest.raises(InputError, match="--power would do nothing"):
-        refuse_idle(RunConfig(lr=1.0), {"lr", "seed", "power"}, idle_rules())
+        refuse_idle(RunConfig(lr=1.0), {"lr", "seed", "power"})
 
 
 def test_file_flags_are_grouped_by_what_they_are() -> None:

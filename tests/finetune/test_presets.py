@@ -7,15 +7,16 @@ import dataclasses
 import pytest
 
 from minbert.finetune.config import RunConfig
-from minbert.finetune.presets import COMPAT, STDPP, with_presets
-from minbert.finetune.regularizer_flags import R3F_VARIANTS, SMART_VARIANTS
+from minbert.finetune.presets import STDPP, with_presets
+from minbert.regularizers.registry import METHODS, preset
+from minbert.regularizers.smart.method import SMART
 
 
 def test_stdpp_is_a_preset_of_flags() -> None:
-    preset = RunConfig(**with_presets({"stdpp": True}))
-    assert (preset.warmup, preset.schedule) == (0.1, "linear")
-    assert preset.resolved().epochs == 20
-    assert preset.resolved({"epochs": 3}).epochs == 6
+    filled = RunConfig(**with_presets({"stdpp": True}))
+    assert (filled.warmup, filled.schedule) == (0.1, "linear")
+    assert filled.resolved().epochs == 20
+    assert filled.resolved({"epochs": 3}).epochs == 6
     assert with_presets({"seed": 3}) == {"seed": 3}
 
 
@@ -24,22 +25,25 @@ def test_what_is_typed_wins_over_the_preset() -> None:
     assert (typed.warmup, typed.schedule, typed.resolved().epochs) == (0.06, "linear", 4)
 
 
+COMPAT = {name: preset(name) for method in METHODS for name in method.implementations}
+
+
 @pytest.mark.parametrize("compat", COMPAT)
 def test_a_variant_sets_flags_that_exist_to_values_they_take(compat: str) -> None:
     names = {entry.name for entry in dataclasses.fields(RunConfig)}
     assert COMPAT[compat].keys() <= names
-    preset = RunConfig(**with_presets({"compat": compat, "smart": True}))
-    assert all(getattr(preset, name) == value for name, value in COMPAT[compat].items())
+    filled = RunConfig(**with_presets({"compat": compat, "smart": True}))
+    assert all(getattr(filled, name) == value for name, value in COMPAT[compat].items())
 
 
 def test_the_papers_formulas_set_nothing() -> None:
     assert with_presets({"compat": "paper"}) == {"compat": "paper"}
 
 
-@pytest.mark.parametrize("compat", SMART_VARIANTS)
+@pytest.mark.parametrize("compat", SMART.implementations)
 def test_variants_of_smart_run_with_independent_masks_and_no_proximal_term(compat: str) -> None:
-    preset = RunConfig(**with_presets({"compat": compat, "smart": True}))
-    assert (preset.smart_dropout, preset.no_bregman) == ("independent", True)
+    filled = RunConfig(**with_presets({"compat": compat, "smart": True}))
+    assert (filled.smart_dropout, filled.no_bregman) == ("independent", True)
     typed = with_presets({"compat": compat, "smart": True, "smart_dropout": "shared"})
     assert typed["smart_dropout"] == "shared"
 
@@ -49,5 +53,6 @@ def test_presets_add_up() -> None:
     assert both.items() >= {**STDPP, **COMPAT["fairseq"]}.items()
 
 
-def test_every_variant_has_its_row() -> None:
-    assert COMPAT.keys() == {"paper", *SMART_VARIANTS, *R3F_VARIANTS}
+def test_every_implementation_can_be_asked_for() -> None:
+    choices = RunConfig.__dataclass_fields__["compat"].metadata["choices"]
+    assert set(choices) == {"paper", *COMPAT}

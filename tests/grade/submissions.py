@@ -16,7 +16,8 @@ import numpy as np
 from minbert.grade import __main__ as grade
 from minbert.grade.gold import Gold, Part, read_gold
 from minbert.grade.members import Member
-from minbert.tasks.course import TASKS, Array
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array
 from tests.helpers import write_course_files
 
 COURSE = ("sst", "para", "sts")

@@ -8,7 +8,7 @@ from scipy import stats
 
 from minbert.grade.ceilings import COURSE_CEILINGS, questions, tail
 from minbert.grade.scores import ClassScores, Scores, score
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 from tests.experiments.simulated import correlated, noisy
 
 LABELS = np.random.default_rng(0).integers(0, 5, 1101).astype(float)

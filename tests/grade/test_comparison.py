@@ -12,8 +12,8 @@ from sklearn.metrics import cohen_kappa_score
 from minbert.grade import comparison as comparison_module
 from minbert.grade.comparison import compare, kappa
 from minbert.statistics.paired_tests import mcnemar, paired_bootstrap, steiger
-from minbert.tasks.course import Array
 from minbert.tasks.metrics import pearson
+from minbert.tasks.task import Array
 from tests.experiments.simulated import noisy
 
 SIZES = {"sst": 1000, "para": 2000, "sts": 800}

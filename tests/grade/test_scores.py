@@ -24,7 +24,8 @@ from minbert.statistics.intervals import (
     pearson_interval,
     spearman_interval,
 )
-from minbert.tasks.course import TASKS, Array
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array
 from tests.experiments.simulated import share
 
 

@@ -17,8 +17,8 @@ from minbert.grade.gold import Gold, Part, read_gold
 from minbert.grade.members import Member
 from minbert.grade.problems import LISTED, Problem
 from minbert.grade.sheet import Reading, read_sheet
-from minbert.tasks.course import TASKS
 from minbert.tasks.predictions import render
+from minbert.tasks.registry import TASKS
 from tests.grade.submissions import (
     FORMS,
     STARTER,

@@ -7,7 +7,7 @@ import torch
 
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
-from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.smart.bregman import Bregman
 from minbert.training.optimizer import AdamW
 from tests.regularizers import formulas
 from tests.regularizers.checks import (

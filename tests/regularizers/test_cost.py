@@ -20,15 +20,14 @@ from minbert.encoder.config import EncoderConfig
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.batch import random_batch
 from minbert.experiments.measuring.ledger import flops
-from minbert.finetune.build import build_head, build_model
-from minbert.finetune.build_objective import build_objective
+from minbert.finetune.build import build_head, build_model, build_objective
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
-from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.objective import Objective
-from minbert.regularizers.smart import Adversarial
-from minbert.tasks.course import TASKS
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
+from minbert.tasks.registry import TASKS
 from tests.helpers import CPU
 
 LENGTH, SIZE = 64, 768  # tokens, hidden size
@@ -182,8 +181,8 @@ def test_clean_branch_is_computed_once() -> None:
     model, batch = wide_model(), wide_batch()
     forward = flops(lambda: model(batch, mask_seed=1))
     record = TrainingPass(model, batch, 1)
-    assert flops(lambda: record.clean_branch("off")) == forward
-    assert flops(lambda: record.clean_branch("off")) == 0
+    assert flops(lambda: record.clean("off")) == forward
+    assert flops(lambda: record.clean("off")) == 0
 
 
 def test_kept_features_cost_no_encoder() -> None:

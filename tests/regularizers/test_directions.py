@@ -15,8 +15,8 @@ from minbert.encoder.bert import BertModel
 from minbert.finetune.build import build_head
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
-from minbert.regularizers.smart import Adversarial
-from minbert.tasks.course import TASKS
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.tasks.registry import TASKS
 from tests.regularizers import formulas
 from tests.regularizers.checks import assert_is_the_formula, net_of, seen_masks, weights_of
 from tests.regularizers.test_smart import LARGE, hold_noise, perturbed, value_of

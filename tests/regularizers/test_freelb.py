@@ -8,9 +8,10 @@ from torch import Tensor
 
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
-from minbert.regularizers.freelb import PUBLISHED_INIT, PUBLISHED_RADIUS, FreeLB
+from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.objective import Objective
 from minbert.support.randomness import derive_seed, generator
+from minbert.tasks.registry import TASKS
 from tests.regularizers import formulas
 from tests.regularizers.checks import (
     assert_is_the_finite_difference,
@@ -146,8 +147,12 @@ def test_numbers_a_task() -> None:
         model, batch = tiny_model(case), tiny_batch(case)
         plain = FreeLB(init=expected, radius=0.1)
         assert torch.equal(named.start(model, batch, SEED), plain.start(model, batch, SEED))
-    assert FreeLB().init == PUBLISHED_INIT
-    assert FreeLB().radius == PUBLISHED_RADIUS
+    for case in (STS, Case("sst", "bi")):  # without numbers, each task's own
+        task, batch = TASKS[case.task], tiny_batch(case)
+        own = FreeLB(init=task.freelb_init, radius=task.freelb_radius)
+        assert torch.equal(
+            FreeLB().start(tiny_model(case), batch, SEED), own.start(tiny_model(case), batch, SEED)
+        )
 
 
 def test_under_bf16_all_passes_are_exact() -> None:

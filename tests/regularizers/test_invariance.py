@@ -11,10 +11,10 @@ from torch import Tensor
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
-from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.r3f import R3F
-from minbert.regularizers.smart import Adversarial
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
 from tests.tiny_models import (
     CASES,
     Case,
@@ -44,7 +44,7 @@ def smart(model: MultitaskBert, patch: pytest.MonkeyPatch) -> Value:
 
 def r3f(model: MultitaskBert, patch: pytest.MonkeyPatch) -> Value:
     def value(batch: Batch, noise: Tensor) -> Tensor:
-        patch.setattr(R3F, "_noised", lambda _self, _batch, x, _seed: x + 1e-2 * noise)
+        patch.setattr(R3F, "copy", lambda _self, _batch, x, _seed: x + 1e-2 * noise)
         term = R3F()
         return term.loss(model, batch, TrainingPass(model, batch, SEED, [term]))
 

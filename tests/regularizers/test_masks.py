@@ -14,11 +14,11 @@ from minbert.data.batches import Batch
 from minbert.encoder import dropout
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
-from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.r3f import R3F
-from minbert.regularizers.smart import Adversarial
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
 from tests.helpers import TINY
 from tests.tiny_models import CASES, Case, tiny_batch, tiny_model
 
@@ -103,4 +103,4 @@ def test_without_noise_shared_masks_give_the_same_logits(
     """The fused kernel draws its masks where no test can look: equal logits speak for them."""
     model, batch = tiny_model(case, dtype=dtype, attention=attention), tiny_batch(case)
     term = R3F(sigma=0.0, dropout="shared")
-    assert float(term.loss(model, batch, TrainingPass(model, batch, SEED)).detach()) == 0
+    assert float(term.loss(model, batch, TrainingPass(model, batch, SEED, [term])).detach()) == 0

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
-from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.objective import Objective
-from minbert.regularizers.smart import Adversarial
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
 from tests.tiny_models import (
     CASES,
     Case,
@@ -91,7 +91,7 @@ def test_gradient_is_the_weighted_sum_of_each_terms(case: Case, dropout: str) ->
     batch.task.loss(TrainingPass(model, batch, SEED).logits, batch.labels).backward()
     expected = gradients(model)
     for term in objective.regularizers:
-        alone = term.loss(model, batch, TrainingPass(model, batch, SEED))
+        alone = term.loss(model, batch, TrainingPass(model, batch, SEED, [term]))
         alone.backward()
         assert float(values[term.name]) == pytest.approx(float(alone.detach()), rel=1e-12) != 0
         for name, gradient in gradients(model).items():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minbert.regularizers import published
-from minbert.regularizers.smart import projected
+from minbert.regularizers.smart.adversarial import projected
 from minbert.tasks import losses
 
 SOFTMAXES = (

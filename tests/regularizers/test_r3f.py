@@ -13,8 +13,8 @@ from minbert.regularizers import spectral
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.objective import PROBE_EVERY, Objective
 from minbert.regularizers.r3f import R3F
-from minbert.regularizers.smart import Adversarial
-from minbert.tasks.course import TASKS
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.tasks.registry import TASKS
 from tests.regularizers import formulas
 from tests.regularizers.checks import (
     assert_is_the_finite_difference,
@@ -39,7 +39,7 @@ STS = Case("sts", "relational")
 
 
 def noise_of(term: R3F, batch: Batch, embeddings: Tensor) -> Tensor:
-    return (term._noised(batch, embeddings, SEED) - embeddings).detach()
+    return (term.copy(batch, embeddings, SEED) - embeddings).detach()
 
 
 def value_of(term: R3F, model: MultitaskBert, batch: Batch) -> Tensor:
@@ -100,8 +100,8 @@ def test_together_or_apart_is_the_same_without_dropout(case: Case) -> None:
     model, batch = tiny_model(case), tiny_batch(case)
     term = R3F(sigma=1e-2, dropout="off")
     together = value_of(term, model, batch)
-    training = TrainingPass(model, batch, SEED)
-    training.clean_branch("off")  # it is there already, so the noised branch runs alone
+    training = TrainingPass(model, batch, SEED, [term])
+    training.clean("off")  # it is there already, so the noised branch runs alone
     with seen_masks(model) as seen:
         apart = term.loss(model, batch, training).detach()
     assert seen == [None]
@@ -115,7 +115,7 @@ def test_fp32_stays_near_float64(case: Case, monkeypatch: pytest.MonkeyPatch) ->
     embeddings = exact.embed(batch)
     assert embeddings is not None
     added = noise_of(term, batch, embeddings)
-    monkeypatch.setattr(R3F, "_noised", lambda _self, _batch, x, _seed: x + added.to(x.dtype))
+    monkeypatch.setattr(R3F, "copy", lambda _self, _batch, x, _seed: x + added.to(x.dtype))
     expected = float(value_of(term, exact, batch))
     single = float(value_of(term, tiny_model(case, dtype=torch.float32), batch))
     assert single == pytest.approx(expected, rel=1e-3)
@@ -200,7 +200,7 @@ def test_noise_has_its_size_and_stays_off_the_padding(noise: str) -> None:
     if noise == "uniform":
         assert float(drawn.abs().max()) <= 1e-3
     assert torch.equal(added, noise_of(term, batch, embeddings))
-    assert not torch.equal(added, (term._noised(batch, embeddings, SEED + 1) - embeddings).detach())
+    assert not torch.equal(added, (term.copy(batch, embeddings, SEED + 1) - embeddings).detach())
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -211,8 +211,7 @@ def test_gradients_flow_through_both_branches(case: Case) -> None:
     training = TrainingPass(model, batch, SEED, [term])
     term.loss(model, batch, training).backward(retain_graph=True)
     whole = gradients(model)
-    noised = term._noised(batch, training.embeddings, SEED)
-    target, logits = training.pair("x", noised, "shared")
+    target, logits = training.pair(term.name, "shared")
     batch.task.divergence(logits, target.detach()).backward()
     half = gradients(model)
     assert any(

@@ -12,7 +12,7 @@ from torch import Tensor
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
-from minbert.regularizers.smart import Adversarial
+from minbert.regularizers.smart.adversarial import Adversarial
 from tests.regularizers import formulas
 from tests.regularizers.checks import (
     assert_is_the_finite_difference,
@@ -273,8 +273,8 @@ def test_gradient_flows_through_both_branches(case: Case, monkeypatch: pytest.Mo
     term = Adversarial(**LARGE)
     term.loss(model, batch, TrainingPass(model, batch, SEED)).backward()
     both = gradients(model)
-    branch = TrainingPass.clean_branch
-    monkeypatch.setattr(TrainingPass, "clean_branch", lambda *a: branch(*a).detach())
+    branch = TrainingPass.clean
+    monkeypatch.setattr(TrainingPass, "clean", lambda *a: branch(*a).detach())
     term.loss(model, batch, TrainingPass(model, batch, SEED)).backward()
     one = gradients(model)
     name = "encoder.layers.0.output.weight"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from minbert.finetune.regularizer_flags import R3F_VARIANTS, SMART_VARIANTS
-from minbert.regularizers import variants
 from minbert.regularizers.base import TrainingPass
-from minbert.regularizers.r3f import R3F
-from minbert.regularizers.smart import Adversarial
-from minbert.tasks.course import TASKS
+from minbert.regularizers.method import _sees
+from minbert.regularizers.r3f import CHOICES as R3F_CHOICES
+from minbert.regularizers.r3f import R3F, R3F_AND_R4F, R3FChoices
+from minbert.regularizers.smart.adversarial import Adversarial, SmartChoices
+from minbert.regularizers.smart.method import CHOICES as SMART_CHOICES
+from minbert.regularizers.smart.method import SMART
+from minbert.tasks.registry import TASKS
 from tests.regularizers import formulas
 from tests.regularizers.checks import assert_is_the_formula, net_of, seen_masks, weights_of
 from tests.tiny_models import CASES, Case, tiny_batch, tiny_model
@@ -21,11 +23,11 @@ VISIBLE = {"sigma": 1e-2, "eta": 1e-1}
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
 @pytest.mark.parametrize("dropout", ["independent", "off"])
-@pytest.mark.parametrize("name", SMART_VARIANTS)
+@pytest.mark.parametrize("name", SMART.implementations)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_smart_is_what_the_code_does(case: Case, name: str, dropout: str, steps: int) -> None:
     model, batch = tiny_model(case), tiny_batch(case)
-    term = Adversarial(**VISIBLE, steps=steps, dropout=dropout, choices=variants.SMART[name])
+    term = Adversarial(**VISIBLE, steps=steps, dropout=dropout, choices=SMART_CHOICES[name])
     training = TrainingPass(model, batch, SEED)
     with seen_masks(model) as seen:
         ours = term.loss(model, batch, training)
@@ -51,7 +53,7 @@ def test_smart_is_what_the_code_does(case: Case, name: str, dropout: str, steps:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_r3f_is_what_the_code_does(case: Case, dropout: str) -> None:
     model, batch = tiny_model(case), tiny_batch(case)
-    term = R3F(sigma=1e-2, noise="uniform", dropout=dropout, choices=variants.R3F["fairseq"])
+    term = R3F(sigma=1e-2, noise="uniform", dropout=dropout, choices=R3F_CHOICES["fairseq"])
     training = TrainingPass(model, batch, SEED, [term])
     ours = term.loss(model, batch, training)
     assert training.embeddings is not None
@@ -59,7 +61,7 @@ def test_r3f_is_what_the_code_does(case: Case, dropout: str) -> None:
     weights = weights_of(model)
     masks = None if dropout == "off" else SEED
     expected = formulas.published_r3f(
-        weights, net_of(case), batch, term._noised(batch, x, SEED) - x, masks
+        weights, net_of(case), batch, term.copy(batch, x, SEED) - x, masks
     )
     assert_is_the_formula(model, ours, weights, expected)
     assert (float(ours.detach()) == 0) == (case.task != "sst")
@@ -68,18 +70,19 @@ def test_r3f_is_what_the_code_does(case: Case, dropout: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_papers_rows_are_the_defaults(case: Case) -> None:
     batch = tiny_batch(case)
-    for kind, table in ((Adversarial, variants.SMART), (R3F, variants.R3F)):
-        plain, named = (kind(sigma=1e-2, **more) for more in ({}, {"choices": table["paper"]}))
+    for kind, choices in ((Adversarial, SmartChoices()), (R3F, R3FChoices())):
+        plain, named = (kind(sigma=1e-2, **more) for more in ({}, {"choices": choices}))
         model = tiny_model(case)
         values = [
-            each.loss(model, batch, TrainingPass(model, batch, SEED)) for each in (plain, named)
+            each.loss(model, batch, TrainingPass(model, batch, SEED, [each]))
+            for each in (plain, named)
         ]
         assert torch.equal(*values)
 
 
 def test_every_value_of_the_flag_has_its_row() -> None:
-    assert variants.SMART.keys() == {"paper", *SMART_VARIANTS}
-    assert variants.R3F.keys() == {"paper", *R3F_VARIANTS}
+    assert SMART_CHOICES.keys() == SMART.implementations.keys()
+    assert R3F_CHOICES.keys() == R3F_AND_R4F.implementations.keys()
 
 
 @pytest.mark.parametrize(
@@ -91,10 +94,10 @@ def test_every_value_of_the_flag_has_its_row() -> None:
     ],
 )
 def test_a_softmax_over_one_output_sees_nothing(name: str, seen: set[str]) -> None:
-    penalty = variants.SMART[name].penalty
-    assert {task for task in TASKS if variants.sees(penalty, TASKS[task])} == seen
+    penalty = SMART_CHOICES.get(name, SmartChoices()).penalty
+    assert {task for task in TASKS if _sees(penalty, TASKS[task])} == seen
 
 
 def test_fairseqs_r3f_sees_classes_only() -> None:
-    divergence = variants.R3F["fairseq"].divergence
-    assert {task for task in TASKS if variants.sees(divergence, TASKS[task])} == {"sst", "cfimdb"}
+    divergence = R3F_CHOICES["fairseq"].divergence
+    assert {task for task in TASKS if _sees(divergence, TASKS[task])} == {"sst", "cfimdb"}

@@ -18,7 +18,7 @@ from minbert.sample.lexicon import document, held_out, held_word, lemmas, lists
 from minbert.sample.questions import topics
 from minbert.sample.similarity import kinds
 from minbert.sample.tables import SPLITS, TASKS, Example, SampleTask, examples, lines, spelled
-from minbert.tasks.course import TASKS as REAL_TASKS
+from minbert.tasks.registry import TASKS as REAL_TASKS
 
 COMMITTED = Path(__file__).parents[2] / "data" / "sample"
 NAMES = [f"{task.stem}-{split}.csv" for task in TASKS for split in SPLITS]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from minbert.tasks import course, heads, losses, metrics
-from minbert.tasks.course import TASKS, Task, overall
+from minbert.tasks import heads, losses, metrics
+from minbert.tasks.registry import TASKS, overall
 
 NAMES = pytest.mark.parametrize("name", TASKS)
 LABELS: dict[str, tuple[list[str], list[str]]] = {  # accepted, refused
@@ -156,32 +154,3 @@ def test_overall_is_the_mean_of_the_points() -> None:
 def test_a_task_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         TASKS["sst"].num_outputs = 3  # type: ignore[misc]
-
-
-def new_task(**changes: Any) -> Task:
-    """Three-way inference over pairs, as a user would add it."""
-    facts: dict[str, Any] = {
-        "name": "nli",
-        "text_columns": ("premise", "hypothesis"),
-        "label_column": "label",
-        "prediction_column": "Predicted_Label",
-        "num_outputs": 3,
-        "parse_label": float,
-        "loss": losses.cross_entropy,
-        "divergence": losses.symmetric_kl,
-        "decode": TASKS["sst"].decode,
-        "metric": metrics.accuracy,
-        "metric_name": "accuracy",
-        "pair_head": lambda hidden_size: heads.DifferenceHead(hidden_size, 3),
-    }
-    return Task(**{**facts, **changes})
-
-
-def test_a_new_task_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = new_task()
-    monkeypatch.setattr(course, "TASKS", {**TASKS, task.name: task})
-    assert task.pair_head is not None
-    logits = task.pair_head(8)(torch.randn(2, 5, 8))
-    assert math.isfinite(task.loss(logits, torch.tensor([0.0, 1, 2, 0, 1])).item())
-    assert task.decode(logits.detach().numpy()).shape == (5,)
-    assert overall({"nli": 0.4, "sts": 0.2}) == pytest.approx((0.4 + 0.6) / 2)

@@ -13,7 +13,7 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from minbert.tasks import losses
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 DIVERGENCES: dict[str, tuple[Divergence, int]] = {

@@ -10,7 +10,8 @@ import pytest
 
 from minbert.support.durable_files import write_texts
 from minbert.tasks import predictions
-from minbert.tasks.course import TASKS, Array, Task
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array, Task
 
 LOGITS = {
     "sst": np.asarray([[0, 0, 0, 9, 0], [5, 0, 0, 0, 0]], dtype=np.float32),

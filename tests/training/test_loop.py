@@ -15,8 +15,8 @@ from minbert.data.batches import Batch
 from minbert.encoder.config import EncoderConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
-from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.objective import Objective
+from minbert.regularizers.smart.bregman import Bregman
 from minbert.support.errors import RunError, Stopped
 from minbert.training import checkpoint
 from minbert.training.checkpoint import CheckpointStore

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from minbert.data.batches import encode_split
 from minbert.data.examples import read_split
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.tasks.course import TASKS
 from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
+from minbert.tasks.registry import TASKS
 from minbert.training.sampling import TaskSampler, TaskSchedule
 from tests.helpers import make_schedule
 

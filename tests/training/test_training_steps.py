@@ -13,7 +13,7 @@ from torch import Tensor
 from minbert.data.batches import Batch
 from minbert.encoder.config import EncoderConfig
 from minbert.model import MultitaskBert
-from minbert.regularizers.bregman import Bregman
+from minbert.regularizers.smart.bregman import Bregman
 from minbert.support.durable_files import JsonLines
 from minbert.support.errors import Stopped
 from minbert.support.randomness import derive_seed

@@ -16,12 +16,12 @@ from minbert.data.batches import Batch, Dataset
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.evaluate import evaluate
 from minbert.model import MultitaskBert
-from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.objective import Objective
-from minbert.regularizers.smart import Adversarial
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
 from minbert.support.durable_files import JsonLines
 from minbert.support.signals import StopRequest
-from minbert.tasks.course import overall
+from minbert.tasks.registry import overall
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.journal import Journal
 from minbert.training.loop import Plan, Progress, Scored, fit, resume

@@ -13,9 +13,9 @@ from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.experiment import Experiment
 from minbert.experiments.grid.gaps import Gap
 from minbert.experiments.grid.results import RowResult, gather, is_accuracy
-from minbert.reports.titles import TITLES
 from minbert.statistics import intervals
 from minbert.statistics.intervals import Interval, OverSeeds
+from minbert.tasks.registry import TITLES
 
 
 @dataclass(frozen=True)

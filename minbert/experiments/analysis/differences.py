@@ -23,7 +23,7 @@ from minbert.statistics.intervals import Interval, Metric
 from minbert.statistics.paired_tests import Part
 from minbert.support.console import ProgressBar
 from minbert.tasks import metrics
-from minbert.tasks.course import Array
+from minbert.tasks.task import Array
 
 LEVEL = 0.05
 _ALIKE = 1 - 1e-6  # a correlation of rows that predict the same

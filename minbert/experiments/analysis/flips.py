@@ -13,7 +13,8 @@ from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.grid.results import CellResult, RowResult, is_accuracy
 from minbert.support import durable_files
 from minbert.support.errors import InputError
-from minbert.tasks.course import TASKS, Array
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array
 
 _SHOWN = 3  # examples each way
 _LETTERS = 240  # of an example's text

@@ -39,7 +39,7 @@ from minbert.support.device import pick_autocast, pick_device
 from minbert.support.errors import InputError, RunError
 from minbert.support.flags import OneLineParser
 from minbert.support.randomness import derive_seed, seeded
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 from minbert.training.record import machine
 
 _AGREE = 1e-5  # how far losses may lie apart, in fp32

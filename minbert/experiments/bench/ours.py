@@ -27,9 +27,8 @@ from minbert.experiments.bench.contender import (
 )
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune import evaluate
-from minbert.finetune.build import build_model, build_optimizer
+from minbert.finetune.build import build_model, build_objective, build_optimizer
 from minbert.finetune.build_data import build_tokenizer, encoded
-from minbert.finetune.build_objective import build_objective
 from minbert.training.sampling import TaskSampler
 
 _SETTINGS: dict[str, dict[str, Any]] = {

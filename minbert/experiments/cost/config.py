@@ -10,11 +10,12 @@ from typing import Any
 
 from minbert.encoder.locate import encoder_folder
 from minbert.experiments.measuring.command import csv_flag, json_flag
-from minbert.finetune.config import KNOWN_TASKS, RunConfig, idle_rules
+from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
 from minbert.finetune.recommended import recommended
 from minbert.support.errors import InputError
 from minbert.support.flags import AT_LEAST_ONE, Limit, check_values, flag, refuse_idle, same_flag
+from minbert.tasks.registry import TASKS
 
 _BATCH, _MODEL, _RUN, _OUTPUT = "the batch", "the model", "the measurement", "files to write"
 
@@ -23,7 +24,7 @@ _BATCH, _MODEL, _RUN, _OUTPUT = "the batch", "the model", "the measurement", "fi
 class CostConfig:
     """What is measured, and on which batch."""
 
-    task: str = flag("sst", _BATCH, "task of the batch", choices=KNOWN_TASKS)
+    task: str = flag("sst", _BATCH, "task of the batch", choices=tuple(TASKS))
     batch_size: int | None = same_flag(RunConfig, "batch_size", _BATCH)
     length: int | None = flag(
         None,
@@ -61,7 +62,7 @@ class CostConfig:
         shared &= {entry.name for entry in dataclasses.fields(RunConfig)}
         settings: dict[str, Any] = {name: getattr(self, name) for name in shared}
         job = RunConfig(option="finetune", tasks=(self.task,), **settings)
-        refuse_idle(job, given, idle_rules())
+        refuse_idle(job, given)
         if self.length is None:
             job = locate(job, given)
         else:

@@ -26,11 +26,11 @@ from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
-from minbert.reports.titles import TITLES
 from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.flags import shown
 from minbert.support.places import BUNDLED_ENCODER
+from minbert.tasks.registry import TITLES
 from minbert.training.record import machine
 
 TITLE = "Cost"

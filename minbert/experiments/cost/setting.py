@@ -13,12 +13,11 @@ from minbert.experiments.cost.methods import Method
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.batch import random_batch, real_batch
 from minbert.experiments.measuring.trial import Trial
-from minbert.finetune.build import build_model
-from minbert.finetune.build_objective import build_objective
+from minbert.finetune.build import build_model, build_objective
 from minbert.finetune.config import RunConfig
 from minbert.support.device import pick_autocast, pick_device
 from minbert.support.errors import InputError
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 from minbert.training.record import machine
 
 

@@ -28,7 +28,7 @@ from minbert.support import durable_files
 from minbert.support.command import run_command
 from minbert.support.errors import RunError
 from minbert.support.signals import StopRequest
-from minbert.tasks.course import Array
+from minbert.tasks.task import Array
 
 LOG = "log.txt"
 

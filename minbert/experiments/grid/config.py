@@ -12,14 +12,15 @@ from minbert.experiments.grid.experiment import SCALES, Scale
 from minbert.support.flags import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
-    IdleRule,
     OneLineParser,
+    When,
     add_flags,
     check_values,
     flag,
     refuse_idle,
 )
 
+_CLUSTER = When(lambda c: c.cluster is not None, "--cluster")
 GRID, WHERE = "the experiment", "where it runs"
 
 
@@ -83,9 +84,16 @@ class GridConfig:
         "time limit of a job; one that reaches it goes on in another job",
         limit=AT_LEAST_ONE,
         metavar="MINUTES",
+        acts=[_CLUSTER],
     )
-    partition: str | None = flag(None, WHERE, "Slurm's partition", metavar="NAME")
-    gpus: int = flag(0, WHERE, "GPUs of a job", limit=NOT_NEGATIVE, metavar="N")
+    partition: str | None = flag(
+        None,
+        WHERE,
+        "Slurm's partition",
+        metavar="NAME",
+        acts=[When(lambda c: c.cluster == "slurm", "--cluster slurm")],
+    )
+    gpus: int = flag(0, WHERE, "GPUs of a job", limit=NOT_NEGATIVE, metavar="N", acts=[_CLUSTER])
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -102,10 +110,6 @@ class GridConfig:
         """Other spellings of a field's values, in argparse's `group`; none here."""
 
 
-_RULES = (
-    IdleRule(("minutes", "gpus"), lambda config: config.cluster is not None, "--cluster"),
-    IdleRule(("partition",), lambda config: config.cluster == "slurm", "--cluster slurm"),
-)
 C = TypeVar("C", bound=GridConfig)
 
 
@@ -115,7 +119,7 @@ def parse(name: str, description: str, argv: Sequence[str], kind: type[C]) -> tu
     at = words.index("--") if "--" in words else len(words)
     given = vars(make_parser(name, description, kind).parse_args(words[:at]))
     config = kind(**given)
-    refuse_idle(config, given, _RULES)
+    refuse_idle(config, given)
     return config, words[at + 1 :]
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from minbert.data.examples import Split, read_split
 from minbert.support import durable_files
 from minbert.support.errors import InputError
-from minbert.tasks.course import TASKS, Array
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.run_folder import MANIFEST
 

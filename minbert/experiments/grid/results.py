@@ -17,7 +17,8 @@ from minbert.experiments.grid.experiment import Experiment, Row
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
 from minbert.support.errors import RunError
-from minbert.tasks.course import TASKS, Array
+from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array
 
 
 @dataclass(frozen=True)

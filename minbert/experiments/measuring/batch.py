@@ -14,7 +14,7 @@ from minbert.finetune.build_data import build_tokenizer, encoded
 from minbert.finetune.config import RunConfig
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed, generator
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 
 
 def real_batch(config: RunConfig, encoder: BertModel, device: torch.device) -> Batch:

@@ -23,8 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from minbert.data.batches import Batch
 from minbert.encoder.bert import BertLayer
 from minbert.model import MultitaskBert
-from minbert.regularizers.freelb import FreeLB
-from minbert.regularizers.objective import Objective
+from minbert.regularizers.method import BatchObjective
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Count:
     units: float
 
 
-def count(model: MultitaskBert, objective: Objective | FreeLB, batch: Batch) -> Count:
+def count(model: MultitaskBert, objective: BatchObjective, batch: Batch) -> Count:
     """A training step on `batch`, all but the optimizer's update, which has no matrix product."""
     forward = flops(lambda: model(batch, mask_seed=1))
 

@@ -19,8 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from minbert.data.batches import Batch
 from minbert.encoder.bert import BertModel
-from minbert.finetune.build import build_model, build_optimizer
-from minbert.finetune.build_objective import build_objective
+from minbert.finetune.build import build_model, build_objective, build_optimizer
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.support.randomness import derive_seed

@@ -11,7 +11,7 @@ from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.analysis.flips import Flips
 from minbert.reports.picture import Picture
 from minbert.reports.plotting import INK, OURS, THEIRS, WIDTH, drawn
-from minbert.reports.titles import TITLES
+from minbert.tasks.registry import TITLES
 
 
 def flipped(analysis: Analysis, found: Sequence[Flips]) -> Iterator[Picture]:

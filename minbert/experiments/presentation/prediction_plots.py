@@ -14,9 +14,9 @@ from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.grid.results import RowResult, is_accuracy
 from minbert.reports.picture import Picture
 from minbert.reports.plotting import INK, OURS, drawn, label
-from minbert.reports.titles import TITLES
-from minbert.tasks.course import TASKS, Array
 from minbert.tasks.metrics import pearson
+from minbert.tasks.registry import TASKS, TITLES
+from minbert.tasks.task import Array
 
 _SIZE = (2.4, 2.5)  # inches
 _DARKEST = 0.65  # opacity of the fullest cell: letters stay readable on it

@@ -17,8 +17,8 @@ from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
 from minbert.reports.picture import Picture
 from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, drawn, label
-from minbert.reports.titles import TITLES
-from minbert.tasks.course import TASKS, Array
+from minbert.tasks.registry import TASKS, TITLES
+from minbert.tasks.task import Array
 
 _LINES = ("-", "--", ":", "-.")
 _WIDE = 10.0  # costs this many times apart are shown on a logarithmic axis

@@ -16,7 +16,7 @@ from minbert.experiments.presentation import flip_plots, prediction_plots, score
 from minbert.experiments.presentation.tables import command_table, result_tables
 from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
-from minbert.reports.titles import TITLES
+from minbert.tasks.registry import TITLES
 
 
 def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()) -> Section:

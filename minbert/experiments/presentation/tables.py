@@ -16,9 +16,8 @@ from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
 from minbert.reports.tables import Table
-from minbert.reports.titles import TITLES
 from minbert.support import durable_files
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS, TITLES
 
 _NOTHING, _UNTRAINED = "–", "†"
 _SECONDS_OF = "training alone, without scoring or a frozen encoder's one pass over the texts"

@@ -25,7 +25,7 @@ from minbert.finetune.build_data import build_tokenizer, encoded
 from minbert.finetune.config import RunConfig
 from minbert.support.errors import RunError
 from minbert.support.randomness import derive_seed
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 
 TASK = "para"
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of the peak that the system tells, in bytes

@@ -16,9 +16,10 @@ from minbert.experiments.grid.config import GRID, GridConfig
 from minbert.experiments.grid.experiment import Experiment, Row, flags_in
 from minbert.experiments.tables.command import grid_command
 from minbert.finetune import cli
-from minbert.finetune.config import KNOWN_TASKS, RunConfig, idle_rules
+from minbert.finetune.config import RunConfig
 from minbert.support.errors import InputError
-from minbert.support.flags import flag
+from minbert.support.flags import flag, idle_flags
+from minbert.tasks.registry import TASKS
 
 _DESCRIPTION = """\
 Train with every combination of some flags' values, over several seeds, and compare each with the
@@ -98,7 +99,7 @@ def experiment(axes: Sequence[str], extra: Sequence[str] = ()) -> Experiment:
     compared = tuple((name, names[0]) for name in names[1:])
     title = f"Ablation over {', '.join(axes)}"
     return Experiment(
-        "ablate-" + "-".join(map(_name, axes)), title, KNOWN_TASKS, tuple(rows.values()), compared
+        "ablate-" + "-".join(map(_name, axes)), title, tuple(TASKS), tuple(rows.values()), compared
     )
 
 
@@ -130,14 +131,7 @@ def _idle(words: Combination, others: Sequence[str]) -> dict[str, str]:
     config = RunConfig(
         **{k: v for k, v in vars(given).items() if k in RunConfig.__dataclass_fields__}
     )
-    own = flags_in(words)
-    idle: dict[str, str] = {}
-    for rule in idle_rules():
-        if not rule.acts(config):
-            for name in rule.flags:
-                if f"--{name}" in own:
-                    idle.setdefault(name, rule.needs)
-    return idle
+    return dict(idle_flags(config, {flag.removeprefix("--") for flag in flags_in(words)}))
 
 
 def _without(words: Combination, idle: Collection[str]) -> Combination:

@@ -6,7 +6,7 @@ import pytest
 
 from minbert.experiments.cost.methods import METHODS, Method
 from minbert.finetune import cli
-from minbert.finetune.config import RunConfig, idle_rules
+from minbert.finetune.config import RunConfig
 from minbert.support.flags import refuse_idle
 
 NAMED = {method.name: method for method in METHODS}
@@ -16,7 +16,7 @@ NAMED = {method.name: method for method in METHODS}
 def test_flags_are_the_main_jobs(method: Method) -> None:
     typed = vars(cli.make_parser().parse_args(method.flags.split()))
     assert typed == dict(method.settings)
-    refuse_idle(RunConfig(**typed), typed, idle_rules())
+    refuse_idle(RunConfig(**typed), typed)
 
 
 def test_methods_differ() -> None:

@@ -19,7 +19,7 @@ from minbert.experiments.grid.claims import Claim, ClaimLost, take
 from minbert.finetune.job import Result
 from minbert.support import durable_files
 from minbert.support.signals import StopRequest
-from minbert.tasks.course import Array
+from minbert.tasks.task import Array
 
 CELL = Cell("row", 1, "", "key")
 

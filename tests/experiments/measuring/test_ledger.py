@@ -15,12 +15,12 @@ from minbert.experiments.measuring.batch import random_batch
 from minbert.finetune.build import build_head
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer
-from minbert.regularizers.bregman import Bregman
 from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.r3f import R3F
-from minbert.regularizers.smart import Adversarial
-from minbert.tasks.course import TASKS
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
+from minbert.tasks.registry import TASKS
 from tests.helpers import CPU, TINY
 
 LENGTH, EXAMPLES = 12, 3

@@ -13,7 +13,7 @@ from minbert.experiments.__main__ import main
 from minbert.experiments.scale import data, report
 from minbert.experiments.scale.report import Row
 from minbert.support.errors import RunError
-from minbert.tasks.course import TASKS
+from minbert.tasks.registry import TASKS
 from tests.helpers import TINY, save_encoder, write_course_files
 
 

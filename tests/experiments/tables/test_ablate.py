@@ -9,7 +9,7 @@ import pytest
 
 from minbert.experiments.tables.ablate import PRESETS, AblateConfig, experiment
 from minbert.finetune import cli
-from minbert.finetune.config import RunConfig, idle_rules
+from minbert.finetune.config import RunConfig
 from minbert.support.errors import InputError
 from minbert.support.flags import refuse_idle
 
@@ -40,7 +40,7 @@ def test_every_row_is_a_command_that_the_main_job_takes(axes: tuple[str, ...]) -
     found = experiment(axes)
     for row in found.rows:
         given = vars(cli.make_parser().parse_args(shlex.split(row.commands[0])))
-        refuse_idle(RunConfig(**given), given, idle_rules())
+        refuse_idle(RunConfig(**given), given)
     assert len({row.commands for row in found.rows}) == len(found.rows)
     assert found.compared == tuple(
         (row.name, found.rows[0].name) for row in itertools.islice(found.rows, 1, None)

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from minbert.finetune.build import Parts
-from minbert.regularizers import variants
+from minbert.regularizers import r3f as r3f_module
+from minbert.regularizers.r3f import R3FChoices
+from minbert.regularizers.smart import method as smart_method
+from minbert.regularizers.smart.adversarial import SmartChoices
 from minbert.support.errors import InputError
 from tests.finetune.build.parts import make
 from tests.helpers import same_tensors, whole_batch
@@ -121,8 +124,8 @@ def test_a_variant_goes_to_the_term_that_it_is_one_of(place: Path) -> None:
         ("fairseq", "paper", "fairseq"),
     ):
         terms = terms_of(place, compat=compat, **both)
-        assert terms["adversarial"]._choices == variants.SMART[smart]
-        assert terms["r3f"]._choices == variants.R3F[r3f]
+        assert terms["adversarial"]._choices == smart_method.CHOICES.get(smart, SmartChoices())
+        assert terms["r3f"]._choices == r3f_module.CHOICES.get(r3f, R3FChoices())
 
 
 def test_a_task_for_which_the_term_is_always_0_goes_without_and_is_named(

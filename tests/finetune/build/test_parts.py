@@ -14,9 +14,9 @@ from minbert.encoder.attention import ATTENTION
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import Parts, build
 from minbert.support.errors import InputError
-from minbert.tasks.course import TASKS, overall
 from minbert.tasks.heads import CosineHead, DifferenceHead, VectorHead
 from minbert.tasks.mixing import SCHEDULES
+from minbert.tasks.registry import TASKS, overall
 from tests.finetune.build.parts import make, make_config
 from tests.helpers import VOCAB, same_tensors, save_encoder, whole_batch
 

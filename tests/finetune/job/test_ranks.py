@@ -17,7 +17,7 @@ import torch
 
 from minbert.finetune.config import RunConfig
 from minbert.regularizers.objective import Objective
-from minbert.regularizers.smart import Adversarial
+from minbert.regularizers.smart.adversarial import Adversarial
 from minbert.support.errors import InputError, RunError
 from minbert.support.signals import StopRequest
 from minbert.training import ranks

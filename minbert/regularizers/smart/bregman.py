@@ -38,7 +38,7 @@ class Bregman(Regularizer):
 
     def loss(self, _model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
-        student = clean.clean_branch(self.dropout)
+        student = clean.clean(self.dropout)
         with torch.no_grad():
             teacher = self._teacher(batch, mask_seed=clean.mask_seed(self.dropout, self.name))
         return batch.task.divergence(student, teacher)

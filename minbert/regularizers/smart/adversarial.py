@@ -13,9 +13,9 @@ from minbert.model import MultitaskBert
 from minbert.regularizers.base import Divergence, Regularizer, TrainingPass, tasks_divergence
 from minbert.support.flags import PerTask
 from minbert.support.randomness import derive_seed, generator
-from minbert.tasks.course import Task
+from minbert.tasks.task import Task
 
-Step = Callable[[Tensor, Tensor, float, float, int], Tensor]
+AscentStep = Callable[[Tensor, Tensor, float, float, int], Tensor]
 
 
 def projected(delta: Tensor, gradient: Tensor, eta: float, epsilon: float, views: int) -> Tensor:
@@ -47,11 +47,11 @@ def slope_of_clean(delta: Tensor, logits: Tensor, clean: TrainingPass, batch: Ba
 
 @dataclass(frozen=True)
 class SmartChoices:
-    """Where implementations differ. The defaults are the paper's; `variants.py` has the others."""
+    """Where implementations differ. The defaults are the paper's; `method.py` has the others."""
 
     clipped_start: bool = True  # the ascent starts inside the ball
     climbed: Callable[[Task], Divergence] = tasks_divergence  # of (perturbed, clean) logits
-    step: Step = projected  # of (δ, g, η, ε, V)
+    step: AscentStep = projected  # of (δ, g, η, ε, V)
     penalty: Callable[[Task], Divergence] = tasks_divergence  # of (perturbed, clean) logits
     embedded_twice: bool = False  # what is perturbed has position, type and LayerNorm in it already
 
@@ -98,7 +98,7 @@ class Adversarial(Regularizer):
 
     def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
-        target = clean.clean_branch(self.dropout)
+        target = clean.clean(self.dropout)
         delta = self.perturbation(model, batch, clean)
         masks = clean.mask_seed(self.dropout, self.name, self.steps)
         logits = model(batch, self._entry(model, batch, clean) + delta, mask_seed=masks)
@@ -109,12 +109,12 @@ class Adversarial(Regularizer):
         assert batch.tokens is not None
         real = batch.tokens.attention_mask.unsqueeze(-1)  # (V·B, T, 1)
         start = self._entry(model, batch, clean).detach()
-        target = clean.clean_branch(self.dropout).detach()
+        target = clean.clean(self.dropout).detach()
         climbed = self._choices.climbed(batch.task)
         delta = self._noise(start, clean.seed) * real
         for step in range(self.steps):
             if step == 0 and self.reuse_clean and batch.task.num_outputs == 1:
-                gradient = slope_of_clean(delta, clean.clean_branch(self.dropout), clean, batch)
+                gradient = slope_of_clean(delta, clean.clean(self.dropout), clean, batch)
             else:
                 delta.requires_grad_()
                 masks = clean.mask_seed(self.dropout, self.name, step)

@@ -1,0 +1,99 @@
+"""Every regularizer that the main job offers. A new one is a file of its own and a name here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from minbert.model import MultitaskBert
+from minbert.regularizers.freelb import FREELB
+from minbert.regularizers.method import BatchObjective, Method
+from minbert.regularizers.objective import Objective
+from minbert.regularizers.r3f import R3F_AND_R4F
+from minbert.regularizers.smart.method import SMART
+from minbert.support.flags import RATE, When, flag
+
+METHODS: tuple[Method, ...] = (SMART, R3F_AND_R4F, FREELB)
+
+GROUP = "regularizers"
+_ADDED = [method for method in METHODS if method.objective is None]  # they add terms to the loss
+_IMITATING = [method for method in METHODS if method.implementations]
+_PRESETS = {name: flags for m in METHODS for name, flags in m.implementations.items()}
+
+
+def _imitated(compat: str) -> list[Method]:
+    """The methods that --compat is about: for the papers' own formulas, all that have others."""
+    return [method for method in _IMITATING if compat in ("paper", *method.implementations)]
+
+
+@dataclass(frozen=True)
+class TermFlags:
+    """The flags that all terms share."""
+
+    term_warmup: float = flag(
+        0.0,
+        GROUP,
+        "fraction of all steps in which the weights of SMART's and R3F's terms rise linearly from "
+        "0. A weight can be a task's own, as in --smart_lambda TASK=5,TASK=1: tasks not named go "
+        "without the term",
+        limit=RATE,
+        metavar="FRACTION",
+        acts=[
+            When(
+                lambda c: any(method.asked(c) for method in _ADDED),
+                " or ".join(
+                    ", ".join(f"--{name}" for m in _ADDED for name in m.switches).rsplit(", ", 1)
+                ),
+            )
+        ],
+    )
+    compat: str = flag(
+        "paper",
+        GROUP,
+        "whose formulas: paper, the papers' own; else those of a public implementation, errors and "
+        "defaults included, to measure the difference: mtdnn or smart-pytorch for --smart (without "
+        "the Bregman term, which they lack), fairseq for --r3f and --r4f. See docs/regularizers.md",
+        choices=("paper", *_PRESETS),
+        acts=[
+            When(
+                lambda c: any(method.asked(c) for method in _imitated(c.compat)),
+                ", ".join(f"{m.words} ({', '.join(m.implementations)})" for m in _IMITATING),
+            )
+        ],
+    )
+
+
+def preset(compat: str) -> Mapping[str, Any]:
+    """The flags that --compat sets where they were not typed."""
+    return _PRESETS.get(compat, {})
+
+
+def check(config: Any) -> None:
+    """Raise InputError where a method's flags contradict each other, or another method."""
+    on = [(method.flags, name) for method in METHODS if (name := method.asked(config))]
+    for method in METHODS:
+        method.check(config, [name for flags, name in on if flags is not method.flags])
+
+
+def build_objective(config: Any, model: MultitaskBert, warmup_steps: int) -> BatchObjective:
+    """What a step minimises. Raises InputError for a term that is always 0."""
+    asked = [method for method in METHODS if method.asked(config)]
+    for method in asked:
+        if method.objective is not None:
+            return method.objective(config)
+    terms = [term for method in asked for term in method.terms(config, model)]
+    return Objective(terms, warmup_steps)
+
+
+def prepare(config: Any, model: MultitaskBert) -> None:
+    """Let the methods asked for change the model before training."""
+    for method in METHODS:
+        if method.asked(config):
+            method.prepare(config, model)
+
+
+def remarks(config: Any, model: MultitaskBert) -> list[str]:
+    """What the methods asked for say of a finished run, a line each."""
+    said = (method.remark(config, model) for method in METHODS if method.asked(config))
+    return [line for line in said if line is not None]

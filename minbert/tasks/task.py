@@ -1,0 +1,80 @@
+"""What a task is made of. Every task is one `Task`, listed in `registry.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from minbert.tasks.metrics import Metric
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task. Dimensions: B examples, k outputs, V texts an example (1 or 2).
+
+    `files` gives each split its default file name. One split is `train`, one is `dev`, by which the
+    best epoch is chosen; there may be more to score and predict, such as `dev_other` and `test`.
+    """
+
+    name: str
+    title: str  # in reports
+    files: Mapping[str, str]
+    text_columns: tuple[str, ...]
+    label_column: str
+    parse_label: Callable[[str], float]  # ValueError says what is wrong
+    num_outputs: int
+    loss: Callable[[Tensor, Tensor], Tensor]  # logits (B, k), labels (B,) -> mean
+    divergence: Callable[[Tensor, Tensor], Tensor]  # logits (B, k) twice -> mean
+    decode: Callable[[Array], Array]  # logits (B, k) -> predictions (B,)
+    metrics: tuple[Metric, ...]  # the first decides
+    prediction_column: str  # in the header of prediction files
+    quotes: bool = True  # whether a quotation mark in its files quotes, as in Python's csv
+    pair_head: Callable[[int], nn.Module] | None = None  # hidden size -> head over u and v
+    center: float = 0.0  # where the outputs of a linear head start
+    relational: bool = False  # whether a relational layer may stand before its head
+    freelb_init: float | None = None  # magnitude of FreeLB's random start
+    freelb_radius: float | None = None  # radius of FreeLB's ball (Frobenius norm)
+    in_course_mix: bool = False  # one of the course's multitask job, scored whatever trains
+    other_names: tuple[str, ...] = ()  # what people's prediction files call it, too
+    other_columns: tuple[str, ...] = ()  # further spellings of `prediction_column`
+    ceiling: float | None = None  # a score that no honest work on its data comes near
+
+    @property
+    def metric(self) -> Callable[[Array, Array], float]:
+        """The score that decides, of predictions and labels."""
+        return self.metrics[0].score
+
+    @property
+    def metric_name(self) -> str:
+        """The name of the score that decides."""
+        return self.metrics[0].name
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether an example has two texts."""
+        return len(self.text_columns) == 2
+
+    @property
+    def head_has_weights(self) -> bool:
+        """Whether there is anything to train in its own head: a cosine has no weights."""
+        return self.pair_head is None or any(True for _ in self.pair_head(1).parameters())
+
+    @property
+    def scored_splits(self) -> tuple[str, ...]:
+        """The splits that are scored and predicted: every dev and every test file."""
+        return tuple(split for split in self.files if kind_of(split) != "train")
+
+    def points(self, score: float) -> float:
+        """The share of a score in the course's 2024 overall."""
+        return self.metrics[0].points(score)
+
+
+def kind_of(split: str) -> str:
+    """What a split is for: `train`, `dev` or `test`, the part of its name before a `_`."""
+    return split.partition("_")[0]
