@@ -24,6 +24,7 @@ from minbert.tasks.mixing import SCHEDULES, Setting, alone
 from minbert.tasks.registry import TASKS
 from minbert.training.sampling import TaskSchedule
 
+ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 TINY = EncoderConfig(
     vocab_size=60,
