@@ -16,7 +16,7 @@ from minbert.grade import sheet as sheet_module
 from minbert.grade.gold import Gold, Part, read_gold
 from minbert.grade.members import Member
 from minbert.grade.problems import LISTED, Problem
-from minbert.grade.sheet import Reading, read_sheet
+from minbert.grade.sheet import FileReport, read_sheet
 from minbert.tasks.course import TASKS
 from minbert.tasks.predictions import render
 from tests.grade.submissions import (
@@ -42,11 +42,11 @@ def reading(gold: Gold, content: bytes, name: str = "out.csv", *, expected: bool
     return read_sheet(member(name, content), gold, expected=expected)
 
 
-def kinds(found: Reading) -> list[tuple[str, int | None]]:
+def kinds(found: FileReport) -> list[tuple[str, int | None]]:
     return [(problem.kind, problem.line) for problem in found.problems]
 
 
-def only(found: Reading) -> Problem:
+def only(found: FileReport) -> Problem:
     (problem,) = found.problems
     return problem
 
