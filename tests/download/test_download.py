@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from tests.download import faulty_server as faulty
 
 from minbert.download import __main__ as download
 from minbert.download import course_files
@@ -22,6 +21,7 @@ from minbert.encoder import hub
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import BERT, BERT_REVISION
 from minbert.support.errors import InputError, RunError, Stopped
+from tests.download import faulty_server as faulty
 from tests.download.faulty_server import COMMIT, Server, publish, serving
 from tests.download.one_file import SOON
 from tests.helpers import save_encoder

@@ -8,13 +8,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from tests.download import faulty_server as faulty
 
 from minbert.download import course_files
 from minbert.download.course_files import BASE, FILES, fetch_data
 from minbert.download.fetch import Expected
 from minbert.finetune.config import KNOWN_TASKS, RunConfig
 from minbert.support.errors import RunError
+from tests.download import faulty_server as faulty
 from tests.download.faulty_server import Server, blob_sha1, closed_port, serving
 from tests.download.one_file import SOON
 

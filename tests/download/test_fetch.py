@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.download import faulty_server as faulty
 
 from minbert.download import fetch as fetching
 from minbert.download.fetch import Expected, fetch, partial_of
 from minbert.download.retries import Unreachable
 from minbert.support.errors import RunError
+from tests.download import faulty_server as faulty
 from tests.download.faulty_server import Behaviour, Exchange, Server, closed_port, serving
 from tests.download.one_file import CONTENT, PATH, SOON, WHOLE, client, get, names, offsets
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.download import faulty_server as faulty
-
 from minbert.download.fetch import Expected, fetch, partial_of
 from minbert.support.errors import RunError
+from tests.download import faulty_server as faulty
 from tests.download.faulty_server import Behaviour, closed_port, serving
 from tests.download.one_file import CONTENT, PATH, PATIENT, SOON, WHOLE, client, names, offsets
 

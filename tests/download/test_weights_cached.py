@@ -15,13 +15,13 @@ from huggingface_hub import (
     snapshot_download,
     try_to_load_from_cache,
 )
-from tests.download import faulty_server as faulty
 
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.bert import BertModel
 from minbert.encoder.hub import parse
 from minbert.support.errors import RunError
+from tests.download import faulty_server as faulty
 from tests.download.faulty_server import COMMIT, Server, publish, serving
 from tests.download.one_file import SOON
 from tests.download.our_hub import NAME, TENSORS, cache, fetched, leftovers, repository

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from tests.download import faulty_server as faulty
 
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.hub import parse
 from minbert.support.errors import RunError
+from tests.download import faulty_server as faulty
 from tests.download.faulty_server import COMMIT, Behaviour, Server
 from tests.download.one_file import SOON
 from tests.download.our_hub import NAME, TENSORS, fetched, leftovers, repository

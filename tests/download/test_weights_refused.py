@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.download import faulty_server as faulty
 
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.hub import parse
 from minbert.support.errors import InputError, RunError
+from tests.download import faulty_server as faulty
 from tests.download.faulty_server import Behaviour, Server, closed_port, publish
 from tests.download.one_file import SOON
 from tests.download.our_hub import NAME, TENSORS, cache, fetched, point_hub_at
