@@ -29,7 +29,7 @@ _DATA, _WEIGHTS = "data", "encoder"
 
 @dataclass(frozen=True)
 class DownloadConfig:
-    """What is fetched. Without `data` and `weights`, it is both, with bert-base-uncased."""
+    """The settings of a download. Neither `data` nor `weights` means data and bert-base-uncased."""
 
     data: bool = flag(False, _DATA, "the course's data files, into data/")
     data_url: str | None = flag(

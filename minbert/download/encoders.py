@@ -101,9 +101,6 @@ def _make_folder(snapshot: Path, folder: Path) -> None:
                 raise RunError(f"{snapshot}/ was changed after it was checked ({wrong})")
 
 
-# ------------------------------------------------------------------------------------- the cache
-
-
 def _into_cache(wanted: Published, patience: Patience) -> Path:
     """Return the checkpoint's folder in the cache, whole and checked against the hub's hashes."""
     if constants.is_offline_mode():
@@ -164,9 +161,6 @@ def _point(pointer: Path, blob: Path) -> None:
     except OSError:  # a file system without links
         shutil.copyfile(blob, draft)
     draft.replace(pointer)
-
-
-# --------------------------------------------------------------------------------------- the hub
 
 
 def _listing(wanted: Published, patience: Patience) -> tuple[str, dict[str, _Remote]]:

@@ -30,7 +30,7 @@ _MOST_REDIRECTS = 5
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file must be: its digest, and its size in bytes if that is known.
+    """The content that a file must have: its digest, and its size in bytes if that is known.
 
     A digest of 40 digits is git's SHA-1 of a blob, one of 64 is a SHA-256.
     """

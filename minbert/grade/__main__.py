@@ -56,7 +56,8 @@ def run(config: GradeConfig, paths: Sequence[Path]) -> None:
     _check_outputs(config, gold)
     submissions = read_all(sources, gold)
     _name_problems(submissions)
-    (_lint if config.lint else _grade)(config, submissions, gold)
+    report = _lint if config.lint else _grade
+    report(config, submissions, gold)
     count = sum(bool(submission.problems) for submission in submissions)
     if count:
         plural = "s" * (len(submissions) > 1)
@@ -76,9 +77,6 @@ def _grade(config: GradeConfig, submissions: Sequence[Submission], gold: Gold) -
     page = as_html(graded, gold, ceilings) if config.html else None
     _write(config, as_json(graded), as_csv(graded), page)
     show(as_text(graded))
-
-
-# ------------------------------------------------------------------------------------- its outputs
 
 
 def _check_outputs(config: GradeConfig, gold: Gold) -> None:
@@ -107,9 +105,6 @@ def _write(config: GradeConfig, json: object, csv: str, html: str | None) -> Non
     texts = {config.json: durable_files.json_text(json), config.csv: csv, config.html: html}
     named = {path: text for path, text in texts.items() if path is not None and text is not None}
     durable_files.write_texts({Path(path).resolve(): text for path, text in named.items()})
-
-
-# --------------------------------------------------------------------------------- what it remarks
 
 
 def _name_problems(submissions: Sequence[Submission]) -> None:

@@ -1,4 +1,4 @@
-"""What is graded against what, where the results go, and which of these settings do not fit."""
+"""The settings of a grading: what is graded against what, and where the results go."""
 
 from __future__ import annotations
 
@@ -51,10 +51,9 @@ class GradeConfig:
 
     def __post_init__(self) -> None:
         check_values(self)
-        if self.lint and self.html is not None:
-            raise InputError("--html would do nothing here: --lint gives no scores")
-        if self.lint and self.ceiling is not None:
-            raise InputError("--ceiling would do nothing here: --lint gives no scores")
+        for name in ("html", "ceiling") if self.lint else ():
+            if getattr(self, name) is not None:
+                raise InputError(f"--{name} would do nothing here: --lint gives no scores")
         outputs = [Path(path).resolve() for path in self.outputs]
         if len(set(outputs)) < len(outputs):
             raise InputError(f"two outputs would go to {self.outputs[0]}")

@@ -18,9 +18,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 _YEARS = ("2023", "2024")
 
 
-# -------------------------------------------------------------------------------------------- JSON
-
-
 def as_json(graded: Class) -> dict[str, Any]:
     """Return the class as a value that `json.dumps` takes."""
     content: dict[str, Any] = {
@@ -97,9 +94,6 @@ def _rounded(matrix: Any) -> list[list[float | None]]:
     return [
         [None if np.isnan(value) else round(float(value), 4) for value in row] for row in matrix
     ]
-
-
-# --------------------------------------------------------------------------------------------- CSV
 
 
 def as_csv(graded: Class) -> str:

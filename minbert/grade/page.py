@@ -38,9 +38,7 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
         ranked=comparison is not None,
         rows=[_row(result) for result in graded.graded],
         baselines=[number(graded.baselines.get(name)) for name in COURSE_TASKS],
-        questions=[
-            (result.name, str(asked)) for result in graded.graded for asked in result.questions
-        ],
+        questions=[(each.name, str(asked)) for each in graded.graded for asked in each.questions],
         matrix=matrix(comparison.agreement, names) if comparison else None,
         alike=[_alike(pair, names) for pair in alike[:_SHOWN_PAIRS]],
         more_alike=max(0, len(alike) - _SHOWN_PAIRS),

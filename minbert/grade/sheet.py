@@ -52,10 +52,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class FileReport:
-    """A prediction file's sheet and problems. There is no sheet if the gold has no such ids.
-
-    There is none either if the file is useless, which is then a problem.
-    """
+    """The problems of a prediction file, and its sheet: None if useless or about no part known."""
 
     file: str
     sheet: Sheet | None
@@ -183,7 +180,6 @@ class _PredictionReader:
     def __init__(self, part: Part, gold: Gold, problems: Problems) -> None:
         self._part, self._gold, self._problems = part, gold, problems
         self._rows, self._task = gold.ids[part], TASKS[part.task]
-        # plain arrays: numpy's are slow to fill one number at a time
         self._values = array("d", [math.nan]) * len(self._rows)
         self._lines = array("q", [0]) * len(self._rows)  # where a row's id stood first
 

@@ -36,7 +36,7 @@ _SHEETS = 32  # a submission's prediction files; the course asks for fourteen at
 
 @dataclass(frozen=True)
 class Source:
-    """Where a submission lies: a folder, a zip, or some files of one folder."""
+    """The place of a submission: a folder, a zip, or some files of one folder."""
 
     name: str
     path: Path
@@ -118,12 +118,8 @@ def _in_folder(folder: Path) -> list[Source]:
         return _in_class(folder, entries)
     archives = [entry.name for entry in entries if entry.name.lower().endswith(ARCHIVES)]
     if loose is not None and archives:
-        log.warning(
-            "%s: one submission, for %s lies in it; what is not opened there: %s",
-            folder,
-            loose.relative_to(folder),
-            _some(archives),
-        )
+        say = "%s: one submission, for %s lies in it; what is not opened there: %s"
+        log.warning(say, folder, loose.relative_to(folder), _some(archives))
     return [Source(_name(folder), folder.resolve())]
 
 

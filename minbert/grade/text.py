@@ -21,11 +21,7 @@ def as_text(graded: Class) -> str:
         blocks = [_in_full(graded.graded[0], graded.baselines)]
     else:
         blocks = [_leaderboard(graded), *_near_identical(graded)]
-    blocks += [
-        f"question for {result.name}: {asked}"
-        for result in graded.graded
-        for asked in result.questions
-    ]
+    blocks += [f"question for {each.name}: {q}" for each in graded.graded for q in each.questions]
     return "\n".join(blocks)
 
 

@@ -128,7 +128,7 @@ def _presence(rows: Sequence[SampleRow], index: Mapping[str, int]) -> torch.Tens
 
 
 def _fitted(inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return weights (columns, classes) that minimise cross-entropy plus their mean square."""
+    """Return weights (columns, classes) of least cross-entropy plus squared norm over the rows."""
     weights = torch.zeros(inputs.shape[1], int(labels.max()) + 1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=30)
 

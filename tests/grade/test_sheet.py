@@ -233,7 +233,7 @@ def test_a_flood_is_cut_and_counted(gold: Gold) -> None:
 
 
 def test_rows_without_a_label_may_be_left_out(tmp_path: Path) -> None:
-    """As the course's starter does with two Quora rows."""
+    """The course's starter leaves out two Quora rows."""
     (tmp_path / "quora-dev.csv").write_text(
         "\tid\tsentence1\tsentence2\tis_duplicate\n0\ta\ts\tt\t1.0\n1\tb\ts\tt\t\n2\tc\ts\tt\t0.0\n"
     )
