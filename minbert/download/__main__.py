@@ -29,7 +29,7 @@ _DATA, _WEIGHTS = "data", "encoder"
 
 @dataclass(frozen=True)
 class DownloadConfig:
-    """What is fetched. With neither `data` nor `weights`: both, and bert-base-uncased."""
+    """The settings of a download. Neither `data` nor `weights` means data and bert-base-uncased."""
 
     data: bool = flag(False, _DATA, "the course's data files, into data/")
     data_url: str | None = flag(
@@ -59,7 +59,7 @@ class DownloadConfig:
 
     @property
     def base(self) -> str | None:
-        """Where the data files are fetched from; None where none are."""
+        """The address that the data files are fetched from; None where none are."""
         if self.weights is not None and not self.data:
             return None
         return BASE if self.data_url is None else _checked_url(self.data_url)
@@ -88,7 +88,7 @@ def _checked_url(text: str) -> str:
 
 
 def make_parser() -> OneLineParser:
-    """One flag a field of DownloadConfig; only flags that were typed are stored."""
+    """Return the parser: one flag for each field of DownloadConfig."""
     return parser_for(
         DownloadConfig,
         prog="python -m minbert.download",
@@ -98,9 +98,9 @@ def make_parser() -> OneLineParser:
 
 
 def run(config: DownloadConfig, patience: Patience) -> None:
-    """Fetch the one and the other, and print a line for each.
+    """Fetch data and encoder, as far as they are wanted, and print a line for each.
 
-    What fails does not keep the other from being fetched. Raises InputError, RunError or OSError.
+    Where one fails, the other is fetched all the same. Raises InputError, RunError or OSError.
     """
     constants.HF_HUB_DISABLE_TELEMETRY = True  # the hub need not be told what runs here
     base, wanted = config.base, config.wanted
@@ -122,14 +122,15 @@ def run(config: DownloadConfig, patience: Patience) -> None:
 
 
 def main(argv: Sequence[str] | None = None, patience: Patience | None = None) -> int:
-    """Run it; returns the exit code."""
+    """Run the command; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    return run_command(
-        lambda _stop: run(
-            DownloadConfig(**vars(make_parser().parse_args(arguments))), patience or Patience()
-        ),
-        if_stopped="the same command goes on where it stopped",
-    )
+
+    def work() -> None:
+        given = vars(make_parser().parse_args(arguments))
+        run(DownloadConfig(**given), patience or Patience())
+
+    stopped = "the same command goes on where it stopped"
+    return run_command(lambda _stop: work(), if_stopped=stopped)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import httpx2
+from pathlib import Path
 
 from minbert.download.fetch import Expected, fetch, open_client
 from minbert.download.retries import Patience, Unreachable
@@ -30,20 +30,26 @@ FILES = {
 
 
 def fetch_data(base: str, patience: Patience) -> str:
-    """Fetch what `data/` lacks of the twelve; returns the line that says so.
+    """Fetch what `data/` lacks of the twelve files from `base`; returns the line that says so.
 
     A file that fails does not keep the others from being fetched. Raises RunError naming the files
-    that are not there; a file of another content is left as it is and counts among them.
+    that are not there. A file of another content is left as it is and counts among them.
     """
-    failed: dict[str, str] = {}
+    failed: list[str] = []
     reached = True
     with open_client(patience) as client:
         for name, expected in FILES.items():
+            target = COURSE / name
             try:
-                _fetch_one(client, base, name, expected, patience, reached=reached)
+                if _is_there(target, expected):
+                    continue
+                if not reached:
+                    raise RunError(f"{target}: not tried, as the server was not reached before")
+                fetch(client, f"{base.rstrip('/')}/{name}", target, expected, patience)
+                log.info("%s: fetched, its hash is right", target)
             except RunError as error:
                 log.error("error: %s", error)
-                failed[name] = str(error)
+                failed.append(name)
                 reached = reached and not isinstance(error, Unreachable)
     if failed:
         raise RunError(
@@ -53,25 +59,14 @@ def fetch_data(base: str, patience: Patience) -> str:
     return f"data: the course's {len(FILES)} files are in {COURSE}/, their hashes are right"
 
 
-def _fetch_one(
-    client: httpx2.Client,
-    base: str,
-    name: str,
-    expected: Expected,
-    patience: Patience,
-    *,
-    reached: bool,
-) -> None:
-    target = COURSE / name
+def _is_there(target: Path, expected: Expected) -> bool:
+    """Return whether a file is there already. Raises RunError if it has another content."""
+    if expected.holds(target):
+        log.info("%s: there already, its hash is right", target)
+        return True
     if target.exists() or target.is_symlink():
-        if expected.holds(target):
-            log.info("%s: there already, its hash is right", target)
-            return
         raise RunError(
             f"{target}: holds something else than the course's file ({expected.kind} "
             f"{expected.digest}): move it away and run the same command again"
         )
-    if not reached:
-        raise RunError(f"{target}: not tried, as the server was not reached before")
-    fetch(client, f"{base.rstrip('/')}/{name}", target, expected, patience)
-    log.info("%s: fetched, its hash is right", target)
+    return False

@@ -39,14 +39,14 @@ from minbert.support.places import COURSE_ENCODER
 
 @dataclass(frozen=True)
 class _Remote:
-    """A file of a checkpoint: the name its content has in the cache, and what it must be."""
+    """A file of a published checkpoint: the name of its blob in the cache, and what it must be."""
 
     blob: str
     expected: Expected
 
 
 def fetch_weights(wanted: Published, patience: Patience) -> str:
-    """Have the checkpoint on this machine, whole; returns the line that says where.
+    """Bring a checkpoint onto this machine, whole; returns the line that says where it is.
 
     Raises InputError where there is no such checkpoint or it is not in BERT's layout, RunError
     where it cannot be fetched.
@@ -73,17 +73,18 @@ def fetch_weights(wanted: Published, patience: Patience) -> str:
 
 
 def _not_bert(folder: Path) -> str:
-    """Why the folder is not the pinned bert-base-uncased; empty if it is."""
+    """Return why a folder is not the pinned bert-base-uncased; empty if it is."""
     try:
         EncoderConfig.from_file(folder / "config.json")
     except InputError as error:
         return str(error)
-    wrong = [n for n, sha in hub.BERT_SHA256.items() if not Expected(sha).holds(folder / n)]
+    pins = hub.BERT_SHA256.items()
+    wrong = [name for name, digest in pins if not Expected(digest).holds(folder / name)]
     return f"another {' and '.join(wrong)}, or none" if wrong else ""
 
 
 def _make_folder(snapshot: Path, folder: Path) -> None:
-    """A folder of its own for a cached checkpoint. The tensors are shared with the cache."""
+    """Give a cached checkpoint a folder of its own, which shares the tensors with the cache."""
     with alone_in(folder.parent):
         if folder.exists():  # another process was faster
             return
@@ -100,43 +101,45 @@ def _make_folder(snapshot: Path, folder: Path) -> None:
                 raise RunError(f"{snapshot}/ was changed after it was checked ({wrong})")
 
 
-# ------------------------------------------------------------------------------------- the cache
-
-
 def _into_cache(wanted: Published, patience: Patience) -> Path:
-    """The checkpoint's folder in the cache, whole and checked against the hub's hashes."""
+    """Return the checkpoint's folder in the cache, whole and checked against the hub's hashes."""
     if constants.is_offline_mode():
-        folder = hub.cached(wanted)
-        if folder is None:
-            raise RunError(
-                f"{wanted}: not in the local cache, and HF_HUB_OFFLINE forbids fetching it: unset "
-                "HF_HUB_OFFLINE, or run this where there is a network"
-            )
-        weights.check_folder(folder)
-        log.info("%s: taken from the local cache as it is (HF_HUB_OFFLINE is set)", wanted)
-        return folder
+        return _as_cached(wanted)
     commit, remotes = _listing(wanted, patience)
-    repository = Path(constants.HF_HUB_CACHE) / repo_folder_name(
-        repo_id=wanted.name, repo_type="model"
-    )
+    folder_name = repo_folder_name(repo_id=wanted.name, repo_type="model")
+    repository = Path(constants.HF_HUB_CACHE) / folder_name
     snapshot = repository / "snapshots" / commit
+    blobs = {name: repository / "blobs" / remote.blob for name, remote in remotes.items()}
     with open_client(patience) as client:
-        for name, remote in remotes.items():  # config.json first
-            blob = repository / "blobs" / remote.blob
-            if not remote.expected.holds(snapshot / name):
-                url = hf_hub_url(wanted.name, name, revision=commit)
-                fetch(client, url, blob, remote.expected, patience, build_hf_headers())
-                log.info("%s: %s fetched, its hash is right", wanted, name)
-            else:
+        for name, blob in blobs.items():  # config.json first
+            expected = remotes[name].expected
+            if expected.holds(snapshot / name):
                 log.info("%s: %s is in the local cache, its hash is right", wanted, name)
+            else:
+                url = hf_hub_url(wanted.name, name, revision=commit)
+                fetch(client, url, blob, expected, patience, build_hf_headers())
+                log.info("%s: %s fetched, its hash is right", wanted, name)
             if name == "config.json":
-                _check_config(wanted, snapshot / name if not blob.is_file() else blob)
-    with alone_in(repository):  # nothing has its name there before all of it is
-        for name, remote in remotes.items():
-            _point(snapshot / name, repository / "blobs" / remote.blob)
+                _check_config(wanted, blob if blob.is_file() else snapshot / name)
+    with alone_in(repository):  # no file gets its name there before all have come
+        for name, blob in blobs.items():
+            _point(snapshot / name, blob)
         if wanted.revision != commit:
             durable_files.write_text(repository / "refs" / wanted.revision, commit)
     return snapshot
+
+
+def _as_cached(wanted: Published) -> Path:
+    """Return the checkpoint's folder in the cache, without asking the hub. Raises RunError."""
+    folder = hub.cached(wanted)
+    if folder is None:
+        raise RunError(
+            f"{wanted}: not in the local cache, and HF_HUB_OFFLINE forbids fetching it: unset "
+            "HF_HUB_OFFLINE, or run this where there is a network"
+        )
+    weights.check_folder(folder)
+    log.info("%s: taken from the local cache as it is (HF_HUB_OFFLINE is set)", wanted)
+    return folder
 
 
 def _check_config(wanted: Published, path: Path) -> None:
@@ -160,16 +163,13 @@ def _point(pointer: Path, blob: Path) -> None:
     draft.replace(pointer)
 
 
-# --------------------------------------------------------------------------------------- the hub
-
-
 def _listing(wanted: Published, patience: Patience) -> tuple[str, dict[str, _Remote]]:
-    """The commit that a revision stands for, and the files that are needed of it."""
+    """Return the commit that a revision stands for, and the files that are needed of it."""
     tries = Tries(f"{constants.ENDPOINT}: {wanted}", patience)
     while True:
         try:
             with http_faults(), _hub_errors(wanted):
-                found = HfApi().model_info(
+                info = HfApi().model_info(
                     wanted.name,
                     revision=wanted.revision,
                     files_metadata=True,
@@ -178,12 +178,12 @@ def _listing(wanted: Published, patience: Patience) -> tuple[str, dict[str, _Rem
             break
         except Fault as fault:
             tries.failed(fault)
-    if not re.fullmatch("[0-9a-f]{40}", found.sha or ""):
+    if not re.fullmatch("[0-9a-f]{40}", info.sha or ""):
         raise RunError(f"{wanted}: the hub answered without a commit")
-    if wanted.pinned and found.sha != wanted.revision:
-        raise RunError(f"{wanted}: the hub answered with revision {found.sha}, not the pinned one")
-    there = {file.rfilename: file for file in found.siblings or ()}
-    return str(found.sha), {name: _remote(wanted, there[name]) for name in _needed(wanted, there)}
+    if wanted.pinned and info.sha != wanted.revision:
+        raise RunError(f"{wanted}: the hub answered with revision {info.sha}, not the pinned one")
+    there = {file.rfilename: file for file in info.siblings or ()}
+    return str(info.sha), {name: _remote(wanted, there[name]) for name in _needed(wanted, there)}
 
 
 @contextlib.contextmanager
@@ -211,8 +211,9 @@ def _hub_errors(wanted: Published) -> Iterator[None]:
 
 
 def _needed(wanted: Published, there: dict[str, RepoSibling]) -> list[str]:
-    """The files of BERT's layout; raises InputError where one is missing."""
-    tensors = next((n for n in ("model.safetensors", "pytorch_model.bin") if n in there), None)
+    """Return the names of BERT's layout that are there. Raises InputError where one is missing."""
+    formats = ("model.safetensors", "pytorch_model.bin")
+    tensors = next((name for name in formats if name in there), None)
     missing = [name for name in ("config.json", "vocab.txt") if name not in there]
     if tensors is None:
         missing.append("model.safetensors")
@@ -222,7 +223,7 @@ def _needed(wanted: Published, there: dict[str, RepoSibling]) -> list[str]:
 
 
 def _remote(wanted: Published, file: RepoSibling) -> _Remote:
-    """What the hub says about a file; bert-base-uncased's hashes are pinned beside it."""
+    """Return what the hub says about a file, except for the pinned hashes of bert-base-uncased."""
     blob = file.lfs.sha256 if file.lfs else file.blob_id
     size = file.lfs.size if file.lfs else file.size
     if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob or "") or size is None:

@@ -24,24 +24,27 @@ from minbert.support.console import ProgressBar, log
 from minbert.support.errors import RunError
 from minbert.support.locks import lock
 
-LARGEST_UNKNOWN = 64_000_000  # bytes: where a file's size is not known, no file is larger
+LARGEST_UNKNOWN = 64_000_000  # bytes; no file whose size is not known is larger
 _MOST_REDIRECTS = 5
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file must be. A digest of 40 digits is git's SHA-1 of a blob, one of 64 a SHA-256."""
+    """The content that a file must have: its digest, and its size in bytes if that is known.
+
+    A digest of 40 digits is git's SHA-1 of a blob, one of 64 is a SHA-256.
+    """
 
     digest: str
     size: int | None = None
 
     @property
     def kind(self) -> str:
-        """The digest's name."""
+        """The name of the digest."""
         return "git blob SHA-1" if len(self.digest) == 40 else "SHA-256"
 
     def digest_of(self, path: Path) -> str:
-        """The digest, of the same kind, of the file that is at `path`."""
+        """Return the digest, of this kind, of the file at `path`."""
         if len(self.digest) == 64:
             return durable_files.sha256_of(path)
         # git puts "blob", the size and a zero byte before the content
@@ -52,19 +55,19 @@ class Expected:
         return total.hexdigest()
 
     def holds(self, path: Path) -> bool:
-        """Whether there is a file at `path`, with these very bytes."""
+        """Return whether there is a file at `path`, with these very bytes."""
         if not path.is_file() or self.size not in (None, path.stat().st_size):
             return False
         return self.digest_of(path) == self.digest
 
 
 def partial_of(path: Path) -> Path:
-    """Where the bytes of an unfinished download of `path` are kept."""
+    """Return where the bytes of an unfinished download of `path` are kept."""
     return path.with_name(f".{path.name}.part")
 
 
 def open_client(patience: Patience) -> httpx2.Client:
-    """A client that follows a few redirects and waits only so long."""
+    """Return a client that follows a few redirects and waits no longer than `patience` says."""
     timeout = httpx2.Timeout(patience.silence, connect=patience.connect)
     return httpx2.Client(timeout=timeout, follow_redirects=True, max_redirects=_MOST_REDIRECTS)
 
@@ -95,7 +98,7 @@ def fetch(
 ) -> None:
     """Make `target` the file that is expected, fetching it unless it already is.
 
-    Raises RunError, with `target` as it was: where the server does not have the file, keeps failing
+    Raises RunError, with `target` as it was, where the server does not have the file, keeps failing
     or sends another one, and where the disk refuses it.
     """
     part = partial_of(target)
@@ -104,10 +107,10 @@ def fetch(
             if expected.holds(target):  # another process was faster
                 return
             try:
-                _complete(client, url, part, expected, patience, headers or {})
+                _Transfer(client, url, part, expected, patience, headers or {}).complete()
                 durable_files.put_in_place(part, target)
             finally:
-                if _size(part) == 0:
+                if _size_of(part) == 0:
                     part.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(
@@ -116,46 +119,87 @@ def fetch(
         ) from error
 
 
-def _size(path: Path) -> int:
+def _size_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _complete(
-    client: httpx2.Client,
-    url: str,
-    part: Path,
-    expected: Expected,
-    patience: Patience,
-    headers: Mapping[str, str],
-) -> None:
-    """Go on with the partial file until it is the expected one."""
-    tries, ended, wrong = Tries(url, patience), False, ""
-    while not expected.holds(part):
-        if ended or (expected.size is not None and _size(part) >= expected.size):
-            found = expected.digest_of(part)
-            part.unlink()
-            if wrong:
-                raise RunError(
-                    f"{url}: what the server sends has {expected.kind} {found}, not "
-                    f"{expected.digest}: it has another file now, or something on the way changes "
-                    "it; nothing of it was kept, so try another network or address"
-                )
-            wrong = found
-            log.info("%s: the partial file has a wrong hash; once more from the start", url)
-        try:
-            with http_faults():
-                _receive(client, url, part, expected, patience, headers)
-            ended = True
-        except Fault as fault:
-            ended = False
-            if fault.spoiled:
-                part.unlink(missing_ok=True)
-            tries.failed(fault, _size(part))
+@dataclass(frozen=True)
+class _Transfer:
+    """A file on its way from `url` into the partial file `part`."""
+
+    client: httpx2.Client
+    url: str
+    part: Path
+    expected: Expected
+    patience: Patience
+    headers: Mapping[str, str]
+
+    def complete(self) -> None:
+        """Go on with the partial file until it is the expected one. Raises RunError."""
+        tries, ended, wrong = Tries(self.url, self.patience), False, ""
+        size = self.expected.size
+        while not self.expected.holds(self.part):
+            if ended or (size is not None and _size_of(self.part) >= size):
+                wrong = self._discard(wrong)
+            try:
+                with http_faults():
+                    self._receive()
+                ended = True
+            except Fault as fault:
+                ended = False
+                if fault.spoiled:
+                    self.part.unlink(missing_ok=True)
+                tries.failed(fault, _size_of(self.part))
+
+    def _discard(self, earlier: str) -> str:
+        """Remove a whole file with a wrong digest, which is returned; RunError the second time."""
+        digest = self.expected.digest_of(self.part)
+        self.part.unlink()
+        if earlier:
+            raise RunError(
+                f"{self.url}: what the server sends has {self.expected.kind} {digest}, not "
+                f"{self.expected.digest}: it has another file now, or something on the way changes "
+                "it; nothing of it was kept, so try another network or address"
+            )
+        log.info("%s: the partial file has a wrong hash; once more from the start", self.url)
+        return digest
+
+    def _receive(self) -> None:
+        """Request what the partial file lacks, once. Raises Fault where not all of it came."""
+        offset, size = _size_of(self.part), self.expected.size
+        asked = {**self.headers, "Accept-Encoding": "identity"}
+        if offset:
+            asked["Range"] = f"bytes={offset}-"
+        with self.client.stream("GET", self.url, headers=asked) as response:
+            _check_status(response, self.url)
+            _check_content(response)
+            start, end = _extent(response, offset)
+            if end is not None and size not in (None, end):
+                raise Fault(f"the server's file has {end:,} bytes, not {size:,}")
+            end = end or size
+            position = self._store(response.iter_raw(), start, end)
+        if end is not None and position < end:
+            raise Fault(f"it ended after {position:,} of {end:,} bytes")
+
+    def _store(self, blocks: Iterator[bytes], start: int, end: int | None) -> int:
+        """Write the blocks from byte `start` on, as they arrive; returns where they ended."""
+        most = LARGEST_UNKNOWN if self.expected.size is None else self.expected.size
+        pace, position = _Pace(self.patience), start
+        bar = ProgressBar(end, self.part.name.removesuffix(".part")[1:], "B", done=start)
+        with self.part.open("ab" if start else "wb") as stream, bar:
+            for block in blocks:
+                position += len(block)
+                if position > most:
+                    raise Fault(f"the server sent more than {most:,} bytes", spoiled=True)
+                stream.write(block)
+                bar.update(len(block))
+                pace.check(len(block))
+        return position
 
 
 @contextlib.contextmanager
 def http_faults() -> Iterator[None]:
-    """Turn the client's exceptions into `Fault`s, those no further try can mend into RunError."""
+    """Turn the client's exceptions into Fault, or into RunError where no further try can help."""
     try:
         yield
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
@@ -175,40 +219,6 @@ def http_faults() -> Iterator[None]:
 
 def _url_of(error: Exception) -> str:
     return str(error.request.url) if isinstance(error, httpx2.RequestError) else "the address"
-
-
-def _receive(
-    client: httpx2.Client,
-    url: str,
-    part: Path,
-    expected: Expected,
-    patience: Patience,
-    headers: Mapping[str, str],
-) -> None:
-    """One request for what the partial file lacks; raises Fault where not all of it came."""
-    offset = _size(part)
-    asked = {**headers, "Accept-Encoding": "identity"}
-    if offset:
-        asked["Range"] = f"bytes={offset}-"
-    with client.stream("GET", url, headers=asked) as response:
-        _check_status(response, url)
-        _check_content(response)
-        start, end = _extent(response, offset)
-        if end is not None and expected.size not in (None, end):
-            raise Fault(f"the server's file has {end:,} bytes, not {expected.size:,}")
-        most = LARGEST_UNKNOWN if expected.size is None else expected.size
-        end, pace, position = end or expected.size, _Pace(patience), start
-        bar = ProgressBar(end, part.name.removesuffix(".part")[1:], "B", done=start)
-        with part.open("ab" if start else "wb") as stream, bar:
-            for block in response.iter_raw():  # as it arrives: a buffer would hide a slow drip
-                position += len(block)
-                if position > most:
-                    raise Fault(f"the server sent more than {most:,} bytes", spoiled=True)
-                stream.write(block)
-                bar.update(len(block))
-                pace.check(len(block))
-    if end is not None and position < end:
-        raise Fault(f"it ended after {position:,} of {end:,} bytes")
 
 
 def _check_status(response: httpx2.Response, url: str) -> None:
@@ -236,7 +246,7 @@ def _check_content(response: httpx2.Response) -> None:
 
 
 def _extent(response: httpx2.Response, offset: int) -> tuple[int, int | None]:
-    """Where in the file the body begins, and the file's size if the server says it."""
+    """Return where in the file the body begins, and the file's size if the server says it."""
     if response.status_code == 206:
         said = response.headers.get("Content-Range", "")
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
@@ -249,12 +259,13 @@ def _extent(response: httpx2.Response, offset: int) -> tuple[int, int | None]:
 
 
 class _Pace:
-    """Raises Fault where fewer bytes than the least arrive in a window of time."""
+    """The speed at which bytes arrive, which may not fall below a limit."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience, self._began, self._count = patience, time.monotonic(), 0
 
     def check(self, count: int) -> None:
+        """Count bytes. Raises Fault where fewer than the least came in a window of time."""
         self._count += count
         elapsed = time.monotonic() - self._began
         if elapsed < self._patience.window:

@@ -11,7 +11,7 @@ from minbert.support.errors import RunError
 
 @dataclass(frozen=True)
 class Patience:
-    """Limits on waiting, in seconds unless another unit is named.
+    """Limits on waiting for a server, in seconds unless another unit is named.
 
     `window` and `least` are one rule: a server that sends fewer than `least` bytes in `window`
     seconds has stalled. `silence` alone would wait for ever on one that sends a byte a second.
@@ -27,9 +27,10 @@ class Patience:
 
 
 class Fault(Exception):
-    """A try failed, and another may succeed. `wait` is what the server asked for, in seconds.
+    """The failure of a try after which another may succeed.
 
-    `spoiled` says that what arrived so far cannot be gone on from.
+    `wait` is how long the server asked us to wait, in seconds. `spoiled` says that the bytes that
+    arrived so far are of no use to the next try.
     """
 
     def __init__(self, what: str, *, wait: float = 0.0, spoiled: bool = False) -> None:
@@ -38,24 +39,24 @@ class Fault(Exception):
 
 
 class NoConnection(Fault):
-    """The server was not reached at all."""
+    """The failure of a try that did not reach the server at all."""
 
 
 class Unreachable(RunError):
-    """Given up on a server that was not reached once in the last tries."""
+    """The end of all tries at a server that the last ones did not reach."""
 
 
 class Tries:
-    """Counts the failures in a row at one address, and waits before each further try."""
+    """The failures in a row at one address, with a pause before each further try."""
 
     def __init__(self, what: str, patience: Patience) -> None:
         self._what, self._patience = what, patience
         self._count, self._mark = 0, 0
 
     def failed(self, fault: Fault, reached: int = 0) -> None:
-        """Wait before the next try. `reached` is how many bytes are there now.
+        """Wait before the next try; `reached` is how many bytes are there now.
 
-        Raises RunError, or Unreachable where there was no connection, after the last try.
+        Raises RunError after the last try, or Unreachable where that had no connection.
         """
         limits = self._patience
         if reached >= self._mark + limits.least:  # the mark only rises, so this ends

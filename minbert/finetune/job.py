@@ -26,6 +26,7 @@ from minbert.support.command import run_command
 from minbert.support.console import log
 from minbert.support.device import pick_device
 from minbert.support.errors import InputError, RunError
+from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.tasks import predictions
 from minbert.tasks.mixing import WITH_ROUNDS
@@ -136,10 +137,8 @@ def _check_outputs(config: RunConfig, folder: Path) -> None:
 def _check_target(path: Path, key: str, limit: int | None) -> None:
     if not path.name:
         raise InputError(f"{key} {path}: names no file")
-    try:
+    with refusing_unwritable(f"{key} {path}"):
         durable_files.check_writable(path)
-    except OSError as error:
-        raise InputError(f"{key} {path}: cannot be written ({error.strerror})") from error
     if not path.exists():
         return
     if path.is_symlink() or not path.is_file() or not predictions.is_prediction_file(path):

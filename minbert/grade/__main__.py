@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from minbert.grade.ceilings import COURSE_CEILINGS
-from minbert.grade.gold import SPLITS, Gold, read_gold
+from minbert.grade.config import GradeConfig
+from minbert.grade.gold import Gold, read_gold
 from minbert.grade.graded import Class, grade
 from minbert.grade.members import is_archive
 from minbert.grade.outputs import as_csv, as_json, lint_csv, lint_json
@@ -21,8 +20,8 @@ from minbert.support import durable_files
 from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
-from minbert.support.flags import RATE, OneLineParser, PerTask, add_flags, check_values, flag
-from minbert.support.places import SAMPLE
+from minbert.support.flags import OneLineParser, add_flags
+from minbert.support.outputs import refusing_unwritable
 from minbert.tasks.predictions import is_prediction_file
 from minbert.tasks.registry import COURSE_TASKS
 
@@ -37,72 +36,10 @@ Every defect is named with its file and line. Exit code 0: all is well, 1: some 
 (the rest is graded), 2: wrong usage.
 """
 _SHOWN = 12  # lines about one submission's problems
-_INPUT, _OUTPUT = "what is held against what", "output besides the table"
-
-
-@dataclass(frozen=True)
-class GradeConfig:
-    """What is graded against what, and where the results go."""
-
-    gold: str | None = flag(
-        None,
-        _INPUT,
-        "folder of the course's data files; default: data/ if they are there, else the bundled "
-        "synthetic sample",
-        metavar="FOLDER",
-    )
-    split: str = flag(
-        "dev",
-        _INPUT,
-        "the set whose labels score; test needs test files with labels",
-        choices=SPLITS,
-    )
-    lint: bool = flag(False, _INPUT, "check only; needs ids but no labels")
-    ceiling: PerTask | None = flag(
-        None,
-        _INPUT,
-        "score above which a question is put, as in sst=.6,sts=.93; a task not named has none; "
-        f"default {','.join(f'{name}={value:g}' for name, value in COURSE_CEILINGS.items())}, on "
-        "the bundled sample none",
-        limit=RATE,
-        metavar="SCORE",
-    )
-    json: str | None = flag(None, _OUTPUT, "everything, as JSON", metavar="FILE")
-    csv: str | None = flag(
-        None, _OUTPUT, "a line a submission; with --lint a line a problem", metavar="FILE"
-    )
-    html: str | None = flag(None, _OUTPUT, "a report in one page", metavar="FILE")
-
-    def __post_init__(self) -> None:
-        check_values(self)
-        if self.lint and self.html is not None:
-            raise InputError("--html would do nothing here: --lint gives no scores")
-        if self.lint and self.ceiling is not None:
-            raise InputError("--ceiling would do nothing here: --lint gives no scores")
-        outputs = [Path(path).resolve() for path in self.outputs]
-        if len(set(outputs)) < len(outputs):
-            raise InputError(f"two outputs would go to {self.outputs[0]}")
-        for name in self.ceiling if isinstance(self.ceiling, dict) else ():
-            if name not in COURSE_TASKS:
-                known = ", ".join(COURSE_TASKS)
-                raise InputError(f"--ceiling {name}: no such task; there are: {known}")
-
-    @property
-    def outputs(self) -> list[str]:
-        """The files that will be written."""
-        return [path for path in (self.json, self.csv, self.html) if path is not None]
-
-    def ceilings(self, gold: Path) -> Mapping[str, float]:
-        """A task's ceiling; the course's say nothing about the sample."""
-        if self.ceiling is None:
-            return {} if gold.resolve() == SAMPLE.resolve() else COURSE_CEILINGS
-        if isinstance(self.ceiling, dict):
-            return self.ceiling
-        return dict.fromkeys(COURSE_TASKS, self.ceiling)
 
 
 def make_parser() -> OneLineParser:
-    """One flag a field of GradeConfig, and the paths."""
+    """Return the parser: one flag for each field of GradeConfig, and the paths."""
     parser = OneLineParser(
         prog="python -m minbert.grade", usage="%(prog)s PATH... [flags]", description=_DESCRIPTION
     )
@@ -119,31 +56,35 @@ def run(config: GradeConfig, paths: Sequence[Path]) -> None:
     _check_outputs(config, gold)
     submissions = read_all(sources, gold)
     _name_problems(submissions)
-    if config.lint:
-        _name_absent(submissions, gold)
-        _write(config, lint_json(submissions), lint_csv(submissions), None)
-        show(lint_text(submissions))
-    else:
-        ceilings = config.ceilings(gold.folder)
-        graded = grade(submissions, gold, ceilings)
-        _name_incomplete(graded)
-        page = as_html(graded, gold, ceilings) if config.html else None
-        _write(config, as_json(graded), as_csv(graded), page)
-        show(as_text(graded))
-    defective = [one for one in submissions if one.problems]
-    if defective:
-        count = f"{len(defective)} of {len(submissions)}"
-        raise RunError(f"{count} submission{'s' * (len(submissions) > 1)} with problems, see above")
+    report = _lint if config.lint else _grade
+    report(config, submissions, gold)
+    count = sum(bool(submission.problems) for submission in submissions)
+    if count:
+        plural = "s" * (len(submissions) > 1)
+        raise RunError(f"{count} of {len(submissions)} submission{plural} with problems, see above")
+
+
+def _lint(config: GradeConfig, submissions: Sequence[Submission], gold: Gold) -> None:
+    _name_absent(submissions, gold)
+    _write(config, lint_json(submissions), lint_csv(submissions), None)
+    show(lint_text(submissions))
+
+
+def _grade(config: GradeConfig, submissions: Sequence[Submission], gold: Gold) -> None:
+    ceilings = config.ceilings(gold.folder)
+    graded = grade(submissions, gold, ceilings)
+    _name_incomplete(graded)
+    page = as_html(graded, gold, ceilings) if config.html else None
+    _write(config, as_json(graded), as_csv(graded), page)
+    show(as_text(graded))
 
 
 def _check_outputs(config: GradeConfig, gold: Gold) -> None:
     """Fail now, not after minutes, where a file cannot be written; and write over nobody's work."""
     for path in map(Path, config.outputs):
-        try:
+        with refusing_unwritable(str(path)):
             _check_output(path, gold)
             durable_files.check_writable(path.resolve())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _check_output(path: Path, gold: Gold) -> None:
@@ -160,49 +101,51 @@ def _check_output(path: Path, gold: Gold) -> None:
         raise InputError(f"{path}: would be overwritten, and is somebody's predictions")
 
 
-def _name_problems(submissions: Sequence[Submission]) -> None:
-    unchecked = [f"{one.name}/{name}" for one in submissions for name in one.unchecked]
-    if unchecked:
-        more = f" and {len(unchecked) - 1} more" if len(unchecked) > 1 else ""
-        log.info("not checked, for the gold has no such ids: %s%s", unchecked[0], more)
-    for one in submissions:
-        lines = list(in_brief(one.problems, one.name))
-        for line in lines[:_SHOWN]:
-            log.warning("%s", line)
-        if len(lines) > _SHOWN:
-            log.warning("%s: and %d more (--json has them all)", one.name, len(lines) - _SHOWN)
-
-
-def _name_absent(submissions: Sequence[Submission], gold: Gold) -> None:
-    for one in submissions:
-        there = set(one.checked.values())
-        absent = [str(part) for part in gold.ids if part.task in COURSE_TASKS]
-        absent = [part for part in absent if part not in there]
-        if absent and there:
-            log.info("%s: no file of %s, if they are asked for", one.name, ", ".join(absent))
-
-
-def _name_incomplete(graded: Class) -> None:
-    for one in graded.graded:
-        lacking = [name for name in COURSE_TASKS if name not in one.scores]
-        if lacking and one.scores:
-            log.info("%s: no overall score, for it has no %s", one.name, " and no ".join(lacking))
-
-
 def _write(config: GradeConfig, json: object, csv: str, html: str | None) -> None:
     texts = {config.json: durable_files.json_text(json), config.csv: csv, config.html: html}
     named = {path: text for path, text in texts.items() if path is not None and text is not None}
     durable_files.write_texts({Path(path).resolve(): text for path, text in named.items()})
 
 
+def _name_problems(submissions: Sequence[Submission]) -> None:
+    unchecked = [f"{each.name}/{file}" for each in submissions for file in each.unchecked]
+    if unchecked:
+        more = f" and {len(unchecked) - 1} more" if len(unchecked) > 1 else ""
+        log.info("not checked, for the gold has no such ids: %s%s", unchecked[0], more)
+    for submission in submissions:
+        name, lines = submission.name, list(in_brief(submission.problems, submission.name))
+        for line in lines[:_SHOWN]:
+            log.warning("%s", line)
+        if len(lines) > _SHOWN:
+            log.warning("%s: and %d more (--json has them all)", name, len(lines) - _SHOWN)
+
+
+def _name_absent(submissions: Sequence[Submission], gold: Gold) -> None:
+    asked_for = [str(part) for part in gold.ids if part.task in COURSE_TASKS]
+    for submission in submissions:
+        there = set(submission.checked.values())
+        absent = [part for part in asked_for if part not in there]
+        if absent and there:
+            files = ", ".join(absent)
+            log.info("%s: no file of %s, if they are asked for", submission.name, files)
+
+
+def _name_incomplete(graded: Class) -> None:
+    for result in graded.graded:
+        lacking = [name for name in COURSE_TASKS if name not in result.scores]
+        if lacking and result.scores:
+            tasks = " and no ".join(lacking)
+            log.info("%s: no overall score, for it has no %s", result.name, tasks)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; returns the exit code."""
-    given = sys.argv[1:] if argv is None else argv
+    """Run the command; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
 
     def work() -> None:
-        arguments = vars(make_parser().parse_args(given))
-        paths = arguments.pop("paths")
-        run(GradeConfig(**arguments), paths)
+        given = vars(make_parser().parse_args(arguments))
+        paths = given.pop("paths")
+        run(GradeConfig(**given), paths)
 
     return run_command(lambda _stop: work(), if_stopped="nothing was written")
 

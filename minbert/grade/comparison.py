@@ -1,6 +1,6 @@
-"""A class on the same examples: who is told apart from whom, and who answered alike.
+"""Compare the submissions of a class: who is told apart from whom, and who answered alike.
 
-All pairs at once, by matrix products: with m submissions and n examples, results are (m, m).
+Matrix products compare all pairs at once. With m submissions of n examples, results are (m, m).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ NEAR = {"sst": 0.97, "para": 0.97, "sts": 0.999}
 
 @dataclass(frozen=True)
 class Pairs:
-    """One task's pairs. `who` are the places of the m submissions that have it."""
+    """One task's comparison of each pair of the m submissions that have it."""
 
-    who: Array  # (m,)
+    who: Array  # (m,), their places in the class
     scores: Array  # (m,)
     p_values: Array  # (m, m), of equal scores
     variances: Array  # (m, m), of the difference of two scores over the draw of examples
@@ -43,7 +43,10 @@ class Alike:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ranks by task and overall: 1 plus how many are better beyond chance. None: not ranked."""
+    """The ranks by task and overall, and how much each pair of a class agrees.
+
+    A rank is 1 plus how many are better beyond chance, None for a submission without the task.
+    """
 
     ranks: Mapping[str, Sequence[int | None]]
     agreement: Array  # (all, all), the mean over the tasks that both have; NaN for none
@@ -51,14 +54,16 @@ class Comparison:
 
 
 def compare(predictions: Sequence[Mapping[str, Array]], labels: Mapping[str, Array]) -> Comparison:
-    """Compare submissions by their predictions a task, (n,) with NaN for none."""
+    """Compare submissions by their predictions for each task, (n,) with NaN for none."""
     pairs = {
         name: _pairs(name, predictions, labels[name])
         for name in COURSE_TASKS
-        if name in labels and any(name in one for one in predictions)
+        if name in labels and any(name in tasks for tasks in predictions)
     }
     count = len(predictions)
-    ranks = {name: _ranks(count, one.who, one.scores, one.p_values) for name, one in pairs.items()}
+    ranks = {
+        name: _ranks(count, task.who, task.scores, task.p_values) for name, task in pairs.items()
+    }
     if len(pairs) == len(COURSE_TASKS):
         ranks["overall"] = _overall_ranks(count, pairs)
     return Comparison(ranks, _mean_agreement(count, pairs), _alike(pairs))
@@ -66,7 +71,7 @@ def compare(predictions: Sequence[Mapping[str, Array]], labels: Mapping[str, Arr
 
 def _pairs(name: str, predictions: Sequence[Mapping[str, Array]], labels: Array) -> Pairs:
     known = ~np.isnan(labels)
-    who = np.asarray([i for i, one in enumerate(predictions) if name in one])
+    who = np.asarray([i for i, tasks in enumerate(predictions) if name in tasks])
     rows = np.stack([predictions[i][name][known] for i in who])  # (m, n)
     if TASKS[name].metric is pearson:
         return _correlated(who, rows, labels[known])
@@ -87,9 +92,10 @@ def _classified(who: Array, rows: Array, labels: Array) -> Pairs:
 
 
 def kappa(rows: Array) -> Array:
-    """Cohen's (1960) kappa of each pair of rows (m, n): agreement beyond that of their shares.
+    """Return Cohen's (1960) kappa (m, m) of each pair of rows (m, n).
 
-    No prediction (NaN) is a class of its own. NaN where both rows are the same constant.
+    It is the agreement beyond what the rows' shares of classes make likely. No prediction (NaN) is
+    a class of its own. The kappa is NaN where both rows are the same constant.
     """
     count = rows.shape[1]
     observed = np.zeros((len(rows), len(rows)))
@@ -107,31 +113,31 @@ def _correlated(who: Array, rows: Array, labels: Array) -> Pairs:
     count = rows.shape[1]
     everything = np.vstack([_standardized(_filled(rows)), _standardized(labels[None])])
     r = np.clip(everything @ everything.T, -1, 1)  # 0 with a constant side
-    own, between = r[:-1, -1], r[:-1, :-1]
-    first, second = own[:, None], own[None, :]
+    with_labels, between = r[:-1, -1], r[:-1, :-1]
+    first, second = with_labels[:, None], with_labels[None, :]
     z, _ = steiger_statistics(first, second, between, count)
     varies = np.any(everything[:-1] != 0, axis=1)
     agreement = np.where(np.outer(varies, varies), between, np.nan)
     variances = _difference_variance(first, second, between) / count
-    return Pairs(who, own, 2 * stats.norm.sf(np.abs(z)), variances, agreement)
+    return Pairs(who, with_labels, 2 * stats.norm.sf(np.abs(z)), variances, agreement)
 
 
 def _difference_variance(first: Array, second: Array, between: Array) -> Array:
-    """Variance of r_1 - r_2, times n (Steiger 1980, equations 2 and 3)."""
+    """Return the variance of r_1 - r_2, times n (Steiger 1980, equations 2 and 3)."""
     squares = first**2 + second**2
     covariance = between * (1 - squares) - first * second * (1 - squares - between**2) / 2
     return np.maximum((1 - first**2) ** 2 + (1 - second**2) ** 2 - 2 * covariance, 0.0)
 
 
 def _filled(rows: Array) -> Array:
-    """Rows with their own mean where there is no prediction, as `scores` has it."""
+    """Fill each row's missing predictions with the row's mean, as the scores do."""
     missing = np.isnan(rows)
     means = np.where(missing, 0.0, rows).sum(axis=1) / np.maximum((~missing).sum(axis=1), 1)
     return np.where(missing, means[:, None], rows)
 
 
 def _standardized(rows: Array) -> Array:
-    """Rows of mean 0 and length 1; a constant row becomes 0."""
+    """Return the rows with mean 0 and length 1; a constant row becomes 0."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     centred[np.ptp(rows, axis=1) == 0] = 0.0
     length = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -139,9 +145,10 @@ def _standardized(rows: Array) -> Array:
 
 
 def _ranks(count: int, who: Array, scores: Array, p_values: Array) -> list[int | None]:
-    """1 plus the number of submissions that are better and told apart, by Holm over all pairs.
+    """Return each rank: 1 plus the number of submissions that are better beyond chance.
 
-    So with probability 95% nobody in the class is ranked below an equal.
+    Holm's correction is over all pairs, so with probability 95% nobody in the class is ranked
+    below an equal.
     """
     upper = np.triu_indices(len(who), 1)
     corrected = np.ones_like(p_values)
@@ -155,15 +162,15 @@ def _ranks(count: int, who: Array, scores: Array, p_values: Array) -> list[int |
 
 
 def _overall_ranks(count: int, pairs: Mapping[str, Pairs]) -> list[int | None]:
-    """Ranks by the 2024 overall: the paired differences of the tasks add up, as do variances."""
-    complete = [i for i in range(count) if all(i in one.who for one in pairs.values())]
+    """Rank by the 2024 overall: the paired differences of the tasks add up, as do variances."""
+    complete = [i for i in range(count) if all(i in task.who for task in pairs.values())]
     who = np.asarray(complete, dtype=np.int64)
     totals, variances = np.zeros(len(who)), np.zeros((len(who), len(who)))
-    for name, one in pairs.items():
-        own = np.searchsorted(one.who, who)
+    for name, task in pairs.items():
+        rows = np.searchsorted(task.who, who)
         slope = (TASKS[name].points(1.0) - TASKS[name].points(0.0)) / len(pairs)
-        totals += slope * one.scores[own]
-        variances += slope**2 * one.variances[np.ix_(own, own)]
+        totals += slope * task.scores[rows]
+        variances += slope**2 * task.variances[np.ix_(rows, rows)]
     difference = np.abs(totals[:, None] - totals[None, :])
     z = difference / np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
     return _ranks(count, who, totals, 2 * stats.norm.sf(z))
@@ -171,20 +178,19 @@ def _overall_ranks(count: int, pairs: Mapping[str, Pairs]) -> list[int | None]:
 
 def _mean_agreement(count: int, pairs: Mapping[str, Pairs]) -> Array:
     total, tasks = np.zeros((count, count)), np.zeros((count, count))
-    for one in pairs.values():
-        places = np.ix_(one.who, one.who)
-        total[places] += np.nan_to_num(one.agreement)
-        tasks[places] += ~np.isnan(one.agreement)
+    for task in pairs.values():
+        places = np.ix_(task.who, task.who)
+        total[places] += np.nan_to_num(task.agreement)
+        tasks[places] += ~np.isnan(task.agreement)
     return np.where(tasks > 0, total / np.maximum(tasks, 1), np.nan)
 
 
 def _alike(pairs: Mapping[str, Pairs]) -> list[Alike]:
-    """Pairs above the bound on any task, the closest first."""
-    found: dict[tuple[int, int], dict[str, float]] = {}
-    for name, one in pairs.items():
-        near = np.triu(np.nan_to_num(one.agreement) >= NEAR[name], 1)
-        for i, j in np.argwhere(near):
-            pair = (int(one.who[i]), int(one.who[j]))
-            found.setdefault(pair, {})[name] = float(one.agreement[i, j])
-    order = sorted(found, key=lambda pair: (-len(found[pair]), -sum(found[pair].values()), pair))
-    return [Alike(first, second, found[first, second]) for first, second in order]
+    """Return the pairs above the bound on any task, the closest first."""
+    near: dict[tuple[int, int], dict[str, float]] = {}
+    for name, task in pairs.items():
+        for i, j in np.argwhere(np.triu(np.nan_to_num(task.agreement) >= NEAR[name], 1)):
+            pair = (int(task.who[i]), int(task.who[j]))
+            near.setdefault(pair, {})[name] = float(task.agreement[i, j])
+    order = sorted(near, key=lambda pair: (-len(near[pair]), -sum(near[pair].values()), pair))
+    return [Alike(*pair, near[pair]) for pair in order]

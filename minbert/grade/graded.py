@@ -1,9 +1,10 @@
-"""A class as graded: every submission's scores, its rank, and what is to be asked of it."""
+"""A graded class: the scores of every submission, its rank, and what is to be asked about it."""
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,23 +17,26 @@ from minbert.tasks.metrics import pearson
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.tasks.task import Array
 
-SingleTask = Mapping[str, Mapping[str, Scores]]  # option -> task -> scores
-
 
 @dataclass(frozen=True)
 class Graded:
-    """A submission's scores by task; those of its single-task files by option and task too."""
+    """A submission with its predictions and scores by task.
+
+    Where several files are about a task, the multitask one counts, else the fine-tuned one. The
+    scores of single-task files stand beside, by option and task.
+    """
 
     submission: Submission
+    predictions: Mapping[str, Array]
     scores: Mapping[str, Scores]
-    single_task: SingleTask
-    overall: Overall | None
+    single_task: Mapping[str, Mapping[str, Scores]]
+    overall: Mapping[str, Overall]  # by course year; empty where a task is not there
     questions: Sequence[Question]
-    ranks: Mapping[str, int | None]
+    ranks: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The submission's."""
+        """The submission's name."""
         return self.submission.name
 
 
@@ -42,93 +46,65 @@ class Class:
 
     graded: Sequence[Graded]
     comparison: Comparison | None  # its places are those of `graded`
-    baselines: Mapping[str, float]  # a task's score for one constant answer
+    baselines: Mapping[str, float]  # each task's score for one constant answer
 
 
 def grade(submissions: Sequence[Submission], gold: Gold, ceilings: Mapping[str, float]) -> Class:
     """Score, compare and order the submissions."""
-    scored = [_scored(one, gold) for one in submissions]
-    scores = [_by_task(one) for one in scored]
-    overall = [overall_of(one) for one in scores]
-    order = sorted(range(len(scored)), key=lambda i: _standing(overall[i], scores[i]))
-    comparison = None
-    if len(order) > 1:
-        comparison = compare([_predictions(submissions[i], scored[i]) for i in order], gold.labels)
-    ranks = comparison.ranks if comparison else {}
-    graded = [
-        Graded(
-            submissions[i],
-            scores[i],
-            _single_task(scored[i]),
-            overall[i],
-            _questions(scored[i], ceilings, len(order)),
-            {name: column[place] for name, column in ranks.items()},
-        )
-        for place, i in enumerate(order)
+    looks = len(submissions) * len(OPTIONS)  # each file is one look more for a high score
+    graded = sorted((_graded(each, gold, ceilings, looks) for each in submissions), key=_standing)
+    baselines = {name: baseline(name, labels) for name, labels in gold.labels.items()}
+    if len(graded) < 2:
+        return Class(graded, None, baselines)
+    comparison = compare([result.predictions for result in graded], gold.labels)
+    ranks = [
+        {name: column[place] for name, column in comparison.ranks.items()}
+        for place in range(len(graded))
     ]
-    return Class(
-        graded, comparison, {name: baseline(name, gold.labels[name]) for name in gold.labels}
+    ranked = [replace(result, ranks=ranks[place]) for place, result in enumerate(graded)]
+    return Class(ranked, comparison, baselines)
+
+
+def _graded(
+    submission: Submission, gold: Gold, ceilings: Mapping[str, float], looks: int
+) -> Graded:
+    predictions = {option: _usable(submission, option, gold) for option in OPTIONS}
+    scores = {
+        option: {name: score(TASKS[name], tasks[name], gold.labels[name]) for name in tasks}
+        for option, tasks in predictions.items()
+    }
+    first_predictions, first_scores = ChainMap(*predictions.values()), ChainMap(*scores.values())
+    chosen = [name for name in TASKS if name in first_scores]
+    by_task = {name: first_scores[name] for name in chosen}
+    return Graded(
+        submission,
+        {name: first_predictions[name] for name in chosen},
+        by_task,
+        {option: tasks for option, tasks in scores.items() if option is not None and tasks},
+        overall_of(by_task),
+        [asked for tasks in scores.values() for asked in questions(tasks, ceilings, looks)],
     )
 
 
-Scored = Mapping[tuple[str | None, str], Scores]
-
-
-def _scored(submission: Submission, gold: Gold) -> Scored:
-    """Scores by (option, task), where anything could be scored."""
-    found = {}
-    for (option, name), values in submission.predictions.items():
-        labels = gold.labels[name]
-        if not np.isnan(values[~np.isnan(labels)]).all():
-            found[option, name] = score(TASKS[name], values, labels)
-    return found
-
-
-def _option_of(scored: Scored, name: str) -> str | None:
-    """Whose file stands for a task: the multitask one, else the fine-tuned one, else the other."""
-    return next(option for option in OPTIONS if (option, name) in scored)
-
-
-def _by_task(scored: Scored) -> dict[str, Scores]:
-    there = [name for name in TASKS if any(name == task for _, task in scored)]
-    return {name: scored[_option_of(scored, name), name] for name in there}
-
-
-def _single_task(scored: Scored) -> SingleTask:
+def _usable(submission: Submission, option: str | None, gold: Gold) -> dict[str, Array]:
+    """Return the predictions by task of an option's files that predict some labelled row."""
     return {
-        option: tasks
-        for option in OPTIONS
-        if option is not None
-        and (tasks := {name: one for (which, name), one in scored.items() if which == option})
+        name: values
+        for (file_option, name), values in submission.predictions.items()
+        if file_option == option and not np.isnan(values[~np.isnan(gold.labels[name])]).all()
     }
 
 
-def _questions(scored: Scored, ceilings: Mapping[str, float], submissions: int) -> list[Question]:
-    """What to ask about any of the files, single-task ones too: each is one look more."""
-    by_option = [
-        {name: one for (which, name), one in scored.items() if which == option}
-        for option in OPTIONS
-    ]
-    looks = submissions * len(OPTIONS)
-    return [one for tasks in by_option for one in questions(tasks, ceilings, looks)]
-
-
-def _predictions(submission: Submission, scored: Scored) -> dict[str, Array]:
-    return {
-        name: submission.predictions[_option_of(scored, name), name] for name in _by_task(scored)
-    }
-
-
-def _standing(overall: Overall | None, scores: Mapping[str, Scores]) -> tuple[float, ...]:
-    """A sorting key: by overall, those without one by how much and how good what they have is."""
-    if overall is not None:
-        return (-overall.year_2024,)
-    have = [scores[name].score for name in COURSE_TASKS if name in scores]
+def _standing(graded: Graded) -> tuple[float, ...]:
+    """Return a sorting key: the overall; without one, how many tasks there are and how good."""
+    if graded.overall:
+        return (-graded.overall["2024"].score,)
+    have = [graded.scores[name].score for name in COURSE_TASKS if name in graded.scores]
     return (1.0, -len(have), -sum(have))
 
 
 def baseline(name: str, labels: Array) -> float:
-    """The score of the best constant answer: the commonest label's share, or no correlation."""
+    """Return the score of the best constant answer: the commonest label's share, or r = 0."""
     if TASKS[name].metric is pearson:
         return 0.0
     _, counts = np.unique(labels[~np.isnan(labels)], return_counts=True)

@@ -1,4 +1,4 @@
-"""The files of a submission, opened without trusting it.
+"""The files of a submission, opened without trust.
 
 Nothing is extracted, followed or executed. Links are not followed, names that point outside are
 not read, and every amount is bounded: the files a submission may have, the bytes of one file, the
@@ -25,7 +25,7 @@ from typing import IO, BinaryIO
 from minbert.grade.problems import Problems, readable
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")  # the first is opened
-FILES = 5_000  # a submission's
+FILES = 5_000  # of a submission
 FILE_BYTES = 2**24
 BLOCK = 2**16
 _NAMES_BYTES = 2**21  # an archive's list of its members
@@ -37,7 +37,6 @@ _DAMAGE = (
     zlib.error,
     struct.error,
     EOFError,
-    NotImplementedError,
     OSError,
     RuntimeError,
     ValueError,
@@ -45,18 +44,18 @@ _DAMAGE = (
 
 
 class Unreadable(Exception):
-    """A file, or a whole submission, that is not read: why, and what to do."""
+    """The reason why a file, or a whole submission, is not read, and what to do about it."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file of a submission: its name there, with `/`, and how to open it."""
+    """A regular file of a submission: its name, with `/` between folders, and how to open it."""
 
     name: str
     open: Callable[[], IO[bytes]]
 
     def blocks(self) -> Iterator[bytes]:
-        """Its bytes, block by block. Raises Unreadable: damaged, too large."""
+        """Yield the file's bytes in blocks. Raises Unreadable where it is damaged or too large."""
         total = 0
         try:
             with self.open() as stream:
@@ -74,7 +73,7 @@ def _reason(error: Exception) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A regular file for reading; a link, pipe or device is an OSError, and never waited for."""
+    """Open a regular file for reading. Raises OSError for a link, pipe or device, at once."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -84,12 +83,12 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether systems put such a file or folder beside the user's own (`.git`, `__MACOSX`)."""
+    """Return whether systems put such a file beside those of the user (`.git`, `__MACOSX`)."""
     return name.startswith(".") or name in _SKIPPED
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file on disk is an archive, by its name or its first bytes, if they can be read."""
+    """Return whether a file on disk is an archive, by its name or its first bytes."""
     if path.name.lower().endswith(ARCHIVES):
         return True
     try:
@@ -100,27 +99,27 @@ def is_archive(path: Path) -> bool:
 
 
 def in_folder(root: Path, problems: Problems) -> list[Member]:
-    """The regular files below a folder, sorted; links and special files go to `problems`.
+    """Return the regular files below a folder, sorted. Links and special files are problems.
 
-    Raises Unreadable: too many files, or a folder that cannot be listed.
+    Raises Unreadable where there are too many files, or a folder cannot be listed.
     """
-    found: list[Member] = []
+    members: list[Member] = []
     try:
         for number, entry in enumerate(_entries(root), start=1):
             name = Path(entry.path).relative_to(root).as_posix()
             if number > FILES:
                 raise Unreadable(_too_many())
             if entry.is_file(follow_symlinks=False):
-                found.append(on_disk(Path(entry.path), name))
+                members.append(on_disk(Path(entry.path), name))
             elif not entry.is_dir(follow_symlinks=False):
                 problems.add("link", _special(name, is_link=entry.is_symlink()))
     except OSError as error:
         raise Unreadable(f"cannot be listed ({_reason(error)})") from error
-    return sorted(found, key=lambda member: member.name)
+    return sorted(members, key=lambda member: member.name)
 
 
 def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
-    """What lies below a folder, folders included, hidden ones and what is in them not."""
+    """Yield what lies below a folder: files and folders, but for hidden ones and their content."""
     waiting = [root]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
@@ -132,7 +131,7 @@ def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def on_disk(path: Path, name: str) -> Member:
-    """A file on disk under the name it has in the submission."""
+    """Return a file on disk under the name it has in the submission."""
     return Member(name, partial(open_regular, path))
 
 
@@ -147,9 +146,9 @@ def _too_many() -> str:
 
 @contextmanager
 def in_archive(path: Path, problems: Problems) -> Iterator[list[Member]]:
-    """The files of a zip, while it is open; members that are not read go to `problems`.
+    """Give the files of a zip while it is open. Members that are not read are problems.
 
-    Raises Unreadable: no zip, damaged, too many files.
+    Raises Unreadable where it is no zip, is damaged or has too many files.
     """
     with ExitStack() as opened:
         try:
@@ -161,7 +160,7 @@ def in_archive(path: Path, problems: Problems) -> Iterator[list[Member]]:
 
 
 class _Bounded(io.BufferedReader):
-    """An archive's file that refuses to be read at one go: zipfile reads all names so."""
+    """An archive's file that refuses large reads, for zipfile reads all names in one."""
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__(stream)  # type: ignore[arg-type]  # any raw or buffered stream will do
@@ -179,18 +178,18 @@ def _members(archive: zipfile.ZipFile, problems: Problems) -> list[Member]:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     if len(entries) > FILES:
         raise Unreadable(_too_many())
-    found = []
+    members = []
     for entry in entries:
         name = entry.filename.replace("\\", "/")
         if refused := _refusal(entry, name):
             problems.add(*refused)
-        elif not any(is_hidden(part) for part in name.split("/")):
-            found.append(Member(name, partial(archive.open, entry)))
-    return sorted(found, key=lambda member: member.name)
+        elif not any(map(is_hidden, name.split("/"))):
+            members.append(Member(name, partial(archive.open, entry)))
+    return sorted(members, key=lambda member: member.name)
 
 
 def _refusal(entry: zipfile.ZipInfo, name: str) -> tuple[str, str] | None:
-    """The kind of a member that is not read, and what to do about it."""
+    """Return the kind of problem of a member that is not read, and what to do about it."""
     shown = readable(name)
     if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in name.split("/"):
         return "path", f"{shown} points outside the archive and is not read: zip it anew"

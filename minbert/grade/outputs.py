@@ -10,47 +10,49 @@ from typing import Any
 import numpy as np
 
 from minbert.grade.graded import Class, Graded
-from minbert.grade.scores import ClassScores, Overall, Scores
+from minbert.grade.scores import ClassScores, Scores
 from minbert.grade.submission import Submission
 from minbert.tasks.registry import COURSE_TASKS
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
-
-
-# -------------------------------------------------------------------------------------------- JSON
+_YEARS = ("2023", "2024")
 
 
 def as_json(graded: Class) -> dict[str, Any]:
-    """The class, ready for `json.dumps`."""
-    found: dict[str, Any] = {"submissions": [_entry(one) for one in graded.graded]}
-    found["baselines"] = dict(graded.baselines)
+    """Return the class as a value that `json.dumps` takes."""
+    content: dict[str, Any] = {
+        "submissions": [_entry(result) for result in graded.graded],
+        "baselines": dict(graded.baselines),
+    }
     if graded.comparison is not None:
-        names = [one.name for one in graded.graded]
-        found["agreement"] = {"names": names, "matrix": _rounded(graded.comparison.agreement)}
-        found["near_identical"] = [
+        names = [result.name for result in graded.graded]
+        content["agreement"] = {"names": names, "matrix": _rounded(graded.comparison.agreement)}
+        content["near_identical"] = [
             {"names": [names[pair.first], names[pair.second]], "agreement": dict(pair.agreement)}
             for pair in graded.comparison.alike
         ]
-    return found
+    return content
 
 
 def lint_json(submissions: Sequence[Submission]) -> dict[str, Any]:
-    """The same of what was only checked."""
-    return {"submissions": [{"name": one.name, **_checked(one)} for one in submissions]}
+    """Return submissions that were checked, and not scored, as a value that `json.dumps` takes."""
+    return {"submissions": [{"name": each.name, **_checked(each)} for each in submissions]}
 
 
 def _entry(graded: Graded) -> dict[str, Any]:
+    overall = graded.overall
     return {
         "name": graded.name,
-        "scores": {name: score_json(one) for name, one in graded.scores.items()},
-        "overall": overall_json(graded.overall),
-        "overall_intervals": _overall_intervals(graded.overall),
+        "scores": _scores_json(graded.scores),
+        "overall": {year: overall[year].score if overall else None for year in _YEARS},
+        "overall_intervals": {
+            year: list(overall[year].interval) if overall else None for year in _YEARS
+        },
         "single_task": {
-            option: {name: score_json(one) for name, one in tasks.items()}
-            for option, tasks in graded.single_task.items()
+            option: _scores_json(tasks) for option, tasks in graded.single_task.items()
         },
         "ranks": dict(graded.ranks),
-        "questions": [{**vars(one), "what": str(one)} for one in graded.questions],
+        "questions": [{**vars(asked), "what": str(asked)} for asked in graded.questions],
         **_checked(graded.submission),
     }
 
@@ -61,8 +63,12 @@ def _checked(submission: Submission) -> dict[str, Any]:
     return {"files": files, "problems": problems}
 
 
-def score_json(score: Scores) -> dict[str, Any]:
-    """One task's scores under their metrics' names; `interval` is the first one's."""
+def _scores_json(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    return {name: _score_json(score) for name, score in scores.items()}
+
+
+def _score_json(score: Scores) -> dict[str, Any]:
+    """Return one task's scores under their metrics' names; `interval` is that of the first."""
     counts = {"rows": score.rows, "missing": score.missing}
     if isinstance(score, ClassScores):
         f1 = "f1" if len(score.confusion) == 2 else "macro_f1"
@@ -84,41 +90,27 @@ def score_json(score: Scores) -> dict[str, Any]:
     }
 
 
-def overall_json(overall: Overall | None) -> dict[str, Any]:
-    """Both overall scores by year, None where a task is not there."""
-    if overall is None:
-        return {"2023": None, "2024": None}
-    return {"2023": overall.year_2023, "2024": overall.year_2024}
-
-
-def _overall_intervals(overall: Overall | None) -> dict[str, Any]:
-    if overall is None:
-        return {"2023": None, "2024": None}
-    return {"2023": list(overall.interval_2023), "2024": list(overall.interval_2024)}
-
-
 def _rounded(matrix: Any) -> list[list[float | None]]:
     return [
         [None if np.isnan(value) else round(float(value), 4) for value in row] for row in matrix
     ]
 
 
-# --------------------------------------------------------------------------------------------- CSV
-
-
 def as_csv(graded: Class) -> str:
-    """A line a submission; text that a spreadsheet would run as a formula gets an apostrophe."""
-    rows = [_csv_row(one) for one in graded.graded]
-    columns = dict.fromkeys(column for row in rows for column in row)
-    return _csv(list(columns), rows)
+    """Return the class as CSV, a line a submission.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    rows = [_csv_row(result) for result in graded.graded]
+    return _csv(list(dict.fromkeys(column for row in rows for column in row)), rows)
 
 
 def lint_csv(submissions: Sequence[Submission]) -> str:
-    """A line a problem."""
+    """Return the problems of all submissions as CSV, a line a problem."""
     rows = [
-        {"name": one.name, "file": p.file, "line": p.line, "what": p.what}
-        for one in submissions
-        for p in one.problems
+        {"name": submission.name, **problem}
+        for submission in submissions
+        for problem in _checked(submission)["problems"]
     ]
     return _csv(["name", "file", "line", "what"], rows)
 
@@ -136,21 +128,21 @@ def _harmless(cell: Any) -> Any:
 
 
 def _csv_row(graded: Graded) -> dict[str, Any]:
-    overall = overall_json(graded.overall)
-    low, high = _overall_intervals(graded.overall)["2024"] or (None, None)
+    entry = _entry(graded)
+    low, high = entry["overall_intervals"]["2024"] or (None, None)
     row: dict[str, Any] = {
         "name": graded.name,
         "rank": graded.ranks.get("overall"),
-        "overall_2024": overall["2024"],
+        "overall_2024": entry["overall"]["2024"],
         "overall_2024_low": low,
         "overall_2024_high": high,
-        "overall_2023": overall["2023"],
+        "overall_2023": entry["overall"]["2023"],
     }
     for name in COURSE_TASKS:
-        score = score_json(graded.scores[name]) if name in graded.scores else {}
+        score = entry["scores"].get(name, {})
         metrics = ("pearson", "spearman") if name == "sts" else ("accuracy",)
         f1 = {"sst": ("macro_f1",), "para": ("f1",)}.get(name, ())
         row |= {f"{name}_{metric}": score.get(metric) for metric in (*metrics, *f1)}
         row[f"{name}_low"], row[f"{name}_high"] = score.get("interval", (None, None))
         row |= {f"{name}_missing": score.get("missing"), f"{name}_rank": graded.ranks.get(name)}
-    return {**row, "problems": len(graded.submission.problems), "questions": len(graded.questions)}
+    return {**row, "problems": len(entry["problems"]), "questions": len(graded.questions)}

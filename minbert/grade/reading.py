@@ -1,4 +1,4 @@
-"""Reading many submissions, on all processor cores."""
+"""Read many submissions, on all processor cores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from minbert.support.errors import RunError
 
 _FEW = 16  # are read faster than processes start
 
-_gold: Gold  # a worker's own
+_gold: Gold  # set in each worker
 
 
 def read_all(sources: Sequence[Source], gold: Gold) -> list[Submission]:
-    """Every source, read, in order. Raises RunError where a process died over it."""
+    """Read every source, in order. Raises RunError where a process died over it."""
     processes = min(_cores(), len(sources) // _FEW)
     if processes < 2:
         return _collected((read(source, gold) for source in sources), len(sources))
@@ -35,7 +35,7 @@ def read_all(sources: Sequence[Source], gold: Gold) -> list[Submission]:
 
 
 def _context() -> BaseContext:
-    """How processes start: never by a fork of this one, whose threads' locks it would copy."""
+    """Return how processes start: never by a fork, which would copy the locks of our threads."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
@@ -44,12 +44,12 @@ def _context() -> BaseContext:
 
 
 def _collected(submissions: Iterable[Submission], total: int) -> list[Submission]:
-    found = []
+    collected = []
     with ProgressBar(total, "reading", "submissions") as bar:
         for submission in submissions:
-            found.append(submission)
+            collected.append(submission)
             bar.update(1)
-    return found
+    return collected
 
 
 def _cores() -> int:
@@ -59,7 +59,7 @@ def _cores() -> int:
 
 
 def _set_up(gold: Gold) -> None:
-    """In a worker: Ctrl-C is the parent's to answer, a termination is not."""
+    """Set up a worker. Ctrl-C is the parent's to answer, a termination is not."""
     global _gold
     _gold = gold
     signal.signal(signal.SIGINT, signal.SIG_IGN)

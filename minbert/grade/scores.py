@@ -1,7 +1,7 @@
-"""Scores of one submission: each with its 95% interval and what a constant answer would get.
+"""Scores of one submission, each with its 95% interval.
 
 A row that is missing or cannot be read never pays: it counts as wrong in accuracy and F1, and as
-the mean of the file's own predictions, which says nothing, in the correlations.
+the mean of the file's predictions, which says nothing, in the correlations.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _ROUNDS = 2000
 class ClassScores:
     """Scores of a classification with k classes.
 
-    `confusion` is (k, k + 1): a row a label, a column a prediction, the last one for none. `f1` is
-    the mean over the classes that occur, or with two classes that of class 1.
+    The confusion (k, k + 1) has a row for each label and a column for each prediction, the last
+    one for no prediction. With two classes `f1` is the F1 of class 1, otherwise the mean over the
+    classes that occur.
     """
 
     accuracy: float
@@ -39,11 +40,11 @@ class ClassScores:
     f1: float
     f1_interval: Interval
     confusion: Array
-    majority: float  # accuracy of the commonest label, given always
+    majority: float  # accuracy of always answering the commonest label
 
     @property
     def score(self) -> float:
-        """What the course counts."""
+        """The accuracy, which is what the course counts."""
         return self.accuracy
 
     @property
@@ -59,7 +60,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class CorrelationScores:
-    """Scores of a regression; a correlation with a constant is 0."""
+    """Scores of a regression. A correlation with a constant is 0."""
 
     pearson: float
     interval: Interval
@@ -70,7 +71,7 @@ class CorrelationScores:
 
     @property
     def score(self) -> float:
-        """What the course counts."""
+        """Pearson's r, which is what the course counts."""
         return self.pearson
 
 
@@ -79,18 +80,16 @@ Scores = ClassScores | CorrelationScores
 
 @dataclass(frozen=True)
 class Overall:
-    """The course's formulas: 2023, the mean of the scores; 2024, r counting as (r + 1) / 2."""
+    """The overall score by the formula of one course year, with its interval."""
 
-    year_2023: float
-    interval_2023: Interval
-    year_2024: float
-    interval_2024: Interval
+    score: float
+    interval: Interval
 
 
 def score(task: Task, predictions: Array, labels: Array) -> Scores:
-    """Score one file: `predictions` and `labels` (n,), NaN for none. Unlabelled rows are left out.
+    """Score the predictions (n,) of one file against the labels (n,), each NaN where there is none.
 
-    Raises ValueError where there is no prediction at all.
+    Rows without a label are left out. Raises ValueError where no labelled row has a prediction.
     """
     known = ~np.isnan(labels)
     predictions, labels = predictions[known], labels[known]
@@ -116,7 +115,7 @@ def _correlations(predictions: Array, labels: Array, missing: int) -> Correlatio
 
 
 def confusion_of(predictions: Array, labels: Array, classes: int) -> Array:
-    """Counts (classes, classes + 1): a row a label, a column a prediction, NaN in the last."""
+    """Count labels (rows) by predictions (columns, the last for NaN): (classes, classes + 1)."""
     columns = np.where(np.isnan(predictions), classes, predictions).astype(np.int64)
     cells = labels.astype(np.int64) * (classes + 1) + columns
     return np.bincount(cells, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
@@ -137,7 +136,7 @@ def _classes(confusion: Array) -> ClassScores:
 
 
 def _f1_by_class(confusion: Array) -> tuple[Array, Array]:
-    """F1 (..., k) and whether a class occurs, of confusions (..., k, k + 1)."""
+    """Return each class's F1 and whether it occurs, both (..., k), from (..., k, k + 1) counts."""
     square = confusion[..., :-1]
     right = np.diagonal(square, axis1=-2, axis2=-1)
     occurring = confusion.sum(axis=-1) + square.sum(axis=-2)
@@ -145,21 +144,24 @@ def _f1_by_class(confusion: Array) -> tuple[Array, Array]:
 
 
 def macro_f1(confusion: Array) -> Array:
-    """Mean F1 over the classes that occur as label or prediction; confusions (..., k, k + 1)."""
+    """Return the mean F1 (...) over the classes that occur, from confusions (..., k, k + 1).
+
+    A class occurs if it is a label or a prediction somewhere.
+    """
     f1, occurs = _f1_by_class(confusion)
     return f1.sum(axis=-1) / occurs.sum(axis=-1)
 
 
 def f1_of_class_one(confusion: Array) -> Array:
-    """F1 of the second class, 0 where it does not occur; confusions (..., k, k + 1)."""
+    """Return the F1 (...) of class 1, or 0 without one, from confusions (..., k, k + 1)."""
     return _f1_by_class(confusion)[0][..., 1]
 
 
 def cell_bootstrap(metric: Callable[[Array], Array], confusion: Array, seed: int = 0) -> Interval:
-    """Percentile bootstrap interval (95%) of a metric that the confusion decides.
+    """Return the percentile bootstrap interval (95%) of a metric of the confusion (k, k + 1).
 
-    Drawing n examples with replacement fills the cells multinomially, so the counts are drawn
-    instead of the examples: `statistics.bootstrap_interval` at a thousandth of its cost.
+    Drawing n examples with replacement fills the cells multinomially. So the counts are drawn
+    instead of the examples, at a thousandth of the cost.
     """
     total = int(confusion.sum())
     shares = confusion.ravel() / total
@@ -168,29 +170,28 @@ def cell_bootstrap(metric: Callable[[Array], Array], confusion: Array, seed: int
     return Interval(float(low), float(high))
 
 
-def overall_of(scores: Mapping[str, Scores]) -> Overall | None:
-    """Both overall scores, with intervals; None unless all three of the course's tasks are there.
+def overall_of(scores: Mapping[str, Scores]) -> dict[str, Overall]:
+    """Return the overall score by course year; nothing unless all three tasks are there.
 
-    The tasks' examples are independent, so the intervals add up by their squared arms (Zou &
-    Donner 2008, "MOVER"): low = total - √Σ(wᵢ(scoreᵢ - lowᵢ))², high likewise.
+    In 2023 it is the mean of the three scores; in 2024 an r counts as (r + 1) / 2. The tasks'
+    examples are independent, so the intervals add up by their squared arms (Zou & Donner 2008,
+    "MOVER"): low = total - √Σ(wᵢ(scoreᵢ - lowᵢ))², high likewise.
     """
     if any(name not in scores for name in COURSE_TASKS):
-        return None
+        return {}
     three = {name: scores[name] for name in COURSE_TASKS}
-    plain = {name: one.score for name, one in three.items()}
-    mean, points = float(np.mean(list(plain.values()))), overall(plain)
+    plain = {name: three[name].score for name in three}
     third = 1 / len(three)
     slopes = {name: TASKS[name].points(1.0) - TASKS[name].points(0.0) for name in three}
     weights = {name: third * slope for name, slope in slopes.items()}
-    return Overall(
-        mean,
-        _arms(mean, three, dict.fromkeys(three, third)),
-        points,
-        _arms(points, three, weights),
-    )
+    mean, points = float(np.mean(list(plain.values()))), overall(plain)
+    return {
+        "2023": Overall(mean, _arms(mean, three, dict.fromkeys(three, third))),
+        "2024": Overall(points, _arms(points, three, weights)),
+    }
 
 
 def _arms(total: float, scores: Mapping[str, Scores], weights: Mapping[str, float]) -> Interval:
-    below = [weights[name] * (one.score - one.interval.low) for name, one in scores.items()]
-    above = [weights[name] * (one.interval.high - one.score) for name, one in scores.items()]
+    below = [weights[name] * (task.score - task.interval.low) for name, task in scores.items()]
+    above = [weights[name] * (task.interval.high - task.score) for name, task in scores.items()]
     return Interval(total - math.hypot(*below), total + math.hypot(*above))

@@ -1,9 +1,9 @@
-"""Reading one prediction file against the gold's ids, as a stream, with every defect named.
+"""Read one prediction file against the gold's ids, as a stream, and name every defect.
 
-Read are all forms the course has had: header and rows apart by tab or comma, blanks around them,
-the historical spellings of the columns, `3` or `3.0`, LF or CRLF, a byte order mark, blank lines,
-any order of rows. The common spelling of a row takes the short way through `_Rows.read`; only what
-that cannot place is looked at closely.
+All forms that the course has had are read: tabs or commas, blanks around them, the historical
+spellings of the columns, `3` or `3.0`, LF or CRLF, a byte order mark, blank lines, any order of
+rows. `_PredictionReader.read` takes the common spelling of a row at once, and looks closely only
+at the other rows.
 """
 
 from __future__ import annotations
@@ -37,33 +37,34 @@ LINE_BYTES = 2**16
 LINES = 200_000  # five times the largest of the course
 BAD_ROWS = 100_000  # then a file is not read on
 _NAMED = 5  # missing ids
+_BOM = b"\xef\xbb\xbf"
 _LARGEST = 1e100  # its square and the sum of many are still numbers
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A prediction file as read: `values` (rows of the part,), NaN where there is none."""
+    """The predictions of a file that is about one part of the gold."""
 
     file: str
     part: Part
-    option: str | None  # of a single-task file by its name
-    values: Array
+    option: str | None  # of a single-task file, by its name
+    values: Array  # (rows of the part,), NaN where there is no prediction
     well_named: bool
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What came of a prediction file: no sheet where it is useless, or the gold has no such ids."""
+class FileReport:
+    """The problems of a prediction file, and its sheet: None if useless or about no part known."""
 
     file: str
     sheet: Sheet | None
     problems: list[Problem]
 
 
-def read_sheet(member: Member, gold: Gold, *, expected: bool) -> Reading | None:
-    """A member's predictions and what is wrong with them; None for a file that is something else.
+def read_sheet(member: Member, gold: Gold, *, expected: bool) -> FileReport | None:
+    """Read a member's predictions and their problems. Return None for a file of another kind.
 
-    It is predictions if its header, its first row or its name says so, or the caller (`expected`).
+    A file has predictions if its header, first row or name says so, or the caller (`expected`).
     """
     problems, role = Problems(readable(member.name)), claimed(member.name)
     promised = expected or role is not None
@@ -74,16 +75,16 @@ def read_sheet(member: Member, gold: Gold, *, expected: bool) -> Reading | None:
             return None
         promised = True
         sheet = _read(first, blocks, role, gold, problems)
-        return Reading(problems.file, sheet, problems.listed())
+        return FileReport(problems.file, sheet, problems.listed())
     except Unreadable as error:
         if not promised:
             return None
-        found = [Problem(problems.file, None, str(error), "file")]
-        return Reading(problems.file, None, found)
+        useless = Problem(problems.file, None, str(error), "file")
+        return FileReport(problems.file, None, [useless])
 
 
 def _is_predictions(block: bytes, gold: Gold) -> bool:
-    """Whether a file's first block begins with a header, or with a row that lacks one."""
+    """Return whether a file's first block begins with a header, or with a row of predictions."""
     lines = first_lines(block)
     if not lines:
         return False
@@ -105,14 +106,14 @@ def _read(
     if part is None:
         _check_known(lines, column, role.part if role else None, gold)
         return None
-    rows = _Rows(part, gold, problems)
-    rows.read(_without_header(_numbered(chain([first], blocks)), part, gold, problems))
-    rows.check()
+    reader = _PredictionReader(part, gold, problems)
+    reader.read(_without_header(_numbered(chain([first], blocks)), part, gold, problems))
+    reader.check()
     well_named = role is None or role.part == part
     if role is not None and not well_named:
         say = f"named as {role.part}, but its ids are {part}'s: rename it, or write it anew"
         problems.add("name", say)
-    return Sheet(problems.file, part, role.option if role else None, rows.as_array(), well_named)
+    return Sheet(problems.file, part, role.option if role else None, reader.values, well_named)
 
 
 def _check_text(block: bytes) -> None:
@@ -125,7 +126,7 @@ def _check_text(block: bytes) -> None:
 
 
 def _check_known(lines: list[bytes], column: bytes | None, part: Part | None, gold: Gold) -> None:
-    """Raise Unreadable unless the file may be about something that the gold has no ids of."""
+    """Raise Unreadable unless the file may be about a part that the gold has no ids of."""
     trained = next(filter(None, (gold.train_part(cells(line)[0]) for line in lines)), None)
     if trained is not None:
         raise Unreadable(f"its ids are {trained}'s: predict the dev and the test file")
@@ -141,7 +142,7 @@ def _check_known(lines: list[bytes], column: bytes | None, part: Part | None, go
 
 
 def _numbered(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines. Raises Unreadable for a line too long, and for bytes that are no text."""
+    """Number the lines. Raises Unreadable for lines too long or too many, and for binary data."""
     rest, number = b"", 0
     for block in blocks:
         if b"\0" in block:
@@ -162,22 +163,21 @@ def _numbered(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 def _without_header(
     lines: Iterator[tuple[int, bytes]], part: Part, gold: Gold, problems: Problems
 ) -> Iterator[tuple[int, bytes]]:
-    """The lines below the header, which is checked; all lines where there is none."""
-    number, line = next(pair for pair in lines if pair[1].removeprefix(b"\xef\xbb\xbf").strip())
-    line = line.removeprefix(b"\xef\xbb\xbf").strip()
+    """Check the header and yield the lines below it, or all lines where there is no header."""
+    stripped = ((number, line.removeprefix(_BOM).strip()) for number, line in lines)
+    number, line = next(pair for pair in stripped if pair[1])
     column = header_column(line)
     expected = f"expected id <tab> {TASKS[part.task].prediction_column}"
     if column is None and cells(line)[0] in gold.ids[part]:
         problems.add("header", f"no header; {expected}", number)
         yield number, line
     elif column is None or part.task not in COLUMNS.get(column, ()):
-        what = f"header {quoted(line)} in a file of {part}; {expected}"
-        problems.add("header", what, number)
+        problems.add("header", f"header {quoted(line)} in a file of {part}; {expected}", number)
     yield from lines
 
 
-class _Rows:
-    """The predictions of one part, row by row."""
+class _PredictionReader:
+    """The predictions of one part, taken line by line."""
 
     def __init__(self, part: Part, gold: Gold, problems: Problems) -> None:
         self._part, self._gold, self._problems = part, gold, problems
@@ -185,8 +185,13 @@ class _Rows:
         self._values = array("d", [math.nan]) * len(self._rows)
         self._lines = array("q", [0]) * len(self._rows)  # where a row's id stood first
 
+    @property
+    def values(self) -> Array:
+        """The predictions (rows,), NaN where there is none."""
+        return np.frombuffer(self._values, dtype=np.float64)
+
     def read(self, lines: Iterable[tuple[int, bytes]]) -> None:
-        """Take every line. Raises Unreadable where too many are bad."""
+        """Take all lines. Raises Unreadable where too many are bad."""
         find, value_of = self._rows.get, _quick(self._task)
         values, seen = self._values, self._lines
         for number, line in lines:
@@ -221,7 +226,7 @@ class _Rows:
             self._take(row, value, number)
 
     def _stray(self, line: bytes, name: bytes) -> tuple[str, str]:
-        """The kind of a row whose id is not of this part, and what to say."""
+        """Return the kind of problem of a row whose id is not of this part, and what to say."""
         if b"," not in line and b"\t" not in line:
             return "columns", f"{quoted(line)} has no comma or tab: write id , prediction"
         known = (part for part, rows in self._gold.ids.items() if name in rows)
@@ -255,19 +260,14 @@ class _Rows:
             word = "id" if len(missing) == 1 else "ids"
             say = f"{len(missing):,} {word} of {len(self._rows):,} missing: {named}{dots}"
             self._problems.add("missing", f"{say}; every one needs its row")
-        values = self.as_array()
-        values = values[~np.isnan(values)]
+        values = self.values[~np.isnan(self.values)]
         if len(values) > 1 and np.ptp(values) == 0:
             say = f"every prediction is {values[0]:g}: a constant column says nothing"
             self._problems.add("constant", say)
 
-    def as_array(self) -> Array:
-        """Predictions (rows,), NaN where there is none."""
-        return np.frombuffer(self._values, dtype=np.float64)
-
 
 def _quick(task: Task) -> Callable[[bytes], float | None]:
-    """A fast reader of the common spellings; None for all others, good or bad."""
+    """Return a fast reader of the common spellings, which gives None for all others."""
     if task.metric is pearson:
         return lambda text: _similarity(task, text)
     spelled: dict[bytes, float] = {}

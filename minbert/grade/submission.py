@@ -1,4 +1,4 @@
-"""Finding submissions in files, folders and zips, and reading each: a sheet a role."""
+"""Find submissions in files, folders and zips, and read the prediction files of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from minbert.grade.members import (
 )
 from minbert.grade.problems import Problem, Problems, readable
 from minbert.grade.recognise import claimed, first_lines, header_column
-from minbert.grade.sheet import Reading, Sheet, read_sheet
+from minbert.grade.sheet import FileReport, Sheet, read_sheet
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.tasks.task import Array
@@ -36,7 +36,7 @@ _SHEETS = 32  # a submission's prediction files; the course asks for fourteen at
 
 @dataclass(frozen=True)
 class Source:
-    """Where a submission lies: a folder, a zip, or some files of one folder."""
+    """The place of a submission: a folder, a zip, or some files of one folder."""
 
     name: str
     path: Path
@@ -45,15 +45,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission as read: predictions of the scored split by (option, task), and problems.
+    """A submission as read: what its files are, its predictions, and its problems.
 
-    Predictions are (rows of the gold,), NaN where there is none. `checked` says of each file that
-    was recognised what it is; `unchecked` are those that the gold has no ids for.
+    The predictions of the scored split stand by option and task, each (rows of the gold,), NaN
+    where there is none.
     """
 
     name: str
-    checked: Mapping[str, str]
-    unchecked: Sequence[str]
+    checked: Mapping[str, str]  # file -> the part it is about
+    unchecked: Sequence[str]  # prediction files whose ids the gold does not have
     predictions: Mapping[tuple[str | None, str], Array]
     problems: Sequence[Problem]
 
@@ -62,28 +62,28 @@ class Submission:
 
 
 def locate(paths: Sequence[Path]) -> list[Source]:
-    """The submissions that the command line names, in its order.
+    """Return the submissions that the command line names, in its order.
 
-    A folder with prediction files in it, or in its `predictions/`, is one; any other folder is a
-    class of them: each folder and archive in it. Files of one folder are one submission under its
-    name. A path that was typed may be a link; links below are not followed. Raises InputError for
-    a path that is not there.
+    A folder with prediction files in it, or in its `predictions/`, is one submission. Any other
+    folder is a class: each folder and archive in it is one. Files of one folder are together one
+    submission under the folder's name. A path that was typed may be a link; links below are not
+    followed. Raises InputError for a path that is not there.
     """
-    found: list[Source] = []
+    sources: list[Source] = []
     loose: dict[Path, list[Path]] = {}
     for path in {path.resolve(): path for path in paths}.values():
         if path.is_dir():
-            found += _in_folder(path)
+            sources += _in_folder(path)
         elif not path.exists():
             raise InputError(f"{path}: no such file or folder")
         elif not path.is_file():
             raise InputError(f"{path}: neither a file nor a folder")
         elif is_archive(path):
-            found.append(Source(path.stem, path.resolve()))
+            sources.append(Source(path.stem, path.resolve()))
         else:
             loose.setdefault(path.absolute().parent, []).append(path)
-    found += [Source(_name(folder), folder, tuple(files)) for folder, files in loose.items()]
-    return _distinct(found)
+    sources += [Source(_name(folder), folder, tuple(files)) for folder, files in loose.items()]
+    return _distinct(sources)
 
 
 def _name(folder: Path) -> str:
@@ -91,35 +91,35 @@ def _name(folder: Path) -> str:
 
 
 def _distinct(sources: Sequence[Source]) -> list[Source]:
-    """The sources, named by their path where two have the same name, and numbered at the worst."""
+    """Name sources of one name by their paths, and number those that are still alike."""
     count = Counter(readable(source.name) for source in sources)
-    found: dict[str, Source] = {}
-    for one in sources:
-        name = readable(one.name)
-        name = name if count[name] == 1 else readable(str(one.path))
-        if name in found:
+    by_name: dict[str, Source] = {}
+    for source in sources:
+        name = readable(source.name)
+        name = name if count[name] == 1 else readable(str(source.path))
+        if name in by_name:
             numbers = range(2, len(sources) + 1)
-            name = next(new for n in numbers if (new := f"{name} ({n})") not in found)
-        found[name] = replace(one, name=name)
-    return list(found.values())
+            name = next(new for n in numbers if (new := f"{name} ({n})") not in by_name)
+        by_name[name] = replace(source, name=name)
+    return list(by_name.values())
 
 
 def _in_folder(folder: Path) -> list[Source]:
     entries = _entries(folder)
     inside = [
-        one
+        file
         for entry in entries
         if entry.is_dir(follow_symlinks=False) and entry.name.lower() == "predictions"
-        for one in _entries(Path(entry.path))
+        for file in _entries(Path(entry.path))
     ]
-    files = (one for one in (*entries, *inside) if not one.is_dir(follow_symlinks=False))
-    loose = next((one for one in files if _looks_like_predictions(Path(one.path))), None)
+    files = (Path(e.path) for e in (*entries, *inside) if not e.is_dir(follow_symlinks=False))
+    loose = next(filter(_looks_like_predictions, files), None)
     if loose is None and any(map(_is_submission, entries)):
         return _in_class(folder, entries)
-    archives = [one.name for one in entries if one.name.lower().endswith(ARCHIVES)]
+    archives = [entry.name for entry in entries if entry.name.lower().endswith(ARCHIVES)]
     if loose is not None and archives:
         say = "%s: one submission, for %s lies in it; what is not opened there: %s"
-        log.warning(say, folder, Path(loose.path).relative_to(folder), _some(archives))
+        log.warning(say, folder, loose.relative_to(folder), _some(archives))
     return [Source(_name(folder), folder.resolve())]
 
 
@@ -129,7 +129,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """A folder's entries but for hidden ones, sorted. Raises InputError."""
+    """Return a folder's entries but for hidden ones, sorted. Raises InputError."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not is_hidden(e.name)), key=lambda e: e.name)
@@ -151,7 +151,7 @@ def _looks_like_predictions(path: Path) -> bool:
 
 
 def _is_submission(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry of a class is somebody's work: a folder, an archive, a link to whatever."""
+    """Return whether an entry of a class is somebody's work: a folder, an archive or a link."""
     return entry.is_dir() or entry.is_symlink() or entry.name.lower().endswith(ARCHIVES)
 
 
@@ -173,32 +173,39 @@ def _name_in_class(entry: os.DirEntry[str]) -> str:
 
 
 def read(source: Source, gold: Gold) -> Submission:
-    """Read all of a submission that is predictions. Never raises over what is in it."""
-    problems, readings = Problems(""), list[Reading]()
+    """Read the prediction files of a submission. Never raises over what is in it."""
     try:
-        with _members(source, problems) as members:
-            for member in members:
-                reading = read_sheet(member, gold, expected=bool(source.files))
-                readings += [reading] if reading else []
-                if len(readings) > _SHEETS:
-                    raise Unreadable(_too_many_sheets())
-        if not readings:
-            problems.add("none", _none(members))
+        reports, problems = _reports(source, gold)
     except Unreadable as error:
-        problems, readings = Problems(""), []
-        problems.add("file", str(error))
-    sheets = [reading.sheet for reading in readings if reading.sheet is not None]
-    found = [problem for reading in readings for problem in reading.problems]
+        reports, problems = [], [Problem("", None, str(error), "file")]
+    sheets = [report.sheet for report in reports if report.sheet is not None]
     chosen, doubles = _choose(sheets)
-    predictions = {
-        (sheet.option, sheet.part.task): sheet.values
-        for sheet in chosen
-        if sheet.part.split == gold.split and sheet.part.task in gold.labels
-    }
-    checked = {sheet.file: str(sheet.part) for sheet in sheets}
-    unchecked = [one.file for one in readings if one.sheet is None and not one.problems]
-    problems_found = [*problems.listed(), *found, *doubles]
-    return Submission(source.name, checked, unchecked, predictions, problems_found)
+    of_files = [problem for report in reports for problem in report.problems]
+    return Submission(
+        source.name,
+        {sheet.file: str(sheet.part) for sheet in sheets},
+        [report.file for report in reports if report.sheet is None and not report.problems],
+        {
+            (sheet.option, sheet.part.task): sheet.values
+            for sheet in chosen
+            if sheet.part.split == gold.split and sheet.part.task in gold.labels
+        },
+        [*problems, *of_files, *doubles],
+    )
+
+
+def _reports(source: Source, gold: Gold) -> tuple[list[FileReport], list[Problem]]:
+    """Read each prediction file; return also the problems of the submission as a whole."""
+    problems, reports = Problems(""), list[FileReport]()
+    with _members(source, problems) as members:
+        for member in members:
+            report = read_sheet(member, gold, expected=bool(source.files))
+            reports += [report] if report else []
+            if len(reports) > _SHEETS:
+                raise Unreadable(_too_many_sheets())
+    if not reports:
+        problems.add("none", _none(members))
+    return reports, problems.listed()
 
 
 @contextmanager
@@ -229,7 +236,7 @@ def _none(members: Sequence[Member]) -> str:
 
 
 def _choose(sheets: Sequence[Sheet]) -> tuple[list[Sheet], list[Problem]]:
-    """One sheet for each part and option; a problem for another one that says otherwise."""
+    """Choose a sheet for each part and option. A second one that says otherwise is a problem."""
     order = sorted(sheets, key=lambda s: (not s.well_named, s.file.count("/"), s.file))
     chosen: dict[tuple[object, str | None], Sheet] = {}
     doubles = []

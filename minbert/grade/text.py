@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from minbert.grade.graded import Class, Graded
-from minbert.grade.scores import ClassScores, Scores
+from minbert.grade.scores import ClassScores, Overall, Scores
 from minbert.grade.submission import Submission
 from minbert.statistics.intervals import Interval
 from minbert.tasks.registry import COURSE_TASKS, TASKS
@@ -14,38 +15,39 @@ _SHOWN_PAIRS = 10
 
 
 def as_text(graded: Class) -> str:
-    """Scores in full of one submission, else a leaderboard and what is to be asked."""
+    """Return one submission's scores in full, or a class's leaderboard; and what is to be asked."""
     if graded.comparison is None:
-        parts = [_in_full(graded.graded[0], graded.baselines)]
+        blocks = [_in_full(graded.graded[0], graded.baselines)]
     else:
-        parts = [_leaderboard(graded), *_near_identical(graded)]
-    parts += [f"question for {one.name}: {q}" for one in graded.graded for q in one.questions]
-    return "\n".join(parts)
+        blocks = [_leaderboard(graded), *_near_identical(graded)]
+    blocks += [f"question for {each.name}: {q}" for each in graded.graded for q in each.questions]
+    return "\n".join(blocks)
 
 
 def lint_text(submissions: Sequence[Submission]) -> str:
-    """A line a file: what it is, and whether it is as it should be."""
+    """Return a line for each file: what it is, and whether it is as it should be."""
     rows = [["submission", "file", "what", "verdict"]]
-    for one in submissions:
-        count = dict.fromkeys((*one.checked, *one.unchecked), 0)
-        for problem in one.problems:
-            count[problem.file] = count.get(problem.file, 0) + 1
-        for name, number in count.items():
-            what = one.checked.get(name, "no such ids in the gold" if name in one.unchecked else "")
-            verdict = "ok" if not number else f"{number} problem{'s' * (number > 1)}"
-            rows.append([one.name, name, what, "not checked" if name in one.unchecked else verdict])
+    for submission in submissions:
+        problems = Counter(problem.file for problem in submission.problems)
+        for file in dict.fromkeys((*submission.checked, *submission.unchecked, *problems)):
+            count = problems[file]
+            what = submission.checked.get(file, "")
+            verdict = f"{count} problem{'s' * (count > 1)}" if count else "ok"
+            if file in submission.unchecked:
+                what, verdict = what or "no such ids in the gold", "not checked"
+            rows.append([submission.name, file, what, verdict])
     return aligned(rows)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns side by side, each as wide as its widest cell."""
+    """Set columns side by side, each as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (zip(row, widths, strict=True) for row in rows)
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in row).rstrip() for row in lines)
 
 
 def number(value: float | None) -> str:
-    """A score to three digits, without its leading zero, as the course's papers print it."""
+    """Spell a score to three digits, without a leading zero, as the course's papers do."""
     if value is None:
         return "-"
     text = f"{value:.3f}"
@@ -53,12 +55,12 @@ def number(value: float | None) -> str:
 
 
 def span(interval: Interval) -> str:
-    """An interval in brackets."""
+    """Spell an interval in brackets."""
     return f"[{number(interval.low)}, {number(interval.high)}]"
 
 
 def second_score(score: Scores) -> tuple[str, str]:
-    """The score beside the one that counts, with its interval."""
+    """Spell the score that stands beside the one that counts, and its interval."""
     if isinstance(score, ClassScores):
         word = "F1" if len(score.confusion) == 2 else "macro-F1"
         return f"{word} {number(score.f1)}", span(score.f1_interval)
@@ -68,22 +70,19 @@ def second_score(score: Scores) -> tuple[str, str]:
 def _leaderboard(graded: Class) -> str:
     titles = [f"{name} {TASKS[name].metric_name}" for name in COURSE_TASKS]
     rows = [["rank", "submission", "overall 2024", "2023", *titles, "problems"]]
-    for one in graded.graded:
-        rank = one.ranks.get("overall")
-        cells = [_cell(one.scores.get(name)) for name in COURSE_TASKS]
-        overall = one.overall
-        both = ["-", "-"]
-        if overall is not None:
-            interval = span(overall.interval_2024)
-            both = [f"{number(overall.year_2024)} {interval}", number(overall.year_2023)]
-        count = len(one.submission.problems)
-        rows.append([str(rank or "-"), one.name, *both, *cells, str(count or "")])
+    for result in graded.graded:
+        rank = str(result.ranks.get("overall") or "-")
+        overall = _cell(result.overall.get("2024"))
+        mean = number(result.overall["2023"].score if result.overall else None)
+        cells = [_cell(result.scores.get(name)) for name in COURSE_TASKS]
+        count = str(len(result.submission.problems) or "")
+        rows.append([rank, result.name, overall, mean, *cells, count])
     baselines = [number(graded.baselines.get(name)) for name in COURSE_TASKS]
     rows.append(["", "(one constant answer)", "", "", *baselines, ""])
     return aligned(rows)
 
 
-def _cell(score: Scores | None) -> str:
+def _cell(score: Scores | Overall | None) -> str:
     return "-" if score is None else f"{number(score.score)} {span(score.interval)}"
 
 
@@ -99,17 +98,12 @@ def _near_identical(graded: Class) -> Iterator[str]:
 
 def _in_full(graded: Graded, baselines: Mapping[str, float]) -> str:
     rows = [["", "score", "95% interval", "", "", "rows", "missing", "constant answer"]]
-    rows += [_line(name, one, baselines[name]) for name, one in graded.scores.items()]
+    rows += [_line(name, score, baselines[name]) for name, score in graded.scores.items()]
     for option, tasks in graded.single_task.items():
-        rows += [_line(f"{option} {name}", one, baselines[name]) for name, one in tasks.items()]
-    overall = graded.overall
-    if overall is not None:
-        for year, value, interval in (
-            ("2023", overall.year_2023, overall.interval_2023),
-            ("2024", overall.year_2024, overall.interval_2024),
-        ):
-            rows.append([f"overall {year}", number(value), span(interval), *[""] * 5])
-    matrices = [_confusion(name, one) for name, one in graded.scores.items()]
+        rows += [_line(f"{option} {name}", score, baselines[name]) for name, score in tasks.items()]
+    for year, overall in graded.overall.items():
+        rows.append([f"overall {year}", number(overall.score), span(overall.interval), *[""] * 5])
+    matrices = [_confusion(name, score) for name, score in graded.scores.items()]
     return "\n".join([graded.name, aligned(rows), *filter(None, matrices)])
 
 

@@ -22,6 +22,7 @@ from minbert.support import durable_files
 from minbert.support.console import clock, log
 from minbert.support.device import pick_device
 from minbert.support.errors import InputError, RunError
+from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.loop import Progress
@@ -50,7 +51,8 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
             raise InputError(f"--{key} {source}: lies in the run's own folder {folder}")
     with held(folder):
         if config.save is not None:
-            _check_writable(target)
+            with refusing_unwritable(f"--save {target}"):  # not after hours of training
+                durable_files.check_writable(target / "config.json" if target.is_dir() else target)
         parts = gather(config, device)
         steps = total_steps(parts, folder, began)
         trained = trainee(parts, steps)
@@ -76,14 +78,6 @@ def _check_target(target: Path) -> None:
         return
     if any(f.name not in weights.WRITTEN and not f.name.startswith(".") for f in target.iterdir()):
         raise InputError(f"--save {target}: holds something else than an encoder; name another")
-
-
-def _check_writable(target: Path) -> None:
-    """Not after hours of training."""
-    try:
-        durable_files.check_writable(target / "config.json" if target.is_dir() else target)
-    except OSError as error:
-        raise InputError(f"--save {target}: cannot be written ({error.strerror})") from error
 
 
 def _facts(config: PretrainConfig, steps: int, packed: str) -> dict[str, Any]:

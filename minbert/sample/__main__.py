@@ -1,4 +1,4 @@
-"""`python -m minbert.sample`: write the synthetic sample of the four data sets.
+"""The command `python -m minbert.sample`: write the synthetic sample of the four data sets.
 
 Everything is drawn from the word lists and productions of this package; nothing comes from a real
 data set. Scores on it say nothing about the real tasks.
@@ -18,7 +18,7 @@ from minbert.support.durable_files import write_texts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the sample's files and list them, or measure them; exits 2 with one line if misused."""
+    """Write the sample's files and list them, or measure them. Exits 2 with a line if misused."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.check:
@@ -51,17 +51,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def check(seed: int) -> None:
-    """Print what the README of the sample says of it."""
-    found: set[str] = set()
+    """Print the figures that the README of the sample gives."""
+    all_words: set[str] = set()
     for task in TASKS:
         splits = dict(examples(task, seed))
-        found |= vocabulary(row for rows in splits.values() for row in rows)
+        all_words |= vocabulary(row for rows in splits.values() for row in rows)
         print(task.stem)
         for name, value in facts(task, splits):
             print(f"  {name}: {value:.3f}" if isinstance(value, float) else f"  {name}: {value}")
-    entries = {entry for made in lists().values() for entry in made}
+    entries = {entry for entries in lists().values() for entry in entries}
     print("all files")
-    print(f"  distinct words: {len(found)}")
+    print(f"  distinct words: {len(all_words)}")
     print(f"  entries of the word lists: {len(entries)}, held out: {sum(map(held_out, entries))}")
 
 

@@ -1,4 +1,4 @@
-"""Random choices of one example, which remember the words and productions they took.
+"""The random choices of one example, which remember what they took from lists and rules.
 
 Only `Random.random` is used: it is the one method Python promises to keep stable from version to
 version, so a seed names the same bytes everywhere.
@@ -9,7 +9,7 @@ takes from the words and productions that are held out, which only dev and test 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -20,23 +20,23 @@ HELD_CHANCE = 0.4  # that a choice inside a novel example takes something held o
 RETRIES = 5  # draws before an item that was taken already is taken again
 
 
-class Draw:
-    """Choices for one example; `held` lists what it took that train must not have."""
+class ExampleDraw:
+    """The choices for one example. A novel one may take words and productions held out."""
 
     def __init__(self, rng: Random, novel: bool = False) -> None:
         self.rng, self.novel = rng, novel
         self.settled: dict[str, str] = {}  # what is drawn once for the whole example
-        self.words: list[str] = []
-        self.productions: list[str] = []
+        self.entries: list[str] = []  # taken from word lists
+        self.productions: list[str] = []  # taken from rules
 
     @property
     def held(self) -> list[str]:
-        """What was taken of the words and productions that are kept for dev and test."""
-        starred = [item for item in self.productions if item.startswith("*")]
-        return [word for word in self.words if held_out(word)] + starred
+        """The entries and productions taken that are kept for dev and test."""
+        starred = [text for text in self.productions if text.startswith("*")]
+        return [*filter(held_out, self.entries), *starred]
 
     def chance(self, probability: float) -> bool:
-        """Return True this often."""
+        """Return True with this probability."""
         return self.rng.random() < probability
 
     def pick(self, items: Sequence[T]) -> T:
@@ -45,9 +45,13 @@ class Draw:
 
     def word(self, entries: tuple[str, ...]) -> str:
         """Return an entry of a word list, if possible one that was not taken before."""
-        entry = self._new(*divided(entries), self.words)
-        self.words.append(entry)
+        entry = self._new(*divided(entries), self.entries)
+        self.entries.append(entry)
         return entry
+
+    def wording(self, concept: str) -> str:
+        """Return one wording of a concept such as "repair/fix", each equally likely."""
+        return self.pick(concept.split("/"))
 
     def other(self, entries: tuple[str, ...], taken: Iterable[str]) -> str:
         """Return an entry that shares no wording with any of those taken."""
@@ -71,10 +75,11 @@ class Draw:
         return option.removeprefix("*")
 
     def until(self, make: Callable[[], T], accept: Callable[[T], bool]) -> T:
-        """Make something until it is accepted, and forget what the others took."""
-        words, productions, settled = len(self.words), len(self.productions), dict(self.settled)
+        """Make something until it is accepted, and forget what the rejected ones took."""
+        entries, productions = len(self.entries), len(self.productions)
+        settled = dict(self.settled)
         while not accept(made := make()):
-            del self.words[words:], self.productions[productions:]
+            del self.entries[entries:], self.productions[productions:]
             self.settled = dict(settled)
         return made
 
@@ -90,6 +95,12 @@ class Draw:
 def shuffled(rng: Random, items: Iterable[T]) -> list[T]:
     """Return `items` in random order."""
     return sorted(items, key=lambda _: rng.random())
+
+
+def exchanged(filled: Mapping[str, str], roles: Sequence[str]) -> dict[str, str]:
+    """Return what fills the slots with the fillings of the two roles exchanged."""
+    first, second = roles
+    return {**filled, first: filled[second], second: filled[first]}
 
 
 def quota(rng: Random, shares: Sequence[int], count: int) -> list[int]:

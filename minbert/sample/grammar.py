@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from minbert.sample.draw import Draw
+from minbert.sample.draw import ExampleDraw
 from minbert.sample.inflection import inflected, with_articles
 from minbert.sample.lexicon import document, lists
 
@@ -22,8 +22,8 @@ ONCE = ("genre",)  # words that an example settles once: it is about one film
 NOTHING: Mapping[str, str] = {}
 
 
-def expand(draw: Draw, text: str, bound: Mapping[str, str] = NOTHING, depth: int = 0) -> str:
-    """Fill every slot of `text`; raises KeyError for a slot that is nothing's name."""
+def expand(draw: ExampleDraw, text: str, bound: Mapping[str, str] = NOTHING, depth: int = 0) -> str:
+    """Fill every slot of `text`. Raises KeyError for a slot that names no list and no rule."""
 
     def fill(match: re.Match[str]) -> str:
         symbol, form = match.groups()
@@ -32,9 +32,9 @@ def expand(draw: Draw, text: str, bound: Mapping[str, str] = NOTHING, depth: int
     return _SLOT.sub(fill, text)
 
 
-def _filling(draw: Draw, symbol: str, bound: Mapping[str, str], depth: int) -> str:
+def _filling(draw: ExampleDraw, symbol: str, bound: Mapping[str, str], depth: int) -> str:
     if symbol in bound:
-        return expand(draw, draw.pick(bound[symbol].split("/")), bound, depth)
+        return expand(draw, draw.wording(bound[symbol]), bound, depth)
     if symbol in ONCE:
         return draw.once(symbol, lists()[symbol])
     rules = document("grammar.toml")

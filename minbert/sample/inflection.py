@@ -1,8 +1,8 @@
 """English inflection: the forms of verbs and nouns, and "a" or "an".
 
-Only what the word lists need: regular spelling rules, and tables of the irregular words. Of several
-words the verb is the first ("run out of ideas", "runs out of ideas"); the head of a noun is the
-last, or the one before "of" ("taxi drivers", "jars of honey").
+The spelling rules and the tables of irregular words are those that the word lists need. In a phrase
+the verb is the first word ("run out of ideas", "runs out of ideas"). The head of
+a noun is the last word, or the one before "of" ("taxi drivers", "jars of honey").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _THIRD = {"be": "is", "have": "has", "must": "must"}
 _SIBILANT = re.compile(r"(s|x|z|ch|sh)$")
 _CONSONANT_Y = re.compile(r"(?<=[^aeiou])y$")
 _SHORT = re.compile(r"[^aeiou]*(qu)?[aeiou][bdgklmnprt]$")
-# A vowel's letter that sounds like a consonant, and the reverse.
+# Beginnings with a vowel's letter and a consonant's sound, and the reverse.
 _SAYS_A = re.compile(r"(uni([^nm]|$)|us[aeiu]|ut[ei]|eu|ewe|one\b|once\b|uk)", re.IGNORECASE)
 _SAYS_AN = re.compile(r"(hour|honest|heir|honour)", re.IGNORECASE)
 
@@ -72,7 +72,7 @@ FORMS: Mapping[str, Callable[[str], str]] = {
 
 
 def inflected(text: str, form: str | None) -> str:
-    """Return `text` in `form`: a verb's, of its first word; "pl", of a noun's head."""
+    """Return `text` with its first word in a verb's `form`, or for "pl" with its head in plural."""
     if form is None:
         return text
     if form == "pl":

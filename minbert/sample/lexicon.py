@@ -1,4 +1,4 @@
-"""The word lists, and which of their words are kept for dev and test.
+"""The word lists, and the choice of words that are kept for dev and test.
 
 A list is text between commas in `words/*.toml`, found by its name. An entry is a word, a phrase, or
 one concept in several wordings ("repair/fix").
@@ -11,6 +11,7 @@ one such word is held out as a whole. The words that productions spell out are n
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import tomllib
 from collections.abc import Mapping
@@ -40,25 +41,25 @@ def table(file: str, section: str, key: str = "forms") -> list[tuple[str, ...]]:
 
 @cache
 def lists() -> Mapping[str, tuple[str, ...]]:
-    """Return every word list by its name; two of one name are an error."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Return every word list by its name. Raises ValueError where two have the same name."""
+    by_name: dict[str, tuple[str, ...]] = {}
     for file in ("film", "people", "places", "plots", "things", "deeds", "facts"):
         for section in document(f"words/{file}.toml").values():
             for name, text in section.items():
-                if name in found:
+                if name in by_name:
                     raise ValueError(f"two word lists are called {name}")
-                found[name] = items(text)
-    return found
+                by_name[name] = items(text)
+    return by_name
 
 
 def concepts(text: str) -> tuple[str, ...]:
-    """Split at the commas; an item that is the name of a list stands for its entries."""
+    """Split a list at its commas; an item that is the name of a list stands for its entries."""
     return tuple(entry for item in items(text) for entry in lists().get(item, (item,)))
 
 
 @cache
 def held_out(entry: str) -> bool:
-    """Whether `entry` has a word that is kept for dev and test."""
+    """Return whether an entry has a word that is kept for dev and test."""
     return any(held_word(word) for word in lemmas(entry))
 
 
@@ -70,15 +71,12 @@ def lemmas(entry: str) -> list[str]:
 @cache
 def divided(entries: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split a list into the entries that train may use and those held out."""
-    return (
-        tuple(entry for entry in entries if not held_out(entry)),
-        tuple(entry for entry in entries if held_out(entry)),
-    )
+    return tuple(itertools.filterfalse(held_out, entries)), tuple(filter(held_out, entries))
 
 
 @cache
 def held_word(word: str) -> bool:
-    """Whether a word is kept for dev and test."""
+    """Return whether a word is kept for dev and test."""
     if len(word) < 3 or word in _never_held():
         return False
     digest = hashlib.sha256(word[:BEGINNING].encode()).digest()

@@ -1,4 +1,4 @@
-"""Label noise like that of people who rate: neighbours, flips, and the mean of five opinions."""
+"""Label noise like that of human raters: neighbours, flips, and the mean of five opinions."""
 
 from __future__ import annotations
 

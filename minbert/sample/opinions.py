@@ -1,7 +1,7 @@
 """Sentences of a review: clauses joined, opposed, or set beside what does not count.
 
 What others thought, what another film was like and what happens in the story add words of praise
-and blame, and nothing to the sentiment.
+and blame to a sentence, and nothing to its sentiment.
 """
 
 from __future__ import annotations
@@ -9,50 +9,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minbert.sample.clauses import Production, adjective_phrase, clause, opinionated, produced
-from minbert.sample.draw import Draw
+from minbert.sample.draw import ExampleDraw
 from minbert.sample.grammar import expand, tidy
 from minbert.sample.sentiment import Phrase, clipped, contrasted, joined, sign
 
 ADVICE = {"reject": -2, "warn": -1, "shrug": 0, "suggest": 1, "urge": 2}
 
 
-def one_clause(draw: Draw) -> Phrase:
+def one_clause(draw: ExampleDraw) -> Phrase:
     """Say one thing, perhaps after an opener."""
     said = clause(draw)
     opener = expand(draw, "{opener} , ") if draw.chance(0.4) else ""
     return Phrase(opener + said.text, said.valence)
 
 
-def film(draw: Draw) -> Phrase:
-    """A rather dull western about a baker who inherits a lighthouse."""
+def film(draw: ExampleDraw) -> Phrase:
+    """Return "a rather dull western about a baker who inherits a lighthouse"."""
     said = adjective_phrase(draw)
     return Phrase(expand(draw, f"a {said.text} {{genre}} {{about}}"), said.valence, verb=False)
 
 
-def synopsis(draw: Draw) -> Phrase:
+def synopsis(draw: ExampleDraw) -> Phrase:
     """State what happens, with no opinion."""
     return Phrase(expand(draw, "{synopsis}"), 0.0)
 
 
-def judged_story(draw: Draw) -> Phrase:
+def judged_story(draw: ExampleDraw) -> Phrase:
     """Tell the story, then judge."""
     said = clause(draw)
     link = draw.production((" ; ", " , and ", " : ", "* - "))
     return Phrase(expand(draw, "{synopsis}") + link + said.text, said.valence)
 
 
-def paired(draw: Draw) -> Phrase:
+def paired(draw: ExampleDraw) -> Phrase:
     """Join two clauses that agree."""
-    one = clause(draw)
-    two = draw.until(lambda: clause(draw), lambda two: one.valence * two.valence >= 0)
+    first = clause(draw)
+    second = draw.until(lambda: clause(draw), lambda made: first.valence * made.valence >= 0)
     link = draw.production((" and ", " , and ", " ; ", "* , while "))
-    return Phrase(one.text + link + two.text, joined(one.valence, two.valence))
+    return Phrase(first.text + link + second.text, joined(first.valence, second.valence))
 
 
-def opposed(draw: Draw) -> Phrase:
+def opposed(draw: ExampleDraw) -> Phrase:
     """Set a clause against another; where the weaker one stands depends on the conjunction."""
-    one = draw.until(lambda: clause(draw), lambda one: one.valence != 0)
-    two = draw.until(lambda: clause(draw), lambda two: one.valence * two.valence < 0)
+    aside = _pointed_clause(draw)
+    main = draw.until(lambda: clause(draw), lambda made: aside.valence * made.valence < 0)
     frame = draw.production(
         (
             "{aside} , but {main}",
@@ -64,13 +64,17 @@ def opposed(draw: Draw) -> Phrase:
             "*{main} , never mind that {aside}",
         )
     )
-    text = expand(draw, frame, {"aside": one.text, "main": two.text})
-    return Phrase(text, contrasted(one.valence, two.valence))
+    text = expand(draw, frame, {"aside": aside.text, "main": main.text})
+    return Phrase(text, contrasted(aside.valence, main.valence))
 
 
-def conceded(draw: Draw) -> Phrase:
-    """For all its charm, the plot drags."""
-    said = draw.until(lambda: clause(draw), lambda said: said.valence != 0)
+def _pointed_clause(draw: ExampleDraw) -> Phrase:
+    return draw.until(lambda: clause(draw), lambda made: made.valence != 0)
+
+
+def conceded(draw: ExampleDraw) -> Phrase:
+    """Return "for all its charm, the plot drags"."""
+    said = _pointed_clause(draw)
     noun = "{asset}" if said.valence < 0 else "{flaw}"
     frame = draw.production(
         (f"for all its {noun} , ", f"despite its {noun} , ", f"*its {noun} aside , ")
@@ -78,8 +82,8 @@ def conceded(draw: Draw) -> Phrase:
     return Phrase(expand(draw, frame) + said.text, contrasted(-sign(said.valence), said.valence))
 
 
-def reported(draw: Draw) -> Phrase:
-    """The critics called it superb, but the plot drags: only the speaker's view counts."""
+def reported(draw: ExampleDraw) -> Phrase:
+    """Return "the critics called it superb, but the plot drags": only the speaker counts."""
     hearsay, said = opinionated(draw, "adjective"), clause(draw)
     frame = draw.production(
         (
@@ -92,8 +96,8 @@ def reported(draw: Draw) -> Phrase:
     return Phrase(expand(draw, frame, {"a": hearsay.text}) + said.text, said.valence)
 
 
-def unlike_source(draw: Draw) -> Phrase:
-    """The novel was superb; the film's plot drags."""
+def unlike_source(draw: ExampleDraw) -> Phrase:
+    """Return "the novel was superb; here the plot drags"."""
     said, rival = clause(draw), opinionated(draw, "adjective")
     frame = draw.production(
         (
@@ -105,7 +109,7 @@ def unlike_source(draw: Draw) -> Phrase:
     return Phrase(expand(draw, frame, {"a": rival.text}) + said.text, said.valence)
 
 
-def advised(draw: Draw) -> Phrase:
+def advised(draw: ExampleDraw) -> Phrase:
     """Judge, then tell the reader what to do about it."""
     said = clause(draw)
     level = min(ADVICE, key=lambda name: abs(ADVICE[name] - said.valence))
@@ -127,7 +131,7 @@ STATEMENTS: Mapping[str, tuple[int, Production]] = {
 }
 
 
-def statement(draw: Draw) -> Phrase:
+def statement(draw: ExampleDraw) -> Phrase:
     """Say something about a film."""
     return produced(draw, STATEMENTS)
 

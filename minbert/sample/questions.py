@@ -1,10 +1,10 @@
 """Pairs of questions that mean the same, or differ in one point that matters.
 
-A question is a meaning (a topic, an intent, and a concept for each slot) put into words. Two
-wordings of one meaning are paraphrases: synonyms, active and passive, nouns made of verbs, another
-form of question, clauses in another order, something polite around it. The others change the
-meaning in one place and keep most of the words: another entity, number or place, the two roles
-exchanged, a narrower scope, another intent. So counting the words two questions share tells little.
+A question is a topic, an intent, and a concept for each slot, put into words. Two wordings of one
+meaning are paraphrases: synonyms, active and passive, nouns made of verbs, another form of
+question, clauses in another order, something polite around it. Other pairs change the meaning in
+one place and keep most of the words: another entity, number or place, the two roles exchanged, a
+narrower scope, another intent. So counting the words that two questions share tells little.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from minbert.sample.draw import Draw, shuffled
+from minbert.sample.draw import ExampleDraw, exchanged, shuffled
 from minbert.sample.grammar import expand, tidy
 from minbert.sample.lexicon import concepts, document
 
@@ -24,16 +24,16 @@ OPENINGS = (
     "Just wondering: ", "I have always wanted to know: ", "Help! ", "A simple question: ",
     "*Seriously, ", "*Dear all, ", "*My son asks me: ",
 )  # fmt: skip
-EASY = 0.8  # of the negatives: two questions that merely share a topic, or not even that
+EASY = 0.8  # of the negatives: they merely share a topic, or not even that
 LEFT_OUT = 0.55  # of the optional slots
 OPENED = 0.1  # of the questions
-SYNONYMS_ALONE = 0.25  # of the paraphrases that have any
-SAME_WORDING = 0.4  # of the other negatives keep the wording, as far as it was not changed
+SYNONYMS_ALONE = 0.25  # of the paraphrases with synonyms: they keep the production
+SAME_WORDING = 0.4  # of the negatives of one topic: they keep the wording of what they share
 
 
 @dataclass(frozen=True, eq=False)
 class Topic:
-    """What may be asked: the wordings of each intent, and what may fill each slot."""
+    """A topic to ask about: the wordings of each intent, and what may fill each slot."""
 
     name: str
     intents: Mapping[str, tuple[str, ...]]
@@ -43,8 +43,8 @@ class Topic:
     symmetric: tuple[str, ...]
 
 
-class Question(NamedTuple):
-    """A meaning: an intent and a concept for each slot ("" in an optional one left out)."""
+class AskedQuestion(NamedTuple):
+    """A question before it is worded: an intent and a concept for each slot, "" if left out."""
 
     topic: Topic
     intent: str
@@ -52,19 +52,19 @@ class Question(NamedTuple):
 
     @property
     def meaning(self) -> tuple[str, ...]:
-        """What two paraphrases share, and no other question has."""
+        """The meaning, which two paraphrases share, and no other question has."""
         slots = dict(self.slots)
         if self.intent in self.topic.symmetric:
-            one, two = self.topic.swap
-            slots[one], slots[two] = sorted((slots[one], slots[two]))
+            first, second = self.topic.swap
+            slots[first], slots[second] = sorted((slots[first], slots[second]))
         spoken = (slots[slot] for slot in mentioned(self.topic, self.intent))
         return (self.topic.name, self.intent, *spoken)
 
 
 @cache
 def mentioned(topic: Topic, intent: str) -> tuple[str, ...]:
-    """Return the slots that the wordings of an intent speak of; the others mean nothing in it."""
-    text = " ".join((topic.intents[intent][0], *(c[0] for c in topic.slots.values())))
+    """Return the slots that an intent's wordings speak of; others do not change the meaning."""
+    text = " ".join((topic.intents[intent][0], *(entries[0] for entries in topic.slots.values())))
     return tuple(slot for slot in topic.slots if re.search(rf"\{{{slot}\b", text))
 
 
@@ -85,39 +85,38 @@ def _topic(entry: Mapping[str, Any], common: Mapping[str, list[str]]) -> Topic:
 
 
 # ---- Meanings -----------------------------------------------------------------------------
-def question(draw: Draw, topic: Topic) -> Question:
-    """Draw a meaning; the two roles of a topic are never filled alike."""
+def question(draw: ExampleDraw, topic: Topic) -> AskedQuestion:
+    """Draw a question; the two roles of a topic are never filled alike."""
     intent, slots = draw.pick(tuple(topic.intents)), dict[str, str]()
     for name, options in topic.slots.items():
         idle = name not in mentioned(topic, intent)
         empty = name in topic.optional and (idle or draw.chance(LEFT_OUT))
-        slots[name] = "" if empty else draw.other(options, [slots.get(s, "") for s in topic.swap])
-    return Question(topic, intent, slots)
+        taken = [slots.get(role, "") for role in topic.swap]
+        slots[name] = "" if empty else draw.other(options, taken)
+    return AskedQuestion(topic, intent, slots)
 
 
-def other_word(draw: Draw, asked: Question) -> Question:
+def other_word(draw: ExampleDraw, asked: AskedQuestion) -> AskedQuestion:
     """Change one slot that is filled: an entity, a number, a place, what is done."""
     slot = draw.pick([slot for slot, concept in asked.slots.items() if concept])
     concept = draw.other(asked.topic.slots[slot], asked.slots.values())
     return asked._replace(slots={**asked.slots, slot: concept})
 
 
-def other_intent(draw: Draw, asked: Question) -> Question:
+def other_intent(draw: ExampleDraw, asked: AskedQuestion) -> AskedQuestion:
     """Ask something else about the same thing: why not instead of why, when instead of how."""
     intents = tuple(intent for intent in asked.topic.intents if intent != asked.intent)
     return asked._replace(intent=draw.pick(intents))
 
 
-def swapped(draw: Draw, asked: Question) -> Question:
+def swapped(draw: ExampleDraw, asked: AskedQuestion) -> AskedQuestion:
     """Exchange the two roles; without roles, change a word."""
     if not asked.topic.swap:
         return other_word(draw, asked)
-    one, two = asked.topic.swap
-    exchanged = {one: asked.slots[two], two: asked.slots[one]}
-    return asked._replace(slots={**asked.slots, **exchanged})
+    return asked._replace(slots=exchanged(asked.slots, asked.topic.swap))
 
 
-def rescoped(draw: Draw, asked: Question) -> Question:
+def rescoped(draw: ExampleDraw, asked: AskedQuestion) -> AskedQuestion:
     """Make the question narrower by a condition, or wider by one less."""
     for slot in asked.topic.optional:
         if slot in asked.slots:
@@ -129,7 +128,7 @@ def rescoped(draw: Draw, asked: Question) -> Question:
 CHANGES = (other_word, other_word, other_intent, swapped, swapped, rescoped)
 
 
-def different(draw: Draw, asked: Question) -> Question:
+def different(draw: ExampleDraw, asked: AskedQuestion) -> AskedQuestion:
     """Draw a question close to `asked` that means something else."""
     return draw.until(
         lambda: draw.pick(CHANGES)(draw, asked), lambda made: made.meaning != asked.meaning
@@ -138,25 +137,26 @@ def different(draw: Draw, asked: Question) -> Question:
 
 # ---- Wordings -----------------------------------------------------------------------------
 class Wording(NamedTuple):
-    """How a question is said: a production, and a wording of each concept."""
+    """A way to say a question: a production, and a wording of each concept."""
 
     production: str
     said: Mapping[str, str]
 
 
-def worded(draw: Draw, asked: Question) -> Wording:
+def worded(draw: ExampleDraw, asked: AskedQuestion) -> Wording:
     """Choose a wording; in a symmetric question the roles may change places."""
-    said = {slot: draw.pick(concept.split("/")) for slot, concept in asked.slots.items()}
+    said = {slot: draw.wording(concept) for slot, concept in asked.slots.items()}
     if asked.intent in asked.topic.symmetric and draw.chance(0.5):
-        one, two = asked.topic.swap
-        said[one], said[two] = said[two], said[one]
+        said = exchanged(said, asked.topic.swap)
     return Wording(draw.production(asked.topic.intents[asked.intent]), said)
 
 
-def kept_wording(draw: Draw, first: Question, spoken: Wording, second: Question) -> Wording:
+def kept_wording(
+    draw: ExampleDraw, first: AskedQuestion, spoken: Wording, second: AskedQuestion
+) -> Wording:
     """Word `second` as `first` was, wherever the two mean the same."""
     said = {
-        slot: spoken.said[slot] if concept == first.slots[slot] else draw.pick(concept.split("/"))
+        slot: spoken.said[slot] if concept == first.slots[slot] else draw.wording(concept)
         for slot, concept in second.slots.items()
     }
     if first.intent == second.intent:
@@ -164,7 +164,7 @@ def kept_wording(draw: Draw, first: Question, spoken: Wording, second: Question)
     return Wording(draw.production(second.topic.intents[second.intent]), said)
 
 
-def spelled(draw: Draw, wording: Wording) -> str:
+def spelled(draw: ExampleDraw, wording: Wording) -> str:
     """Write a question out, now and then with something polite before it."""
     text = expand(draw, wording.production, wording.said)
     text = tidy(text.replace(" ?", "?").replace(" .", ".").replace(" ,", ","))
@@ -178,7 +178,7 @@ def framed(opening: str, text: str) -> str:
 
 
 # ---- Pairs --------------------------------------------------------------------------------
-def question_pair(draw: Draw, duplicate: int) -> tuple[str, str]:
+def question_pair(draw: ExampleDraw, duplicate: int) -> tuple[str, str]:
     """Draw two questions with one meaning (1), or with two (0), in random order."""
     first, second = meanings(draw, duplicate)
     spoken = worded(draw, first)
@@ -188,11 +188,11 @@ def question_pair(draw: Draw, duplicate: int) -> tuple[str, str]:
         other = kept_wording(draw, first, spoken, second)
     else:
         other = worded(draw, second)
-    one, two = shuffled(draw.rng, [spelled(draw, spoken), spelled(draw, other)])
-    return one, two
+    texts = shuffled(draw.rng, [spelled(draw, spoken), spelled(draw, other)])
+    return texts[0], texts[1]
 
 
-def paraphrased(draw: Draw, asked: Question, spoken: Wording) -> Wording:
+def paraphrased(draw: ExampleDraw, asked: AskedQuestion, spoken: Wording) -> Wording:
     """Word a question anew: mostly another production, at times synonyms in the same one."""
     other = draw.until(
         lambda: worded(draw, asked), lambda made: made.production != spoken.production
@@ -202,8 +202,8 @@ def paraphrased(draw: Draw, asked: Question, spoken: Wording) -> Wording:
     return other
 
 
-def meanings(draw: Draw, duplicate: int) -> tuple[Question, Question]:
-    """Draw one meaning twice, or two that differ: mostly in one point, at times in all."""
+def meanings(draw: ExampleDraw, duplicate: int) -> tuple[AskedQuestion, AskedQuestion]:
+    """Draw one question twice, or two that differ: mostly in one point, at times in all."""
     first = question(draw, draw.pick(topics()))
     if duplicate:
         return first, first

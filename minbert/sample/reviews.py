@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from minbert.sample.draw import Draw
+from minbert.sample.draw import ExampleDraw
 from minbert.sample.grammar import expand, tidy
 from minbert.sample.opinions import advised, sentence, statement, synopsis
 from minbert.sample.sentiment import Phrase, grade
@@ -18,29 +18,29 @@ LEAD = 2  # by how much the opinions of its side win at least
 
 
 class Review(NamedTuple):
-    """A review's sentences, and the valences of its opinions."""
+    """The text of a review, and the valences of its opinions."""
 
     text: str
     valences: tuple[int, ...]
 
 
-def of_grade(draw: Draw, wanted: int) -> Phrase:
+def of_grade(draw: ExampleDraw, wanted: int) -> Phrase:
     """Draw a statement of one of the five grades."""
     return draw.until(lambda: statement(draw), lambda said: grade(said.valence) == wanted)
 
 
-def sentence_of(draw: Draw, wanted: int) -> str:
+def sentence_of(draw: ExampleDraw, wanted: int) -> str:
     """Draw a sentence of one of the five grades."""
     return sentence(of_grade(draw, wanted))
 
 
-def review(draw: Draw, liked: int) -> str:
+def review(draw: ExampleDraw, liked: int) -> str:
     """Draw a review that likes the film (1) or does not (0)."""
     lean = 1 if liked else -1
     return draw.until(lambda: leaning(draw, lean), lambda r: lean * sum(r.valences) >= LEAD).text
 
 
-def leaning(draw: Draw, lean: int) -> Review:
+def leaning(draw: ExampleDraw, lean: int) -> Review:
     """Draw a review most of whose opinions should go one way."""
     length = SHORTEST + draw.rng.random() * (LONGEST - SHORTEST)
     said = [expand(draw, "{review_opening}"), sentence(synopsis(draw))]
@@ -52,6 +52,6 @@ def leaning(draw: Draw, lean: int) -> Review:
     return Review(" ".join([*map(tidy, said), sentence(last)]), (*valences, lean))
 
 
-def _linked(draw: Draw, said: Phrase) -> str:
+def _linked(draw: ExampleDraw, said: Phrase) -> str:
     link = expand(draw, "{review_link} ") if draw.chance(0.3) else ""
     return f"{link}{'' if said.verb else 'this is '}{said.text} ."

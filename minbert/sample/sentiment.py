@@ -1,9 +1,9 @@
-"""How the sentiment of a phrase follows from the sentiment of its parts.
+"""The rules by which the sentiment of a phrase follows from the sentiment of what it is made of.
 
-A valence runs from -2 (hated) to 2 (loved); a word list's is whole, a composed one need not be.
-Each function is one way English combines opinions. Their order of magnitude follows the literature
-on shifting: a negation moves a valence towards the other side rather than mirroring it, so "not
-superb" is lukewarm where "not good" is bad.
+A valence runs from -2 (hated) to 2 (loved). In a word list it is whole, in a phrase it need not be.
+Each function is one way in which English combines opinions. Their order of magnitude follows the
+literature on shifting: a negation moves a valence towards the other side rather than mirroring it,
+so "not superb" is lukewarm where "not good" is bad.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SHIFT = 1.8
 
 
 class Phrase(NamedTuple):
-    """Words and the valence they add up to; `verb` is False for a noun phrase."""
+    """A text and its valence; `verb` is False for a noun phrase."""
 
     text: str
     valence: float
@@ -28,45 +28,45 @@ def sign(value: float) -> int:
 
 
 def grade(valence: float) -> int:
-    """Return the grade, 0 to 4: each takes one unit of valence, the outer ones what is left."""
+    """Return the grade, 0 to 4, of a valence: one unit each, the outer ones what is left."""
     return (valence > -1.5) + (valence > -0.5) + (valence >= 0.5) + (valence >= 1.5)
 
 
 def clipped(valence: float) -> float:
-    """Keep within -2 and 2."""
+    """Return the nearest valence from -2 to 2."""
     return max(-2.0, min(2.0, valence))
 
 
 def intensified(valence: float) -> float:
-    """Very good, absolutely superb."""
+    """Return the valence of "very good" from that of "good"."""
     return clipped(1.6 * valence)
 
 
 def toned_down(valence: float) -> float:
-    """Sometimes superb; a word that was mild becomes lukewarm."""
+    """Return the valence of "rather good", which is lukewarm, from that of "good"."""
     return 0.45 * valence
 
 
 def negated(valence: float) -> float:
-    """Not good (-0.8), not superb (0.2), not dull (0.8), not dreadful (-0.2)."""
+    """Negate: "not good" is -0.8, "not superb" 0.2, "not dull" 0.8, "not dreadful" -0.2."""
     return valence - SHIFT * sign(valence)
 
 
 def refused(valence: float) -> float:
-    """Anything but superb, nothing about it is dull: the opposite, and mild."""
+    """Return the opposite, mildly: "anything but superb", "nothing about it is dull"."""
     return -float(sign(valence))
 
 
 def unreal(valence: float) -> float:
-    """Could have been superb, so it is not; could have been dreadful, so it is not that."""
+    """Return the valence of "could have been superb", so it is not; or "dreadful" likewise."""
     return -0.8 * sign(valence)
 
 
 def joined(first: float, second: float) -> float:
-    """Good and superb: what is said twice is said more strongly."""
+    """Return the valence of "good and superb": what is said twice is said more strongly."""
     return clipped(0.6 * (first + second))
 
 
 def contrasted(aside: float, main: float) -> float:
-    """Superb but dull, dull though superb: the main clause wins, at a price."""
+    """Return the valence of "superb but dull" and "dull though superb": the main clause wins."""
     return clipped(0.35 * aside + 0.75 * main)

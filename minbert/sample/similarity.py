@@ -12,21 +12,20 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from minbert.sample.draw import Draw, shuffled
+from minbert.sample.draw import ExampleDraw, exchanged, shuffled
 from minbert.sample.grammar import expand, tidy
 from minbert.sample.lexicon import concepts, document
 
 FULL = 50  # tenths
 OPTIONAL = ("look", "trait", "place", "manner", "scale", "polarity", "weekday")
-LEFT_OUT = {"polarity": 0.9, "weekday": 0.3}  # how often; half the time where nothing is said
-BANDS = 6  # a similarity of 2.5 up to 3.4 is band 3
-UNRELATED = 0.3  # of band 0: scenes of two kinds
-SYNONYMS = 0.9  # of the words that have one
+LEFT_OUT = {"polarity": 0.9, "weekday": 0.3}  # how often; any other slot half the time
+UNRELATED = 0.3  # of the pairs of band 0: scenes of two kinds
+SYNONYMS = 0.9  # of the words that have synonyms
 SAME_FRAME = 0.15
 
 
-class Kind(NamedTuple):
-    """One kind of scene: how it can be said, and what may fill its slots."""
+class SceneKind(NamedTuple):
+    """A kind of scene: how it can be said, and what may fill its slots."""
 
     name: str
     frames: tuple[str, ...]
@@ -35,25 +34,25 @@ class Kind(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What is described: a concept for each slot, "" in an optional one left out."""
+    """A scene to describe: a concept for each slot, "" in an optional one left out."""
 
-    kind: Kind
+    kind: SceneKind
     slots: Mapping[str, str]
 
 
 class Edited(NamedTuple):
-    """An edited scene and what the edits took off."""
+    """An edited scene, and what the edits cost in tenths of a point."""
 
     scene: Scene
     cost: int
 
 
 @cache
-def kinds() -> tuple[Kind, ...]:
+def kinds() -> tuple[SceneKind, ...]:
     """Read the kinds of scene."""
     source = document("scenes.toml")
     return tuple(
-        Kind(
+        SceneKind(
             entry["name"],
             tuple(source["frames"][entry["frames"]]),
             {name: concepts(text) for name, text in entry["slots"].items()},
@@ -65,12 +64,12 @@ def kinds() -> tuple[Kind, ...]:
 
 @cache
 def costs() -> Mapping[str, int]:
-    """Return what a changed slot takes off, and what the other edits do, in tenths."""
+    """Return the cost of a change of each slot, and of the other edits, in tenths of a point."""
     source = document("scenes.toml")
     return source["costs"] | source["edits"]
 
 
-def scene(draw: Draw, kind: Kind) -> Scene:
+def scene(draw: ExampleDraw, kind: SceneKind) -> Scene:
     """Draw a scene; its two roles are filled differently."""
     slots: dict[str, str] = {}
     for name, options in kind.slots.items():
@@ -80,7 +79,7 @@ def scene(draw: Draw, kind: Kind) -> Scene:
     return Scene(kind, slots)
 
 
-def changed(draw: Draw, before: Scene, slot: str) -> str:
+def changed(draw: ExampleDraw, before: Scene, slot: str) -> str:
     """Return something else for a slot; an optional one may lose or gain its words."""
     current = before.slots[slot]
     if slot == "polarity" or (slot in OPTIONAL and current and draw.chance(0.5)):
@@ -88,7 +87,7 @@ def changed(draw: Draw, before: Scene, slot: str) -> str:
     return draw.other(before.kind.slots[slot], before.slots.values())
 
 
-def edited(draw: Draw, before: Scene, rate: float) -> Edited:
+def edited(draw: ExampleDraw, before: Scene, rate: float) -> Edited:
     """Change each slot with probability `rate`, and count what that costs."""
     slots, cost = dict(before.slots), 0
     for slot in before.slots:
@@ -96,33 +95,33 @@ def edited(draw: Draw, before: Scene, rate: float) -> Edited:
             slots[slot] = changed(draw, before, slot)
             cost += costs()[slot]
     if before.kind.swap and draw.chance(rate):
-        one, two = before.kind.swap
-        slots[one], slots[two] = slots[two], slots[one]
+        slots = exchanged(slots, before.kind.swap)
         cost += costs()["exchange"]
     return Edited(Scene(before.kind, slots), cost)
 
 
 # ---- Wordings -----------------------------------------------------------------------------
-def worded(draw: Draw, told: Scene) -> dict[str, str]:
+def worded(draw: ExampleDraw, told: Scene) -> dict[str, str]:
     """Choose a wording for each concept."""
-    return {slot: draw.pick(concept.split("/")) for slot, concept in told.slots.items()}
+    return {slot: draw.wording(concept) for slot, concept in told.slots.items()}
 
 
-def reworded(draw: Draw, told: Scene, said: Mapping[str, str], rate: float) -> Edited:
-    """Word a scene with the words of another; take a synonym for some, and count them."""
-    words, cost = worded(draw, told), 0
+def reworded(draw: ExampleDraw, told: Scene, said: Mapping[str, str], rate: float) -> Edited:
+    """Word a scene as another was, but for synonyms taken at `rate`, which are the edits."""
+    again, cost = worded(draw, told), 0
     for slot, concept in told.slots.items():
-        if said[slot] not in concept.split("/"):
+        wordings = concept.split("/")
+        if said[slot] not in wordings:
             continue
-        others = [wording for wording in concept.split("/") if wording != said[slot]]
-        if others and draw.chance(rate):
-            words[slot], cost = draw.pick(others), cost + costs()["synonym"]
+        synonyms = [wording for wording in wordings if wording != said[slot]]
+        if synonyms and draw.chance(rate):
+            again[slot], cost = draw.pick(synonyms), cost + costs()["synonym"]
         else:
-            words[slot] = said[slot]
-    return Edited(Scene(told.kind, words), cost)
+            again[slot] = said[slot]
+    return Edited(Scene(told.kind, again), cost)
 
 
-def described(draw: Draw, frame: str, said: Mapping[str, str]) -> str:
+def described(draw: ExampleDraw, frame: str, said: Mapping[str, str]) -> str:
     """Put a scene's words into a frame; the verb agrees with how many there are."""
     many = said.get("count", "a") != "a"
     verbs = {"be": "are", "was": "were"} if many else {"be": "is", "was": "was"}
@@ -138,31 +137,28 @@ class Pair(NamedTuple):
     similarity: float
 
 
-def scene_pair(draw: Draw, band: int) -> Pair:
-    """Draw two descriptions whose similarity rounds to `band`."""
+def scene_pair(draw: ExampleDraw, band: int) -> Pair:
+    """Draw two descriptions whose similarity is in `band`: from 2.5 up to 3.4 in band 3."""
     if band == 0 and draw.chance(UNRELATED):
         return unrelated(draw)
-    return draw.until(lambda: edit_pair(draw, 1 - band / 5.5), lambda pair: _band(pair) == band)
+    return draw.until(
+        lambda: edit_pair(draw, 1 - band / 5.5), lambda pair: int(pair.similarity + 0.5) == band
+    )
 
 
-def _band(pair: Pair) -> int:
-    return int(pair.similarity + 0.5)
-
-
-def unrelated(draw: Draw) -> Pair:
+def unrelated(draw: ExampleDraw) -> Pair:
     """Draw two scenes of different kinds."""
     first = draw.pick(kinds())
     second = draw.pick([kind for kind in kinds() if kind.frames != first.frames])
-    one, two = (_alone(draw, kind) for kind in (first, second))
-    return Pair((one, two), 0.0)
+    return Pair((_alone(draw, first), _alone(draw, second)), 0.0)
 
 
-def _alone(draw: Draw, kind: Kind) -> str:
+def _alone(draw: ExampleDraw, kind: SceneKind) -> str:
     said = worded(draw, scene(draw, kind))
     return described(draw, draw.production(kind.frames), said)
 
 
-def edit_pair(draw: Draw, rate: float) -> Pair:
+def edit_pair(draw: ExampleDraw, rate: float) -> Pair:
     """Draw a scene, edit it at `rate`, and describe both, in random order."""
     before = scene(draw, draw.pick(kinds()))
     after = edited(draw, before, rate)
@@ -171,9 +167,6 @@ def edit_pair(draw: Draw, rate: float) -> Pair:
     frames = [draw.production(before.kind.frames)]
     frames.append(frames[0] if draw.chance(SAME_FRAME) else draw.production(before.kind.frames))
     cost = after.cost + again.cost + costs()["frame"] * (frames[0] != frames[1])
-    texts = [
-        described(draw, frame, words)
-        for frame, words in zip(frames, (said, again.scene.slots), strict=True)
-    ]
-    one, two = shuffled(draw.rng, texts)
-    return Pair((one, two), max(0, FULL - cost) / 10)
+    texts = [described(draw, frames[0], said), described(draw, frames[1], again.scene.slots)]
+    first, second = shuffled(draw.rng, texts)
+    return Pair((first, second), max(0, FULL - cost) / 10)

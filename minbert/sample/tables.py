@@ -1,8 +1,8 @@
 """The rows of the four data sets, split so that dev and test hold words and productions back.
 
-Each example is drawn for a label, so that the shares are the real sets'; a third of dev and test
-take something that is held out, and train never does. Then noise is added to the label, the same
-for all three splits. No text occurs twice in a task.
+Each example is drawn for a label, so that the labels have the shares of the real sets. A third of
+dev and test take something that is held out; train never does. Then noise is added to the label, in
+all three splits alike. No text occurs twice in a task.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 from minbert.sample import noise
-from minbert.sample.draw import Draw, quota, shuffled
+from minbert.sample.draw import ExampleDraw, quota, shuffled
 from minbert.sample.questions import question_pair
 from minbert.sample.reviews import review, sentence_of
 from minbert.sample.similarity import scene_pair
@@ -26,38 +26,38 @@ NOVEL = (2, 1)  # familiar and novel examples of dev and test
 PATIENCE = 20_000  # draws
 
 
-class Example(NamedTuple):
-    """One row, with its label before noise and what it was made of, which no file tells."""
+class SampleRow(NamedTuple):
+    """A row of a file, with its label before noise and what it was made of, which no file tells."""
 
     texts: tuple[str, ...]
-    truth: float
+    truth: float  # the label before noise
     label: str
-    words: tuple[str, ...]
+    entries: tuple[str, ...]  # taken from word lists
     productions: tuple[str, ...]
     novel: bool
 
 
 class SampleTask(NamedTuple):
-    """One task's three files. Label k takes `shares[k]` parts of the rows, which `draw` makes."""
+    """The recipe of one task's three files."""
 
     stem: str
-    label: str
+    label: str  # name of the column
     rows: tuple[int, int, int]
-    shares: tuple[int, ...]
-    draw: Callable[[Draw, int], tuple[tuple[str, ...], float]]
+    shares: tuple[int, ...]  # of the rows, for each label
+    draw: Callable[[ExampleDraw, int], tuple[tuple[str, ...], float]]
     spell: Callable[[Random, float], str]
     pair: bool
 
 
-def _graded(draw: Draw, grade: int) -> tuple[tuple[str, ...], float]:
+def _graded(draw: ExampleDraw, grade: int) -> tuple[tuple[str, ...], float]:
     return (" " + sentence_of(draw, grade),), grade  # the course's sentences begin with a space
 
 
-def _asked(draw: Draw, duplicate: int) -> tuple[tuple[str, ...], float]:
+def _asked(draw: ExampleDraw, duplicate: int) -> tuple[tuple[str, ...], float]:
     return question_pair(draw, duplicate), duplicate
 
 
-def _reviewed(draw: Draw, liked: int) -> tuple[tuple[str, ...], float]:
+def _reviewed(draw: ExampleDraw, liked: int) -> tuple[tuple[str, ...], float]:
     return (" " + review(draw, liked),), liked
 
 
@@ -80,34 +80,32 @@ TASKS = (
 )  # fmt: skip
 
 
-def examples(task: SampleTask, seed: int) -> Iterator[tuple[str, list[Example]]]:
-    """Yield each split's name and examples."""
+def examples(task: SampleTask, seed: int) -> Iterator[tuple[str, list[SampleRow]]]:
+    """Yield the name and the rows of each split."""
     rng, seen = Random(f"{seed}/{task.stem}"), set[str]()
     for split, count in zip(SPLITS, task.rows, strict=True):
         labels = quota(rng, task.shares, count)
         novel = [False] * count if split == "train" else [n == 1 for n in quota(rng, NOVEL, count)]
-        yield (
-            split,
-            [fresh(rng, task, label, new, seen) for label, new in zip(labels, novel, strict=True)],
-        )
+        pairs = zip(labels, novel, strict=True)
+        yield split, [fresh(rng, task, label, new, seen) for label, new in pairs]
 
 
-def fresh(rng: Random, task: SampleTask, label: int, novel: bool, seen: set[str]) -> Example:
-    """Draw an example whose texts' words are not in `seen`; RuntimeError where none is left."""
+def fresh(rng: Random, task: SampleTask, label: int, novel: bool, seen: set[str]) -> SampleRow:
+    """Draw a row whose texts are not in `seen`. Raises RuntimeError where none is left."""
     for _ in range(PATIENCE):
-        draw = Draw(rng, novel)
+        draw = ExampleDraw(rng, novel)
         texts, truth = task.draw(draw, label)
         keys = {" ".join(re.findall(r"\w+", text.lower())) for text in texts}
         if bool(draw.held) == novel and len(keys) == len(texts) and keys.isdisjoint(seen):
             seen |= keys
             spelled = task.spell(rng, truth)
-            taken = tuple(draw.words), tuple(draw.productions)
-            return Example(texts, truth, spelled, *taken, novel)
+            taken = tuple(draw.entries), tuple(draw.productions)
+            return SampleRow(texts, truth, spelled, *taken, novel)
     raise RuntimeError(f"{task.stem}: no new example of label {label} in {PATIENCE} draws")
 
 
-def lines(task: SampleTask, split: str, rows: Sequence[Example], seed: int) -> list[list[str]]:
-    """Lay a split out as the course's files do, header first."""
+def lines(task: SampleTask, split: str, rows: Sequence[SampleRow], seed: int) -> list[list[str]]:
+    """Return a split's lines as the course's files have them, header first."""
     name, test = f"{task.stem}-{split}.csv", split == "test-student"
     odd = test and not task.pair  # test sentences have two numbers
     columns = ["", "id", *(["sentence1", "sentence2"] if task.pair else ["sentence"])]
@@ -121,7 +119,7 @@ def lines(task: SampleTask, split: str, rows: Sequence[Example], seed: int) -> l
 
 
 def _numbers(task: SampleTask, split: str, seed: int) -> Sequence[int]:
-    """Number pairs at random over the whole task, sentences in order."""
+    """Return the numbers of a split's rows: of pairs at random over the task, else in order."""
     if not task.pair:
         return range(max(task.rows))
     numbers = shuffled(Random(f"{seed}/{task.stem}/numbers"), range(sum(task.rows)))
@@ -129,7 +127,7 @@ def _numbers(task: SampleTask, split: str, seed: int) -> Sequence[int]:
 
 
 def spelled(table: list[list[str]]) -> str:
-    """Write lines as tab-separated text."""
+    """Return lines as tab-separated text."""
     text = io.StringIO()
     csv.writer(text, delimiter="\t", lineterminator="\n").writerows(table)
     return text.getvalue()

@@ -259,7 +259,7 @@ def page(it: Exchange) -> None:
 
 
 def disguised_page(it: Exchange) -> None:
-    """The same as plain text without a length."""
+    """A login page as plain text without a length."""
     it.head("200 OK", None, Content_Type="text/plain")
     it.send(b"<!DOCTYPE html><html><body>Please log in</body></html>")
 

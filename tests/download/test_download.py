@@ -236,7 +236,7 @@ def test_a_student_gets_all_with_one_command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Both halves, over HTTP, the first time with faults."""
+    """Data and encoder come over HTTP, the first time with faults."""
     monkeypatch.chdir(tmp_path)
     files = {
         name: server.files[f"/{NAME}/resolve/{COMMIT}/{name}"]

@@ -14,7 +14,7 @@ from minbert.download.course_files import BASE, FILES, fetch_data
 from minbert.download.fetch import Expected
 from minbert.finetune.config import RunConfig
 from minbert.support.errors import RunError
-from minbert.tasks.registry import KNOWN_TASKS
+from minbert.tasks.registry import TASKS
 from tests.download import faulty_server as faulty
 from tests.download.faulty_server import Server, blob_sha1, closed_port, serving
 from tests.download.one_file import SOON
@@ -39,7 +39,7 @@ def there(folder: Path = Path("data")) -> dict[str, bytes]:
 
 def test_the_names_are_the_main_jobs_defaults() -> None:
     defaults = {entry.name: str(entry.default) for entry in fields(RunConfig)}
-    keys = [f"{task}_{split}" for task in KNOWN_TASKS for split in ("train", "dev", "test")]
+    keys = [f"{task}_{split}" for task in TASKS for split in ("train", "dev", "test")]
     assert {defaults[key] for key in keys} == {f"data/{name}" for name in FILES}
     assert len(FILES) == 12
 

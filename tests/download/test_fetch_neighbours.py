@@ -79,7 +79,7 @@ def test_a_file_system_without_locks_takes_a_download(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As some network ones are; it is said once."""
+    """Some network file systems have none; the log says it once."""
 
     def flock(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

@@ -57,7 +57,7 @@ def test_the_hubs_own_client_finds_what_was_fetched(
 
 
 def test_a_blob_is_named_by_its_hash(server: Server, files: dict[str, bytes]) -> None:
-    """As the hub's client does, which so takes ours for its own."""
+    """The client of the hub does so too, and takes our cache for its own."""
     snapshot = repository() / "snapshots" / COMMIT
     fetch_weights(parse(NAME), SOON)
     blobs = {path.name: path.resolve().name for path in snapshot.iterdir()}

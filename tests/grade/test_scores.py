@@ -169,7 +169,6 @@ def test_overall_intervals_cover(draws: int, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(scores_module, "_ROUNDS", 2)  # F1 is not asked for here
     worlds = {task: arrays(task, 2, count=20_000, skill=0.7) for task in ("sst", "para", "sts")}
     truth = overall_of({task: score(TASKS[task], *world) for task, world in worlds.items()})
-    assert truth is not None
 
     def covered(draw: np.random.Generator) -> tuple[bool, bool]:
         rows = {task: draw.integers(0, 20_000, 250) for task in worlds}
@@ -177,12 +176,10 @@ def test_overall_intervals_cover(draws: int, monkeypatch: pytest.MonkeyPatch) ->
             task: score(TASKS[task], predictions[rows[task]], labels[rows[task]])
             for task, (predictions, labels) in worlds.items()
         }
-        found = overall_of(drawn)
-        assert found is not None
-        first, second = found.interval_2023, found.interval_2024
+        first, second = (overall_of(drawn)[year].interval for year in ("2023", "2024"))
         return (
-            first.low <= truth.year_2023 <= first.high,
-            second.low <= truth.year_2024 <= second.high,
+            first.low <= truth["2023"].score <= first.high,
+            second.low <= truth["2024"].score <= second.high,
         )
 
     draw = np.random.default_rng(0)
@@ -192,18 +189,14 @@ def test_overall_intervals_cover(draws: int, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_overall_follows_the_handouts() -> None:
     scores = {task: score(TASKS[task], *arrays(task, 3)) for task in ("sst", "para", "sts")}
-    found = overall_of(scores)
+    overall = overall_of(scores)
     sst, para, sts = (scores[task].score for task in ("sst", "para", "sts"))
-    assert found is not None
-    assert found.year_2023 == pytest.approx((sst + para + sts) / 3)
-    assert found.year_2024 == pytest.approx((sst + para + (sts + 1) / 2) / 3)
-    below = [one.score - one.interval.low for one in scores.values()]
-    above = [one.interval.high - one.score for one in scores.values()]
-    years = (
-        (found.year_2023, found.interval_2023, np.asarray([1, 1, 1]) / 3),
-        (found.year_2024, found.interval_2024, np.asarray([1, 1, 0.5]) / 3),
-    )
-    for total, interval, weights in years:
+    assert overall["2023"].score == pytest.approx((sst + para + sts) / 3)
+    assert overall["2024"].score == pytest.approx((sst + para + (sts + 1) / 2) / 3)
+    below = [task.score - task.interval.low for task in scores.values()]
+    above = [task.interval.high - task.score for task in scores.values()]
+    for year, third in (("2023", [1, 1, 1]), ("2024", [1, 1, 0.5])):
+        total, interval, weights = overall[year].score, overall[year].interval, np.divide(third, 3)
         assert interval.low == pytest.approx(total - np.linalg.norm(weights * below))
         assert interval.high == pytest.approx(total + np.linalg.norm(weights * above))
-    assert overall_of({"sst": scores["sst"], "sts": scores["sts"]}) is None
+    assert overall_of({"sst": scores["sst"], "sts": scores["sts"]}) == {}

@@ -16,7 +16,7 @@ from minbert.grade import sheet as sheet_module
 from minbert.grade.gold import Gold, Part, read_gold
 from minbert.grade.members import Member
 from minbert.grade.problems import LISTED, Problem
-from minbert.grade.sheet import Reading, read_sheet
+from minbert.grade.sheet import FileReport, read_sheet
 from minbert.tasks.predictions import render
 from minbert.tasks.registry import TASKS
 from tests.grade.submissions import (
@@ -42,11 +42,11 @@ def reading(gold: Gold, content: bytes, name: str = "out.csv", *, expected: bool
     return read_sheet(member(name, content), gold, expected=expected)
 
 
-def kinds(found: Reading) -> list[tuple[str, int | None]]:
+def kinds(found: FileReport) -> list[tuple[str, int | None]]:
     return [(problem.kind, problem.line) for problem in found.problems]
 
 
-def only(found: Reading) -> Problem:
+def only(found: FileReport) -> Problem:
     (problem,) = found.problems
     return problem
 
@@ -233,7 +233,7 @@ def test_a_flood_is_cut_and_counted(gold: Gold) -> None:
 
 
 def test_rows_without_a_label_may_be_left_out(tmp_path: Path) -> None:
-    """As the course's starter does with two Quora rows."""
+    """The course's starter leaves out two Quora rows."""
     (tmp_path / "quora-dev.csv").write_text(
         "\tid\tsentence1\tsentence2\tis_duplicate\n0\ta\ts\tt\t1.0\n1\tb\ts\tt\t\n2\tc\ts\tt\t0.0\n"
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from minbert.sample.tables import TASKS, Example, examples
+from minbert.sample.tables import TASKS, SampleRow, examples
 
-Sample = dict[str, dict[str, list[Example]]]
+Sample = dict[str, dict[str, list[SampleRow]]]
 
 
 @pytest.fixture(scope="session")

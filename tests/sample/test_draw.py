@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from minbert.sample.draw import Draw, gaussian, quota, shuffled
+from minbert.sample.draw import ExampleDraw, exchanged, gaussian, quota, shuffled
 from minbert.sample.lexicon import divided, lists
 
 PEOPLE = lists()["person"]
@@ -15,17 +15,17 @@ RULE = ("one", "two", "*three")
 
 
 def test_a_familiar_example_takes_nothing_held_out() -> None:
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     for _ in range(300):
         draw.word(PEOPLE)
         draw.production(RULE)
     assert draw.held == []
-    assert set(draw.words) == set(divided(PEOPLE)[0])
+    assert set(draw.entries) == set(divided(PEOPLE)[0])
     assert set(draw.productions) == {"one", "two"}
 
 
 def test_a_novel_example_takes_both_and_says_so() -> None:
-    draw = Draw(Random(0), novel=True)
+    draw = ExampleDraw(Random(0), novel=True)
     taken = {draw.production(RULE) for _ in range(100)}
     assert taken == {"one", "two", "three"}
     assert "*three" in draw.held
@@ -36,15 +36,15 @@ def test_a_novel_example_takes_both_and_says_so() -> None:
 def test_items_are_not_repeated_while_others_are_left() -> None:
     repeats = 0
     for seed in range(100):
-        draw = Draw(Random(seed))
+        draw = ExampleDraw(Random(seed))
         repeats += draw.word(PEOPLE) == draw.word(PEOPLE)
     assert repeats == 0
 
 
 def test_what_is_rejected_is_forgotten() -> None:
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     draw.word(PEOPLE)
-    before = list(draw.words)
+    before = list(draw.entries)
 
     def make() -> str:
         draw.production(RULE)
@@ -53,15 +53,27 @@ def test_what_is_rejected_is_forgotten() -> None:
 
     made = draw.until(make, lambda word: word.startswith("s"))
     assert made.startswith("s")
-    assert draw.words == [*before, draw.settled["name"], made]
+    assert draw.entries == [*before, draw.settled["name"], made]
     assert len(draw.productions) == 1
 
 
 def test_once_stays_and_other_differs() -> None:
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     assert len({draw.once("city", lists()["city"]) for _ in range(20)}) == 1
     taken = {draw.other(("a/b", "b/c", "d"), ["a/x", "y"]) for _ in range(50)}
     assert taken == {"b/c", "d"}
+
+
+def test_a_concept_is_said_in_each_of_its_wordings() -> None:
+    draw = ExampleDraw(Random(0))
+    assert {draw.wording("repair/fix/mend") for _ in range(50)} == {"repair", "fix", "mend"}
+    assert draw.entries == []  # the concept was taken from its list before
+
+
+def test_two_roles_are_exchanged_and_the_others_stay() -> None:
+    filled = {"one": "monk", "two": "baker", "verb": "thank"}
+    assert exchanged(filled, ("one", "two")) == {"one": "baker", "two": "monk", "verb": "thank"}
+    assert filled["one"] == "monk"
 
 
 def test_quota_keeps_the_shares() -> None:
@@ -72,7 +84,7 @@ def test_quota_keeps_the_shares() -> None:
 
 
 def test_chance_and_gaussian() -> None:
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     assert sum(draw.chance(0.25) for _ in range(4000)) == pytest.approx(1000, abs=110)
     values = [gaussian(draw.rng) for _ in range(4000)]
     assert sum(values) / 4000 == pytest.approx(0, abs=0.07)

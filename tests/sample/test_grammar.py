@@ -7,13 +7,13 @@ from random import Random
 
 import pytest
 
-from minbert.sample.draw import Draw
+from minbert.sample.draw import ExampleDraw
 from minbert.sample.grammar import expand, flat, tidy
 from minbert.sample.lexicon import document, lists
 
 
 def test_slots_are_words_rules_or_bound() -> None:
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     assert expand(draw, "{city}") in lists()["city"]
     assert expand(draw, "{do|ing} {what}", {"do": "mend the {what}/mend", "what": "x"}) in (
         "mending the x x",
@@ -24,7 +24,7 @@ def test_slots_are_words_rules_or_bound() -> None:
 
 
 def test_a_verb_phrase_is_inflected_after_it_is_expanded() -> None:
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     for _ in range(200):
         said = expand(draw, "she {deed|s} .")
         assert re.match(r"she (\w+s|must) ", said), said
@@ -33,7 +33,7 @@ def test_a_verb_phrase_is_inflected_after_it_is_expanded() -> None:
 def test_recursion_nests_and_ends() -> None:
     lengths = []
     for seed in range(300):
-        draw = Draw(Random(seed))
+        draw = ExampleDraw(Random(seed))
         lengths.append(expand(draw, "{person_np} {deed|s}").count(" who "))
     assert max(lengths) >= 2  # a relative clause inside a relative clause
     assert min(lengths) == 0
@@ -53,7 +53,7 @@ def test_every_slot_of_every_rule_has_something_to_fill_it() -> None:
 
 
 def test_the_kind_of_film_is_settled_once() -> None:
-    said = expand(Draw(Random(3)), "{genre}/{genre}/{genre}").split("/")
+    said = expand(ExampleDraw(Random(3)), "{genre}/{genre}/{genre}").split("/")
     assert len(set(said)) == 1
 
 

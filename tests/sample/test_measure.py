@@ -9,15 +9,15 @@ import pytest
 
 from minbert.sample.lexicon import held_out, lists
 from minbert.sample.measure import area, cosines, facts, regressed, vocabulary, words
-from minbert.sample.tables import TASKS, Example
+from minbert.sample.tables import TASKS, SampleRow
 
-Sample = dict[str, dict[str, list[Example]]]
+Sample = dict[str, dict[str, list[SampleRow]]]
 README = (Path(__file__).parents[2] / "data" / "sample" / "README.md").read_text(encoding="utf-8")
 BY_STEM = {task.stem: task for task in TASKS}
 
 
-def example(*texts: str, label: str = "0", truth: float = 0.0, novel: bool = False) -> Example:
-    return Example(texts, truth, label, (), (), novel)
+def example(*texts: str, label: str = "0", truth: float = 0.0, novel: bool = False) -> SampleRow:
+    return SampleRow(texts, truth, label, (), (), novel)
 
 
 def test_words_are_words() -> None:

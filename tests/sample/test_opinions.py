@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 
 import pytest
 
 from minbert.sample import opinions
 from minbert.sample.clauses import Production
-from minbert.sample.draw import Draw
+from minbert.sample.draw import ExampleDraw
 from minbert.sample.lexicon import lists
 from minbert.sample.opinions import STATEMENTS, sentence
 from minbert.sample.sentiment import Phrase, grade
+from tests.sample.phrases import check_says_something, drawn
 
 EVERY = {name: make for name, (_, make) in STATEMENTS.items()}
 
 
-def drawn(make: Callable[[Draw], Phrase], count: int = 60) -> list[Phrase]:
-    return [make(Draw(Random(seed), novel=seed % 2 == 1)) for seed in range(count)]
-
-
 @pytest.mark.parametrize("make", EVERY.values(), ids=EVERY)
 def test_every_production_says_something(make: Production) -> None:
-    phrases = drawn(make)
-    assert len({phrase.text for phrase in phrases}) > 20
-    assert all(-2 <= phrase.valence <= 2 for phrase in phrases)
-    assert not any("{" in phrase.text or "  " in phrase.text for phrase in phrases)
+    check_says_something(make)
 
 
 @pytest.mark.parametrize("make", [opinions.reported, opinions.unlike_source])
@@ -39,7 +32,7 @@ def test_only_the_speaker_counts(make: Production, monkeypatch: pytest.MonkeyPat
 
 def test_of_two_opposites_the_main_one_wins() -> None:
     for seed in range(60):
-        phrase = opinions.opposed(Draw(Random(seed)))
+        phrase = opinions.opposed(ExampleDraw(Random(seed)))
         assert abs(phrase.valence) <= 1.5 - 0.35 * 0.2 + 1e-9, phrase
 
 

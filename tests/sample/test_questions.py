@@ -8,11 +8,11 @@ from random import Random
 import pytest
 
 from minbert.sample import questions
-from minbert.sample.draw import Draw
+from minbert.sample.draw import ExampleDraw
 from minbert.sample.lexicon import lists
 from minbert.sample.questions import (
     OPENINGS,
-    Question,
+    AskedQuestion,
     Topic,
     Wording,
     framed,
@@ -29,7 +29,7 @@ from minbert.sample.questions import (
 BY_NAME = {topic.name: topic for topic in topics()}
 
 
-def plain(draw: Draw, asked: Question) -> str:
+def plain(draw: ExampleDraw, asked: AskedQuestion) -> str:
     """A wording without what is polite."""
     text = spelled(draw, worded(draw, asked))
     for opening in OPENINGS:
@@ -37,9 +37,9 @@ def plain(draw: Draw, asked: Question) -> str:
     return text[:1].upper() + text[1:]
 
 
-def make(topic: str, intent: str, **slots: str) -> Question:
+def make(topic: str, intent: str, **slots: str) -> AskedQuestion:
     names = BY_NAME[topic].slots
-    return Question(BY_NAME[topic], intent, {name: slots.get(name, "") for name in names})
+    return AskedQuestion(BY_NAME[topic], intent, {name: slots.get(name, "") for name in names})
 
 
 @pytest.mark.parametrize("topic", topics(), ids=lambda topic: topic.name)
@@ -56,7 +56,7 @@ def test_every_intent_has_several_wordings_with_the_same_slots(topic: Topic) -> 
 def test_no_text_has_two_meanings() -> None:
     said: dict[str, tuple[str, ...]] = {}
     for seed in range(4000):
-        draw = Draw(Random(seed), novel=seed % 2 == 0)
+        draw = ExampleDraw(Random(seed), novel=seed % 2 == 0)
         asked = question(draw, draw.pick(topics()))
         for near in (asked, questions.different(draw, asked)):
             assert said.setdefault(plain(draw, near), near.meaning) == near.meaning
@@ -65,7 +65,7 @@ def test_no_text_has_two_meanings() -> None:
 @pytest.mark.parametrize("topic", topics(), ids=lambda topic: topic.name)
 def test_intents_and_roles_are_told_apart(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "OPENED", 0.0)
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     asked = question(draw, topic)
     said: dict[str, tuple[str, ...]] = {}
     for intent, wordings in topic.intents.items():
@@ -80,26 +80,26 @@ def test_intents_and_roles_are_told_apart(topic: Topic, monkeypatch: pytest.Monk
 
 def test_synonyms_and_frames_keep_the_meaning() -> None:
     asked = make("machines", "how", do="repair a {object}/fix a {object}", object="kettle")
-    said = {plain(Draw(Random(seed), novel=True), asked) for seed in range(200)}
+    said = {plain(ExampleDraw(Random(seed), novel=True), asked) for seed in range(200)}
     assert {"How do I fix a kettle?", "What is the right way of repairing a kettle?"} <= said
     assert "How would you go about fixing a kettle?" in said  # held out
-    familiar = {plain(Draw(Random(seed)), asked) for seed in range(200)}
+    familiar = {plain(ExampleDraw(Random(seed)), asked) for seed in range(200)}
     assert familiar < said
 
 
 def test_the_passive_exchanges_the_words_and_not_the_roles() -> None:
     asked = make("causes", "does", verb="cause/bring about", one="stress", two="insomnia")
-    said = {plain(Draw(Random(seed)), asked) for seed in range(100)}
+    said = {plain(ExampleDraw(Random(seed)), asked) for seed in range(100)}
     assert {"Can stress cause insomnia?", "Can insomnia be caused by stress?"} <= said
 
 
 def test_roles_matter_unless_the_question_is_symmetric() -> None:
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     larger = make("journeys", "larger", one="Riga", two="Cork")
     assert questions.swapped(draw, larger).meaning != larger.meaning
     far = make("journeys", "distance", one="Riga", two="Cork")
     assert questions.swapped(draw, far).meaning == far.meaning
-    said = {plain(Draw(Random(seed)), far) for seed in range(100)}
+    said = {plain(ExampleDraw(Random(seed)), far) for seed in range(100)}
     assert {"How far is it from Riga to Cork?", "How far is it from Cork to Riga?"} <= said
 
 
@@ -118,7 +118,7 @@ def test_slots_that_an_intent_does_not_mention_mean_nothing() -> None:
 def test_changes_are_small(change) -> None:
     differing = 0
     for seed in range(60):
-        draw = Draw(Random(seed))
+        draw = ExampleDraw(Random(seed))
         before = question(draw, draw.pick(topics()))
         after = change(draw, before)
         assert after.topic is before.topic
@@ -131,7 +131,7 @@ def test_changes_are_small(change) -> None:
 
 
 def test_a_scope_comes_and_goes() -> None:
-    draw = Draw(Random(0))
+    draw = ExampleDraw(Random(0))
     wide = make("mishaps", "danger", act="shave")
     narrow = questions.rescoped(draw, wide)
     assert narrow.slots["who"] and questions.rescoped(draw, narrow).slots == wide.slots
@@ -140,7 +140,7 @@ def test_a_scope_comes_and_goes() -> None:
 
 
 def test_a_kept_wording_differs_in_the_change_alone() -> None:
-    draw = Draw(Random(1))
+    draw = ExampleDraw(Random(1))
     first = make("inventions", "who", thing="compass")
     second = make("inventions", "who", thing="saddle")
     spoken = worded(draw, first)
@@ -153,12 +153,12 @@ def test_a_kept_wording_differs_in_the_change_alone() -> None:
 def test_pairs_mean_the_same_only_where_they_should() -> None:
     easy = 0
     for seed in range(150):
-        one, two = meanings(Draw(Random(seed)), 1)
+        one, two = meanings(ExampleDraw(Random(seed)), 1)
         assert one.meaning == two.meaning
-        one, two = meanings(Draw(Random(seed)), 0)
+        one, two = meanings(ExampleDraw(Random(seed)), 0)
         assert one.meaning != two.meaning
         easy += one.topic is not two.topic
-        texts = question_pair(Draw(Random(seed)), seed % 2)
+        texts = question_pair(ExampleDraw(Random(seed)), seed % 2)
         assert len(set(texts)) == 2 and all(text.endswith("?") or "?" in text for text in texts)
     assert 0 < easy < 75
 

@@ -12,12 +12,12 @@ import pytest
 
 from minbert.data.examples import read_split
 from minbert.sample import noise, tables
-from minbert.sample.draw import Draw
+from minbert.sample.draw import ExampleDraw
 from minbert.sample.inflection import FORMS, plural
 from minbert.sample.lexicon import document, held_out, held_word, lemmas, lists
 from minbert.sample.questions import topics
 from minbert.sample.similarity import kinds
-from minbert.sample.tables import SPLITS, TASKS, Example, SampleTask, examples, lines, spelled
+from minbert.sample.tables import SPLITS, TASKS, SampleRow, SampleTask, examples, lines, spelled
 from minbert.tasks.registry import TASKS as REAL_TASKS
 
 COMMITTED = Path(__file__).parents[2] / "data" / "sample"
@@ -34,7 +34,7 @@ TEST_HEADERS = {
     "sts": ["", "id", "sentence1", "sentence2"],
     "ids-cfimdb": ["0", "", "id", "sentence"],
 }
-Sample = dict[str, dict[str, list[Example]]]
+Sample = dict[str, dict[str, list[SampleRow]]]
 each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.stem)
 
 
@@ -199,7 +199,7 @@ def test_noise_has_the_stated_rate_in_every_split(task: SampleTask, sample: Samp
 def test_train_takes_nothing_held_out(task: SampleTask, sample: Sample) -> None:
     for row in sample[task.stem]["train"]:
         assert not row.novel
-        assert not [word for word in row.words if held_out(word)]
+        assert not [word for word in row.entries if held_out(word)]
         assert not [production for production in row.productions if production.startswith("*")]
 
 
@@ -210,7 +210,7 @@ def test_a_third_of_dev_and_test_takes_something_held_out(task: SampleTask, samp
         rows = sample[task.stem][split]
         assert sum(row.novel for row in rows) / len(rows) == pytest.approx(1 / 3, abs=0.01)
         for row in rows:
-            held = [word for word in row.words if held_out(word)]
+            held = [word for word in row.entries if held_out(word)]
             starred = [text for text in row.productions if text.startswith("*")]
             assert row.novel == bool(held or starred)
             words.update(held)
@@ -251,7 +251,7 @@ def test_no_train_question_has_a_held_out_wording(sample: Sample) -> None:
 
 
 def test_running_out_of_texts_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def draw(_: Draw, label: int) -> tuple[tuple[str, ...], float]:
+    def draw(_: ExampleDraw, label: int) -> tuple[tuple[str, ...], float]:
         return ("x",), label
 
     monkeypatch.setattr(tables, "PATIENCE", 50)

@@ -11,6 +11,7 @@ from typing import Any
 
 from minbert.support import durable_files
 from minbert.support.errors import InputError
+from minbert.support.outputs import refusing_unwritable
 
 
 def as_csv(rows: Sequence[Any], fields: Sequence[str]) -> str:
@@ -37,11 +38,9 @@ def check_outputs(
         if path.suffix not in allowed:
             raise InputError(f"--{name} {path}: must end in {' or '.join(allowed)}")
         mark = ",".join(fields) if path.suffix == ".csv" else about
-        try:
+        with refusing_unwritable(f"--{name} {path}"):
             durable_files.check_writable(path)
             ours = not path.exists() or (path.is_file() and _begins_with(path, mark))
-        except OSError as error:
-            raise InputError(f"--{name} {path}: cannot be written ({error.strerror})") from error
         if not ours:
             raise InputError(f"--{name} {path}: holds something else; name another file")
 

@@ -1,0 +1,76 @@
+"""The settings of a grading: what is graded against what, and where the results go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbert.grade.ceilings import COURSE_CEILINGS
+from minbert.grade.gold import SPLITS
+from minbert.support.errors import InputError
+from minbert.support.flags import RATE, PerTask, check_values, flag
+from minbert.support.places import SAMPLE
+from minbert.tasks.registry import COURSE_TASKS
+
+_INPUT, _OUTPUT = "what is held against what", "output besides the table"
+
+
+@dataclass(frozen=True)
+class GradeConfig:
+    """The settings of a grading. Raises InputError for values that do not fit together."""
+
+    gold: str | None = flag(
+        None,
+        _INPUT,
+        "folder of the course's data files; default: data/ if they are there, else the bundled "
+        "synthetic sample",
+        metavar="FOLDER",
+    )
+    split: str = flag(
+        "dev",
+        _INPUT,
+        "the set whose labels score; test needs test files with labels",
+        choices=SPLITS,
+    )
+    lint: bool = flag(False, _INPUT, "check only; needs ids but no labels")
+    ceiling: PerTask | None = flag(
+        None,
+        _INPUT,
+        "score above which a question is put, as in sst=.6,sts=.93; a task not named has none; "
+        f"default {','.join(f'{name}={value:g}' for name, value in COURSE_CEILINGS.items())}, on "
+        "the bundled sample none",
+        limit=RATE,
+        metavar="SCORE",
+    )
+    json: str | None = flag(None, _OUTPUT, "everything, as JSON", metavar="FILE")
+    csv: str | None = flag(
+        None, _OUTPUT, "a line a submission; with --lint a line a problem", metavar="FILE"
+    )
+    html: str | None = flag(None, _OUTPUT, "a report in one page", metavar="FILE")
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        for name in ("html", "ceiling") if self.lint else ():
+            if getattr(self, name) is not None:
+                raise InputError(f"--{name} would do nothing here: --lint gives no scores")
+        outputs = [Path(path).resolve() for path in self.outputs]
+        if len(set(outputs)) < len(outputs):
+            raise InputError(f"two outputs would go to {self.outputs[0]}")
+        for name in self.ceiling if isinstance(self.ceiling, dict) else ():
+            if name not in COURSE_TASKS:
+                known = ", ".join(COURSE_TASKS)
+                raise InputError(f"--ceiling {name}: no such task; there are: {known}")
+
+    @property
+    def outputs(self) -> list[str]:
+        """The files that will be written."""
+        return [path for path in (self.json, self.csv, self.html) if path is not None]
+
+    def ceilings(self, gold: Path) -> Mapping[str, float]:
+        """Return the ceiling of each task: as given, else the course's, on the sample none."""
+        if self.ceiling is None:
+            return {} if gold.resolve() == SAMPLE.resolve() else COURSE_CEILINGS
+        if isinstance(self.ceiling, dict):
+            return self.ceiling
+        return dict.fromkeys(COURSE_TASKS, self.ceiling)
