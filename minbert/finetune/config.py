@@ -26,7 +26,7 @@ from minbert.finetune.regularizer_flags import (
 )
 from minbert.support.errors import InputError
 from minbert.support.flags import IdleRule, check_values, shown
-from minbert.tasks.mixing import ANNEALED, PRE, SCHEDULES, TEMPERATURE, WITH_ROUNDS
+from minbert.tasks.mixing import ANNEALED, MIXINGS, PRE, TEMPERATURE, WITH_ROUNDS
 
 COURSE_TASKS = ("sst", "para", "sts")
 KNOWN_TASKS = (*COURSE_TASKS, "cfimdb")
@@ -168,8 +168,8 @@ def _check_ranks(config: RunConfig) -> None:
 
 def _check_schedule(config: RunConfig) -> None:
     kind = config.rrobin
-    if kind is not None and kind not in SCHEDULES:
-        raise InputError(f"--rrobin {kind}: no such schedule; there are: {', '.join(SCHEDULES)}")
+    if kind is not None and kind not in MIXINGS:
+        raise InputError(f"--rrobin {kind}: no such schedule; there are: {', '.join(MIXINGS)}")
     if kind == PRE and config.pre_task not in config.trained_tasks:
         trained = ", ".join(config.trained_tasks)
         raise InputError(f"--pre_task {config.pre_task}: does not train: {trained}")
@@ -208,7 +208,7 @@ def idle_rules() -> list[IdleRule]:
     smart = (*adversarial, *bregman, "smart_dropout", "no_adversarial", "no_bregman")
     reuse = ("smart_reuse_clean",)
     several = "--freelb_steps above 1"
-    by_size = f"--rrobin {' or '.join(name for name in SCHEDULES if name not in WITH_ROUNDS)}"
+    by_size = f"--rrobin {' or '.join(name for name in MIXINGS if name not in WITH_ROUNDS)}"
     no_adversarial = "the adversarial term (--no_adversarial)"
     return [
         IdleRule(

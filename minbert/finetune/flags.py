@@ -7,7 +7,7 @@ from typing import Any
 
 from minbert.support import shared_flags
 from minbert.support.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, flag
-from minbert.tasks.mixing import EQUAL, SCHEDULES
+from minbert.tasks.mixing import EQUAL, MIXINGS
 
 TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
     "what trains",
@@ -62,7 +62,7 @@ class TrainingFlags:
         None,
         TRAINING,
         "train on all --tasks, batch by batch; KIND, which defaults to equal, is one of "
-        + "; ".join(f"{name}: {kind.words}" for name, kind in SCHEDULES.items())
+        + "; ".join(f"{name}: {mixing.help}" for name, mixing in MIXINGS.items())
         + ". What an epoch draws of each task is printed first",
         metavar="KIND",
         bare=EQUAL,

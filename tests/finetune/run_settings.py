@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from minbert.finetune.config import COURSE_TASKS, RunConfig
-from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
+from minbert.tasks.mixing import MIXINGS, WITH_ROUNDS
 
 FIELDS = {entry.name: entry for entry in dataclasses.fields(RunConfig)}
 ALL_TASKS = (*COURSE_TASKS, "cfimdb")
-BY_SIZE = [name for name in SCHEDULES if name not in WITH_ROUNDS]
+BY_SIZE = [name for name in MIXINGS if name not in WITH_ROUNDS]

@@ -24,8 +24,8 @@ from minbert.finetune.build_objective import build_objective
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.support.randomness import derive_seed
-from minbert.training.loop import TrainingObjective
 from minbert.training.optimizer import AdamW
+from minbert.training.plan import TrainingObjective
 
 
 @dataclass(frozen=True)
