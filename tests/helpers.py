@@ -20,9 +20,9 @@ from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import build_head
 from minbert.model import MultitaskBert
 from minbert.tasks.heads import RelationalLayer
-from minbert.tasks.mixing import SCHEDULES, Setting, alone
+from minbert.tasks.mixing import ALONE, MIXINGS, MixingSettings
 from minbert.tasks.registry import TASKS
-from minbert.training.sampling import TaskSchedule
+from minbert.training.sampling import MixedTaskOrder
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -149,21 +149,20 @@ def write_course_files(
     return folder
 
 
-def make_schedule(
+def make_order(
     kind: str | None,
     lengths: Mapping[str, NDArray[np.int64]],
     batch_size: int,
     seed: int,
     *,
     summed: bool = False,
-    **setting: Any,
-) -> TaskSchedule:
-    """A schedule by its name, or the one of a single task."""
-    given = Setting({name: len(own) for name, own in lengths.items()}, batch_size, **setting)
-    if kind is None:
-        return TaskSchedule(alone(given), lengths, seed)
-    draws, rounds = SCHEDULES[kind].draws(given), SCHEDULES[kind].rounds
-    return TaskSchedule(draws, lengths, seed, rounds=rounds, summed=summed)
+    **settings: Any,
+) -> MixedTaskOrder:
+    """The task order of a mixing by its name, or of a single task."""
+    sizes = {name: len(rows) for name, rows in lengths.items()}
+    mixing = ALONE if kind is None else MIXINGS[kind]
+    given = MixingSettings(sizes, batch_size, **settings)
+    return MixedTaskOrder(mixing, given, lengths, seed, summed=summed)
 
 
 def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

@@ -30,7 +30,7 @@ from tests.helpers import (
     VOCAB,
     make_encoder,
     make_model,
-    make_schedule,
+    make_order,
     make_tokenizer,
     random_dataset,
 )
@@ -49,12 +49,12 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 def losses(model: MultitaskBert, steps: int, *, smart: bool) -> list[float]:
     """The first losses of a round-robin training on the model's device."""
     data = {task: random_dataset(task, 64) for task in ("sst", "para", "sts")}
-    schedule = make_schedule("equal", {t: one.lengths for t, one in data.items()}, 8, 1)
+    order = make_order("equal", {t: one.lengths for t, one in data.items()}, 8, 1)
     # ε large enough for the term to count in the loss
     terms: Any = [Adversarial(epsilon=1e-2, sigma=1e-2, eta=1e-2), Bregman(model)] if smart else []
     objective, optimizer = Objective(terms), AdamW(model.parameters(), lr=1e-3)
     values = []
-    for step, ((task, rows),) in zip(range(steps), schedule.epoch(0), strict=False):
+    for step, ((task, rows),) in zip(range(steps), order.epoch(0), strict=False):
         terms = objective.backward(model, data[task].batch(rows, model.device), seed=step)
         optimizer.step()
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""From examples to padded tensors. Every distinct text is encoded once, before training.
+"""Padded tensors from examples. Every distinct text is encoded once, before training.
 
 Dimensions: n examples, V texts an example (1, or 2 for a pair encoded as two), B examples in a
 batch, T tokens of its longest text. The V·B texts of a batch go through the encoder together:
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from minbert.data import spooled
 from minbert.data.examples import Example, Split
-from minbert.data.spooled import Equals, GrowingArray, StoredTexts
 from minbert.data.tokenizer import EncodedTexts, WordPieceTokenizer
+from minbert.support.device import to_device
 from minbert.tasks.task import Task
 
 
@@ -27,13 +27,18 @@ from minbert.tasks.task import Task
 class Padded:
     """N texts as equally long rows: `input_ids`, `attention_mask`, `token_type_ids`, all (N, T).
 
-    `lengths` counts each one's tokens, (N,), known without asking the device.
+    `lengths` are the tokens of each text, (N,), known without asking the device.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     token_type_ids: Tensor
     lengths: NDArray[np.int64]
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`input_ids`, `attention_mask`, `token_type_ids`."""
+        return self.input_ids, self.attention_mask, self.token_type_ids
 
     @property
     def real(self) -> int:
@@ -45,8 +50,8 @@ class Padded:
 class Batch:
     """B examples of one task on the device.
 
-    Either `tokens` holds their V·B texts, or `features` (V, B, H) their pooled vectors, kept from
-    an encoder that does not change.
+    Either `tokens` holds their V·B texts, or `features` (V, B, H) holds the texts' pooled vectors,
+    kept from an encoder that does not change.
     """
 
     task: Task
@@ -58,18 +63,14 @@ class Batch:
 
     @property
     def name(self) -> str:
-        """The task's."""
+        """The name of the task."""
         return self.task.name
 
     def repeated(self, count: int) -> Batch:
         """The batch `count` times over, as one batch of `count` · B examples."""
         assert self.tokens is not None
-        own = self.tokens
-        ids, mask, types = (
-            stacked([tensor] * count, self.views)
-            for tensor in (own.input_ids, own.attention_mask, own.token_type_ids)
-        )
-        lengths = np.tile(own.lengths.reshape(self.views, -1), count).reshape(-1)
+        ids, mask, types = (stacked([tensor] * count, self.views) for tensor in self.tokens.tensors)
+        lengths = np.tile(self.tokens.lengths.reshape(self.views, -1), count).reshape(-1)
         tokens = Padded(ids, mask, types, lengths)
         return replace(self, ids=self.ids * count, labels=self.labels.repeat(count), tokens=tokens)
 
@@ -79,28 +80,27 @@ class Batch:
         if self.tokens is None:
             assert self.features is not None
             return replace(self, ids=ids, labels=labels, features=self.features[:, first::step])
-        own = self.tokens
-        lengths = own.lengths.reshape(self.views, -1)[:, first::step].reshape(-1)
+        lengths = self.tokens.lengths.reshape(self.views, -1)[:, first::step].reshape(-1)
         input_ids, mask, types = (
             tensor.unflatten(0, (self.views, -1))[:, first::step, : lengths.max()].flatten(0, 1)
-            for tensor in (own.input_ids, own.attention_mask, own.token_type_ids)
+            for tensor in self.tokens.tensors
         )
         tokens = Padded(input_ids, mask, types, lengths)
         return replace(self, ids=ids, labels=labels, tokens=tokens)
 
     @property
     def real_tokens(self) -> int:
-        """Tokens that go through the encoder, padding apart."""
+        """Tokens that go through the encoder, without padding."""
         return 0 if self.tokens is None else self.tokens.real
 
     @property
     def padded_tokens(self) -> int:
-        """The same with padding."""
+        """Tokens that go through the encoder, with padding."""
         return 0 if self.tokens is None else self.tokens.input_ids.numel()
 
 
 def stacked(copies: Sequence[Tensor], views: int) -> Tensor:
-    """Rows (V·B, ...) of several batches as those of one: first texts first, then second ones."""
+    """Rows (V·B, ...) of several batches as one batch: all first texts, then all second ones."""
     return torch.cat([rows.unflatten(0, (views, -1)) for rows in copies], dim=1).flatten(0, 1)
 
 
@@ -121,11 +121,11 @@ class Dataset:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each example's longest text, (n,): what its batch must be padded to."""
+        """Tokens of each example's longest text, (n,), which decide what its batch is padded to."""
         return np.max(self.texts.lengths[self.rows], axis=1)
 
     def with_features(self, features: Tensor) -> Dataset:
-        """The same examples with the pooled vectors of their texts at hand."""
+        """This dataset with the pooled vectors of its distinct texts, (distinct texts, H)."""
         return replace(self, features=features)
 
     def batch(self, indices: NDArray[np.int64], device: torch.device) -> Batch:
@@ -135,11 +135,11 @@ class Dataset:
         if self.features is None:
             tokens = pad(self.texts, texts.reshape(-1), self.pad_id, device)
         else:
-            features = self.features[_sent(texts, self.features.device)]
+            features = self.features[to_device(texts, self.features.device)]
         return Batch(
             task=self.task,
             ids=tuple(self.ids[index] for index in indices),
-            labels=_sent(self.labels[indices].astype(np.float32), device),
+            labels=to_device(self.labels[indices].astype(np.float32), device),
             views=len(texts),
             tokens=tokens,
             features=features,
@@ -149,7 +149,8 @@ class Dataset:
 def encode_split(split: Split, tokenizer: WordPieceTokenizer, *, cross_encoder: bool) -> Dataset:
     """Tokenize a split's distinct texts; with `cross_encoder` a pair counts as one text."""
     views = 1 if cross_encoder else len(split.task.text_columns)
-    ids, labels, equals = StoredTexts(), GrowingArray(np.float64), Equals()
+    ids, labels = spooled.StoredTexts(), spooled.GrowingArray(np.float64)
+    equals = spooled.Equals()
     for example in split.examples:
         ids.append(example.id)
         labels.append(np.nan if example.label is None else example.label)
@@ -169,7 +170,7 @@ def encode_split(split: Split, tokenizer: WordPieceTokenizer, *, cross_encoder: 
 
 
 def _encoded_together(example: Example, views: int) -> list[tuple[str, ...]]:
-    """The inputs of the encoder: the texts one by one, or as one."""
+    """An example's inputs to the encoder: its texts one by one, or together."""
     return [example.texts] if views == 1 else [(text,) for text in example.texts]
 
 
@@ -185,17 +186,9 @@ def pad(
     type_ids = np.zeros(mask.shape, dtype=np.int64)
     type_ids[mask] = texts.type_ids[flat]
     ids, attention_mask, types = (
-        _sent(array, device) for array in (input_ids, mask.astype(np.int64), type_ids)
+        to_device(array, device) for array in (input_ids, mask.astype(np.int64), type_ids)
     )
     return Padded(ids, attention_mask, types, lengths)
-
-
-def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array on the device; from pinned memory to CUDA, so that the host need not wait."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def by_length(
@@ -203,7 +196,7 @@ def by_length(
 ) -> Iterator[NDArray[np.int64]]:
     """Indices of all texts in batches of similar length, at most `most_tokens` padded tokens each.
 
-    For passes without gradients, where order does not matter.
+    Passes without gradients take texts in this order, as the order does not matter to them.
     """
     order = np.argsort(-lengths, kind="stable")
     first = 0

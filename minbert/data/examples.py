@@ -5,7 +5,7 @@ Columns are found by the header's names, so the unnamed index column and the odd
 the SST and CFIMDB test files need no special case.
 
 Rows in = rows used + rows reported. In a train file a reported row is left out. In dev and test
-files it is still predicted wherever its id can be read, because every id is due, but not scored.
+files it is not scored, but still predicted if its id can be read, because every id is due.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import compress, islice
 from pathlib import Path
 
 import numpy as np
 
-from minbert.data.spooled import Equals, GrowingArray, Stored, StoredTexts
+from minbert.data import spooled
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -33,7 +33,7 @@ csv.field_size_limit(2**24)  # a text of 16 MB is a mistake, one of 200 kB is a 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row: `label` is None where there is none to train on or to score."""
+    """A row of a file. `label` is None where there is none to train on or to score."""
 
     id: str
     texts: tuple[str, ...]
@@ -42,7 +42,7 @@ class Example:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A reported row: where it stands and what is wrong with it."""
+    """A reported row: its place in the file and what is wrong with it."""
 
     path: str
     line: int
@@ -52,13 +52,13 @@ class BadRow:
         return f"{self.path}:{self.line}: {self.what}"
 
 
-class StoredExamples(Stored[Example]):
-    """Examples of one task on disk."""
+class StoredExamples(spooled.Stored[Example]):
+    """The examples of one task, on disk."""
 
     def __init__(self, task: Task, examples: Iterable[Example] = ()) -> None:
         self._width = 1 + len(task.text_columns)
-        self._fields = StoredTexts()  # of each its id, then its texts
-        self._labels = GrowingArray(np.float64)  # NaN where there is none
+        self._fields = spooled.StoredTexts()  # each example's id, then its texts
+        self._labels = spooled.GrowingArray(np.float64)  # NaN where there is none
         for example in examples:
             self.append(example)
 
@@ -66,7 +66,7 @@ class StoredExamples(Stored[Example]):
         return len(self._labels)
 
     def append(self, example: Example) -> None:
-        """Add one."""
+        """Add an example."""
         for field in (example.id, *example.texts):
             self._fields.append(field)
         self._labels.append(np.nan if example.label is None else example.label)
@@ -76,17 +76,13 @@ class StoredExamples(Stored[Example]):
         return max(start + 1, self._fields.stop(start * self._width) // self._width)
 
     def read(self, start: int, stop: int) -> list[Example]:
-        """Those from `start` to `stop`."""
-        width = self._width
-        fields = self._fields.read(start * width, stop * width)
+        """The examples from `start` to `stop`."""
+        fields = iter(self._fields.read(start * self._width, stop * self._width))
+        labels = self._labels.read(start, stop).tolist()
         return [
-            Example(
-                fields[first],
-                tuple(fields[first + 1 : first + width]),
-                None if math.isnan(label) else label,
-            )
-            for first, label in zip(
-                range(0, len(fields), width), self._labels.read(start, stop).tolist(), strict=True
+            Example(identifier, tuple(texts), None if math.isnan(label) else label)
+            for (identifier, *texts), label in zip(
+                zip(*[fields] * self._width, strict=True), labels, strict=True
             )
         ]
 
@@ -103,10 +99,10 @@ class Split:
     rows: int
 
     def drawn(self, count: int) -> Split:
-        """With `count` examples, drawn at random, in the file's order; all if there are no more.
+        """This split with `count` random examples in the file's order, or all if it has no more.
 
         Files may be sorted: among the first 500 rows of SST's train file, 4 have its lowest label.
-        The draw is the same in every run, whatever its seed, and a larger one holds a smaller.
+        The draw is the same in every run, whatever its seed, and a larger draw holds a smaller one.
         """
         seed = derive_seed(0, "drawn rows", self.task.name, self.name)
         chosen = np.random.default_rng(seed).permutation(len(self.examples))[:count]
@@ -115,7 +111,7 @@ class Split:
 
 
 class _RowError(Exception):
-    """What is wrong with the row at hand."""
+    """A row that cannot be split into columns; the message says why."""
 
 
 def read_split(
@@ -129,13 +125,22 @@ def read_split(
     lines = _lines(path)
     header = _header(task, name, path, lines)
     reader = _RowReader(task, header, labelled=name != "test", keep_unlabelled=name != "train")
-    examples = StoredExamples(task)
-    ids, places = Equals(), GrowingArray(np.int64)  # of every example
+    examples, bad_rows, rows = _read_rows(task, path, islice(lines, limit), reader)
+    _report(path, rows, bad_rows, strict)
+    if not any(name == "test" or example.label is not None for example in examples):
+        what = "" if name == "test" else " with a label"
+        raise InputError(f"{path}: no usable row{what} among {rows}")
+    return Split(task, name, path, examples, bad_rows, rows)
+
+
+def _read_rows(
+    task: Task, path: Path, lines: Iterator[tuple[int, bytes]], reader: _RowReader
+) -> tuple[StoredExamples, list[BadRow], int]:
+    """The examples, of each id the first; the reported rows; the number of rows seen."""
+    examples, ids, places = StoredExamples(task), spooled.Equals(), spooled.GrowingArray(np.int64)
     bad_rows: list[BadRow] = []
     rows = 0
     for number, raw in lines:
-        if limit is not None and rows == limit:
-            break
         rows += 1
         example, complaint = reader.read(raw)
         if complaint:
@@ -144,21 +149,16 @@ def read_split(
             examples.append(example)
             ids.append(example.id)
             places.append(number)
-    repeated = ids.first() != np.arange(len(examples))
-    if repeated.any():
-        lines_of = compress(zip(places.whole().tolist(), examples, strict=True), repeated)
-        named = [BadRow(str(path), line, f"duplicate id {own.id}") for line, own in lines_of]
-        bad_rows = _merged(bad_rows, named)
-        examples = StoredExamples(task, compress(examples, ~repeated))
-    _report(path, rows, bad_rows, strict)
-    if not any(name == "test" or example.label is not None for example in examples):
-        what = "" if name == "test" else " with a label"
-        raise InputError(f"{path}: no usable row{what} among {rows}")
-    return Split(task, name, path, examples, bad_rows, rows)
+    is_repeated = ids.first() != np.arange(len(examples))
+    if not is_repeated.any():
+        return examples, bad_rows, rows
+    repeated = compress(zip(places.whole().tolist(), examples, strict=True), is_repeated)
+    named = [BadRow(str(path), line, f"duplicate id {example.id}") for line, example in repeated]
+    return StoredExamples(task, compress(examples, ~is_repeated)), _merged(bad_rows, named), rows
 
 
 def _merged(bad_rows: list[BadRow], repeated: list[BadRow]) -> list[BadRow]:
-    """Both in the file's order, one a line."""
+    """All reported rows in the file's order, one for each line."""
     by_line = {row.line: row for row in bad_rows}
     for row in repeated:
         if earlier := by_line.get(row.line):
@@ -168,7 +168,7 @@ def _merged(bad_rows: list[BadRow], repeated: list[BadRow]) -> list[BadRow]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines without their ends. Lines of nothing but spaces are no rows."""
+    """Numbered lines without their ends, except lines of nothing but spaces."""
     try:
         stream = path.open("rb")
     except OSError as error:
@@ -183,7 +183,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _header(
     task: Task, name: str, path: Path, lines: Iterator[tuple[int, bytes]]
 ) -> dict[str, int]:
-    """Where each needed column stands, and under "" how many columns there are."""
+    """The index of each needed column, and under "" the number of columns."""
     needed = ["id", *task.text_columns, *([task.label_column] if name != "test" else [])]
     expected = f"expected tab-separated columns {', '.join(needed)}"
     number, raw = next(lines, (0, b""))
@@ -212,7 +212,7 @@ def _fields(raw: bytes) -> list[str]:
 
 
 class _RowReader:
-    """Turns a line into an example, a complaint, or both."""
+    """A parser of lines, each into an example, a complaint, or both."""
 
     def __init__(
         self, task: Task, header: dict[str, int], *, labelled: bool, keep_unlabelled: bool
@@ -221,14 +221,8 @@ class _RowReader:
         self._labelled, self._keep = labelled, keep_unlabelled
 
     def read(self, raw: bytes) -> tuple[Example | None, str | None]:
-        complaints = []
-        try:
-            fields = _fields(raw)
-        except _RowError as error:
-            complaints.append(str(error))
-            fields = raw.decode("utf-8", errors="replace").split("\t")
-        if not complaints and len(fields) != self._header[""]:
-            complaints.append(f"{len(fields)} columns, not {self._header['']}")
+        complaints: list[str] = []
+        fields = self._split(raw, complaints)
         identifier = self._field(fields, "id").strip()
         if not identifier or (complaints and "\ufffd" in identifier):
             return None, "; ".join([*complaints, "no id"])
@@ -238,11 +232,21 @@ class _RowReader:
         named = zip(self._task.text_columns, texts, strict=True)
         complaints += [f"empty {column}" for column, text in named if not text.strip()]
         label = self._label(fields, complaints) if self._labelled else None
-        if complaints and not self._keep:
-            return None, f"id {identifier}: {'; '.join(complaints)}"
-        if complaints:
-            return Example(identifier, texts, None), f"id {identifier}: {'; '.join(complaints)}"
-        return Example(identifier, texts, label), None
+        if not complaints:
+            return Example(identifier, texts, label), None
+        kept = Example(identifier, texts, None) if self._keep else None
+        return kept, f"id {identifier}: {'; '.join(complaints)}"
+
+    def _split(self, raw: bytes, complaints: list[str]) -> list[str]:
+        """The fields of a line, even of a bad one; adds to `complaints` what is wrong with it."""
+        try:
+            fields = _fields(raw)
+        except _RowError as error:
+            complaints.append(str(error))
+            return raw.decode("utf-8", errors="replace").split("\t")
+        if len(fields) != self._header[""]:
+            complaints.append(f"{len(fields)} columns, not {self._header['']}")
+        return fields
 
     def _field(self, fields: list[str], column: str) -> str:
         index = self._header[column]

@@ -1,7 +1,7 @@
 """Numbers and texts in temporary files, so that memory need not grow with what is read.
 
-What is small stays in memory. The files have no name: they are gone with the process, however it
-ends.
+Small amounts stay in memory. The files have no name: they are gone when the process ends, however
+it ends.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from minbert.support.errors import RunError
 
 N = TypeVar("N", bound=np.generic)
 T = TypeVar("T")
-_IN_MEMORY = 2**22  # bytes, beyond which they go to a file
+_IN_MEMORY = 2**22  # bytes; more go to a file
 _CHUNK = 4096  # values written or read at a time
-_PART = 2**18  # digests compared at a time, or more: they are looked through in _PASSES at most
+_PART = 2**18  # digests compared at a time; more where _PASSES passes would not do
 _PASSES = 64
 
 
 class _Bytes:
-    """Bytes added at the end."""
+    """A string of bytes that grows at its end."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
@@ -46,7 +46,7 @@ class _Bytes:
 
     def read(self, start: int, stop: int) -> bytes:
         try:
-            self._file.seek(start)  # which writes what is still buffered
+            self._file.seek(start)  # seeking writes what is still buffered
             content = self._file.read(stop - start)
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
@@ -54,16 +54,16 @@ class _Bytes:
         return content
 
     def array(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """All as numbers; what is in a file is mapped."""
+        """All bytes as numbers of `dtype`; a file's bytes are mapped, not read."""
         if self.size <= _IN_MEMORY:
             return np.frombuffer(self.read(0, self.size), dtype)
-        self.read(0, 0)  # so that all is in the file
-        # not as a memmap: picking from one makes another, slowly
+        self.read(0, 0)  # to put all into the file
+        # an array, not a memmap: an index into a memmap makes another memmap, slowly
         return np.asarray(np.memmap(self._file, dtype, mode="r"))
 
 
 class GrowingArray(Generic[N]):
-    """Numbers added at the end, to be read when all are there.
+    """An array of numbers that grows at its end.
 
     Every method raises RunError where the disk has no room.
     """
@@ -76,24 +76,24 @@ class GrowingArray(Generic[N]):
         return self._bytes.size // self._dtype.itemsize + len(self._waiting)
 
     def append(self, value: Any) -> None:
-        """Add one."""
+        """Add a number."""
         self._waiting.append(value)
         if len(self._waiting) == _CHUNK:
             self._write_waiting()
 
     def extend(self, values: ArrayLike) -> None:
-        """Add many, (n,)."""
+        """Add many numbers, (n,)."""
         self._write_waiting()
         self._bytes.append(np.ascontiguousarray(values, self._dtype).tobytes())
 
     def read(self, start: int, stop: int) -> NDArray[N]:
-        """Those from `start` to `stop`, in memory."""
+        """The numbers from `start` to `stop`, in memory."""
         self._write_waiting()
         size = self._dtype.itemsize
         return np.frombuffer(self._bytes.read(start * size, stop * size), self._dtype)
 
     def whole(self) -> NDArray[N]:
-        """All of them, read-only. Of many, memory holds only what was last looked at."""
+        """All numbers, read-only. If they are many, memory holds only the parts last looked at."""
         self._write_waiting()
         return self._bytes.array(self._dtype)
 
@@ -104,18 +104,18 @@ class GrowingArray(Generic[N]):
 
 
 class Stored(Sequence[T]):
-    """Things made anew from storage whenever they are asked for.
+    """A sequence whose items are made anew from storage whenever they are asked for.
 
     Every method raises RunError where the disk has no room.
     """
 
     @abstractmethod
     def read(self, start: int, stop: int) -> list[T]:
-        """Those from `start` to `stop`."""
+        """The items from `start` to `stop`."""
 
     @abstractmethod
     def stop(self, start: int) -> int:
-        """Where to stop reading from `start` on: some thousand things later, or some megabytes."""
+        """Where to stop reading from `start` on: some thousand items later, or some megabytes."""
 
     def __iter__(self) -> Iterator[T]:
         start = 0
@@ -132,12 +132,12 @@ class Stored(Sequence[T]):
     def __getitem__(self, index: int | slice) -> T | list[T]:
         chosen = range(len(self))[index]
         if isinstance(chosen, range):
-            return [self[one] for one in chosen]
+            return [self[position] for position in chosen]
         return self.read(chosen, chosen + 1)[0]
 
 
 class StoredTexts(Stored[str]):
-    """Texts end to end in UTF-8."""
+    """A sequence of texts, stored end to end in UTF-8."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._bytes, self._ends = _Bytes(), GrowingArray(np.int64)
@@ -149,7 +149,7 @@ class StoredTexts(Stored[str]):
         return len(self._ends) - 1
 
     def append(self, text: str) -> None:
-        """Add one."""
+        """Add a text."""
         self._bytes.append(text.encode())
         self._ends.append(self._bytes.size)
 
@@ -159,26 +159,26 @@ class StoredTexts(Stored[str]):
         return start + max(1, int((ends - ends[0] <= _IN_MEMORY).sum()) - 1)
 
     def read(self, start: int, stop: int) -> list[str]:
-        """Those from `start` to `stop`."""
+        """The texts from `start` to `stop`."""
         ends = self._ends.read(start, stop + 1)
         content = self._bytes.read(ends[0], ends[-1])
         return [content[a:b].decode() for a, b in pairwise((ends - ends[0]).tolist())]
 
 
 class Equals:
-    """Which of many keys are equal, by 128-bit digests of them."""
+    """A search for equal keys among many, by 128-bit digests of the keys."""
 
     def __init__(self) -> None:
         self._digests = GrowingArray(np.dtype("V16"))
 
     def append(self, key: str) -> None:
-        """Add one. Raises RunError where the disk has no room."""
+        """Add a key. Raises RunError where the disk has no room."""
         self._digests.append(hashlib.blake2b(key.encode(), digest_size=16).digest())
 
     def first(self) -> NDArray[np.int64]:
-        """For every key the position of the first that equals it, (n,).
+        """The position of the first key equal to each key, (n,).
 
-        They are compared in parts, of those whose digests leave the same remainder.
+        The keys are compared in parts: equal keys leave the same remainder, and so share a part.
         """
         first = np.empty(len(self._digests), dtype=np.int64)
         parts = min(len(first) // _PART + 1, _PASSES)
@@ -192,19 +192,19 @@ class Equals:
         return first
 
     def _part(self, part: int, parts: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-        """The keys of one part: where they stand, (m,), and their digests, (m, 2)."""
+        """The keys of a part: their positions, (m,), and their digests, (m, 2)."""
         where, digests = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.uint64)]
         for start in range(0, len(self._digests), _PART):
             stop = min(start + _PART, len(self._digests))
-            own = self._digests.read(start, stop).view(np.uint64).reshape(-1, 2)
-            inside = np.flatnonzero(own[:, 0] % np.uint64(parts) == part)
+            chunk = self._digests.read(start, stop).view(np.uint64).reshape(-1, 2)
+            inside = np.flatnonzero(chunk[:, 0] % np.uint64(parts) == part)
             where.append(inside + start)
-            digests.append(own[inside])
+            digests.append(chunk[inside])
         return np.concatenate(where), np.concatenate(digests)
 
 
 def _close(file: tempfile.SpooledTemporaryFile[bytes]) -> None:
-    with contextlib.suppress(OSError):  # what found no room finds none now
+    with contextlib.suppress(OSError):  # bytes that found no room find none now
         file.close()
 
 

@@ -1,4 +1,4 @@
-"""WordPiece (Wu et al. 2016; Devlin et al. 2019) through the `tokenizers` library."""
+"""WordPiece tokenization (Wu et al. 2016; Devlin et al. 2019), by the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from minbert.data.spooled import GrowingArray
+from minbert.data import spooled
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
@@ -46,7 +46,7 @@ class EncodedTexts:
 
 
 class WordPieceTokenizer:
-    """Texts to token ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with token types 0 and 1.
+    """A map of texts to token ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with types 0 and 1.
 
     A pair too long loses tokens from its longer text first.
     """
@@ -60,7 +60,7 @@ class WordPieceTokenizer:
         strip_accents: bool | None = None,
         split_chinese: bool = True,
     ) -> None:
-        """`strip_accents` None follows `lowercase`. InputError where a special token is lacking."""
+        """`strip_accents` None follows `lowercase`. Raises InputError without a special token."""
         if missing := [token for token in SPECIAL_TOKENS if token not in vocab]:
             raise InputError(f"vocab.txt: lacks {', '.join(missing)}: not a BERT vocabulary")
         self.vocab = vocab
@@ -87,30 +87,19 @@ class WordPieceTokenizer:
     ) -> WordPieceTokenizer:
         """Read `vocab.txt`, one token a line, and the settings in `tokenizer_config.json`.
 
-        Without the latter the vocabulary counts as lower-cased, as the course's is. Raises
-        InputError for a file that cannot be read, a token that stands twice, or more tokens than
-        an encoder has `embeddings`.
+        Without settings the vocabulary counts as lower-cased, as the course's is. Raises InputError
+        for a file that cannot be read, a token that stands twice, or more tokens than an encoder
+        has `embeddings`.
         """
-        path = folder / "vocab.txt"
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as a vocabulary ({error})") from error
-        tokens = [line.rstrip("\r") for line in lines[: len(lines) - (lines[-1] == "")]]
-        vocab = {token: index for index, token in enumerate(tokens)}
-        if len(vocab) < len(tokens):
-            twice = next(token for index, token in enumerate(tokens) if vocab[token] != index)
-            raise InputError(f"{path}: {twice!r} stands there twice")
+        vocab = _read_vocab(folder / "vocab.txt")
         if embeddings is not None and len(vocab) > embeddings:
             raise InputError(
                 f"{folder}: vocab.txt has {len(vocab)} tokens, config.json's vocab_size is "
                 f"{embeddings}"
             )
         if embeddings is not None and len(vocab) < embeddings:
-            log.warning(
-                "%s has %d tokens, config.json's vocab_size is %d: is the file whole?",
-                *(path, len(vocab), embeddings),
-            )
+            warning = "%s has %d tokens, config.json's vocab_size is %d: is the file whole?"
+            log.warning(warning, folder / "vocab.txt", len(vocab), embeddings)
         return cls(vocab, max_length=max_length, **_settings(folder))
 
     def fingerprint(self) -> str:
@@ -130,16 +119,16 @@ class WordPieceTokenizer:
         return self._encode(texts, special=True)
 
     def _encode(self, texts: Iterable[tuple[str, ...]], *, special: bool) -> EncodedTexts:
-        ids, type_ids = GrowingArray(np.int32), GrowingArray(np.int8)
-        starts = GrowingArray(np.int64)
+        ids, type_ids = spooled.GrowingArray(np.int32), spooled.GrowingArray(np.int8)
+        starts = spooled.GrowingArray(np.int64)
         starts.append(0)
         truncated, left = 0, iter(texts)
         while chunk := [t[0] if len(t) == 1 else t for t in islice(left, _CHUNK)]:
-            found = self._tokenizer.encode_batch(chunk, add_special_tokens=special)
-            starts.extend(len(ids) + np.cumsum([len(own) for own in found]))
-            ids.extend(_end_to_end([own.ids for own in found], np.int32))
-            type_ids.extend(_end_to_end([own.type_ids for own in found], np.int8))
-            truncated += sum(bool(own.overflowing) for own in found)
+            rows = self._tokenizer.encode_batch(chunk, add_special_tokens=special)
+            starts.extend(len(ids) + np.cumsum([len(row) for row in rows]))
+            ids.extend(_end_to_end([row.ids for row in rows], np.int32))
+            type_ids.extend(_end_to_end([row.type_ids for row in rows], np.int8))
+            truncated += sum(bool(row.overflowing) for row in rows)
         return EncodedTexts(ids.whole(), type_ids.whole(), starts.whole(), truncated)
 
 
@@ -148,8 +137,21 @@ def _end_to_end(rows: Sequence[Sequence[int]], dtype: type[N]) -> NDArray[N]:
     return np.fromiter(chain.from_iterable(rows), dtype, sum(map(len, rows)))
 
 
+def _read_vocab(path: Path) -> dict[str, int]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a vocabulary ({error})") from error
+    tokens = [line.rstrip("\r") for line in lines[: len(lines) - (lines[-1] == "")]]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    if len(vocab) < len(tokens):
+        twice = next(token for index, token in enumerate(tokens) if vocab[token] != index)
+        raise InputError(f"{path}: {twice!r} stands there twice")
+    return vocab
+
+
 def _settings(folder: Path) -> dict[str, bool]:
-    """What `tokenizer_config.json` says of the normalisation, under this module's names."""
+    """The normalisation settings in `tokenizer_config.json`, under this module's names."""
     path = folder / "tokenizer_config.json"
     if not path.exists():
         return {}
@@ -164,7 +166,7 @@ def _settings(folder: Path) -> dict[str, bool]:
         "strip_accents": "strip_accents",
         "tokenize_chinese_chars": "split_chinese",
     }
-    found = {ours: published.get(theirs) for theirs, ours in names.items()}
-    if wrong := [name for name, value in found.items() if not isinstance(value, bool | None)]:
-        raise InputError(f"{path}: {wrong[0]} is {found[wrong[0]]!r}, not true or false")
-    return {name: value for name, value in found.items() if value is not None}
+    settings = {ours: published.get(theirs) for theirs, ours in names.items()}
+    if wrong := [name for name, value in settings.items() if not isinstance(value, bool | None)]:
+        raise InputError(f"{path}: {wrong[0]} is {settings[wrong[0]]!r}, not true or false")
+    return {name: value for name, value in settings.items() if value is not None}

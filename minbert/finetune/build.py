@@ -24,9 +24,9 @@ from minbert.support.randomness import derive_seed, seeded
 from minbert.tasks import heads, mixing
 from minbert.tasks.registry import TASKS, overall
 from minbert.tasks.task import Task
-from minbert.training.loop import Plan, Scored
-from minbert.training.optimizer import AdamW, parameter_groups, rate_schedule, warmup_steps
-from minbert.training.sampling import TaskSchedule
+from minbert.training.optimizer import AdamW, optimizer_for, rate_schedule, warmup_steps
+from minbert.training.plan import Evaluation, Plan
+from minbert.training.sampling import MixedTaskOrder
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ def build(config: ResolvedConfig, device: torch.device) -> Parts:
     datasets, bad_rows = build_data(config, encoder.config)
     model = build_model(config, encoder, device).to(device)
     trained = _trainable_tasks(config, model)
-    schedule = _schedule(config, trained, datasets)
-    steps = _total_steps(config, schedule)
-    _announce(config, datasets, schedule)
+    order = _task_order(config, trained, datasets)
+    steps = _total_steps(config, order)
+    _announce(config, datasets, order)
     objective = build_objective(config, model, steps)
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
-    plan = _plan(config, trained, datasets, schedule, steps, device)
+    plan = _plan(config, trained, datasets, order, steps, device)
     optimizer = build_optimizer(config, model)
     return Parts(model, objective, optimizer, plan, datasets, bad_rows, trained)
 
@@ -132,14 +132,7 @@ def build_objective(config: ResolvedConfig, model: MultitaskBert, steps: int) ->
 def build_optimizer(config: ResolvedConfig, model: MultitaskBert) -> AdamW:
     """AdamW over all that trains."""
     factors = dict.fromkeys(("heads.", "relational."), (config.head_lr or config.lr) / config.lr)
-    groups = parameter_groups(model, config.weight_decay, factors)
-    return AdamW(
-        groups,
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.adam_eps,
-        fused=not config.readable,
-    )
+    return optimizer_for(model, config, factors)
 
 
 def _with_frozen_features(
@@ -164,11 +157,11 @@ def _with_frozen_features(
     }
 
 
-def _schedule(
+def _task_order(
     config: ResolvedConfig, trained: Sequence[str], datasets: Mapping[Key, Dataset]
-) -> TaskSchedule:
+) -> MixedTaskOrder:
     lengths = {name: datasets[name, "train"].lengths for name in config.trained_tasks}
-    setting = mixing.Setting(
+    mixing_settings = mixing.MixingSettings(
         {name: len(own) for name, own in lengths.items()},
         config.batch_size,
         config.epochs,
@@ -178,26 +171,22 @@ def _schedule(
         temperature=config.temperature,
         epoch_batches=config.epoch_batches,
     )
-    if config.rrobin is None:
-        return TaskSchedule(mixing.alone(setting), lengths, config.seed)
-    kind = mixing.SCHEDULES[config.rrobin]
+    chosen = mixing.ALONE if config.rrobin is None else mixing.MIXINGS[config.rrobin]
     summed = config.steps_per_task == "summed"
-    return TaskSchedule(
-        kind.draws(setting), lengths, config.seed, rounds=kind.rounds, summed=summed
-    )
+    return MixedTaskOrder(chosen, mixing_settings, lengths, config.seed, summed=summed)
 
 
-def _total_steps(config: ResolvedConfig, schedule: TaskSchedule) -> int:
-    steps = schedule.start(config.earlier_epochs + config.epochs)
+def _total_steps(config: ResolvedConfig, order: MixedTaskOrder) -> int:
+    steps = order.start(config.earlier_epochs + config.epochs)
     return min(steps, config.max_steps or steps)
 
 
 def _announce(
-    config: ResolvedConfig, datasets: Mapping[Key, Dataset], schedule: TaskSchedule
+    config: ResolvedConfig, datasets: Mapping[Key, Dataset], order: MixedTaskOrder
 ) -> None:
-    """Say what every epoch draws of each task."""
+    """Log what every epoch takes of each task."""
     sizes = {name: len(datasets[name, "train"]) for name in config.trained_tasks}
-    for line in mixing.table(schedule.draws, sizes, config.earlier_epochs + config.epochs):
+    for line in mixing.table(order.shares, sizes, config.earlier_epochs + config.epochs):
         log.info("%s", line)
 
 
@@ -205,22 +194,22 @@ def _plan(
     config: ResolvedConfig,
     trained: Sequence[str],
     datasets: Mapping[Key, Dataset],
-    schedule: TaskSchedule,
+    order: MixedTaskOrder,
     steps: int,
     device: torch.device,
 ) -> Plan[MultitaskBert, Batch]:
     train = {name: datasets[name, "train"] for name in trained}
     dev = {name: datasets[name, "dev"] for name in config.evaluated_tasks}
-    fresh_at = schedule.start(config.earlier_epochs)
+    fresh_at = order.start(config.earlier_epochs)
 
-    def score(model: MultitaskBert) -> Scored:
+    def score(model: MultitaskBert) -> Evaluation:
         scores, predictions = evaluate(model, dev)
-        return Scored(scores, overall({name: scores[name] for name in train}), predictions)
+        return Evaluation(scores, overall({name: scores[name] for name in train}), predictions)
 
     return Plan(
-        schedule=schedule,
+        order=order,
         draw=lambda task, rows: train[task].batch(rows, device),
-        rate=_rate(config, steps, fresh_at),
+        learning_rate=_learning_rate(config, steps, fresh_at),
         evaluate=score,
         total_steps=steps,
         seed=config.seed,
@@ -230,7 +219,7 @@ def _plan(
     )
 
 
-def _rate(config: ResolvedConfig, steps: int, fresh_at: int) -> Callable[[int], float]:
+def _learning_rate(config: ResolvedConfig, steps: int, fresh_at: int) -> Callable[[int], float]:
     """The learning rate at a step. Its schedule begins anew where the optimizer does."""
     lr, earlier = config.lr, min(fresh_at, steps)
     first, then = (

@@ -19,7 +19,7 @@ from minbert.finetune.flags import (
 from minbert.regularizers import registry
 from minbert.support.errors import InputError
 from minbert.support.flags import check_values, shown
-from minbert.tasks.mixing import ANNEALED, PRE, SCHEDULES, WITH_ROUNDS
+from minbert.tasks.mixing import ANNEALED, MIXINGS, PRE, WITH_ROUNDS
 from minbert.tasks.predictions import default_file
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 
@@ -165,8 +165,8 @@ def _check_tasks(config: RunConfig) -> None:
 def _check_task_order(config: RunConfig) -> None:
     """Raise InputError for an order of tasks that does not exist or cannot be had here."""
     kind = config.rrobin
-    if kind is not None and kind not in SCHEDULES:
-        raise InputError(f"--rrobin {kind}: no such schedule; there are: {', '.join(SCHEDULES)}")
+    if kind is not None and kind not in MIXINGS:
+        raise InputError(f"--rrobin {kind}: no such schedule; there are: {', '.join(MIXINGS)}")
     if kind == PRE and config.pre_task not in config.trained_tasks:
         trained = ", ".join(config.trained_tasks)
         raise InputError(f"--pre_task {config.pre_task}: does not train: {trained}")

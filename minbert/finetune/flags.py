@@ -7,7 +7,7 @@ from typing import Any
 
 from minbert.support import shared_flags
 from minbert.support.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, When, flag
-from minbert.tasks.mixing import EQUAL, PRE, SCHEDULES, TEMPERATURE, WITH_ROUNDS
+from minbert.tasks.mixing import EQUAL, MIXINGS, PRE, TEMPERATURE, WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, LARGEST_TASK, TASKS, named
 
 TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
@@ -24,7 +24,7 @@ _PAIRS = named("is_pair")
 _A_PAIR = When(
     lambda c: any(name in _PAIRS for name in c.trained_tasks), f"{' or '.join(_PAIRS)} to train"
 )
-_BY_SIZE = " or ".join(name for name in SCHEDULES if name not in WITH_ROUNDS)
+_BY_SIZE = " or ".join(name for name in MIXINGS if name not in WITH_ROUNDS)
 
 
 def has_head_weights(config: Any) -> bool:
@@ -56,7 +56,7 @@ class TrainingFlags:
         None,
         TRAINING,
         "train on all --tasks, batch by batch; KIND, which defaults to equal, is one of "
-        + "; ".join(f"{name}: {kind.words}" for name, kind in SCHEDULES.items())
+        + "; ".join(f"{name}: {mixing.help}" for name, mixing in MIXINGS.items())
         + ". What an epoch draws of each task is printed first",
         metavar="KIND",
         bare=EQUAL,

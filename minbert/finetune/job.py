@@ -25,7 +25,7 @@ from minbert.support import durable_files
 from minbert.support.command import run_command
 from minbert.support.console import log
 from minbert.support.device import pick_device
-from minbert.support.errors import InputError, RunError
+from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.tasks import predictions
@@ -33,11 +33,12 @@ from minbert.tasks.mixing import WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, TASKS, overall
 from minbert.tasks.task import Array
 from minbert.training import ranks
-from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
-from minbert.training.loop import Progress, TrainingObjective
+from minbert.training.checkpoint import CheckpointStore
+from minbert.training.plan import Trainee, TrainingObjective
+from minbert.training.progress import Progress
 from minbert.training.record import new_manifest, recorded
 from minbert.training.run_folder import BAD_ROWS, MANIFEST, held
-from minbert.training.session import Trainee, starting_point, train
+from minbert.training.session import load_best, starting_point, train
 from minbert.training.shared import SharedObjective
 
 
@@ -176,12 +177,7 @@ def _bad_rows(parts: Parts) -> str:
 
 def _predict(config: RunConfig, parts: Parts, progress: Progress, folder: Path) -> dict[Key, Array]:
     """Predictions of the best epoch's model: those on dev as they were scored, test anew."""
-    assert progress.best_epoch is not None
-    try:
-        best, kept = CheckpointStore(folder).load_best(progress.best_epoch)
-    except DamagedCheckpoint as error:
-        raise RunError(f"the best model cannot be read back: {error}; run again") from error
-    parts.model.load_state_dict(best)
+    kept = load_best(folder, parts.model, progress)
     predicted: dict[Key, Array] = {}
     for name in config.evaluated_tasks:
         test = parts.datasets[name, "test"]

@@ -22,7 +22,7 @@ or go on from one with --weights. Typical:
 
 
 def make_parser() -> OneLineParser:
-    """One flag a field of PretrainConfig; only flags that were typed are stored."""
+    """The parser, with a flag for each field of PretrainConfig; it stores only typed flags."""
     return parser_for(
         PretrainConfig,
         prog="python -m minbert.pretrain",
@@ -32,7 +32,7 @@ def make_parser() -> OneLineParser:
 
 
 def parse(argv: Sequence[str]) -> PretrainConfig:
-    """Flags to a configuration whose encoder is located. Raises InputError."""
+    """The configuration that the flags say, with its encoder located. Raises InputError."""
     given = vars(make_parser().parse_args(argv))
     config = PretrainConfig(**given)
     refuse_idle(config, given)
@@ -42,7 +42,7 @@ def parse(argv: Sequence[str]) -> PretrainConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; returns the exit code."""
+    """Run the command; return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     return run_command(lambda stop: run(parse(arguments), stop))
 

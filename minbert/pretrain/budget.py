@@ -1,4 +1,4 @@
-"""How many steps a run has; for a time budget, from the speed measured once."""
+"""The number of a run's steps; for a time budget, from the speed measured once."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from typing import Any
 import torch
 
 from minbert.pretrain.build import Ingredients, Pretrainee, trainee
-from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.shards import TRAIN
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
 from minbert.training.checkpoint import CheckpointStore
-from minbert.training.loop import Progress, save_state
+from minbert.training.progress import Progress, save_state
 
-STEPS = "total_steps"  # where manifest and checkpoints keep it
-_RESERVE = 0.02  # of a time budget, for the end and what was measured too short
+STEPS = "total_steps"  # the key in manifest and checkpoints
+_RESERVE = 0.02  # share of a time budget for the end and for errors of measurement
 _TRIED = 50  # steps that a measurement takes at most
 
 
@@ -36,48 +35,48 @@ class Costs:
     checkpoint: float
 
     def steps(self, seconds: float, scorings: int, checkpoint_every: int) -> int:
-        """How many steps fit, if every scoring keeps a best model and a checkpoint."""
+        """The steps that fit, if every scoring keeps a best model and a checkpoint."""
         left = seconds - scorings * (self.scoring + 2 * self.checkpoint)
         return int(left / (self.step + self.checkpoint / checkpoint_every))
 
 
-def total_steps(parts: Ingredients, folder: Path, began: float) -> int:
-    """The run's steps; with a time budget what is left of it since `began` (monotonic seconds).
+def total_steps(ingredients: Ingredients, folder: Path, began: float) -> int:
+    """The run's steps; with a time budget as many as fit into what is left of it since `began`.
 
-    A run that is gone on with keeps the number it began with, so that it ends in the same bytes.
-    Raises InputError where the budget is too short for a step.
+    `began` is in monotonic seconds. A resumed run keeps the number that it began with, so that it
+    ends in the same bytes. Raises InputError where the budget is too short for a step.
     """
-    config = parts.config
+    config = ingredients.config
     if config.steps is not None:
         return config.steps
     if config.time_budget is None:
-        return max(1, round((config.passes or 1) * len(parts.text[TRAIN]) / config.batch_size))
-    fixed = _fixed(folder) if config.resume else None
-    return _affordable(parts, config, folder, began) if fixed is None else fixed
+        rows = (config.passes or 1) * len(ingredients.text[TRAIN])
+        return max(1, round(rows / config.batch_size))
+    saved = CheckpointStore(folder).load_last() if config.resume else None
+    fixed = None if saved is None else saved[1]["settings"].get(STEPS)
+    return _affordable(ingredients, folder, began) if fixed is None else int(fixed)
 
 
 def keep_steps(trained: Pretrainee, folder: Path, facts: Mapping[str, Any]) -> None:
-    """See to it that a run with a time budget finds its steps again, wherever it is killed."""
+    """Save a checkpoint at step 0, so that a killed run finds the number of its steps again."""
     store = CheckpointStore(folder)
     if store.load_last() is None:
-        save_state(store, trained.model, trained.objective, trained.optimizer, facts, Progress())
+        save_state(store, trained, facts, Progress())
 
 
-def _fixed(folder: Path) -> int | None:
-    """The number that the run in this folder fixed when it began, if it left a checkpoint."""
-    saved = CheckpointStore(folder).load_last()
-    return None if saved is None else saved[1]["settings"].get(STEPS)
-
-
-def _affordable(parts: Ingredients, config: PretrainConfig, folder: Path, began: float) -> int:
-    budget = config.budget_seconds()
-    trial = trainee(parts, config.scorings * _TRIED, copy.deepcopy(parts.model))
+def _affordable(ingredients: Ingredients, folder: Path, began: float) -> int:
+    config, budget = ingredients.config, ingredients.config.budget_seconds()
+    trial = trainee(ingredients, config.scorings * _TRIED, copy.deepcopy(ingredients.model))
     costs = _measure(trial, folder, enough=min(20.0, 0.05 * budget))
     left = budget * (1 - _RESERVE) - (time.monotonic() - began)
     steps = costs.steps(left, config.scorings, config.checkpoint_every)
     log.info(
         "time budget %s: a step takes %.3g s, each of %d scorings %.3g s, a checkpoint %.3g s",
-        *(config.time_budget, costs.step, config.scorings, costs.scoring, costs.checkpoint),
+        config.time_budget,
+        costs.step,
+        config.scorings,
+        costs.scoring,
+        costs.checkpoint,
     )
     if steps < 1:
         raise InputError(f"--time_budget {config.time_budget}: too short, give more time")
@@ -85,9 +84,22 @@ def _affordable(parts: Ingredients, config: PretrainConfig, folder: Path, began:
 
 
 def _measure(trial: Pretrainee, folder: Path, enough: float) -> Costs:
-    """Try all three, on a model and in a part of the folder that are thrown away afterwards."""
+    """Measure steps for `enough` seconds, a scoring and a checkpoint, which is thrown away."""
+    step_seconds = _measure_steps(trial, enough)
+    began = time.monotonic()
+    trial.plan.evaluate(trial.model)
+    scoring = time.monotonic() - began
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".trial-", suffix=".tmp") as place:
+        began = time.monotonic()
+        save_state(CheckpointStore(Path(place)), trial, {}, Progress())
+        checkpoint = time.monotonic() - began
+    return Costs(step_seconds, scoring, checkpoint)
+
+
+def _measure_steps(trial: Pretrainee, enough: float) -> float:
+    """Seconds of a step; the first one, which warms up, does not count."""
     spent: list[float] = []
-    for step, ((task, rows),) in enumerate(islice(trial.plan.schedule.epoch(0), _TRIED)):
+    for step, ((task, rows),) in enumerate(islice(trial.plan.order.epoch(0), _TRIED)):
         began = time.monotonic()
         batch = trial.plan.draw(task, rows)
         trial.objective.backward(trial.model, batch, derive_seed(trial.plan.seed, "trial", step))
@@ -98,12 +110,4 @@ def _measure(trial: Pretrainee, folder: Path, enough: float) -> Costs:
         spent.append(time.monotonic() - began)
         if step > 1 and sum(spent) > enough:
             break
-    began = time.monotonic()
-    trial.plan.evaluate(trial.model)
-    scoring = time.monotonic() - began
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".trial-", suffix=".tmp") as place:
-        began = time.monotonic()
-        store = CheckpointStore(Path(place))
-        save_state(store, trial.model, trial.objective, trial.optimizer, {}, Progress())
-        checkpoint = time.monotonic() - began
-    return Costs(sum(spent[1:]) / len(spent[1:]), scoring, checkpoint)  # the first one warms up
+    return sum(spent[1:]) / len(spent[1:])

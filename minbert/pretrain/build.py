@@ -1,4 +1,4 @@
-"""From a `PretrainConfig` to model, text and plan."""
+"""The parts of a pretraining run, from a `PretrainConfig`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ from minbert.pretrain.vocabulary import cached_vocabulary
 from minbert.pretrain.word_vectors import cached_vectors, read_vectors
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
-from minbert.training.loop import Plan, Words
-from minbert.training.optimizer import AdamW, parameter_groups, rate_schedule
-from minbert.training.session import Trainee
+from minbert.training.optimizer import optimizer_for, rate_schedule
+from minbert.training.plan import Plan, Trainee
 
-WORDS = Words("part", "held-out text", "minus the losses' sum")
 _NO_LIMIT = 2**30  # sentences are cut when they are packed, not before
 
 Pretrainee = Trainee[PretrainingBert, TextBatch]
@@ -35,7 +33,7 @@ Pretrainee = Trainee[PretrainingBert, TextBatch]
 
 @dataclass(frozen=True)
 class Ingredients:
-    """All that a run needs but the number of its steps."""
+    """All that a run needs, except the number of its steps."""
 
     config: PretrainConfig
     model: PretrainingBert
@@ -44,44 +42,41 @@ class Ingredients:
 
 
 def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
-    """Read, and where it is not cached make, everything the run needs. Raises InputError."""
+    """Read everything that the run needs, or make it if it is not cached. Raises InputError."""
     source = _vocabulary_folder(config)
     model = _model(config, source, device)
     tokenizer = WordPieceTokenizer.from_folder(source, _NO_LIMIT, model.published.vocab_size)
     masker = Masker(tokenizer.vocab, config.mask_rate, whole_words=config.whole_words)
-    packed = _packed(config, tokenizer)
+    recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
+    packed = cached(Path(config.cache), text_files(config), tokenizer, recipe)
     if config.weights is None and config.embeddings == "neighbours":
         _take_vectors(model, packed, tokenizer)
-    text = {part: PackedText(packed, part) for part in (TRAIN, HELD_OUT)}
+    text = {split: PackedText(packed, split) for split in (TRAIN, HELD_OUT)}
     return Ingredients(config, model, masker, text)
 
 
-def trainee(parts: Ingredients, steps: int, model: PretrainingBert | None = None) -> Pretrainee:
-    """A run of `steps` steps, over `model` in place of the run's own if given."""
-    config, model = parts.config, model or parts.model
+def trainee(
+    ingredients: Ingredients, steps: int, model: PretrainingBert | None = None
+) -> Pretrainee:
+    """A run of `steps` steps, over `model` if given, else over the ingredients' own."""
+    config, model, masker = ingredients.config, model or ingredients.model, ingredients.masker
     factor = rate_schedule(config.schedule, steps, config.warmup, config.power)
-    train, scored = parts.text[TRAIN], parts.text[HELD_OUT].sample(config.scored_rows)
-    per_part = max(1, math.ceil(steps / config.scorings))
+    train = ingredients.text[TRAIN]
+    scored = ingredients.text[HELD_OUT].sample(config.scored_rows)
+    steps_per_epoch = max(1, math.ceil(steps / config.scorings))
     plan: Plan[PretrainingBert, TextBatch] = Plan(
-        schedule=ShuffledShards(train, config.batch_size, per_part, config.seed),
+        order=ShuffledShards(train, config.batch_size, steps_per_epoch, config.seed),
         draw=lambda _task, rows: text_batch(train, rows),
-        rate=lambda step: config.lr * factor(step),
-        evaluate=lambda trained: score_held_out(trained, scored, parts.masker, config.piece),
+        learning_rate=lambda step: config.lr * factor(step),
+        evaluate=lambda trained: score_held_out(trained, scored, masker, config.piece),
         total_steps=steps,
         seed=config.seed,
         clip=config.clip,
         checkpoint_every=config.checkpoint_every,
-        words=WORDS,
+        criterion="minus the losses' sum",
     )
-    groups = parameter_groups(model, config.weight_decay)
-    optimizer = AdamW(
-        groups,
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.adam_eps,
-        fused=not config.readable,
-    )
-    return Trainee(model, PretrainingObjective(parts.masker, config.piece), optimizer, plan)
+    objective = PretrainingObjective(masker, config.piece)
+    return Trainee(model, objective, optimizer_for(model, config), plan)
 
 
 def text_files(config: PretrainConfig) -> list[Path]:
@@ -104,7 +99,9 @@ def _model(config: PretrainConfig, source: Path, device: torch.device) -> Pretra
         shape = EncoderConfig.from_file(source / "config.json")
     else:
         shape = config.shape(len(WordPieceTokenizer.from_folder(source, _NO_LIMIT).vocab))
-    _check_shape(config, shape)
+    config.check_positions(shape)
+    if shape.type_vocab_size < 2 and not config.no_nsp:
+        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: take --no_nsp")
     model = fresh(
         shape,
         config.seed,
@@ -125,29 +122,18 @@ def _model(config: PretrainConfig, source: Path, device: torch.device) -> Pretra
 
 @torch.no_grad()
 def _repeat_positions(model: PretrainingBert, trained: int) -> None:
-    """Position embeddings from `trained` on repeat those before, [CLS]'s place apart."""
+    """Let positions from `trained` on repeat the embeddings before them, [CLS]'s left out."""
     positions = model.encoder.position_embeddings.weight  # (P, H)
     later = torch.arange(trained, len(positions))
     positions[later] = positions[1 + (later - 1) % (trained - 1)]
 
 
-def _check_shape(config: PretrainConfig, shape: EncoderConfig) -> None:
-    config.check_positions(shape)
-    if shape.type_vocab_size < 2 and not config.no_nsp:
-        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: take --no_nsp")
-
-
-def _packed(config: PretrainConfig, tokenizer: WordPieceTokenizer) -> Path:
-    recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
-    return cached(Path(config.cache), text_files(config), tokenizer, recipe)
-
-
 @torch.no_grad()
 def _take_vectors(model: PretrainingBert, packed: Path, tokenizer: WordPieceTokenizer) -> None:
-    """Word embeddings from the text's word vectors; those of other tokens stay random."""
+    """Begin word embeddings with the text's word vectors; tokens without one stay random."""
     words = model.encoder.word_embeddings.weight  # (V, H)
     special = np.array([tokenizer.vocab[token] for token in SPECIAL_TOKENS])
-    found = cached_vectors(packed, words.size(0), special, words.size(1))
-    vectors = torch.from_numpy(read_vectors(found)).to(words)
+    file = cached_vectors(packed, words.size(0), special, words.size(1))
+    vectors = torch.from_numpy(read_vectors(file)).to(words)
     known = vectors.abs().amax(dim=1) > 0
     words[known] = vectors[known]

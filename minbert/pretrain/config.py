@@ -1,4 +1,4 @@
-"""`PretrainConfig`: everything that decides a pretraining run; a field is a flag."""
+"""`PretrainConfig`: everything that decides a pretraining run; each field is a flag."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ class PretrainConfig(shared_flags.Readable):
             )
 
     def budget_seconds(self) -> float:
-        """The time budget in seconds. Raises InputError for what is no time."""
+        """The time budget in seconds. Raises InputError if it is not a time."""
         text = str(self.time_budget)
         try:
             seconds = float(text[:-1]) * _UNITS[text[-1]]
@@ -259,7 +259,7 @@ class PretrainConfig(shared_flags.Readable):
         return seconds
 
     def shape(self, vocab_size: int) -> EncoderConfig:
-        """The shape of a new encoder. Raises InputError for one that cannot be."""
+        """The shape of a new encoder. Raises InputError for an impossible one."""
         try:
             return EncoderConfig(
                 vocab_size=vocab_size,

@@ -1,7 +1,7 @@
-"""Text to pretrain on: files of documents, one sentence a line, a blank line between documents.
+"""Text files to pretrain on: one sentence a line, a blank line between documents.
 
 Files may be plain, `.gz` or `.xz`; they are read as a stream, so they may be larger than memory.
-The course's `.csv` files are taken too: every text is a document, as it may stand in several rows.
+The course's `.csv` files are read too; each of their texts is a document.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import gzip
 import hashlib
 import lzma
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import Any
 
 from minbert.data.examples import read_split
 from minbert.support import durable_files
@@ -21,9 +21,9 @@ from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 
 Document = list[str]  # its sentences, none of them empty
-_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+_OPENERS: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 _MEGABYTE = 2**20
-_LONGEST = 1_000_000  # characters; a longer document, a file without blank lines say, is cut
+_LONGEST = 1_000_000  # characters; a longer document, say a file without blank lines, is cut
 
 
 def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
@@ -39,7 +39,7 @@ def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
 
 
 def check_files(paths: Sequence[Path]) -> None:
-    """Raise InputError for a file that is not there, stands twice, or would be misread."""
+    """Raise InputError for a file that does not exist, is named twice, or would be misread."""
     for path in paths:
         if not path.is_file():
             raise InputError(f"--text {path}: no such file")
@@ -52,7 +52,7 @@ def check_files(paths: Sequence[Path]) -> None:
 
 
 def fingerprint(path: Path) -> tuple[str, str]:
-    """What decides a file's documents: the SHA-256 of its bytes, and how it is read."""
+    """What decides a file's documents: the SHA-256 of its bytes, and the way it is read."""
     kind = path.suffix if path.suffix in (*_OPENERS, ".csv") else ""
     return durable_files.sha256_of(path), kind
 
@@ -64,12 +64,12 @@ def is_held_out(document: Document, share: float) -> bool:
 
 
 def _lines(path: Path, bar: ProgressBar) -> Iterator[str]:
-    """Lines without their ends, bad ones left out; moves the bar on by what was read of `path`."""
+    """Lines without their ends, bad ones left out; the bar follows what was read of `path`."""
     shown, bad = 0, []
     try:
         with path.open("rb") as raw:
-            opener = cast(Callable[[IO[bytes]], IO[bytes]], _OPENERS.get(path.suffix, _as_it_is))
-            for number, line in enumerate(opener(raw), 1):
+            unpacked = _OPENERS[path.suffix](raw) if path.suffix in _OPENERS else raw
+            for number, line in enumerate(unpacked, 1):
                 try:
                     yield line.decode("utf-8").strip()
                 except UnicodeDecodeError:
@@ -81,13 +81,12 @@ def _lines(path: Path, bar: ProgressBar) -> Iterator[str]:
         raise InputError(f"--text {path}: cannot be read ({error})") from error
     bar.update(path.stat().st_size // _MEGABYTE - shown)
     if bad:
-        log.warning(
-            "%s: %d lines left out, not UTF-8, the first at line %d", path, len(bad), bad[0]
-        )
+        what = "%s: %d lines left out, not UTF-8, the first at line %d"
+        log.warning(what, path, len(bad), bad[0])
 
 
 def _rows(path: Path) -> Iterator[Document]:
-    """The texts of a course file. Bad rows are reported as the main job does."""
+    """The texts of a course file, each a document. Bad rows are reported as in the main job."""
     with path.open("rb") as stream:
         names = stream.readline().decode("utf-8", errors="replace").split()
     kinds = [task for task in TASKS.values() if set(task.text_columns) <= set(names)]
@@ -95,10 +94,6 @@ def _rows(path: Path) -> Iterator[Document]:
         raise InputError(f"--text {path}: a .csv without the course's column of sentences")
     for example in read_split(kinds[0], "test", path).examples:  # whatever its label
         yield from ([text.strip()] for text in example.texts if text.strip())
-
-
-def _as_it_is(stream: IO[bytes]) -> IO[bytes]:
-    return stream
 
 
 def _documents(lines: Iterable[str]) -> Iterator[Document]:

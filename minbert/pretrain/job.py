@@ -15,20 +15,19 @@ from minbert.pretrain import corpus
 from minbert.pretrain.budget import STEPS, keep_steps, total_steps
 from minbert.pretrain.build import Ingredients, gather, text_files, trainee
 from minbert.pretrain.config import PretrainConfig
-from minbert.pretrain.model import PretrainingBert
 from minbert.pretrain.order import TASK
 from minbert.pretrain.shards import HELD_OUT, TRAIN
 from minbert.support import durable_files
 from minbert.support.console import clock, log
 from minbert.support.device import pick_device
-from minbert.support.errors import InputError, RunError
+from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
-from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
-from minbert.training.loop import Progress
+from minbert.training.checkpoint import CheckpointStore
+from minbert.training.progress import Progress
 from minbert.training.record import new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, held
-from minbert.training.session import starting_point, train
+from minbert.training.session import load_best, starting_point, train
 
 _INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "device", "cache", "save", "half")
 _PLACES = ("text", "weights", "vocab")
@@ -53,25 +52,28 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
         if config.save is not None:
             with refusing_unwritable(f"--save {target}"):  # not after hours of training
                 durable_files.check_writable(target / "config.json" if target.is_dir() else target)
-        parts = gather(config, device)
-        steps = total_steps(parts, folder, began)
-        trained = trainee(parts, steps)
-        facts = _facts(config, steps, parts.text[TRAIN].key)
+        ingredients = gather(config, device)
+        steps = total_steps(ingredients, folder, began)
+        trained = trainee(ingredients, steps)
+        facts = _facts(config, steps, ingredients.text[TRAIN].key)
         progress = starting_point(folder, trained, facts, go_on=config.resume)
         if config.time_budget is not None:
             keep_steps(trained, folder, facts)
-        _announce(parts, steps, device)
+        _announce(ingredients, steps, device)
         manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
         with recorded(folder / MANIFEST, manifest, progress, began):
             train(folder, trained, facts, progress, stop)
             with stop.immediate():
-                _save_best(config, parts.model, progress, folder, target)
+                if progress.best_epoch is not None:
+                    load_best(folder, trained.model, progress)
+                dtype = torch.float16 if config.half else None
+                trained.model.save_pretrained(target, dtype)
             CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     print(_summary(config, target, progress))
 
 
 def _check_target(target: Path) -> None:
-    """Write over nothing but an encoder, or what a run that was killed wrote of one."""
+    """Raise InputError unless the target is free, an encoder, or what a killed run wrote of one."""
     if target.exists() and not target.is_dir():
         raise InputError(f"--save {target}: a file of that name is in the way")
     if not target.is_dir() or (target / "config.json").is_file():
@@ -81,7 +83,7 @@ def _check_target(target: Path) -> None:
 
 
 def _facts(config: PretrainConfig, steps: int, packed: str) -> dict[str, Any]:
-    """What decides the run: settings, and hashes of every file it reads and of what is `packed`."""
+    """What decides the run: its settings, hashes of the files it reads, and the text's key."""
     kept = {
         name: value
         for name, value in dataclasses.asdict(config).items()
@@ -99,34 +101,26 @@ def _facts(config: PretrainConfig, steps: int, packed: str) -> dict[str, Any]:
     return {"settings": settings, "sha256": sha256}
 
 
-def _announce(parts: Ingredients, steps: int, device: torch.device) -> None:
-    config, shape, rows = parts.config, parts.model.published, len(parts.text[TRAIN])
-    size = sum(param.numel() for param in parts.model.parameters())
+def _announce(ingredients: Ingredients, steps: int, device: torch.device) -> None:
+    config, model = ingredients.config, ingredients.model
     log.info(
         "%d layers, hidden size %d, %.1f million weights; device %s; seed %d",
-        *(shape.num_hidden_layers, shape.hidden_size, size / 1e6, device, config.seed),
+        model.published.num_hidden_layers,
+        model.published.hidden_size,
+        sum(param.numel() for param in model.parameters()) / 1e6,
+        device,
+        config.seed,
     )
+    rows = len(ingredients.text[TRAIN])
     log.info(
         "%d steps of %d rows of %d tokens: %.2f passes over %d rows; %d rows held out",
-        *(steps, config.batch_size, config.sequence_length),
-        *(steps * config.batch_size / rows, rows, len(parts.text[HELD_OUT])),
+        steps,
+        config.batch_size,
+        config.sequence_length,
+        steps * config.batch_size / rows,
+        rows,
+        len(ingredients.text[HELD_OUT]),
     )
-
-
-def _save_best(
-    config: PretrainConfig,
-    model: PretrainingBert,
-    progress: Progress,
-    folder: Path,
-    target: Path,
-) -> None:
-    if progress.best_epoch is not None:
-        try:
-            best, _ = CheckpointStore(folder).load_best(progress.best_epoch)
-        except DamagedCheckpoint as error:
-            raise RunError(f"the best model cannot be read back: {error}; run again") from error
-        model.load_state_dict(best)
-    model.save_pretrained(target, torch.float16 if config.half else None)
 
 
 def _summary(config: PretrainConfig, target: Path, progress: Progress) -> str:

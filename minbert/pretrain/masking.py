@@ -1,7 +1,7 @@
-"""Which tokens a masked language model has to guess, and what stands in their place.
+"""The tokens that a masked language model has to guess, and what stands in their place.
 
-Devlin et al. 2019, section 3.1: 15% of a text's tokens are chosen; of these 80% become [MASK],
-10% a random token, 10% stay. Dimensions: B rows, T tokens, M tokens chosen in all.
+Devlin et al. 2019, section 3.1: 15% of a text's tokens are chosen; 80% of them become
+[MASK], 10% a random token, 10% stay. Dimensions: B rows, T tokens, M tokens chosen in all.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ import torch
 from torch import Tensor
 
 _MASKED, _RANDOM = 0.8, 0.1
-_NO_TEXT = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")  # of the special tokens; [UNK] is some word
+_NO_TEXT = (
+    "[PAD]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+)  # special tokens that are never masked; [UNK] is some word
 
 
 @dataclass(frozen=True)
 class Masked:
-    """Rows with tokens replaced: `positions` (M,) index the flattened rows, `targets` (M,)."""
+    """Rows with tokens replaced, and the tokens that stood there."""
 
-    input_ids: Tensor
-    positions: Tensor
-    targets: Tensor
+    input_ids: Tensor  # (B, T)
+    positions: Tensor  # (M,) of the tokens replaced, in the flattened rows
+    targets: Tensor  # (M,) the tokens that stood there
 
 
 class Masker:
-    """Draws masks over rows of token ids."""
+    """A drawer of masks over rows of token ids."""
 
     def __init__(self, vocab: Mapping[str, int], rate: float, *, whole_words: bool) -> None:
         """`whole_words` chooses all pieces of a word or none (the "whole word masking" models)."""
@@ -40,8 +45,8 @@ class Masker:
     def __call__(self, input_ids: Tensor, generator: torch.Generator) -> Masked:
         """Choose ⌊rate · n + ½⌋ of each row's n real tokens, at least one, and replace them.
 
-        `input_ids` (B, T) on the CPU. With whole words the last word that would be one too many
-        is skipped, as published, so a row may end a piece or two short of its number.
+        `input_ids` are (B, T) on the CPU. With whole words, a word that would exceed the number is
+        skipped, as published, so a row may end a piece or two short of it.
         """
         candidates = ~self._is_special[input_ids]  # (B, T)
         numbers = (candidates.sum(dim=1) * self._rate + 0.5).floor().long().clamp(min=1)

@@ -32,14 +32,14 @@ class MaskedLanguageHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, hidden: Tensor, word_embeddings: Tensor) -> Tensor:
-        """(M, H) and the embedding matrix (V, H) to (M, V)."""
+        """Logits (M, V) from hidden vectors (M, H) and the embedding matrix (V, H)."""
         return F.linear(self.norm(F.gelu(self.dense(hidden))), word_embeddings, self.bias)
 
 
 class PretrainingBert(nn.Module):
     """Encoder, masked-language head, and next-sentence head unless left out.
 
-    Class 1 of the latter is "b is random", as published.
+    Class 1 of the next-sentence head is "b is random", as published.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class PretrainingBert(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.mlm.bias.device
 
     def forward(
         self, tokens: Padded, positions: Tensor, mask_seed: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits of the masked tokens (M, V) and of the rows (B, 2), None without that head.
+        """Logits of the masked tokens (M, V), and of the rows (B, 2) or None without that head.
 
-        `positions` (M,) index the flattened rows; no other token's logits are computed, nor, but
-        for [CLS], what the last layer does after attention.
+        `positions` (M,) index the flattened rows. No other token's logits are computed; after
+        attention, the last layer computes these tokens and [CLS] only.
         `mask_seed` switches dropout on and decides its masks.
         """
         self.train(mask_seed is not None)
@@ -107,19 +107,19 @@ class PretrainingBert(nn.Module):
         )
 
     def load_published(self, folder: Path) -> None:
-        """Take the weights of a published folder; a head that it lacks stays fresh, as logged.
+        """Load the weights of a published folder; log each head that it lacks, which stays fresh.
 
-        Raises InputError as `weights.read`.
+        Raises InputError where `weights.read` does.
         """
         encoder = {name: tensor.shape for name, tensor in self.encoder.state_dict().items()}
-        own = self._heads()
-        found = weights.read(folder, encoder, {name: tensor.shape for name, tensor in own.items()})
+        heads = {name: tensor.shape for name, tensor in self._heads().items()}
+        loaded = weights.read(folder, encoder, heads)
         for head in ("mlm", "nsp"):
-            parts = [name for name in own if name.startswith(f"{head}.")]
-            if any(name not in found for name in parts):
+            parts = [name for name in heads if name.startswith(f"{head}.")]
+            if any(name not in loaded for name in parts):
                 log.info("%s: no whole %s head, so it begins fresh", folder, head)
-                found = {name: t for name, t in found.items() if name not in parts}
-        state = {name if name in own else f"encoder.{name}": t for name, t in found.items()}
+                loaded = {name: t for name, t in loaded.items() if name not in parts}
+        state = {name if name in heads else f"encoder.{name}": t for name, t in loaded.items()}
         self.load_state_dict({**self.state_dict(), **state})
         self.encoder.vocab_files = weights.read_vocab_files(folder)
 
@@ -127,9 +127,9 @@ class PretrainingBert(nn.Module):
     def scale_embeddings(self, std: float) -> None:
         """Give the word embeddings the standard deviation `std`; what is computed stays the same.
 
-        The LayerNorm after the embeddings takes any scale of theirs out again; the masked-language
-        head, whose output matrix they are, gets it back in its own. Raises InputError where the
-        LayerNorm's epsilon would no longer be negligible, or nothing can be scaled.
+        The LayerNorm after the embeddings removes their scale. The masked-language head has them as
+        its output matrix, so its own LayerNorm gets the inverse scale. Raises InputError where the
+        LayerNorm's epsilon would no longer be negligible, or all word embeddings are the same.
         """
         encoder, eps = self.encoder, self.published.layer_norm_eps
         before = encoder.word_embeddings.weight.std()

@@ -1,4 +1,4 @@
-"""In which order packed rows are trained on."""
+"""The order in which pretraining takes packed rows."""
 
 from __future__ import annotations
 
@@ -9,40 +9,39 @@ from numpy.typing import NDArray
 
 from minbert.pretrain.shards import PackedText
 from minbert.support.randomness import derive_seed
-from minbert.training.sampling import Step
+from minbert.training.plan import StepRows
 
 TASK = "text"
 
 
 class ShuffledShards:
-    """A schedule: passes over the rows, shards in random order and rows in random order in each.
+    """Passes over the rows: shards in random order, and the rows of each in random order.
 
-    Batches are laid over the passes end to end, so every batch is full. What it holds in memory
-    is the order of one shard's rows. An "epoch" is a stretch of `per_epoch` batches.
+    Batches are laid over the passes end to end, so every batch is full. Memory holds the order of
+    one shard's rows. An epoch is the `steps_per_epoch` batches between two scorings, not a pass.
     """
 
-    def __init__(self, text: PackedText, batch_size: int, per_epoch: int, seed: int) -> None:
+    def __init__(self, text: PackedText, batch_size: int, steps_per_epoch: int, seed: int) -> None:
         """`batch_size` in rows."""
         self._text, self._batch_size, self._seed = text, batch_size, seed
-        self._per_epoch = per_epoch
+        self._steps_per_epoch = steps_per_epoch
 
-    def start(self, number: int) -> int:
-        """The step with which stretch `number` begins."""
-        return number * self._per_epoch
+    def start(self, epoch: int) -> int:
+        """The step with which `epoch` begins."""
+        return epoch * self._steps_per_epoch
 
-    def epoch(self, number: int) -> Iterator[Step]:
-        """The batches of stretch `number`."""
-        first = self.start(number) * self._batch_size
-        stretch = self._from(first)
-        rest = next(stretch)
-        for _ in range(self._per_epoch):
+    def epoch(self, number: int) -> Iterator[StepRows]:
+        """The batches of epoch `number`."""
+        shards = self._from(self.start(number) * self._batch_size)
+        rest = next(shards)
+        for _ in range(self._steps_per_epoch):
             while len(rest) < self._batch_size:
-                rest = np.concatenate([rest, next(stretch)])
+                rest = np.concatenate([rest, next(shards)])
             yield ((TASK, rest[: self._batch_size]),)
             rest = rest[self._batch_size :]
 
     def _from(self, position: int) -> Iterator[NDArray[np.int64]]:
-        """Rows from `position` in the endless order on, a shard at a time."""
+        """The rows from `position` in the endless order on, a shard at a time."""
         turn, offset = divmod(position, len(self._text))
         while True:
             for shard in self._shuffle(len(self._text.sizes), "shards", turn):

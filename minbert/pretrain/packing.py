@@ -1,4 +1,4 @@
-"""Documents to rows of a fixed length: pairs for next-sentence prediction, or full rows.
+"""Rows of a fixed length from documents: pairs for next-sentence prediction, or full rows.
 
 Dimensions: T tokens a row, special ones included.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from minbert.data.tokenizer import EncodedTexts
 
-Tokens = NDArray[np.int32]
+TokenIds = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sentences:
     texts: EncodedTexts
     documents: NDArray[np.int64]
 
-    def tokens(self, first: int, last: int, most: int) -> Tokens:
+    def tokens(self, first: int, last: int, most: int) -> TokenIds:
         """The sentences `first` to `last`, excluded, end to end, cut to `most` tokens."""
         start = self.texts.starts[first]
         return self.texts.ids[start : min(self.texts.starts[last], start + most)]
@@ -39,45 +39,46 @@ class Sentences:
 
 
 @dataclass(frozen=True)
-class Row:
-    """`[CLS] a [SEP] b [SEP]`, or `[CLS] a [SEP]`; token types are 1 from `split` on.
+class PackedRow:
+    """`[CLS] a [SEP] b [SEP]`, or `[CLS] a [SEP]`; token types are 1 from `b_start` on.
 
-    `is_random` says that b is from another document than a, `document` (of pairs) which a's is.
+    `is_random` says that b is from another document than a. `document` is the number of a's
+    document, None in a row without b.
     """
 
-    tokens: Tokens
-    split: int
+    tokens: TokenIds
+    b_start: int
     is_random: bool
     document: int | None = None
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What stands around the text of a row, and how long the row is."""
+    """The special tokens around the text of a row, and the row's length T."""
 
     cls_id: int
     sep_id: int
     length: int
 
-    def single(self, a: Tokens) -> Row:
-        """`[CLS] a [SEP]`."""
+    def single(self, a: TokenIds) -> PackedRow:
+        """The row `[CLS] a [SEP]`."""
         tokens = np.concatenate([[self.cls_id], a, [self.sep_id]]).astype(np.int32)
-        return Row(tokens, len(tokens), is_random=False)
+        return PackedRow(tokens, len(tokens), is_random=False)
 
-    def pair(self, a: Tokens, b: Tokens, *, is_random: bool, document: int) -> Row:
-        """`[CLS] a [SEP] b [SEP]`."""
+    def pair(self, a: TokenIds, b: TokenIds, *, is_random: bool, document: int) -> PackedRow:
+        """The row `[CLS] a [SEP] b [SEP]`."""
         first = self.single(a).tokens
         tokens = np.concatenate([first, b, [self.sep_id]]).astype(np.int32)
-        return Row(tokens, len(first), is_random, document)
+        return PackedRow(tokens, len(first), is_random, document)
 
 
-def pair_rows(sentences: Sentences, frame: Frame, rng: np.random.Generator) -> Iterator[Row]:
+def pair_rows(sentences: Sentences, frame: Frame, rng: np.random.Generator) -> Iterator[PackedRow]:
     """Rows for next-sentence prediction (Devlin et al. 2019, section 3.1 and appendix A.2).
 
-    a is whole sentences, as many as reach a length drawn between a quarter and three quarters of
-    the row; b is, half the time each, what follows it or a stretch of another document, cut so
-    that the row is full. An a that nothing follows makes no row: with it, the end of a document
-    would give the answer away.
+    The text a is whole sentences, as many as reach a length drawn between a quarter and three
+    quarters of the row. The text b is, half the time each, what follows a or a stretch of another
+    document, cut so that the row is full. An a that nothing follows makes no row: the end of a
+    document would give the answer away.
     """
     room = frame.length - 3
     shortest = room // 4
@@ -99,9 +100,10 @@ def pair_rows(sentences: Sentences, frame: Frame, rng: np.random.Generator) -> I
 
 
 def _elsewhere(bounds: NDArray[np.int64], number: int, rng: np.random.Generator) -> tuple[int, int]:
-    """A sentence of a random other document that is not its first, and the document's end.
+    """A random sentence of a random other document, and the document's end.
 
-    Not the first where there is a second: what really follows never is a first sentence either.
+    The sentence is not the document's first if there is a second: what really follows a text never
+    is a first sentence either.
     """
     other = int(rng.integers(len(bounds) - 2))
     other += other >= number
@@ -109,14 +111,16 @@ def _elsewhere(bounds: NDArray[np.int64], number: int, rng: np.random.Generator)
     return (int(rng.integers(first + 1, last)) if last - first > 1 else first), last
 
 
-def full_rows(sentences: Sentences, frame: Frame) -> Iterator[Row]:
-    """Rows that are full, across documents: "full-sentences" of Liu et al. 2019, section 4.2.
+def full_rows(sentences: Sentences, frame: Frame) -> Iterator[PackedRow]:
+    """Full rows across documents: "full-sentences" of Liu et al. 2019, section 4.2.
 
     A [SEP] stands between documents. Only the last row may be short.
     """
-    bounds, starts, ids = sentences.documents, sentences.texts.starts, sentences.texts.ids
-    documents = (ids[starts[first] : starts[last]] for first, last in pairwise(bounds))
-    stream = [part for own in documents if len(own) for part in ([frame.sep_id], own)][1:]
+    bounds, starts = sentences.documents, sentences.texts.starts
+    documents = (
+        sentences.texts.ids[starts[first] : starts[last]] for first, last in pairwise(bounds)
+    )
+    stream = [part for ids in documents if len(ids) for part in ([frame.sep_id], ids)][1:]
     flat = np.concatenate([np.zeros(0, np.int32), *stream]).astype(np.int32)
     room = frame.length - 2
     for first in range(0, len(flat), room):

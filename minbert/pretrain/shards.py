@@ -1,6 +1,6 @@
 """Packed text on disk: memory-mapped shards, made once for each text, vocabulary and row length.
 
-A cache is a folder named by a hash of all that decides its content; it is whole or absent.
+A cache is a folder named by a hash of all that decides its content. It is whole or absent.
 Dimensions: N rows, T tokens a row.
 """
 
@@ -10,7 +10,7 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.pretrain.corpus import Document, fingerprint, is_held_out, read_documents
-from minbert.pretrain.packing import Frame, Row, Sentences, full_rows, pair_rows
+from minbert.pretrain.packing import Frame, PackedRow, Sentences, full_rows, pair_rows
 from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
 
 TRAIN, HELD_OUT = "train", "held-out"
-_FORMAT = 2  # raise it when what a row holds changes
+_FORMAT = 2  # to be raised when the content of a row changes
 _BUFFER = 8_000_000  # characters of text packed together into one shard
 _META = "shards.json"
 _OPEN = 64  # shards that are open at once: each takes two file handles
@@ -35,7 +35,7 @@ _OPEN = 64  # shards that are open at once: each takes two file handles
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the rows besides text and vocabulary."""
+    """The settings that decide the rows, besides text and vocabulary."""
 
     length: int
     pairs: bool
@@ -44,29 +44,29 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """N rows: `ids` (N, T) padded, `lengths` (N,), where the second segment begins, NSP labels."""
+class PackedRows:
+    """N rows: `ids` (N, T) padded, and (N,) each their lengths, starts of b, and NSP labels."""
 
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
-    splits: NDArray[np.int64]
+    b_starts: NDArray[np.int64]
     is_random: NDArray[np.int64]
 
 
 class PackedText:
-    """The rows of one part of a cache, training or held-out, shard after shard."""
+    """The rows of one split of a cache, training or held-out, shard after shard."""
 
-    def __init__(self, folder: Path, part: str) -> None:
-        """Raises InputError where the folder is not a whole cache."""
+    def __init__(self, folder: Path, split: str) -> None:
+        """Open the cache. Raises InputError where the folder is not a whole one."""
         try:
             meta = json.loads((folder / _META).read_text(encoding="utf-8"))
-            self.sizes = np.asarray(meta["rows"][part], dtype=np.int64)
+            self.sizes = np.asarray(meta["rows"][split], dtype=np.int64)
         except (OSError, ValueError, KeyError) as error:
             raise _damaged(folder, error) from error
         self.key = folder.name  # of text, vocabulary and recipe
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
-        load = functools.partial(_load, folder, part)
-        for shard in range(len(self.sizes)):  # better known now than in an hour
+        load = functools.partial(_load, folder, split)
+        for shard in range(len(self.sizes)):  # damage is better known now than in an hour
             load(shard)
         self._shard = functools.lru_cache(maxsize=_OPEN)(load)
 
@@ -74,30 +74,30 @@ class PackedText:
         return int(self.starts[-1])
 
     def first(self, most: int) -> PackedText:
-        """The same text up to its row `most`."""
+        """This text up to its row `most`."""
         short = copy.copy(self)
         short.sizes = np.clip(most - self.starts[:-1], 0, self.sizes)
         short.starts = np.concatenate([[0], np.cumsum(short.sizes)]).astype(np.int64)
         return short
 
-    def sample(self, most: int) -> Rows:
-        """At most `most` rows, evenly spaced, so that all of the text has its share."""
+    def sample(self, most: int) -> PackedRows:
+        """At most `most` rows, evenly spaced over the whole text."""
         last = len(self) - 1
         return self.take(np.linspace(0, last, min(most, len(self))).round().astype(np.int64))
 
-    def take(self, indices: NDArray[np.int64]) -> Rows:
+    def take(self, indices: NDArray[np.int64]) -> PackedRows:
         """The rows at `indices`, in that order."""
         shards = np.searchsorted(self.starts, indices, side="right") - 1
         within = indices - self.starts[shards]
-        found = [(self._shard(int(shard)), row) for shard, row in zip(shards, within, strict=True)]
-        ids = np.stack([own[row] for (own, _), row in found]).astype(np.int64)
-        facts = np.stack([own[row] for (_, own), row in found]).astype(np.int64)
-        return Rows(ids, *facts.T)
+        rows = [(self._shard(int(shard)), row) for shard, row in zip(shards, within, strict=True)]
+        ids = np.stack([ids[row] for (ids, _), row in rows]).astype(np.int64)
+        facts = np.stack([facts[row] for (_, facts), row in rows]).astype(np.int64)
+        return PackedRows(ids, *facts.T)
 
 
-def _load(folder: Path, part: str, shard: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def _load(folder: Path, split: str, shard: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """A shard's ids and facts, memory-mapped."""
-    stem = folder / f"{part}-{shard:05d}"
+    stem = folder / f"{split}-{shard:05d}"
     try:
         ids, facts = (np.load(f"{stem}.{kind}.npy", mmap_mode="r") for kind in ("ids", "facts"))
     except (OSError, EOFError, ValueError) as error:
@@ -112,7 +112,7 @@ def _damaged(folder: Path, error: Exception) -> InputError:
 def cached(
     cache: Path, paths: Sequence[Path], tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> Path:
-    """The folder with the packed rows of these files, made now unless it is there."""
+    """The folder with the packed rows of these files, made now unless it exists."""
     decisive = {
         "format": _FORMAT,
         "text": [fingerprint(path) for path in paths],
@@ -122,8 +122,7 @@ def cached(
     key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache / key
     durable_files.make_once(
-        folder,
-        lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe),
+        folder, lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe)
     )
     log.info("text: %d files packed in %s", len(paths), folder)
     return folder
@@ -133,33 +132,39 @@ def _fill(
     folder: Path, documents: Iterable[Document], tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> None:
     counts: dict[str, list[int]] = {TRAIN: [], HELD_OUT: []}
-    tokens, read, lost = dict.fromkeys(counts, 0), 0, 0
-    pack = _packer(tokenizer, recipe)
-    for part, buffer in _buffers(documents, recipe.held_out):
-        rows = list(pack(buffer, f"{part}-{len(counts[part])}"))
+    read = lost = 0
+    for split, buffer in _buffers(documents, recipe.held_out):
+        shard = len(counts[split])
+        rows = list(_pack(buffer, f"{split}-{shard}", tokenizer, recipe))
         read += len(buffer)
         if rows:
-            _write(folder / f"{part}-{len(counts[part]):05d}", rows, recipe.length, tokenizer)
-            counts[part].append(len(rows))
-            tokens[part] += sum(len(row.tokens) for row in rows)
+            _write(folder / f"{split}-{shard:05d}", rows, recipe.length, tokenizer)
+            counts[split].append(len(rows))
         lost += _left_out(buffer, rows, recipe)
-    for part, rows_of in counts.items():
-        if not rows_of:
+    _check(counts, read, lost, recipe.length)
+    durable_files.write_json(folder / _META, {"rows": counts})
+
+
+def _check(counts: Mapping[str, Sequence[int]], read: int, lost: int, length: int) -> None:
+    """Raise InputError where a split has no row; warn of documents that begin none."""
+    for split, rows in counts.items():
+        if not rows:
             raise InputError(
-                f"--text: {read} documents leave no {part} row of {recipe.length} tokens; give "
+                f"--text: {read} documents leave no {split} row of {length} tokens; give "
                 "more text, change --held_out, or (short documents) take --no_nsp"
             )
     if lost:
         log.warning(
             "%d of %d documents begin no row of %d tokens: too short for two parts, or without "
             "another document in memory; --no_nsp takes all text",
-            *(lost, read, recipe.length),
+            lost,
+            read,
+            length,
         )
-    durable_files.write_json(folder / _META, {"rows": counts, "tokens": tokens, "documents": read})
 
 
-def _left_out(buffer: Sequence[Document], rows: Sequence[Row], recipe: Recipe) -> int:
-    """How many of the documents begin no row."""
+def _left_out(buffer: Sequence[Document], rows: Sequence[PackedRow], recipe: Recipe) -> int:
+    """The number of documents that begin no row."""
     if rows and not recipe.pairs:
         return 0
     return len(buffer) - len({row.document for row in rows})
@@ -170,44 +175,35 @@ def _buffers(documents: Iterable[Document], share: float) -> Iterator[tuple[str,
     buffers: dict[str, list[Document]] = {TRAIN: [], HELD_OUT: []}
     sizes = dict.fromkeys(buffers, 0)
     for document in documents:
-        part = HELD_OUT if is_held_out(document, share) else TRAIN
-        buffers[part].append(document)
-        sizes[part] += sum(map(len, document))
-        if sizes[part] >= _BUFFER:
-            yield part, buffers[part]
-            buffers[part], sizes[part] = [], 0
-    yield from ((part, buffer) for part, buffer in buffers.items() if buffer)
+        split = HELD_OUT if is_held_out(document, share) else TRAIN
+        buffers[split].append(document)
+        sizes[split] += sum(map(len, document))
+        if sizes[split] >= _BUFFER:
+            yield split, buffers[split]
+            buffers[split], sizes[split] = [], 0
+    yield from ((split, buffer) for split, buffer in buffers.items() if buffer)
 
 
-def _packer(
-    tokenizer: WordPieceTokenizer, recipe: Recipe
-) -> Callable[[list[Document], str], Iterator[Row]]:
+def _pack(
+    documents: list[Document], name: str, tokenizer: WordPieceTokenizer, recipe: Recipe
+) -> Iterator[PackedRow]:
     frame = Frame(tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"], recipe.length)
-
-    def pack(documents: list[Document], name: str) -> Iterator[Row]:
-        texts = tokenizer.encode_plain([s for document in documents for s in document])
-        bounds = np.cumsum([0, *map(len, documents)], dtype=np.int64)
-        sentences = Sentences(texts, bounds)
-        if not recipe.pairs:
-            yield from full_rows(sentences, frame)
-        elif len(documents) > 1:  # alone, a document has no other to draw from
-            rng = np.random.default_rng(derive_seed(recipe.seed, "packing", name))
-            yield from pair_rows(sentences, frame, rng)
-
-    return pack
+    texts = tokenizer.encode_plain([s for document in documents for s in document])
+    sentences = Sentences(texts, np.cumsum([0, *map(len, documents)], dtype=np.int64))
+    if not recipe.pairs:
+        yield from full_rows(sentences, frame)
+    elif len(documents) > 1:  # a document alone has no other to draw from
+        rng = np.random.default_rng(derive_seed(recipe.seed, "packing", name))
+        yield from pair_rows(sentences, frame, rng)
 
 
-def _write(stem: Path, rows: Sequence[Row], length: int, tokenizer: WordPieceTokenizer) -> None:
+def _write(
+    stem: Path, rows: Sequence[PackedRow], length: int, tokenizer: WordPieceTokenizer
+) -> None:
     kind = np.uint16 if len(tokenizer.vocab) <= 2**16 else np.uint32
     ids = np.full((len(rows), length), tokenizer.pad_id, dtype=kind)
     for target, row in zip(ids, rows, strict=True):
         target[: len(row.tokens)] = row.tokens
-    facts = [(len(row.tokens), row.split, row.is_random) for row in rows]
+    facts = [(len(row.tokens), row.b_start, row.is_random) for row in rows]
     np.save(stem.with_name(f"{stem.name}.ids.npy"), ids)
     np.save(stem.with_name(f"{stem.name}.facts.npy"), np.asarray(facts, dtype=np.int32))
-
-
-def describe(folder: Path) -> Mapping[str, Any]:
-    """What the cache holds: rows a shard and tokens of each part, documents read."""
-    facts: Mapping[str, Any] = json.loads((folder / _META).read_text(encoding="utf-8"))
-    return facts

@@ -1,4 +1,4 @@
-"""A WordPiece vocabulary of one's own, trained by the `tokenizers` library."""
+"""A WordPiece vocabulary trained on the text, by the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
-_FORMAT = 2  # raise it when the same text would make another vocabulary
-_LETTERS = 256  # single characters that get a token; a rarer one makes its word [UNK]
+_FORMAT = 2  # to be raised when the same text would make another vocabulary
+_LETTERS = 256  # single characters that get a token; a rarer character makes its word [UNK]
 
 
 def cached_vocabulary(cache: Path, paths: Sequence[Path], size: int, held_out: float) -> Path:
-    """The folder with the vocabulary of these files' training documents, trained now or before."""
+    """The folder with the vocabulary of these files' training documents, trained if need be."""
     decisive = json.dumps([_FORMAT, [fingerprint(path) for path in paths], size, held_out])
     folder = cache / f"vocabulary-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
 
@@ -47,8 +47,9 @@ def train_vocabulary(sentences: Callable[[], Iterable[str]], size: int) -> dict[
     """The files of a lower-cased vocabulary of `size` tokens; `sentences` is called twice.
 
     The library's trainer numbers a letter inside a word (`##e`) when it first meets one, in an
-    order that changes from run to run, and breaks ties between merges by these numbers. Named
-    beforehand they have fixed numbers, and the same text gives the same vocabulary.
+    order that changes from run to run, and breaks ties between merges by these numbers. If the
+    letters are named beforehand, their numbers are fixed, and the same text gives the same
+    vocabulary.
 
     Raises InputError where the text makes another number of tokens.
     """

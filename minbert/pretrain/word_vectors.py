@@ -1,10 +1,10 @@
-"""Word vectors to begin with, from which words stand near each other.
+"""Word vectors that new word embeddings begin with, counted from words that stand near each other.
 
-From random word embeddings a masked language model first finds how frequent each word is, and then
-stays at that loss for millions of tokens: what surrounds a masked word says nothing as long as its
-embeddings mean nothing. Counting costs a minute, and these vectors are as good as word2vec's: the
-positive pointwise mutual information of words near each other, factorised (Levy, Goldberg & Dagan
-2015, sections 2 and 3).
+From random word embeddings a masked language model first learns how frequent each word is, and then
+stays at that loss for millions of tokens: the words around a mask say nothing as long as their
+embeddings mean nothing. Counting costs a minute. The vectors are the factorised positive pointwise
+mutual information of words near each other, as good as word2vec's (Levy, Goldberg & Dagan 2015,
+sections 2 and 3).
 
 Dimensions: N rows, T tokens a row, V vocabulary, D numbers a vector.
 """
@@ -18,24 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from minbert.pretrain.shards import TRAIN, PackedText, Rows
+from minbert.pretrain.shards import TRAIN, PackedRows, PackedText
 from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
 
-WINDOW = 5  # tokens to either side; one at distance d counts 1/d
+WINDOW = 5  # tokens to either side; a word at distance d counts 1/d
 SMOOTHING = 0.75  # exponent on how often a word is a neighbour: rare words would win everything
-SIZE = 0.05  # root mean square of an entry, that of a trained encoder of this kind
-MOST = 100_000_000  # tokens that are counted; more make no better vectors
+SIZE = 0.05  # root mean square of an entry, as in a trained encoder of this kind
+MOST = 100_000_000  # tokens that are counted; more tokens make no better vectors
 _AT_ONCE = 2_000_000  # tokens counted in one go, in about 300 MB
 
 Counts = Any  # scipy.sparse.csr_array (V, V)
 
 
 def cached_vectors(folder: Path, vocab_size: int, special: NDArray[np.int64], size: int) -> Path:
-    """The file of the vectors (V, D) of a packed text, made now unless it is there.
+    """The file of the vectors (V, D) of a packed text, made now unless it exists.
 
-    Tokens that never occur, and the `special` ones, have zeros.
+    Tokens that never occur, and `special` tokens, have zeros.
     """
     path = folder / f"word-vectors-{size}.npy"
     if not path.exists():
@@ -47,7 +47,7 @@ def cached_vectors(folder: Path, vocab_size: int, special: NDArray[np.int64], si
 
 
 def read_vectors(path: Path) -> NDArray[np.float32]:
-    """Raises InputError for a damaged file."""
+    """Read a file of vectors (V, D). Raises InputError if it is damaged."""
     try:
         vectors: NDArray[np.float32] = np.load(path)
     except (OSError, EOFError, ValueError) as error:
@@ -56,7 +56,7 @@ def read_vectors(path: Path) -> NDArray[np.float32]:
 
 
 def near_each_other(folder: Path, vocab_size: int, special: NDArray[np.int64]) -> Counts:
-    """How often words stand within WINDOW tokens of each other, (V, V), symmetric."""
+    """Counts of words within WINDOW tokens of each other, (V, V), symmetric."""
     text = PackedText(folder, TRAIN)
     length = text.take(np.arange(1)).ids.shape[1]
     text = text.first(max(1, MOST // length))
@@ -70,10 +70,10 @@ def near_each_other(folder: Path, vocab_size: int, special: NDArray[np.int64]) -
     return counts + counts.T
 
 
-def _count(rows: Rows, vocab_size: int, special: NDArray[np.int64]) -> Counts:
-    """The same for some rows, each pair of places once; a pair of segments is two texts."""
+def _count(rows: PackedRows, vocab_size: int, special: NDArray[np.int64]) -> Counts:
+    """Counts (V, V) of some rows, each pair of places once; the two segments are two texts."""
     place = np.arange(rows.ids.shape[1])
-    segment = (place >= rows.splits[:, None]).astype(np.int8)  # (N, T)
+    segment = (place >= rows.b_starts[:, None]).astype(np.int8)  # (N, T)
     segment[np.isin(rows.ids, special)] = -1
     pairs, weights = [], []
     for distance in range(1, min(WINDOW, len(place) - 1) + 1):
@@ -88,26 +88,27 @@ def _count(rows: Rows, vocab_size: int, special: NDArray[np.int64]) -> Counts:
 
 def positive_pmi(counts: Counts) -> Counts:
     """max(0, log P(a, b) / (P(a) P'(b))), where P' is P to the power SMOOTHING, normalised."""
-    found = counts.tocoo()
+    pairs = counts.tocoo()
     often = np.asarray(counts.sum(axis=1)).ravel()
     smoothed = often**SMOOTHING / (often**SMOOTHING).sum()
-    expected = often[found.row] * smoothed[found.col]
-    positive = np.maximum(np.log(found.data / expected), 0)
-    result = sparse.coo_array((positive, (found.row, found.col)), shape=counts.shape).tocsr()
+    expected = often[pairs.row] * smoothed[pairs.col]
+    positive = np.maximum(np.log(pairs.data / expected), 0)
+    result = sparse.coo_array((positive, (pairs.row, pairs.col)), shape=counts.shape).tocsr()
     result.eliminate_zeros()
     return result
 
 
 def factorized(pmi: Counts, size: int) -> NDArray[np.float32]:
-    """U √S of the `size` largest singular values, scaled to SIZE: (V, D), zeros for no neighbours.
+    """U √S of the `size` largest singular values, scaled to SIZE: (V, D).
 
-    A text with fewer words than that leaves the last columns zero.
+    A word without neighbours has zeros. A text with fewer words than `size` leaves the last columns
+    zero.
     """
-    found = min(size, pmi.shape[0] - 1)
+    rank = min(size, pmi.shape[0] - 1)
     start = np.random.default_rng(0).standard_normal(pmi.shape[0])
-    left, values, _ = sparse.linalg.svds(pmi, k=found, v0=start)
+    left, values, _ = sparse.linalg.svds(pmi, k=rank, v0=start)
     vectors = np.zeros((pmi.shape[0], size))
-    vectors[:, :found] = (left * np.sqrt(np.maximum(values, 0)))[:, ::-1]
+    vectors[:, :rank] = (left * np.sqrt(np.maximum(values, 0)))[:, ::-1]
     words = np.diff(pmi.indptr) > 0
     vectors[~words] = 0
     scale = np.sqrt(np.mean(vectors[words] ** 2)) if words.any() else 1.0

@@ -1,4 +1,4 @@
-"""What every command does around its work: logging, signals, one line an error, the exit code.
+"""The frame of every command: logging, signals, one line for an error, the exit code.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input, 130 and 143 stopped by a signal.
 """
@@ -18,12 +18,12 @@ from minbert.support.signals import StopRequest
 
 
 def show(text: str) -> None:
-    """Print results. A reader who has left (`| head`) is no error, nor a letter he cannot read."""
+    """Print results. A reader who has left (`| head`), or a letter he cannot show, is no error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # what is left of it would fail again as Python ends
+    except BrokenPipeError:  # the rest of the output would fail again as Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -31,7 +31,7 @@ def run_command(
     work: Callable[[StopRequest], object],
     if_stopped: str = "the same command with --resume goes on",
 ) -> int:
-    """Call `work`, which may stop where the request says so; returns the exit code."""
+    """Call `work`, which obeys the stop request; return the exit code."""
     set_up_logging()
     stop = StopRequest()
     stop.install()

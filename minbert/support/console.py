@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: log lines and progress bars, on stderr."""
+"""Log lines and progress bars, on stderr: what a person sees while a command runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ log = logging.getLogger("minbert")
 
 
 class _BarFriendlyHandler(logging.Handler):
-    """Writes log lines above a live progress bar instead of through it.
+    """A handler that writes log lines above a live progress bar instead of through it.
 
-    Control characters, which a file's or flag's text may bring along, are spelled out.
+    It spells out control characters, which the text of a file or flag may contain.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -25,7 +25,7 @@ class _BarFriendlyHandler(logging.Handler):
 
 
 def set_up_logging() -> None:
-    """Plain lines on stderr, no colour (so there is nothing for NO_COLOR to switch off)."""
+    """Log plain lines to stderr, without colour (so NO_COLOR has nothing to switch off)."""
     handler = _BarFriendlyHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers[:] = [handler]
@@ -34,7 +34,7 @@ def set_up_logging() -> None:
 
 
 class ProgressBar:
-    """A tqdm bar on a terminal; elsewhere a plain line every `every` seconds. Time left in both.
+    """A tqdm bar on a terminal, elsewhere a plain line every `every` seconds, with the time left.
 
     `total` may be unknown. The unit "B", for bytes, is shown in thousands, millions, ...
     """
@@ -57,7 +57,7 @@ class ProgressBar:
         self._plain = not on_terminal
 
     def update(self, count: int, shown: Mapping[str, str] | None = None) -> None:
-        """Move on by `count`; `shown` appears behind the bar, for example `{"loss": "0.693"}`."""
+        """Move on by `count`; `shown`, for example `{"loss": "0.693"}`, appears behind the bar."""
         self.done += count
         shown = shown or {}
         if self._plain:
@@ -90,7 +90,7 @@ class ProgressBar:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss, or h:mm:ss."""
+    """Seconds as m:ss or h:mm:ss, rounded up."""
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

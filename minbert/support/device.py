@@ -1,11 +1,13 @@
-"""The device, its precision and its memory."""
+"""The device that a run computes on: how it is chosen, its precision, its memory."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from minbert.support.errors import InputError
@@ -37,9 +39,9 @@ def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.devic
 def pick_autocast(precision: str, device: torch.device) -> torch.dtype | None:
     """The autocast dtype of the training pass, None for plain fp32.
 
-    `auto` is bf16 on CUDA hardware that has it, fp32 elsewhere. CPUs with avx512_bf16 or AMX are
-    faster in bf16 too (docs/performance.md), those without are slower; there it is to be asked for,
-    so that the same command finds the same scores on every laptop.
+    `auto` is bf16 on CUDA hardware that has it, fp32 elsewhere. A CPU with avx512_bf16 or AMX is
+    faster in bf16 too (docs/performance.md), another one is slower; a CPU takes bf16 only when
+    asked, so that the same command finds the same scores on every laptop.
     """
     if precision == "auto":
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -48,15 +50,23 @@ def pick_autocast(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def at_least_fp32(x: Tensor) -> Tensor:
-    """fp16 and bf16 go up to fp32; fp32 and fp64 stay. A bare `.float()` would downcast fp64."""
+    """`x` in fp32 if it is fp16 or bf16, else as it is: a bare `.float()` would downcast fp64."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def to_device(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
+    """A tensor on the device; to CUDA from pinned memory, so that the host need not wait."""
+    tensor = torch.as_tensor(values).contiguous()
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def release_memory() -> None:
     """Give freed memory back to the system, where the C library can (glibc).
 
-    Batches of ever other shapes leave its heap full of holes: without this, training a 23 million
-    parameter encoder on a CPU grows from 2 to 5 GB.
+    Batches of many shapes leave the heap full of holes: without this call, training an encoder of
+    23 million parameters on a CPU grows from 2 to 5 GB.
     """
     with contextlib.suppress(OSError, AttributeError):  # no such library, no such function
         ctypes.CDLL("libc.so.6").malloc_trim(0)

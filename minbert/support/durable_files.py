@@ -1,4 +1,4 @@
-"""Durable files: whole or absent, hashed, and logs that can be cut back to a step.
+"""Files that are whole or absent, their hashes, and logs that can be cut back to a step.
 
 A file or folder is written under a temporary name beside its place, flushed to disk, and renamed:
 a reader, or a run that was killed, sees the old content or the new, never a part.
@@ -54,16 +54,17 @@ def put_in_place(draft: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling to write; on success it takes `path`'s place in one rename."""
+    """Give a temporary sibling to write; on success it takes the place of `path` in one rename."""
     with replacing_all([path]) as drafts:
         yield drafts[path]
 
 
 @contextlib.contextmanager
 def replacing_all(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
-    """The same for several files, in their order, and none before all are on disk.
+    """Give temporary siblings to write; on success they take their files' places, in order.
 
-    A full disk leaves the old ones; what a killed process can leave half done is the renames.
+    No file takes its place before all are on disk. A full disk leaves the old files. A killed
+    process may leave some of the renames undone.
     """
     drafts = {path: draft_of(path) for path in paths}
     for folder in {path.parent for path in drafts}:
@@ -100,10 +101,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def make_once(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` make a folder, whose name tells its content, unless it is there already.
+    """Let `fill` make a folder, whose name tells its content, unless it exists already.
 
-    Where several processes make it at once, the first one's stays. A killed one's draft stays too:
-    from here it looks like one that another machine is filling.
+    If several processes make it at once, the first one's folder stays. The draft of a killed
+    process stays too: it looks like a draft that another machine is filling.
     """
     if path.exists():
         return
@@ -117,19 +118,18 @@ def make_once(path: Path, fill: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically: UTF-8, and line ends as they stand in `text`."""
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8", newline="\n")
+    write_texts({path: text})
 
 
 def write_texts(texts: Mapping[Path, str]) -> None:
-    """Replace several text files, none before all are on disk: a full one leaves the old ones."""
+    """Replace several text files, none before all are on disk: a full disk leaves the old files."""
     with replacing_all(texts) as drafts:
         for path, draft in drafts.items():
             draft.write_text(texts[path], encoding="utf-8", newline="\n")
 
 
 def remove_dead_drafts(path: Path) -> None:
-    """Remove drafts of `path` whose process, killed while it wrote, is no more."""
+    """Remove drafts of `path` whose process was killed while it wrote."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = draft.name.removesuffix(".tmp").rpartition(".")[2]
         if process.isdecimal() and not _is_alive(int(process)):
@@ -150,13 +150,13 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's; or no process number at all
+    except (PermissionError, OverflowError):  # another user's process, or no process number at all
         return True
     return True
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file with the umask's rights. Raises OSError, for a full disk say."""
+    """Write a safetensors file with the umask's rights. Raises OSError, say on a full disk."""
     try:
         save_file(dict(tensors), path, metadata=metadata)
     except SafetensorError as error:
@@ -195,7 +195,7 @@ class JsonLines:
         kept = []
         text = self.path.read_text(encoding="utf-8", errors="replace")
         for line in text.splitlines(keepends=True):
-            # without its line feed a row is torn, even where it happens to parse
+            # a row without its line feed is torn, even if it happens to parse
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 if line.endswith("\n") and json.loads(line)["step"] < step:
                     kept.append(line)

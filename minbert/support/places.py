@@ -1,4 +1,4 @@
-"""Where files lie by default: the course's beside the user, ours beside the package."""
+"""Default places of files: the course's in the working folder, ours beside the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeds of all random draws.
+"""The seeds of all random draws.
 
 Nothing in this package draws from an ambient generator. Every draw takes a 32-bit seed hashed from
 the run's seed, the draw's purpose and its position (`derive_seed`), so a run resumed at step k is
@@ -17,14 +17,14 @@ import torch
 def derive_seed(seed: int, purpose: str, *position: int | str) -> int:
     """A 32-bit seed for one draw, by SHA-256 of (seed, purpose, position).
 
-    32 bits because torch's CPU generator ignores the rest.
+    More than 32 bits would be ignored by torch's CPU generator.
     """
     text = "\x1f".join(str(part) for part in (seed, purpose, *position))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator on `device`, for draws that accept one."""
+    """A new generator on `device`, for draws that accept a generator."""
     return torch.Generator(device=device).manual_seed(seed)
 
 
@@ -32,8 +32,8 @@ def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Run a block with torch's default generators seeded, then put their states back.
 
-    Dropout takes the default generator and no other, so reseeding it is what makes a forward
-    pass's masks replayable.
+    Dropout draws from the default generator only, so a forward pass's masks are replayable only
+    if that generator is reseeded.
     """
     cpu_state = torch.get_rng_state()
     cuda_state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the training loop honours between two steps."""
+"""Ctrl-C and SIGTERM as a request that the training loop obeys between two steps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from minbert.support.errors import Stopped
 
 
 class StopRequest:
-    """Turns SIGINT and SIGTERM into a request the training loop can honour at a safe point.
+    """SIGINT and SIGTERM as a request that the training loop can honour at a safe point.
 
-    The first signal sets `asked`, and `signum`, which is honoured, with it; where that is `shared`
-    with other processes, they agree on it. Inside `immediate()` it raises at once, as a second one
-    always does. Outside the main thread no handler can be set: signals keep their usual meaning.
+    The first signal sets `asked`, and with it `signum`, which the loop obeys. Where the request is
+    `shared` with other processes, they agree on `signum`. Inside `immediate()` a signal raises
+    Stopped at once, as a second one always does. Outside the main thread no handler can be set:
+    signals keep their usual meaning.
     """
 
     def __init__(self) -> None:
@@ -38,9 +39,14 @@ class StopRequest:
             self.signum = signum
         log.info("stopping after this step; once more to stop at once")
 
+    def obey(self) -> None:
+        """Raise Stopped if a signal is to be obeyed."""
+        if self.signum is not None:
+            raise Stopped(self.signum)
+
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block a first signal only sets `signum`."""
+        """Let a first signal within the block only set `signum`."""
         before, self._immediate = self._immediate, False
         try:
             yield
@@ -49,7 +55,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def immediate(self) -> Iterator[None]:
-        """Within the block a signal raises `Stopped` at once."""
+        """Let a signal within the block raise `Stopped` at once."""
         before, self._immediate = self._immediate, True
         try:
             yield

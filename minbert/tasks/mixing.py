@@ -1,6 +1,7 @@
-"""The schedules of `--rrobin`: how many batches of each task an epoch takes, and how large.
+"""The mixings of `--rrobin`: how many batches of each task an epoch takes, and how large.
 
-Arithmetic on the sizes of the training sets, no more; `sampling.py` says which rows these are.
+A mixing is arithmetic on the sizes of the training sets; `minbert.training.sampling` says which
+rows the batches hold.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from minbert.support.errors import InputError
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What an epoch takes of a task: `rows` rows in `batches`, of which the last may be short."""
+class TaskShare:
+    """An epoch's share of a task: `rows` rows in `batches`, of which the last may be short."""
 
     task: str
     batch_size: int
@@ -22,12 +23,12 @@ class Draw:
     rows: int
 
 
-Draws = Callable[[int], tuple[Draw, ...]]  # of an epoch, counted from 0, in the order of turns
+Shares = tuple[TaskShare, ...]  # an epoch, task by task in the order of turns
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a schedule depends on.
+class MixingSettings:
+    """The sizes and flags that a mixing depends on.
 
     `sizes` are the rows of each task's training set, in the order of turns. Tasks that are
     `skipped` count for the number of rounds, but have no turn.
@@ -49,80 +50,94 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A schedule. With `rounds` the tasks take turns, a batch each; else their order is random."""
+class Mixing:
+    """A way to mix tasks: `shares(settings, epoch)` is what an epoch, counted from 0, takes.
 
-    words: str  # for --help
-    draws: Callable[[Setting], Draws]
-    rounds: bool
-
-
-def alone(setting: Setting) -> Draws:
-    """One task, every row once an epoch."""
-    ((task, size),) = setting.in_turn.items()
-    draw = _pass_over(task, size, setting.batch_size)
-    return lambda _epoch: (draw,)
-
-
-def equal(setting: Setting) -> Draws:
-    """As many rounds as the smallest task has whole batches, all batches of one size.
-
-    Raises InputError where it has none.
+    With `rounds` the tasks take turns, a batch each; else the order of batches is random.
     """
-    smallest = min(setting.sizes, key=lambda task: setting.sizes[task])
-    rounds = _whole_batches(setting, smallest)
-    draws = tuple(_whole(task, setting.batch_size, rounds) for task in setting.in_turn)
-    return lambda _epoch: draws
+
+    name: str
+    help: str
+    shares: Callable[[MixingSettings, int], Shares]
+    rounds: bool = True
 
 
-def pre(setting: Setting) -> Draws:
+def alone(settings: MixingSettings, _epoch: int) -> Shares:
+    """One task, every row once an epoch."""
+    ((task, size),) = settings.in_turn.items()
+    return (_all_rows(task, size, settings.batch_size),)
+
+
+def equal(settings: MixingSettings, _epoch: int) -> Shares:
+    """Rounds of equal batches, as many as the smallest task has whole ones.
+
+    Raises InputError where the smallest task has not one whole batch.
+    """
+    smallest = min(settings.sizes, key=lambda task: settings.sizes[task])
+    rounds = _whole_batches(settings, smallest)
+    return tuple(_full_batches(task, settings.batch_size, rounds) for task in settings.in_turn)
+
+
+def pre(settings: MixingSettings, epoch: int) -> Shares:
     """First `pre_epochs` passes over `pre_task` alone, then `equal`."""
-    size = setting.sizes[setting.pre_task]
-    first, then = _pass_over(setting.pre_task, size, setting.batch_size), equal(setting)
-    return lambda epoch: (first,) if epoch < setting.pre_epochs else then(epoch)
+    if epoch >= settings.pre_epochs:
+        return equal(settings, epoch)
+    task = settings.pre_task
+    return (_all_rows(task, settings.sizes[task], settings.batch_size),)
 
 
-def full(setting: Setting) -> Draws:
-    """As many rounds R as the largest task has whole batches; a smaller task's batches hold
-    max(1, ⌊rows / R⌋), so that all are through together (the poster's interleaved schedule).
+def full(settings: MixingSettings, _epoch: int) -> Shares:
+    """R rounds, as many as the largest task has whole batches (the poster's interleaved schedule).
 
+    A smaller task's batches hold max(1, ⌊rows / R⌋), so that all tasks are through together.
     Raises InputError where the largest task has not one whole batch.
     """
-    largest = max(setting.sizes, key=lambda task: setting.sizes[task])
-    rounds = _whole_batches(setting, largest)
-    draws = tuple(
-        _whole(task, min(setting.batch_size, max(1, size // rounds)), rounds)
-        for task, size in setting.in_turn.items()
+    largest = max(settings.sizes, key=lambda task: settings.sizes[task])
+    rounds = _whole_batches(settings, largest)
+    return tuple(
+        _full_batches(task, min(settings.batch_size, max(1, size // rounds)), rounds)
+        for task, size in settings.in_turn.items()
     )
-    return lambda _epoch: draws
 
 
-def by_size(exponent: Callable[[Setting, int], float]) -> Callable[[Setting], Draws]:
+def proportional(settings: MixingSettings, _epoch: int) -> Shares:
+    """`by_size` with exponent 1."""
+    return by_size(settings, 1.0)
+
+
+def square_root(settings: MixingSettings, _epoch: int) -> Shares:
+    """`by_size` with exponent 1/2."""
+    return by_size(settings, 0.5)
+
+
+def annealed(settings: MixingSettings, epoch: int) -> Shares:
+    """`by_size` with an exponent that falls from 1 in the first epoch to 0 in the last."""
+    return by_size(settings, 1 - epoch / (settings.epochs - 1))
+
+
+def temperature(settings: MixingSettings, _epoch: int) -> Shares:
+    """`by_size` with exponent 1 / temperature."""
+    return by_size(settings, 1 / settings.temperature)
+
+
+def by_size(settings: MixingSettings, exponent: float) -> Shares:
     """A task's share of an epoch's batches is size ** exponent / Σ size ** exponent.
 
-    `exponent` is a function of setting and epoch; 1 is proportional to the sizes, 0 is equal
-    (Stickland & Murray 2019, section 3.3). Shares are rounded by their largest remainders. An
-    epoch has `epoch_batches` batches, or as many as the rows of all tasks make.
+    Exponent 1 is proportional to the sizes, 0 is equal (Stickland & Murray 2019, section 3.3).
+    Shares are rounded by their largest remainders. An epoch has `epoch_batches` batches, or as many
+    as the rows of all tasks make.
     Raises InputError where a task has not one whole batch, or would get none.
     """
-
-    def of(setting: Setting) -> Draws:
-        for task in setting.in_turn:
-            _whole_batches(setting, task)
-        sizes = list(setting.in_turn.values())
-        total = setting.epoch_batches or -(-sum(sizes) // setting.batch_size)
-
-        def draws(epoch: int) -> tuple[Draw, ...]:
-            counts = apportioned(total, [size ** exponent(setting, epoch) for size in sizes])
-            for task, count in zip(setting.in_turn, counts, strict=True):
-                if not count:
-                    raise InputError(f"--epoch_batches {total}: {task} would get none; raise it")
-            taken = zip(setting.in_turn, counts, strict=True)
-            return tuple(_whole(task, setting.batch_size, count) for task, count in taken)
-
-        return draws
-
-    return of
+    for task in settings.in_turn:
+        _whole_batches(settings, task)
+    sizes = settings.in_turn.values()
+    total = settings.epoch_batches or -(-sum(sizes) // settings.batch_size)
+    counts = apportioned(total, [size**exponent for size in sizes])
+    batches = dict(zip(settings.in_turn, counts, strict=True))
+    for task, count in batches.items():
+        if not count:
+            raise InputError(f"--epoch_batches {total}: {task} would get none; raise it")
+    return tuple(_full_batches(task, settings.batch_size, n) for task, n in batches.items())
 
 
 def apportioned(total: int, weights: Sequence[float]) -> list[int]:
@@ -135,64 +150,55 @@ def apportioned(total: int, weights: Sequence[float]) -> list[int]:
     return counts
 
 
-def _pass_over(task: str, size: int, batch_size: int) -> Draw:
-    return Draw(task, batch_size, -(-size // batch_size), size)
+def _all_rows(task: str, size: int, batch_size: int) -> TaskShare:
+    return TaskShare(task, batch_size, -(-size // batch_size), size)
 
 
-def _whole(task: str, batch_size: int, batches: int) -> Draw:
-    return Draw(task, batch_size, batches, batches * batch_size)
+def _full_batches(task: str, batch_size: int, batches: int) -> TaskShare:
+    return TaskShare(task, batch_size, batches, batches * batch_size)
 
 
-def _whole_batches(setting: Setting, task: str) -> int:
-    batches = setting.sizes[task] // setting.batch_size
+def _whole_batches(settings: MixingSettings, task: str) -> int:
+    batches = settings.sizes[task] // settings.batch_size
     if not batches:
         raise InputError(
-            f"--batch_size {setting.batch_size}: {task} has only {setting.sizes[task]} rows to "
+            f"--batch_size {settings.batch_size}: {task} has only {settings.sizes[task]} rows to "
             "train on, not one whole batch; lower it"
         )
     return batches
 
 
-def _falling(setting: Setting, epoch: int) -> float:
-    """From 1 in the first epoch to 0 in the last."""
-    return 1 - epoch / (setting.epochs - 1)
-
-
 EQUAL, PRE, ANNEALED, TEMPERATURE = "equal", "pre", "annealed", "temperature"
-SCHEDULES: Mapping[str, Kind] = {
-    EQUAL: Kind(
-        "the tasks in turn, for as many rounds as the smallest has whole batches", equal, True
-    ),
-    PRE: Kind("first --pre_epochs of --pre_task alone, then equal, optimizer anew", pre, True),
-    "full": Kind(
+ALONE = Mixing("alone", "a single task", alone)  # without --rrobin
+_MIXINGS = (
+    Mixing(EQUAL, "the tasks in turn, for as many rounds as the smallest has whole batches", equal),
+    Mixing(PRE, "first --pre_epochs of --pre_task alone, then equal, optimizer anew", pre),
+    Mixing(
+        "full",
         "as many rounds as the largest has whole batches, the others' batches smaller, so that "
         "all are through together",
         full,
-        True,
     ),
-    "proportional": Kind("batches in the ratio of the sizes", by_size(lambda *_: 1.0), False),
-    "sqrt": Kind("of their square roots", by_size(lambda *_: 0.5), False),
-    ANNEALED: Kind("proportional in the first epoch, equal in the last", by_size(_falling), False),
-    TEMPERATURE: Kind(
-        "of sizes to the power 1 / --temperature",
-        by_size(lambda setting, _: 1 / setting.temperature),
-        False,
-    ),
-}
-WITH_ROUNDS = tuple(name for name, kind in SCHEDULES.items() if kind.rounds)
+    Mixing("proportional", "batches in the ratio of the sizes", proportional, rounds=False),
+    Mixing("sqrt", "of their square roots", square_root, rounds=False),
+    Mixing(ANNEALED, "proportional in the first epoch, equal in the last", annealed, rounds=False),
+    Mixing(TEMPERATURE, "of sizes to the power 1 / --temperature", temperature, rounds=False),
+)
+MIXINGS: Mapping[str, Mixing] = {mixing.name: mixing for mixing in _MIXINGS}
+WITH_ROUNDS = tuple(mixing.name for mixing in _MIXINGS if mixing.rounds)
 
 
-def table(draws: Draws, sizes: Mapping[str, int], epochs: int) -> list[str]:
-    """What epochs draw of each task, as lines; equal epochs have theirs in common."""
+def table(shares_of: Callable[[int], Shares], sizes: Mapping[str, int], epochs: int) -> list[str]:
+    """A table of what each epoch takes of each task, as lines; equal epochs share their lines."""
     lines = [
         f"{'epochs':<9}{'task':<7}{'batch size':>10}{'batches':>9}{'rows':>9}{'of its set':>12}"
     ]
-    for own, numbers in groupby(range(epochs), draws):
+    for shares, numbers in groupby(range(epochs), shares_of):
         first, *rest = (number + 1 for number in numbers)
         span = f"{first}-{rest[-1]}" if rest else str(first)
-        for draw in own:
-            share = f"{draw.rows / sizes[draw.task]:.1%}"
-            shown = f"{draw.batch_size:>10}{draw.batches:>9}{draw.rows:>9}{share:>12}"
-            lines.append(f"{span:<9}{draw.task:<7}{shown}")
+        for share in shares:
+            part = f"{share.rows / sizes[share.task]:.1%}"
+            shown = f"{share.batch_size:>10}{share.batches:>9}{share.rows:>9}{part:>12}"
+            lines.append(f"{span:<9}{share.task:<7}{shown}")
             span = ""
     return lines

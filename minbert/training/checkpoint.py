@@ -1,7 +1,7 @@
-"""Durable state: a checkpoint is a folder of safetensors and JSON under a manifest of SHA-256.
+"""Checkpoints: folders of safetensors and JSON under a manifest of SHA-256 hashes.
 
-It is written to a temporary sibling, flushed, and renamed, so it is whole or absent; and it is
-verified when read, because a flipped bit loads silently in every format. Nothing is pickled.
+A checkpoint is written to a temporary sibling, flushed, and renamed, so it is whole or absent. It
+is verified when read, because a flipped bit loads silently in every format. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DamagedCheckpoint(Exception):
 def save(
     folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint: one safetensors file a group of `tensors`, and `facts` as JSON."""
+    """Write a checkpoint: a safetensors file for each group of `tensors`, and `facts` as JSON."""
     with durable_files.new_folder(folder) as draft:
         for group, members in tensors.items():
             cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in members.items()}
@@ -64,7 +64,7 @@ class CheckpointStore:
         self.folder = folder
 
     def drop_drafts(self) -> None:
-        """Remove what a killed run left half-written. Only for who writes here alone."""
+        """Remove what a killed run left half-written. The caller must be the only writer here."""
         for draft in self.folder.glob(".*.tmp"):
             shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
@@ -74,12 +74,13 @@ class CheckpointStore:
     def save_step(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]
     ) -> None:
-        """Write the state after `step` steps, then drop what it makes useless.
+        """Write the state after `step` steps, then remove the checkpoints that it replaces.
 
-        `facts` has `epochs_scored`, and in `best_epoch` the best model that it relies on.
+        `facts["best_epoch"]` names the best model that the state relies on, or is None;
+        `facts["epochs_scored"]` is a part of the checkpoint's name.
         """
         target = self.folder / f"{_STEP}{step:08d}-{facts['epochs_scored']:04d}"
-        shutil.rmtree(target, ignore_errors=True)  # there only if damaged and not yet noticed
+        shutil.rmtree(target, ignore_errors=True)  # exists only if it is damaged and nobody noticed
         save(target, tensors, facts)
         for old in self._numbered(_STEP)[:-_KEPT]:
             shutil.rmtree(old)
@@ -90,7 +91,7 @@ class CheckpointStore:
     ) -> None:
         """Keep the model after `epoch` epochs and what it predicts on dev.
 
-        The earlier best stays beside it as long as a checkpoint relies on it.
+        An earlier best model stays as long as a checkpoint relies on it.
         """
         target = self._best(epoch)
         shutil.rmtree(target, ignore_errors=True)  # what a killed run left
@@ -102,7 +103,7 @@ class CheckpointStore:
         return groups["model"], groups["predictions"]
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """The run is done: keep its facts and its best model, drop all else."""
+        """Keep the facts and the best model of a run that is done, and remove all else."""
         target = self.folder / _FINISHED
         shutil.rmtree(target, ignore_errors=True)
         save(target, {}, facts)
@@ -113,7 +114,7 @@ class CheckpointStore:
     def load_last(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
         """The newest whole checkpoint, None without one. Damaged ones are named and set aside.
 
-        That of a finished run has no tensors.
+        The checkpoint of a finished run has no tensors.
         """
         steps = self._numbered(_STEP)
         finished = [path for path in (self.folder / _FINISHED,) if path.exists()]
@@ -142,13 +143,13 @@ class CheckpointStore:
 
 
 class UnsavedCheckpoints(CheckpointStore):
-    """Reads those of `folder` and saves none: what a rank has that leaves it to rank 0."""
+    """The checkpoints of one run for every rank but the first: it reads them and saves none."""
 
     def save_step(self, *_: object) -> None:
-        """Save nothing."""
+        """Leave it to rank 0."""
 
     def save_best(self, *_: object) -> None:
-        """Save nothing."""
+        """Leave it to rank 0."""
 
 
 def _unused(path: Path) -> Path:
@@ -169,7 +170,7 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str
 def restore_optimizer(
     optimizer: Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]
 ) -> None:
-    """The reverse. Rates and other settings stay those of `optimizer`."""
+    """Put back what `optimizer_tensors` gave. `optimizer` keeps its own rates and settings."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **numbers}.items():
         index, _, key = name.partition(".")

@@ -1,7 +1,7 @@
 """The run's log: one JSON line a batch, and the guard that stops a run on a non-finite value.
 
-On an accelerator values stay there until `flush_every` steps are due, so that logging does not
-make the host wait for the device at every step. On a CPU every step is flushed.
+On an accelerator the values stay on the device for `flush_every` steps, so that logging does not
+make the host wait at every step. On a CPU every step is flushed.
 """
 
 from __future__ import annotations
@@ -10,44 +10,21 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from minbert.support import durable_files
 from minbert.support.errors import RunError
+from minbert.training.plan import StepBatch
 
 _NAMED = 64  # ids that an error names at most: one line must stay readable
 
 
-class StepBatch(Protocol):
-    """What loop and log ask of a batch, whatever it trains. `minbert.data.batches.Batch` is one."""
-
-    @property
-    def name(self) -> str:
-        """The task's."""
-        ...
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Where its examples can be found again."""
-        ...
-
-    @property
-    def real_tokens(self) -> int:
-        """Tokens that go through the encoder, padding apart."""
-        ...
-
-    @property
-    def padded_tokens(self) -> int:
-        """The same with padding."""
-        ...
-
-
 @dataclass
 class _Pending:
-    """A step: its batches' facts, ids and named values, and the norm of the summed gradients."""
+    """A step not yet written: the facts, ids and values of each batch, and the gradient's norm."""
 
     facts: list[dict[str, Any]]
     ids: list[tuple[str, ...]]
@@ -56,16 +33,16 @@ class _Pending:
 
     def scalars(self) -> list[Tensor]:
         """All values, the norm last."""
-        return [*(value for own in self.values for value in own.values()), self.norm]
+        return [*(value for values in self.values for value in values.values()), self.norm]
 
     def read(self, numbers: Iterator[float]) -> tuple[list[dict[str, float]], float]:
-        """The same as numbers, taken from what `scalars` became."""
-        values = [{name: next(numbers) for name in own} for own in self.values]
+        """The values of each batch and the norm as numbers, in the order of `scalars`."""
+        values = [{name: next(numbers) for name in values} for values in self.values]
         return values, next(numbers)
 
 
 class Journal:
-    """Collects steps, writes them, and raises RunError at a loss or gradient that is not finite."""
+    """The log of a run, which raises RunError at a loss or gradient that is not finite."""
 
     def __init__(
         self, log: durable_files.JsonLines, device: torch.device, flush_every: int = 20
@@ -84,10 +61,10 @@ class Journal:
         values: Sequence[Mapping[str, Tensor]],
         norm: Tensor,
     ) -> None:
-        """Record a step before its update; flushes, and so checks, when one is due.
+        """Record a step before its update; flush, and so check, when a flush is due.
 
-        `values` are each batch's scalars on the device, `loss` among them; `norm` is that of the
-        gradients' sum, which every line of the step has as its `grad_norm`.
+        `values` are each batch's scalars on the device, `loss` among them; `norm` is the norm of
+        the summed gradients, which every line of the step has as its `grad_norm`.
         """
         facts = [
             {"step": step, "task": batch.name, "lr": lr, "tokens": batch.real_tokens}
@@ -98,7 +75,7 @@ class Journal:
             self.flush()
 
     def leave_out_time(self) -> None:
-        """Count tokens a second from now on: what came since the last step was no training."""
+        """Leave the time since the last step, which was no training, out of tokens a second."""
         self._since = time.monotonic()
 
     def flush(self) -> None:
@@ -106,8 +83,8 @@ class Journal:
         if not self._pending:
             return
         # fp32 is enough for a log, and all that an mps device has
-        scalars = [value.float() for entry in self._pending for value in entry.scalars()]
-        numbers = iter(torch.stack(scalars).tolist())
+        tensors = [value.float() for entry in self._pending for value in entry.scalars()]
+        numbers = iter(torch.stack(tensors).tolist())
         now = time.monotonic()
         tokens = sum(facts["tokens"] for entry in self._pending for facts in entry.facts)
         speed = {"tokens_per_s": round(tokens / max(now - self._since, 1e-9))}
@@ -117,8 +94,8 @@ class Journal:
                 values, norm = entry.read(numbers)
                 _check(entry, values, norm)
                 rows += [
-                    {**facts, **own, "grad_norm": norm, **speed}
-                    for facts, own in zip(entry.facts, values, strict=True)
+                    {**facts, **scalars, "grad_norm": norm, **speed}
+                    for facts, scalars in zip(entry.facts, values, strict=True)
                 ]
         finally:
             self._log.write(rows)  # up to a step that failed
@@ -128,10 +105,10 @@ class Journal:
 
 
 def _check(entry: _Pending, values: Sequence[Mapping[str, float]], norm: float) -> None:
-    """Raise RunError at the first value that is not finite; a norm's culprit is any batch."""
+    """Raise RunError at the first value that is not finite; a bad norm is blamed on all batches."""
     step, tasks = entry.facts[0]["step"], [facts["task"] for facts in entry.facts]
-    for task, ids, own in zip(tasks, entry.ids, values, strict=True):
-        for name, value in own.items():
+    for task, ids, scalars in zip(tasks, entry.ids, values, strict=True):
+        for name, value in scalars.items():
             _check_value(name, value, f"step {step}, task {task}", ids)
     every = tuple(name for ids in entry.ids for name in ids)
     _check_value("grad_norm", norm, f"step {step}, task {' or '.join(tasks)}", every)

@@ -1,4 +1,4 @@
-"""AdamW by hand (Loshchilov & Hutter 2019, algorithm 2), parameter groups and rate schedules."""
+"""AdamW by hand (Loshchilov & Hutter 2019, algorithm 2), parameter groups, rate schedules."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def reference_update(
 def fused_update(
     params: Sequence[Tensor], states: Sequence[dict[str, Any]], group: dict[str, Any], step: int
 ) -> None:
-    """The same for many tensors in torch's kernel, which reads and writes every number once.
+    """Update many tensors in torch's kernel, which reads and writes every number once.
 
-    That kernel decays first and corrects ε too, in torch.optim.AdamW's way:
+    The kernel decays first and corrects ε too, in torch.optim.AdamW's way:
 
         θ ← (1 - lr' w') θ - lr' / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε')
 
@@ -139,7 +139,7 @@ def fused_update(
 
 
 def _step_size(group: dict[str, Any], step: int) -> float:
-    """α."""
+    """The step size α of `AdamW`'s equations."""
     beta1, beta2 = group["betas"]
     alpha: float = group["lr"]
     if group["correct_bias"]:
@@ -164,19 +164,30 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Trainable parameters by what they share: matrices decay, biases and LayerNorm do not.
 
-    A parameter whose name begins with a key of `lr_factors` is to learn at that many times the
-    rate, the `lr_factor` of its group, which the training loop applies (discriminative fine-tuning,
-    Howard & Ruder 2018, section 3.2).
+    A parameter whose name begins with a key of `lr_factors` learns at that many times the rate: the
+    training loop applies the `lr_factor` of its group (discriminative fine-tuning, Howard & Ruder
+    2018, section 3.2).
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, param in model.named_parameters():
         if param.requires_grad:
-            own = (factor for start, factor in (lr_factors or {}).items() if name.startswith(start))
-            groups.setdefault((next(own, 1.0), param.dim() <= 1), []).append(param)
+            factors = (f for start, f in (lr_factors or {}).items() if name.startswith(start))
+            groups.setdefault((next(factors, 1.0), param.dim() <= 1), []).append(param)
     return [
         {"params": params, "weight_decay": 0.0 if vector else weight_decay, "lr_factor": factor}
         for (factor, vector), params in sorted(groups.items(), key=lambda group: group[0])
     ]
+
+
+def optimizer_for(
+    model: nn.Module, config: Any, lr_factors: Mapping[str, float] | None = None
+) -> AdamW:
+    """AdamW over all that trains, by a configuration's `lr`, `betas`, `adam_eps`, `weight_decay`
+    and `readable`.
+    """
+    groups = parameter_groups(model, config.weight_decay, lr_factors)
+    fused = not config.readable
+    return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.adam_eps, fused=fused)
 
 
 def warmup_steps(fraction: float, total_steps: int) -> int:

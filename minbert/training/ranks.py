@@ -1,4 +1,4 @@
-"""Processes that train one model together on one machine; without any, nothing here does anything.
+"""Processes that train one model together on one machine. A process alone is rank 0 of 1.
 
 Rank 0 is the process that was started; it starts the others, and they end with it.
 """
@@ -34,22 +34,22 @@ _others: list[_Other] = []  # the ranks that this process has started
 
 
 def rank() -> int:
-    """This process's number."""
+    """The number of this process."""
     return dist.get_rank() if _together() else 0
 
 
 def size() -> int:
-    """How many there are."""
+    """The number of processes that train together."""
     return dist.get_world_size() if _together() else 1
 
 
 def mine(items: Sequence[T]) -> Sequence[T]:
-    """This rank's share of work that all know: every `size()`-th."""
+    """This rank's share of a list that all ranks have: every `size()`-th item."""
     return items[rank() :: size()]
 
 
 def summed(tensor: Tensor) -> Tensor:
-    """The sum of every rank's tensor, in its place.
+    """The sum of all ranks' tensors, written into `tensor`.
 
     Raises what ended a rank that is gone: InputError, RunError or Stopped.
     """
@@ -59,7 +59,7 @@ def summed(tensor: Tensor) -> Tensor:
 
 
 def highest(value: int) -> int:
-    """The highest of every rank's values. Raises what `summed` does."""
+    """The highest of all ranks' values. Raises what `summed` does."""
     if not _together():
         return value
     shared = torch.tensor(value)  # on the host: no device is waited for
@@ -68,13 +68,13 @@ def highest(value: int) -> int:
 
 
 def wait() -> None:
-    """Return when every rank has come here. Raises what `summed` does."""
+    """Return when every rank has called this. Raises what `summed` does."""
     highest(0)
 
 
 @contextlib.contextmanager
 def first_alone() -> Iterator[None]:
-    """Rank 0 does the block, then the others do, and all go on together."""
+    """Let rank 0 run the block, then the others, and let all go on together."""
     if rank() > 0:
         wait()
     yield
@@ -84,7 +84,7 @@ def first_alone() -> Iterator[None]:
 
 
 def check(count: int, device: torch.device) -> None:
-    """Raise InputError where so many ranks have no place."""
+    """Raise InputError where the device has no place for `count` ranks."""
     if count == 1:
         return
     if device.type not in ("cpu", "cuda"):
@@ -95,10 +95,10 @@ def check(count: int, device: torch.device) -> None:
 
 @contextlib.contextmanager
 def started(count: int, device: torch.device, work: Callable[[], int]) -> Iterator[None]:
-    """Within the block this process is rank 0 of `count`; the others do `work`, and end with it.
+    """Make this process rank 0 of `count` within the block; the others do `work` and end with it.
 
-    `work`, to be pickled, returns an exit code. What the others print is lost, but for the error of
-    one that fails. The processor's threads are divided among all.
+    `work` is pickled, and returns an exit code. What the other ranks print is lost, except the
+    error of a rank that fails. The processor's threads are divided among all ranks.
     """
     if count == 1:
         yield
@@ -131,21 +131,20 @@ class _Other:
         self._words, self._ready = _words(place, number), _ready(place, number)
         self._words.touch()
         self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
-            target=_follow,
-            args=(place, number, count, kind, work),
-            daemon=True,
+            target=_follow, args=(place, number, count, kind, work), daemon=True
         )
 
     def start(self) -> None:
-        """Ctrl-C reaches all processes of a terminal; it is for rank 0 to pass it on."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which is inherited
+        """Start the process with Ctrl-C blocked, which reaches every process of a terminal."""
+        # the process inherits the mask: rank 0 passes the signal on
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def wait_until_ready(self) -> None:
-        """Return when it is about to join. Unlike joining, this can be interrupted."""
+        """Return when the rank is about to join. Unlike joining, this can be interrupted."""
         while not self._ready.exists():
             if self._process.exitcode is not None:
                 raise self.why()
@@ -153,17 +152,17 @@ class _Other:
 
     @property
     def sentinel(self) -> int:
-        """What becomes ready when it ends."""
+        """The handle that becomes ready when the process ends."""
         return self._process.sentinel
 
     def end(self) -> None:
-        """It writes nothing that could be cut short."""
+        """Kill the process: it writes no file that could be cut short."""
         if self._process.pid is not None:
             self._process.kill()
             self._process.join()
 
     def why(self) -> BaseException:
-        """What ended it, as this process's own end."""
+        """The error with which this process ends because the rank has ended."""
         self._process.join()
         code = self._process.exitcode or 0
         number = -code if code < 0 else code - 128
@@ -178,21 +177,21 @@ class _Other:
 
 
 def _words(place: Path, number: int) -> Path:
-    """What a rank prints."""
+    """The file of what a rank prints."""
     return place / f"rank-{number}.txt"
 
 
 def _ready(place: Path, number: int) -> Path:
-    """There when the rank is about to join."""
+    """The file that exists once the rank is about to join."""
     return place / f"rank-{number}.ready"
 
 
 def _follow(place: Path, number: int, count: int, kind: str, work: Callable[[], int]) -> None:
-    """The life of a rank that rank 0 started."""
+    """Run a rank that rank 0 started, from its first line to its exit code."""
     with _words(place, number).open("w") as stream:
-        for own in (sys.stdout, sys.stderr):
-            os.dup2(stream.fileno(), own.fileno())
-    tqdm.set_lock(threading.RLock())  # else one between processes, which a killed one leaves behind
+        for output in (sys.stdout, sys.stderr):
+            os.dup2(stream.fileno(), output.fileno())
+    tqdm.set_lock(threading.RLock())  # tqdm's lock between processes would outlive a killed one
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
     _ready(place, number).touch()
     with _group(place, number, count, kind):
@@ -209,7 +208,7 @@ def _end_with_rank_0() -> None:
 @contextlib.contextmanager
 def _group(place: Path, number: int, count: int, kind: str) -> Iterator[None]:
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
-    if sys.platform in _LOOPBACK:  # else gloo looks the machine's name up in the network
+    if sys.platform in _LOOPBACK:  # otherwise gloo asks the network for the machine's name
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
     backend = "gloo"
     if kind == "cuda":
@@ -224,7 +223,7 @@ def _group(place: Path, number: int, count: int, kind: str) -> Iterator[None]:
 
 
 def _exchange(tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
-    """Reduce over all ranks, in place."""
+    """Reduce a tensor over all ranks, in place."""
     try:
         exchange = dist.all_reduce(tensor, operation, async_op=True)
         assert exchange is not None

@@ -1,4 +1,4 @@
-"""How a run went, in its manifest: machine, versions, status, seconds, the scores of each epoch."""
+"""The manifest of how a run went: machine, versions, status, seconds, the scores of each epoch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import torch
 from minbert.encoder import hub
 from minbert.support import durable_files
 from minbert.support.errors import Stopped
-from minbert.training.loop import Progress
+from minbert.training.progress import Progress
 
 
 def new_manifest(config: Any, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:
-    """The manifest of a run that begins. `config` is a dataclass."""
+    """The manifest of a run that begins; `config` is a dataclass."""
     return {
         "status": "running",
         "config": as_json(dataclasses.asdict(config)),
@@ -34,7 +34,7 @@ def new_manifest(config: Any, sha256: dict[str, str], device: torch.device) -> d
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Where something ran, and with which versions of what."""
+    """The machine that this process runs on, and the versions of Python, packages and code."""
     packages = ("torch", "numpy", "scipy", "tokenizers", "safetensors")
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
@@ -53,9 +53,9 @@ def machine(device: torch.device) -> dict[str, Any]:
 def recorded(
     path: Path, manifest: dict[str, Any], progress: Progress, began: float
 ) -> Iterator[None]:
-    """Keep the manifest at `path` true: running, then how it ended, with every epoch's scores.
+    """Write the manifest to `path` at once, and again at the end: how it ended, scores, seconds.
 
-    `began` is when the run did, reading included, in monotonic seconds.
+    `began` is when the run began, before it read anything, in monotonic seconds.
     """
     earlier = _earlier_seconds(path)
 
@@ -71,14 +71,14 @@ def recorded(
     except Stopped as error:
         record(f"stopped by {error}")
         raise
-    except Exception as error:  # recorded whatever it is, and raised again
+    except Exception as error:  # whatever it is, the manifest names it
         record(f"failed: {error}")
         raise
     record("finished")
 
 
 def _earlier_seconds(path: Path) -> float:
-    """Seconds that the same run took before it was resumed."""
+    """Seconds that this run took before it was resumed."""
     try:
         return float(json.loads(path.read_text(encoding="utf-8"))["wall_seconds"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -101,6 +101,6 @@ def _git_state() -> dict[str, Any] | None:
 
 
 def as_json(value: dict[str, Any]) -> dict[str, Any]:
-    """The same after a round trip, so that it compares equal to what is read back."""
+    """A JSON object as it will be read back, to be compared with what was saved."""
     read: dict[str, Any] = json.loads(json.dumps(value))
     return read

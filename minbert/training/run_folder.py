@@ -1,4 +1,4 @@
-"""A run's folder: held by one run at a time, never overwritten."""
+"""The folder of a run: one run at a time holds it, and none overwrites an earlier one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from minbert.support.errors import InputError
 from minbert.support.locks import lock
 
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
-# the manifest last: with it gone the rest would no longer count as a run
+# the manifest comes last: without it the rest would no longer count as a run
 _OURS = ("step-*", "best-*", "damaged-*", "finished", ENCODER, LOG, BAD_ROWS, MANIFEST)
 
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the folder for this run alone; if nothing was put into it, it goes again.
+    """Lock the folder for this run, and remove it at the end if it is still empty.
 
     Raises InputError where something else than a run is in the way, or another run is at work.
     """
@@ -48,12 +48,12 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def _contents(folder: Path) -> list[Path]:
-    """What is in the folder, but for drafts that a killed run left."""
+    """The entries of the folder, without drafts that a killed run left."""
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
 def set_earlier_run_aside(folder: Path) -> None:
-    """Move what an earlier run left in `folder` to a sibling, named with .old1, .old2, ..."""
+    """Move the files of an earlier run in `folder` to a sibling named .old1, .old2, ..."""
     ours = [entry for pattern in _OURS for entry in sorted(folder.glob(pattern))]
     if not ours:
         return

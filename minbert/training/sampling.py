@@ -1,4 +1,4 @@
-"""Which task's batch comes next, and of which rows.
+"""The order of tasks and rows in training.
 
 An epoch's steps are a deterministic function of (seed, epoch). A run's position is one integer, the
 step, so it can go on from any step without replaying the draws before it.
@@ -7,46 +7,32 @@ step, so it can go on from any step without replaying the draws before it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import chain
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minbert.support.randomness import derive_seed
-from minbert.tasks.mixing import Draw, Draws
+from minbert.tasks.mixing import Mixing, MixingSettings, TaskShare
+from minbert.training.plan import RowIndices, StepRows
 
-Rows = NDArray[np.int64]
-Step = tuple[tuple[str, Rows], ...]  # the batches of one update, each a task and its rows
 POOL = 50  # batches sorted by length together
-
-
-class Schedule(Protocol):
-    """The order of training, an optimizer step at a time."""
-
-    def start(self, number: int) -> int:
-        """The step with which epoch `number`, counted from 0, begins."""
-        ...
-
-    def epoch(self, number: int) -> Iterator[Step]:
-        """The steps of epoch `number`."""
-        ...
 
 
 class TaskSampler:
     """One task's batches, from shuffles of its rows laid end to end.
 
-    An epoch takes the next rows of these, so that no row ever comes twice more often than another.
-    What it takes is cut into pools of 50 batches, sorted by length inside each, so that a batch's
-    texts need little padding; then the batches are shuffled.
+    An epoch takes the next rows of the shuffles, so that no row comes twice more often than
+    another. It cuts them into pools of 50 batches and sorts each pool by length, so that a batch's
+    texts need little padding; then it shuffles the batches.
     """
 
     def __init__(self, name: str, lengths: NDArray[np.int64], seed: int) -> None:
         """`lengths`: tokens of each row."""
         self._name, self._lengths, self._seed = name, lengths, seed
 
-    def batches(self, number: int, first: int, count: int, batch_size: int) -> list[Rows]:
+    def batches(self, number: int, first: int, count: int, batch_size: int) -> list[RowIndices]:
         """Rows `first` to `first + count` in batches, for epoch `number`; one may be short."""
         rows = self._stretch(first, count)
         pool = POOL * batch_size
@@ -58,7 +44,7 @@ class TaskSampler:
         order = self._generator("batch order", number).permutation(len(batches))
         return [batches[index] for index in order]
 
-    def _stretch(self, first: int, count: int) -> Rows:
+    def _stretch(self, first: int, count: int) -> RowIndices:
         """Rows `first` to `first + count` of the shuffles laid end to end."""
         size = len(self._lengths)
         numbers = range(first // size, (first + count - 1) // size + 1)
@@ -70,38 +56,37 @@ class TaskSampler:
         return np.random.default_rng(derive_seed(self._seed, purpose, self._name, number))
 
 
-class TaskSchedule:
-    """The steps of one of `minbert.tasks.mixing`: the tasks in turn, or in random order."""
+class MixedTaskOrder:
+    """The steps of a mixing: the tasks in turn, or in random order."""
 
     def __init__(
         self,
-        draws: Draws,
+        mixing: Mixing,
+        settings: MixingSettings,
         lengths: Mapping[str, NDArray[np.int64]],
         seed: int,
         *,
-        rounds: bool = True,
         summed: bool = False,
     ) -> None:
-        """`lengths`: each task's rows' tokens.
+        """`lengths` are the tokens of each task's rows.
 
-        With `rounds` the tasks take turns in the order of `draws`, which are then as many batches
-        of each; and with `summed` a step is a whole round, otherwise a single batch.
+        A step is a single batch, or with `summed`, if the mixing has rounds, a whole round.
         """
-        self.draws = cache(draws)
-        self._rounds, self._summed, self._seed = rounds, summed, seed
-        self._samplers = {name: TaskSampler(name, own, seed) for name, own in lengths.items()}
+        self.shares = cache(partial(mixing.shares, settings))
+        self._rounds, self._summed, self._seed = mixing.rounds, summed, seed
+        self._samplers = {task: TaskSampler(task, rows, seed) for task, rows in lengths.items()}
         self._starts = [0]
 
-    def start(self, number: int) -> int:
-        """The step with which epoch `number` begins."""
-        while len(self._starts) <= number:
-            counts = [draw.batches for draw in self.draws(len(self._starts) - 1)]
+    def start(self, epoch: int) -> int:
+        """The step with which `epoch` begins."""
+        while len(self._starts) <= epoch:
+            counts = [share.batches for share in self.shares(len(self._starts) - 1)]
             self._starts.append(self._starts[-1] + (counts[0] if self._summed else sum(counts)))
-        return self._starts[number]
+        return self._starts[epoch]
 
-    def epoch(self, number: int) -> Iterator[Step]:
+    def epoch(self, number: int) -> Iterator[StepRows]:
         """The steps of epoch `number`."""
-        drawn = {draw.task: self._batches(number, draw) for draw in self.draws(number)}
+        drawn = {share.task: self._batches(number, share) for share in self.shares(number)}
         if not self._rounds:
             yield from self._in_random_order(number, drawn)
             return
@@ -110,15 +95,17 @@ class TaskSchedule:
         )
         yield from rounds if self._summed else zip(chain.from_iterable(rounds))
 
-    def _batches(self, number: int, draw: Draw) -> list[Rows]:
-        """The epoch's batches of a task: they go on where the epochs before it stopped."""
-        earlier = chain.from_iterable(map(self.draws, range(number)))
-        first = sum(before.rows for before in earlier if before.task == draw.task)
-        return self._samplers[draw.task].batches(number, first, draw.rows, draw.batch_size)
+    def _batches(self, epoch: int, share: TaskShare) -> list[RowIndices]:
+        """A task's batches in an epoch: they go on where the epochs before it stopped."""
+        earlier = chain.from_iterable(map(self.shares, range(epoch)))
+        first = sum(before.rows for before in earlier if before.task == share.task)
+        return self._samplers[share.task].batches(epoch, first, share.rows, share.batch_size)
 
-    def _in_random_order(self, number: int, drawn: Mapping[str, list[Rows]]) -> Iterator[Step]:
+    def _in_random_order(
+        self, epoch: int, drawn: Mapping[str, list[RowIndices]]
+    ) -> Iterator[StepRows]:
         turns = [task for task, batches in drawn.items() for _ in batches]
         left = {task: iter(batches) for task, batches in drawn.items()}
-        seed = derive_seed(self._seed, "task order", number)
+        seed = derive_seed(self._seed, "task order", epoch)
         for index in np.random.default_rng(seed).permutation(len(turns)):
             yield ((turns[index], next(left[turns[index]])),)

@@ -1,43 +1,34 @@
-"""What every training run does around `fit()`: where it begins, and its log."""
+"""The steps around `fit()` that every job takes: find where to begin, train, read the best back."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
-from torch.optim import Optimizer
+from torch import Tensor, nn
 
 from minbert.support import durable_files
 from minbert.support.console import log
-from minbert.support.errors import InputError
+from minbert.support.errors import InputError, RunError
 from minbert.support.signals import StopRequest
 from minbert.training import ranks
-from minbert.training.checkpoint import CheckpointStore, UnsavedCheckpoints
+from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint, UnsavedCheckpoints
 from minbert.training.journal import Journal
-from minbert.training.loop import B, M, Plan, Progress, TrainingObjective, fit, resume
+from minbert.training.loop import fit
+from minbert.training.plan import B, M, Trainee
+from minbert.training.progress import Progress, resume
 from minbert.training.run_folder import LOG, set_earlier_run_aside
-
-
-@dataclass(frozen=True)
-class Trainee(Generic[M, B]):
-    """What is trained, how, and how long."""
-
-    model: M
-    objective: TrainingObjective[M, B]
-    optimizer: Optimizer
-    plan: Plan[M, B]
 
 
 def starting_point(
     folder: Path, trainee: Trainee[M, B], facts: Mapping[str, Any], *, go_on: bool
 ) -> Progress:
-    """Where the run begins: at its last whole checkpoint with `go_on`, else at step 0.
+    """The progress that the run begins with: its last whole checkpoint with `go_on`, else none.
 
-    `facts` have in `settings` and `sha256` what decides a run. Raises InputError where the
-    checkpoint's are others. An earlier run that is not gone on with is moved aside.
+    What decides a run stands in `facts["settings"]` and `facts["sha256"]`. Raises InputError where
+    the checkpoint has other ones. An earlier run that is not gone on with is moved aside.
     """
     store = CheckpointStore(folder)
     store.drop_drafts()
@@ -47,19 +38,22 @@ def starting_point(
             log.info("--resume: no whole checkpoint in %s, starting afresh", folder)
         set_earlier_run_aside(folder)
         return Progress()
-    for part in ("settings", "sha256"):
-        before, now = saved[1][part], facts[part]
-        keys = dict.fromkeys((*now, *before))
-        if changed := [key for key in keys if before.get(key) != now.get(key)]:
-            key = changed[0]
-            raise InputError(
-                f"--resume: {folder} was begun with another {', '.join(changed)} "
-                f"({key} was {before.get(key)}, is {now.get(key)}); use the same, "
-                "or start another run with --output_dir"
-            )
-    progress = resume(trainee.model, trainee.objective, trainee.optimizer, saved)
+    for kind in ("settings", "sha256"):
+        _refuse_changes(folder, saved[1][kind], facts[kind])
+    progress = resume(trainee, saved)
     log.info("resumed at step %d of %d", progress.step, trainee.plan.total_steps)
     return progress
+
+
+def _refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    keys = dict.fromkeys((*now, *before))
+    if changed := [key for key in keys if before.get(key) != now.get(key)]:
+        key = changed[0]
+        raise InputError(
+            f"--resume: {folder} was begun with another {', '.join(changed)} "
+            f"({key} was {before.get(key)}, is {now.get(key)}); use the same, "
+            "or start another run with --output_dir"
+        )
 
 
 def train(
@@ -69,22 +63,25 @@ def train(
     progress: Progress,
     stop: StopRequest,
 ) -> None:
-    """`fit()` from `progress` on, with its log and checkpoints in `folder`, by rank 0 alone."""
+    """Call `fit()` from `progress` on. Rank 0 alone writes log and checkpoints into `folder`."""
     first = ranks.rank() == 0
+    store = CheckpointStore(folder) if first else UnsavedCheckpoints(folder)
     lines = durable_files.JsonLines(folder / LOG if first else Path(os.devnull))
     if first:
         lines.cut_before(progress.step)
+    journal = Journal(lines, next(trainee.model.parameters()).device)
     try:
-        fit(
-            trainee.model,
-            trainee.objective,
-            trainee.optimizer,
-            trainee.plan,
-            store=CheckpointStore(folder) if first else UnsavedCheckpoints(folder),
-            journal=Journal(lines, next(trainee.model.parameters()).device),
-            stop=stop,
-            facts=facts,
-            progress=progress,
-        )
+        fit(trainee, progress, store=store, journal=journal, stop=stop, facts=facts)
     finally:
         lines.close()
+
+
+def load_best(folder: Path, model: nn.Module, progress: Progress) -> dict[str, Tensor]:
+    """Give `model` the best epoch's weights; return its dev predictions. Raises RunError."""
+    assert progress.best_epoch is not None
+    try:
+        weights, predictions = CheckpointStore(folder).load_best(progress.best_epoch)
+    except DamagedCheckpoint as error:
+        raise RunError(f"the best model cannot be read back: {error}; run again") from error
+    model.load_state_dict(weights)
+    return predictions

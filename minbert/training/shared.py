@@ -1,4 +1,4 @@
-"""One objective for all ranks: each differentiates a part of a batch, and the gradients add up."""
+"""One objective for all ranks: each differentiates part of a batch, and the gradients add up."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from torch import Tensor, nn
 from minbert.support.randomness import derive_seed
 from minbert.support.signals import StopRequest
 from minbert.training import ranks
-from minbert.training.journal import StepBatch
-from minbert.training.loop import M, TrainingObjective
+from minbert.training.plan import M, StepBatch, TrainingObjective
 
 
 class DivisibleBatch(StepBatch, Protocol):
-    """A batch that has parts. `minbert.data.batches.Batch` is one."""
+    """A batch that can be shared out. `minbert.data.batches.Batch` is one."""
 
     def part(self: D, first: int, step: int) -> D:
         """The examples `first`, `first` + `step`, ..."""
-        ...
 
 
 D = TypeVar("D", bound=DivisibleBatch)
 
 
 class SharedObjective(Generic[M, D]):
-    """`inner`, with gradients and values of the whole batch on every rank.
+    """An objective `inner` whose gradients and values are the whole batch's on every rank.
 
-    All that is summed here must be means over examples: then a rank's part counts by its size. Each
-    rank draws masks and noise of its own.
+    Losses and logged values must be means over examples, so that a rank's part counts by its size.
+    Each rank draws masks and noise of its own.
     """
 
     def __init__(self, inner: TrainingObjective[M, D], stop: StopRequest) -> None:
-        """`stop` is honoured by every rank after the same step, whichever was told to."""
+        """`stop` is obeyed by every rank after the same step, whichever rank got the signal."""
         self._inner, self._stop = inner, stop
         stop.shared = True
 
@@ -44,8 +42,8 @@ class SharedObjective(Generic[M, D]):
         before = {param: param.grad for param in params if param.grad is not None}
         for param in before:
             param.grad = None
-        part, share, own_seed = self._part(batch, seed)
-        values = self._inner.backward(model, part, own_seed, step)
+        part, share, part_seed = self._part(batch, seed)
+        values = self._inner.backward(model, part, part_seed, step)
         added = [param for param in params if param.grad is not None]
         _sum(added, values, share)
         for param, gradient in before.items():
@@ -53,22 +51,22 @@ class SharedObjective(Generic[M, D]):
         return values
 
     def after_step(self, model: M) -> None:
-        """The inner objective's, and the ranks agree whether to stop."""
+        """Do what the inner objective does, and agree with the other ranks whether to stop."""
         self._inner.after_step(model)
         self._stop.signum = ranks.highest(self._stop.asked or 0) or None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The inner objective's, alike on all ranks."""
+        """The inner objective's state, which is alike on all ranks."""
         return self._inner.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore it."""
+        """Restore the inner objective's state."""
         self._inner.load_state_dict(state)
 
     def _part(self, batch: D, seed: int) -> tuple[D, float, int]:
-        """This rank's examples, their share of all, and a seed.
+        """This rank's examples, their share of all, and the seed for them.
 
-        Of fewer examples than ranks every rank takes all, by the same draws.
+        If there are fewer examples than ranks, every rank takes them all, by the same draws.
         """
         rank, size, count = ranks.rank(), ranks.size(), len(batch.ids)
         if count < size:

@@ -142,11 +142,7 @@ def test_layout_of_one_text_and_of_two(ours: WordPieceTokenizer) -> None:
     cls, sep = ours.vocab["[CLS]"], ours.vocab["[SEP]"]
     a, b = ours.vocab["a"], ours.vocab["b"]
     encoded = ours.encode([("a",), ("a", "b b"), ("",)])
-    assert split(encoded, encoded.ids) == [
-        [cls, a, sep],
-        [cls, a, sep, b, b, sep],
-        [cls, sep],
-    ]
+    assert split(encoded, encoded.ids) == [[cls, a, sep], [cls, a, sep, b, b, sep], [cls, sep]]
     assert split(encoded, encoded.type_ids) == [[0, 0, 0], [0, 0, 0, 1, 1, 1], [0, 0]]
     assert encoded.lengths.tolist() == [3, 6, 2]
     assert (encoded.ids.dtype, encoded.type_ids.dtype) == (np.int32, np.int8)

@@ -11,7 +11,7 @@ import pytest
 from minbert.finetune.config import ResolvedConfig, RunConfig
 from minbert.support.errors import InputError
 from minbert.support.flags import for_task, shown
-from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
+from minbert.tasks.mixing import MIXINGS, WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS
 from minbert.training.optimizer import AdamW
 from tests.finetune.run_settings import ALL_TASKS, BY_SIZE, FIELDS
@@ -251,7 +251,7 @@ def test_contradictions_are_refused(settings: dict[str, Any], words: str) -> Non
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("kind", MIXINGS)
 def test_every_schedule_is_accepted(kind: str) -> None:
     assert config(rrobin=kind).rrobin == kind
 

@@ -13,7 +13,7 @@ from minbert.regularizers.smart.method import CHOICES as SMART_VARIANTS
 from minbert.regularizers.smart.method import GROUP as SMART
 from minbert.support.errors import InputError
 from minbert.support.flags import refuse_idle
-from minbert.tasks.mixing import SCHEDULES
+from minbert.tasks.mixing import MIXINGS
 from minbert.tasks.registry import COURSE_TASKS
 from tests.finetune.run_settings import ALL_TASKS, BY_SIZE, FIELDS
 
@@ -150,7 +150,7 @@ def test_files_need_a_task_that_is_scored(kind: str) -> None:
         assert f"needs {task}" in idle(f"{task}_{kind}", tasks=("cfimdb",))
 
 
-@pytest.mark.parametrize("kind", [None, *SCHEDULES])
+@pytest.mark.parametrize("kind", [None, *MIXINGS])
 def test_settings_of_a_schedule_need_it(kind: str | None) -> None:
     acts = {
         "pre_task": kind == "pre",

@@ -61,9 +61,9 @@ def test_the_loss_is_the_mean_over_masked_words_plus_that_over_rows(text: Packed
     rows = text.take(np.arange(10))
     masked = mask_rows(MASKER, rows, 4)
     place = torch.arange(masked.input_ids.size(1))
-    lengths, splits = (torch.from_numpy(own)[:, None] for own in (rows.lengths, rows.splits))
+    lengths, b_starts = (torch.from_numpy(own)[:, None] for own in (rows.lengths, rows.b_starts))
     real = place < lengths
-    outputs = model.encoder(masked.input_ids, real.long(), (real & (place >= splits)).long())
+    outputs = model.encoder(masked.input_ids, real.long(), (real & (place >= b_starts)).long())
     hidden = outputs["last_hidden_state"]
     words = model.mlm(hidden, model.encoder.word_embeddings.weight).flatten(0, 1)
     of_words = F.cross_entropy(words[masked.positions], masked.targets)

@@ -20,20 +20,20 @@ class Sizes:
         return int(self.starts[-1])
 
 
-def order(sizes: list[int], batch: int, per_epoch: int, seed: int = 0) -> ShuffledShards:
-    return ShuffledShards(Sizes(sizes), batch, per_epoch, seed)
+def order(sizes: list[int], batch: int, steps_per_epoch: int, seed: int = 0) -> ShuffledShards:
+    return ShuffledShards(Sizes(sizes), batch, steps_per_epoch, seed)
 
 
-def rows(schedule: ShuffledShards, epochs: range) -> list[int]:
-    return [int(row) for n in epochs for ((_, batch),) in schedule.epoch(n) for row in batch]
+def rows(by: ShuffledShards, epochs: range) -> list[int]:
+    return [int(row) for n in epochs for ((_, batch),) in by.epoch(n) for row in batch]
 
 
 @pytest.mark.parametrize("sizes", [[7], [5, 9, 3], [1, 1, 1, 30], [4, 0, 6]])
-@pytest.mark.parametrize(("batch", "per_epoch"), [(1, 4), (3, 2), (8, 5), (50, 1)])
-def test_every_row_once_a_pass(sizes: list[int], batch: int, per_epoch: int) -> None:
+@pytest.mark.parametrize(("batch", "steps_per_epoch"), [(1, 4), (3, 2), (8, 5), (50, 1)])
+def test_every_row_once_a_pass(sizes: list[int], batch: int, steps_per_epoch: int) -> None:
     total = sum(sizes)
-    epochs = -(-3 * total // (batch * per_epoch))
-    drawn = rows(order(sizes, batch, per_epoch), range(epochs))
+    epochs = -(-3 * total // (batch * steps_per_epoch))
+    drawn = rows(order(sizes, batch, steps_per_epoch), range(epochs))
     for turn in range(3):
         assert sorted(drawn[turn * total : (turn + 1) * total]) == list(range(total))
 

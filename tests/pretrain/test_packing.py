@@ -8,19 +8,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minbert.pretrain.packing import Frame, Row, Sentences, full_rows, pair_rows
+from minbert.pretrain.packing import Frame, PackedRow, Sentences, full_rows, pair_rows
 from tests.helpers import VOCAB
 from tests.pretrain.texts import FRAME, random_documents, tokenised
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def packed(sentences: Sentences, frame: Frame = FRAME, seed: int = 0) -> list[Row]:
+def packed(sentences: Sentences, frame: Frame = FRAME, seed: int = 0) -> list[PackedRow]:
     return list(pair_rows(sentences, frame, np.random.default_rng(seed)))
 
 
-def segments(row: Row) -> tuple[list[int], list[int]]:
-    return row.tokens[1 : row.split - 1].tolist(), row.tokens[row.split : -1].tolist()
+def segments(row: PackedRow) -> tuple[list[int], list[int]]:
+    return row.tokens[1 : row.b_start - 1].tolist(), row.tokens[row.b_start : -1].tolist()
 
 
 def document_tokens(sentences: Sentences) -> list[list[int]]:
@@ -41,7 +41,7 @@ def test_a_row_is_framed_and_fits(seed: int, count: int, length: int) -> None:
         assert len(row.tokens) <= length
         assert row.tokens[0] == frame.cls_id
         assert np.flatnonzero(row.tokens == frame.sep_id).tolist() == [
-            row.split - 1,
+            row.b_start - 1,
             len(row.tokens) - 1,
         ]
         a, b = segments(row)
@@ -84,7 +84,7 @@ def test_the_end_of_a_document_gives_nothing_away() -> None:
 def test_random_and_following_segments_are_equally_long() -> None:
     rows = packed(tokenised(random_documents(4000, most_sentences=30)))
     lengths = {kind: [len(r.tokens) for r in rows if r.is_random == kind] for kind in (True, False)}
-    firsts = {kind: [r.split for r in rows if r.is_random == kind] for kind in (True, False)}
+    firsts = {kind: [r.b_start for r in rows if r.is_random == kind] for kind in (True, False)}
     for own in (lengths, firsts):
         assert abs(np.mean(own[True]) - np.mean(own[False])) < 0.5
 
@@ -117,7 +117,7 @@ def test_full_rows_hold_all_text_in_order(seed: int, count: int, length: int) ->
     sentences = tokenised(random_documents(count, seed))
     rows = list(full_rows(sentences, frame))
     assert [len(row.tokens) for row in rows[:-1]] == [length] * (len(rows) - 1)
-    assert all(row.split == len(row.tokens) and not row.is_random for row in rows)
+    assert all(row.b_start == len(row.tokens) and not row.is_random for row in rows)
     text = [token for row in rows for token in row.tokens[1:-1].tolist()]
     expected = [[frame.sep_id, *own] for own in document_tokens(sentences)]
     assert text == [token for own in expected for token in own][1:]

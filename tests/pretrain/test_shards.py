@@ -33,7 +33,7 @@ def folder(tmp_path: Path, small_shards: None) -> Path:
     return cached(tmp_path / "cache", [path], TOKENIZER, RECIPE)
 
 
-def whole(text: PackedText) -> shards.Rows:
+def whole(text: PackedText) -> shards.PackedRows:
     return text.take(np.arange(len(text)))
 
 
@@ -55,7 +55,7 @@ def test_rows_come_in_the_order_asked_for(folder: Path) -> None:
 
 def test_rows_are_padded_and_described(folder: Path) -> None:
     rows = whole(PackedText(folder, TRAIN))
-    for ids, length, split in zip(rows.ids, rows.lengths, rows.splits, strict=True):
+    for ids, length, split in zip(rows.ids, rows.lengths, rows.b_starts, strict=True):
         assert (ids[length:] == VOCAB["[PAD]"]).all()
         assert (ids[:length] != VOCAB["[PAD]"]).all()
         assert ids[split - 1] == ids[length - 1] == VOCAB["[SEP]"]
@@ -68,7 +68,7 @@ def test_no_held_out_text_is_trained_on(folder: Path) -> None:
         own = [document for document in DOCUMENTS if is_held_out(document, 0.2) == held_out]
         texts = [spelled(TOKENIZER.encode_plain(document).ids) for document in own]
         rows = whole(PackedText(folder, part))
-        for ids, split, length in zip(rows.ids, rows.splits, rows.lengths, strict=True):
+        for ids, split, length in zip(rows.ids, rows.b_starts, rows.lengths, strict=True):
             for segment in (ids[1 : split - 1], ids[split : length - 1]):
                 assert any(spelled(segment) in text for text in texts)
 
@@ -187,7 +187,7 @@ def test_full_rows_take_documents_of_one_sentence(tmp_path: Path) -> None:
     text = PackedText(cached(tmp_path / "cache", [path], TOKENIZER, recipe), TRAIN)
     rows = whole(text)
     assert (rows.lengths[:-1] == 24).mean() > 0.9
-    np.testing.assert_array_equal(rows.splits, rows.lengths)
+    np.testing.assert_array_equal(rows.b_starts, rows.lengths)
 
 
 def test_a_damaged_cache_is_named(folder: Path) -> None:

@@ -46,7 +46,7 @@ def counted_by_hand(folder: Path) -> NDArray[np.float64]:
     text = PackedText(folder, TRAIN)
     rows = text.take(np.arange(len(text)))
     counts = np.zeros((COUNT, COUNT))
-    for ids, split in zip(rows.ids.tolist(), rows.splits.tolist(), strict=True):
+    for ids, split in zip(rows.ids.tolist(), rows.b_starts.tolist(), strict=True):
         for segment in (range(split), range(split, len(ids))):
             for i, j in combinations(segment, 2):
                 if j - i <= WINDOW and not {ids[i], ids[j]} & set(SPECIAL.tolist()):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
-from minbert.support.device import at_least_fp32, pick_autocast, pick_device
+from minbert.support.device import at_least_fp32, pick_autocast, pick_device, to_device
 from minbert.support.errors import InputError
 
 CPU = torch.device("cpu")
@@ -61,3 +64,10 @@ def test_auto_is_bf16_only_where_cuda_has_it(monkeypatch: pytest.MonkeyPatch, na
 )
 def test_at_least_fp32(given: torch.dtype, expected: torch.dtype) -> None:
     assert at_least_fp32(torch.ones(2, dtype=given)).dtype is expected
+
+
+@pytest.mark.parametrize("values", [np.arange(6).reshape(2, 3).T, torch.arange(6).view(2, 3).T])
+def test_arrays_and_tensors_reach_the_device_in_one_piece(values: Any) -> None:
+    moved = to_device(values, torch.device("cpu"))
+    assert moved.is_contiguous()
+    assert moved.tolist() == [[0, 3], [1, 4], [2, 5]]

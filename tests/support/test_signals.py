@@ -64,3 +64,11 @@ def test_deferred_ends_with_its_block(stop: StopRequest) -> None:
 def test_stopped_passes_broad_handlers() -> None:
     """`except Exception` in a library must not swallow a stop."""
     assert not issubclass(Stopped, Exception)
+
+
+def test_obeying_raises_once_a_signal_is_honoured() -> None:
+    stop = StopRequest()
+    stop.obey()
+    stop.signum = signal.SIGTERM
+    with pytest.raises(Stopped, match="SIGTERM"):
+        stop.obey()

@@ -20,16 +20,10 @@ from minbert.regularizers.smart.bregman import Bregman
 from minbert.support.errors import RunError, Stopped
 from minbert.training import checkpoint
 from minbert.training.checkpoint import CheckpointStore
-from minbert.training.loop import Scored, scale_gradients
+from minbert.training.loop import scale_gradients
 from minbert.training.optimizer import AdamW, parameter_groups
-from tests.helpers import (
-    WORDS,
-    make_dataset,
-    make_encoder,
-    make_model,
-    make_schedule,
-    same_tensors,
-)
+from minbert.training.plan import Evaluation
+from tests.helpers import WORDS, make_dataset, make_encoder, make_model, make_order, same_tensors
 from tests.training.training_runs import (
     SHAPE,
     SIGTERM,
@@ -54,8 +48,8 @@ def test_the_loss_falls_on_a_problem_that_can_be_learned(
     fillers = WORDS.split()[20:30]
     texts = [(f"{word} {filler}",) for filler in fillers for word in ("good", "bad")]
     data = {"sst": make_dataset("sst", texts, [4.0, 0.0] * len(fillers))}
-    schedule = make_schedule(None, {"sst": data["sst"].lengths}, 5, 0)
-    plan = dataclasses.replace(make_plan(schedule, data, 60, 500, 0), rate=lambda _step: 1e-2)
+    order = make_order(None, {"sst": data["sst"].lengths}, 5, 0)
+    plan = dataclasses.replace(make_plan(order, data, 60, 500, 0), learning_rate=lambda _step: 1e-2)
     run = Run(tmp_path, model, Objective(), AdamW(parameter_groups(model, 0)), plan)
     progress = run()
     losses = [row["loss"] for row in run.log]
@@ -69,7 +63,7 @@ def test_a_groups_factor_multiplies_the_rate_of_every_step(
     run = make_run(tmp_path, shape, smart=False)
     groups = parameter_groups(run.model, 0, {"heads.": 10.0})
     run.optimizer = AdamW(groups, lr=123.0)
-    run.change(rate=lambda step: 1e-3 / (step + 1))
+    run.change(learning_rate=lambda step: 1e-3 / (step + 1))
     run()
     last = 1e-3 / run.plan.total_steps
     rates = {group["lr_factor"]: group["lr"] for group in run.optimizer.param_groups}
@@ -132,7 +126,7 @@ def test_a_run_resumed_after_its_last_step_changes_nothing(
 def test_a_stop_while_dev_is_scored_keeps_the_epoch(
     tmp_path: Path, shape: EncoderConfig, straight: Run
 ) -> None:
-    def interrupted(_model: MultitaskBert) -> Scored:
+    def interrupted(_model: MultitaskBert) -> Evaluation:
         raise Stopped(SIGTERM)
 
     first = make_run(tmp_path, shape, smart=True)
@@ -186,9 +180,9 @@ def test_the_best_epochs_model_is_kept(tmp_path: Path, shape: EncoderConfig) -> 
     run = make_run(tmp_path, shape, epochs=4)
     criteria = iter([0.2, 0.7, 0.7, 0.5])
 
-    def score(model: MultitaskBert) -> Scored:
+    def score(model: MultitaskBert) -> Evaluation:
         models.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return Scored({"sst": 0.0}, next(criteria), {})
+        return Evaluation({"sst": 0.0}, next(criteria), {})
 
     run.change(evaluate=score)
     progress = run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from minbert.encoder.config import EncoderConfig
 from minbert.training import optimizer as optimizer_module
-from minbert.training.optimizer import AdamW, parameter_groups, rate_schedule
+from minbert.training.optimizer import AdamW, optimizer_for, parameter_groups, rate_schedule
 from tests.helpers import make_encoder
 
 Vector = NDArray[np.float64]
@@ -335,3 +336,16 @@ def test_a_run_of_one_step_moves(kind: str) -> None:
 def test_unknown_kind() -> None:
     with pytest.raises(KeyError):
         rate_schedule("cosine", 10)
+
+
+def test_the_optimizer_of_a_configuration_has_its_settings() -> None:
+    given = {"lr": 3e-4, "betas": (0.8, 0.9), "adam_eps": 1e-5, "weight_decay": 0.1}
+    model = torch.nn.Linear(2, 2)
+    for readable in (False, True):
+        config = SimpleNamespace(**given, readable=readable)
+        made = optimizer_for(model, config, {"weight": 10.0})
+        for group in made.param_groups:
+            assert (group["lr"], group["betas"], group["eps"]) == (3e-4, (0.8, 0.9), 1e-5)
+        settings = [(group["lr_factor"], group["weight_decay"]) for group in made.param_groups]
+        assert settings == [(1.0, 0.0), (10.0, 0.1)]
+        assert made._fused is not readable

@@ -17,7 +17,7 @@ from minbert.encoder.config import EncoderConfig
 from minbert.finetune.config import RunConfig
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.training import record
-from minbert.training.loop import Progress
+from minbert.training.progress import Progress
 from minbert.training.record import new_manifest, recorded
 from tests.helpers import save_encoder, write_course_files
 

@@ -15,42 +15,42 @@ from hypothesis import strategies as st
 from minbert.data.batches import encode_split
 from minbert.data.examples import read_split
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
+from minbert.tasks.mixing import MIXINGS, WITH_ROUNDS
 from minbert.tasks.registry import TASKS
-from minbert.training.sampling import TaskSampler, TaskSchedule
-from tests.helpers import make_schedule
+from minbert.training.sampling import MixedTaskOrder, TaskSampler
+from tests.helpers import make_order
 
 SIZES = {"sst": 23, "para": 50, "sts": 17}
-KINDS = [None, *SCHEDULES]
+KINDS = [None, *MIXINGS]
 
 
 def lengths(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(3, 40, count)
 
 
-def schedule(kind: str | None = "equal", seed: int = 1, **more: Any) -> TaskSchedule:
+def order(kind: str | None = "equal", seed: int = 1, **more: Any) -> MixedTaskOrder:
     sizes = SIZES if kind else {"sst": 30}
     own = {task: lengths(size) for task, size in sizes.items()}
     setting = {"epochs": 4, "pre_task": "para", "pre_epochs": 1, "temperature": 3.0}
-    return make_schedule(kind, own, 4, seed, **{**setting, **more})
+    return make_order(kind, own, 4, seed, **{**setting, **more})
 
 
-def drawn(of: TaskSchedule, epoch: int) -> list[tuple[tuple[str, list[int]], ...]]:
+def drawn(of: MixedTaskOrder, epoch: int) -> list[tuple[tuple[str, list[int]], ...]]:
     return [tuple((task, rows.tolist()) for task, rows in step) for step in of.epoch(epoch)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_is_a_function_of_seed_and_number(kind: str | None) -> None:
-    first = schedule(kind)
+    first = order(kind)
     drawn(first, 3)  # earlier draws leave no trace
-    assert drawn(first, 2) == drawn(schedule(kind), 2)
+    assert drawn(first, 2) == drawn(order(kind), 2)
     assert drawn(first, 2) != drawn(first, 3)
-    assert drawn(first, 2) != drawn(schedule(kind, seed=2), 2)
+    assert drawn(first, 2) != drawn(order(kind, seed=2), 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_draws_what_it_says(kind: str | None) -> None:
-    of, steps = schedule(kind), 0
+    of, steps = order(kind), 0
     for epoch in range(4):
         assert of.start(epoch) == steps
         batches, rows = Counter[str](), Counter[str]()
@@ -59,10 +59,10 @@ def test_an_epoch_draws_what_it_says(kind: str | None) -> None:
             ((task, taken),) = step
             batches[task] += 1
             rows[task] += len(taken)
-            (own,) = (draw for draw in of.draws(epoch) if draw.task == task)
+            (own,) = (share for share in of.shares(epoch) if share.task == task)
             assert len(taken) == own.batch_size or kind in (None, "pre")  # only a pass ends short
-        for draw in of.draws(epoch):
-            assert (batches[draw.task], rows[draw.task]) == (draw.batches, draw.rows)
+        for share in of.shares(epoch):
+            assert (batches[share.task], rows[share.task]) == (share.batches, share.rows)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,7 +70,7 @@ def test_an_epoch_draws_what_it_says(kind: str | None) -> None:
 def test_every_row_comes_once_before_any_comes_again(kind: str | None, summed: bool) -> None:
     if summed and kind not in WITH_ROUNDS:
         return
-    of = schedule(kind, summed=summed)
+    of = order(kind, summed=summed)
     counts = {task: Counter(dict.fromkeys(range(size), 0)) for task, size in SIZES.items()}
     counts = counts if kind else {"sst": Counter(dict.fromkeys(range(30), 0))}
     for epoch in range(4):
@@ -108,19 +108,19 @@ def test_a_sampler_goes_through_its_rows_evenly_whatever_it_is_asked_for(
 @given(rows=st.integers(1, 60), batch_size=st.integers(1, 9))
 @settings(max_examples=80, deadline=None)
 def test_an_epoch_of_a_single_task_has_every_row_once(rows: int, batch_size: int) -> None:
-    of = make_schedule(None, {"sst": lengths(rows)}, batch_size, 0)
+    of = make_order(None, {"sst": lengths(rows)}, batch_size, 0)
     batches = [taken for ((_, taken),) in drawn(of, 0)]
     assert len(batches) == of.start(1) == -(-rows // batch_size)
     assert sorted(row for taken in batches for row in taken) == list(range(rows))
 
 
 def test_round_robin_takes_tasks_in_turn() -> None:
-    names = [task for ((task, _),) in drawn(schedule("equal"), 0)]
+    names = [task for ((task, _),) in drawn(order("equal"), 0)]
     assert names == ["sst", "para", "sts"] * (17 // 4)
 
 
 def test_pre_trains_quora_alone_before_all_take_turns() -> None:
-    of = schedule("pre", pre_epochs=2)
+    of = order("pre", pre_epochs=2)
     for epoch in (0, 1):
         rows = [row for ((task, rows),) in drawn(of, epoch) for row in rows if task == "para"]
         assert sorted(rows) == list(range(50))
@@ -129,9 +129,9 @@ def test_pre_trains_quora_alone_before_all_take_turns() -> None:
     assert names == ["sst", "para", "sts"] * 4
 
 
-@pytest.mark.parametrize("kind", [name for name in SCHEDULES if name not in WITH_ROUNDS])
+@pytest.mark.parametrize("kind", [name for name in MIXINGS if name not in WITH_ROUNDS])
 def test_without_rounds_the_order_of_tasks_is_random(kind: str) -> None:
-    names = [[task for ((task, _),) in drawn(schedule(kind), epoch)] for epoch in (0, 1)]
+    names = [[task for ((task, _),) in drawn(order(kind), epoch)] for epoch in (0, 1)]
     assert len(set(names[0])) == 3
     for own in names:
         runs = sum(one != other for one, other in pairwise(own))
@@ -141,7 +141,7 @@ def test_without_rounds_the_order_of_tasks_is_random(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", WITH_ROUNDS)
 def test_summed_steps_are_the_rounds_of_the_same_batches(kind: str) -> None:
-    apart, summed = schedule(kind), schedule(kind, summed=True)
+    apart, summed = order(kind), order(kind, summed=True)
     for epoch in range(3):
         steps = drawn(summed, epoch)
         tasks = ("para",) if (kind, epoch) == ("pre", 0) else ("sst", "para", "sts")
@@ -151,12 +151,12 @@ def test_summed_steps_are_the_rounds_of_the_same_batches(kind: str) -> None:
 
 
 def test_a_skipped_task_changes_nothing_for_the_others() -> None:
-    whole = [step for step in drawn(schedule(), 1) if step[0][0] != "sts"]
-    assert drawn(schedule(skipped=("sts",)), 1) == whole
+    whole = [step for step in drawn(order(), 1) if step[0][0] != "sts"]
+    assert drawn(order(skipped=("sts",)), 1) == whole
 
 
 def test_tasks_of_equal_size_are_shuffled_apart() -> None:
-    of = make_schedule("equal", {"sst": lengths(40), "sts": lengths(40)}, 4, 0)
+    of = make_order("equal", {"sst": lengths(40), "sts": lengths(40)}, 4, 0)
     steps = [turn for (turn,) in drawn(of, 0)]
     assert [rows for task, rows in steps if task == "sst"] != [
         rows for task, rows in steps if task == "sts"
@@ -168,9 +168,9 @@ def test_tasks_of_equal_size_are_shuffled_apart() -> None:
 def test_the_position_in_an_epoch_is_one_integer(kind: str | None, summed: bool) -> None:
     if summed and kind not in WITH_ROUNDS:
         return
-    whole = drawn(schedule(kind, summed=summed), 1)
+    whole = drawn(order(kind, summed=summed), 1)
     for step in range(len(whole) + 1):
-        rest = islice(schedule(kind, summed=summed).epoch(1), step, None)
+        rest = islice(order(kind, summed=summed).epoch(1), step, None)
         assert [tuple((t, rows.tolist()) for t, rows in turns) for turns in rest] == whole[step:]
 
 
@@ -190,7 +190,7 @@ def test_little_padding_is_computed_on_real_single_sentences(
     tokenizer = WordPieceTokenizer.from_folder(minilm, 512)
     split = read_split(TASKS[task], "train", course_data / f"{file}-train.csv")
     own = encode_split(split, tokenizer, cross_encoder=False).lengths
-    of = make_schedule(None, {task: own}, 16, 11711)
+    of = make_order(None, {task: own}, 16, 11711)
     for epoch in range(3):
         batches = [own[rows] for ((_, rows),) in of.epoch(epoch)]
         computed = sum(len(batch) * batch.max() for batch in batches)

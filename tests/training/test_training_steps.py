@@ -17,19 +17,13 @@ from minbert.regularizers.smart.bregman import Bregman
 from minbert.support.durable_files import JsonLines
 from minbert.support.errors import Stopped
 from minbert.support.randomness import derive_seed
-from minbert.tasks.mixing import SCHEDULES, WITH_ROUNDS
+from minbert.tasks.mixing import MIXINGS, WITH_ROUNDS
 from minbert.training.journal import Journal
 from minbert.training.loop import train_step
 from minbert.training.optimizer import AdamW
-from tests.helpers import (
-    CPU,
-)
-from tests.training.training_runs import (
-    SHAPE,
-    assert_same_run,
-    make_run,
-    stopping,
-)
+from minbert.training.plan import Trainee
+from tests.helpers import CPU
+from tests.training.training_runs import SHAPE, assert_same_run, make_run, stopping
 
 
 @pytest.fixture
@@ -69,10 +63,11 @@ def make_step(
             term._teacher.double()
             drift(term._teacher)
     optimizer = Spy(run.model.parameters(), lr=0.0)
-    run.change(clip=clip, rate=lambda _step: 0.0)
+    run.change(clip=clip, learning_rate=lambda _step: 0.0)
     batches = [run.plan.draw(task, torch.arange(4).numpy()) for task in tasks]
     lines = JsonLines(folder / "log.jsonl")
-    train_step(run.model, run.objective, optimizer, run.plan, 2, batches, Journal(lines, CPU))
+    trainee = Trainee(run.model, run.objective, optimizer, run.plan)
+    train_step(trainee, 2, batches, Journal(lines, CPU))
     lines.close()
     return run.model, optimizer, batches, run.log
 
@@ -155,16 +150,16 @@ def test_the_optimizer_starts_anew_after_quora_alone(tmp_path: Path, shape: Enco
     assert [row["step"] for row in progress.history] == [3, 9, 15]
 
 
-CASES = [(kind, False) for kind in SCHEDULES] + [(kind, True) for kind in WITH_ROUNDS]
+CASES = [(kind, False) for kind in MIXINGS] + [(kind, True) for kind in WITH_ROUNDS]
 
 
 @pytest.mark.parametrize(("kind", "summed"), CASES)
-def test_a_run_by_any_schedule_goes_on_to_the_same_weights(
+def test_a_run_by_any_mixing_goes_on_to_the_same_weights(
     tmp_path: Path, shape: EncoderConfig, kind: str, summed: bool
 ) -> None:
     """From the first step, from between the epochs (for `pre` the phases), from within."""
     straight = make_run(tmp_path, shape, smart=summed, kind=kind, summed=summed)
-    first_epoch = sum(len(step) for step in straight.plan.schedule.epoch(0))
+    first_epoch = sum(len(step) for step in straight.plan.order.epoch(0))
     straight()
     for batch in (0, first_epoch - 1, first_epoch + 1):
         folder = tmp_path / str(batch)

@@ -24,15 +24,16 @@ from minbert.support.signals import StopRequest
 from minbert.tasks.registry import overall
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.journal import Journal
-from minbert.training.loop import Plan, Progress, Scored, fit, resume
+from minbert.training.loop import fit
 from minbert.training.optimizer import AdamW, parameter_groups
-from minbert.training.sampling import Schedule
+from minbert.training.plan import Evaluation, Plan, TaskOrder, Trainee
+from minbert.training.progress import Progress, resume
 from tests.helpers import (
     CPU,
     TINY,
     make_encoder,
     make_model,
-    make_schedule,
+    make_order,
     random_dataset,
     same_tensors,
 )
@@ -53,27 +54,20 @@ class Run:
     stop: StopRequest = dataclasses.field(default_factory=StopRequest)
 
     def __call__(self, *, resumed: bool = False) -> Progress:
-        lines = JsonLines(self.folder / "log.jsonl")
-        progress = None
+        trainee = Trainee(self.model, self.objective, self.optimizer, self.plan)
+        lines, store = JsonLines(self.folder / "log.jsonl"), CheckpointStore(self.folder)
+        progress = Progress()
         if resumed:
-            saved = CheckpointStore(self.folder).load_last()
+            saved = store.load_last()
             assert saved is not None
-            progress = resume(self.model, self.objective, self.optimizer, saved)
+            progress = resume(trainee, saved)
             lines.cut_before(progress.step)
+        journal, facts = Journal(lines, CPU), {"who": "test"}
         try:
-            return fit(
-                self.model,
-                self.objective,
-                self.optimizer,
-                self.plan,
-                store=CheckpointStore(self.folder),
-                journal=Journal(lines, CPU),
-                stop=self.stop,
-                facts={"who": "test"},
-                progress=progress,
-            )
+            fit(trainee, progress, store=store, journal=journal, stop=self.stop, facts=facts)
         finally:
             lines.close()
+        return progress
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -107,7 +101,7 @@ def make_run(
     kind: str = "equal",
     summed: bool = False,
 ) -> Run:
-    """A run over three tiny tasks by a schedule; `init` seeds its first weights."""
+    """A run over three tiny tasks by a mixing; `init` seeds its first weights."""
     torch.manual_seed(init)
     model = make_model(make_encoder(shape))
     terms: list[Any] = []
@@ -119,28 +113,28 @@ def make_run(
     sizes = {"sst": 13, "para": 11, "sts": 8}
     data = {task: random_dataset(task, size, seed=5) for task, size in sizes.items()}
     lengths, alone = {t: d.lengths for t, d in data.items()}, {"pre_task": "para", "pre_epochs": 1}
-    schedule = make_schedule(kind, lengths, batch_size, 3, summed=summed, epochs=epochs, **alone)
-    plan = make_plan(schedule, data, schedule.start(epochs), checkpoint_every, lr)
+    order = make_order(kind, lengths, batch_size, 3, summed=summed, epochs=epochs, **alone)
+    plan = make_plan(order, data, order.start(epochs), checkpoint_every, lr)
     return Run(
         folder,
         model,
         Objective(terms),
         AdamW(parameter_groups(model, 0.01), lr=123.0),
-        dataclasses.replace(plan, fresh_at=schedule.start(1) if kind == "pre" else 0),
+        dataclasses.replace(plan, fresh_at=order.start(1) if kind == "pre" else 0),
     )
 
 
 def make_plan(
-    schedule: Schedule, data: dict[str, Dataset], total: int, checkpoint_every: int, lr: float
+    order: TaskOrder, data: dict[str, Dataset], total: int, checkpoint_every: int, lr: float
 ) -> Plan:
-    def score(model: MultitaskBert) -> Scored:
+    def score(model: MultitaskBert) -> Evaluation:
         scores, predictions = evaluate(model, data)
-        return Scored(scores, overall(scores), predictions)
+        return Evaluation(scores, overall(scores), predictions)
 
     return Plan(
-        schedule=schedule,
+        order=order,
         draw=lambda task, rows: data[task].batch(rows, CPU),
-        rate=lambda step: lr / (step + 1),
+        learning_rate=lambda step: lr / (step + 1),
         evaluate=score,
         total_steps=total,
         seed=3,
@@ -149,10 +143,10 @@ def make_plan(
     )
 
 
-def scripted(criteria: Sequence[float]) -> Callable[[MultitaskBert], Scored]:
+def scripted(criteria: Sequence[float]) -> Callable[[MultitaskBert], Evaluation]:
     """A dev evaluation that says what it is told."""
     left: Iterator[float] = iter(criteria)
-    return lambda _model: Scored({"sst": 0.0}, next(left), {})
+    return lambda _model: Evaluation({"sst": 0.0}, next(left), {})
 
 
 def state(run: Run) -> dict[str, Tensor]:

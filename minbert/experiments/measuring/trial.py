@@ -23,8 +23,8 @@ from minbert.finetune.build import build_model, build_objective, build_optimizer
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.support.randomness import derive_seed
-from minbert.training.loop import TrainingObjective
 from minbert.training.optimizer import AdamW
+from minbert.training.plan import TrainingObjective
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import Parts, build
 from minbert.support.errors import InputError
 from minbert.tasks.heads import CosineHead, DifferenceHead, VectorHead
-from minbert.tasks.mixing import SCHEDULES
+from minbert.tasks.mixing import MIXINGS
 from minbert.tasks.registry import TASKS, overall
 from tests.finetune.build.parts import make, make_config
 from tests.helpers import VOCAB, same_tensors, save_encoder, whole_batch
@@ -32,10 +32,10 @@ def test_every_file_a_run_needs_is_read_and_no_other(place: Path) -> None:
 
 def drawn(parts: Parts, epoch: int = 0) -> list[tuple[str, ...]]:
     """The tasks of each step."""
-    return [tuple(task for task, _ in step) for step in parts.plan.schedule.epoch(epoch)]
+    return [tuple(task for task, _ in step) for step in parts.plan.order.epoch(epoch)]
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("kind", MIXINGS)
 def test_every_schedule_is_built_and_told(
     place: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -45,7 +45,7 @@ def test_every_schedule_is_built_and_told(
     assert {task for step in drawn(parts, 1) for task in step} == {"sst", "para", "sts"}
     assert plan.epochs == (4 if kind == "pre" else 3)
     assert plan.total_steps == sum(
-        len(list(plan.schedule.epoch(epoch))) for epoch in range(plan.epochs)
+        len(list(plan.order.epoch(epoch))) for epoch in range(plan.epochs)
     )
     shown = [line.split() for line in caplog.text.splitlines() if "%" in line]
     assert len(shown) == (4 if kind == "pre" else 3)  # the tables are equal in size
@@ -54,7 +54,7 @@ def test_every_schedule_is_built_and_told(
 def test_a_schedules_settings_reach_it(place: Path) -> None:
     plan = make(place, rrobin="temperature", temperature=1e9, epoch_batches=30).plan
     counts = dict.fromkeys(("sst", "para", "sts"), 0)
-    for ((task, _),) in plan.schedule.epoch(0):
+    for ((task, _),) in plan.order.epoch(0):
         counts[task] += 1
     assert list(counts.values()) == [10, 10, 10]
     parts = make(place, rrobin="pre", pre_task="sts", pre_epochs=2)
@@ -69,11 +69,13 @@ def test_after_quora_alone_rate_and_optimizer_start_anew(place: Path) -> None:
     plan = make(place, rrobin="pre", **settings).plan  # 3 steps, then 3 epochs of 6
     after = make(place, rrobin="equal", **settings).plan
     assert (plan.fresh_at, plan.total_steps) == (3, 21)
-    assert [plan.rate(step) for step in range(3)] == pytest.approx([5e-4, 1e-3, 1e-3])
-    assert [plan.rate(step) for step in range(3, 21)] == [after.rate(step) for step in range(18)]
+    assert [plan.learning_rate(step) for step in range(3)] == pytest.approx([5e-4, 1e-3, 1e-3])
+    assert [plan.learning_rate(step) for step in range(3, 21)] == [
+        after.learning_rate(step) for step in range(18)
+    ]
     assert after.fresh_at == 0
     cut = make(place, rrobin="pre", max_steps=2, **settings).plan
-    assert [cut.rate(step) for step in range(2)] == pytest.approx([1e-3, 1e-3])
+    assert [cut.learning_rate(step) for step in range(2)] == pytest.approx([1e-3, 1e-3])
 
 
 def test_a_task_without_weights_cannot_train_alone_at_first(place: Path) -> None:
@@ -140,11 +142,11 @@ def test_settings_reach_the_parts_that_use_them(place: Path) -> None:
         assert (group["betas"], group["eps"]) == ((0.8, 0.95), 1e-7)
     plan = parts.plan
     assert (plan.clip, plan.checkpoint_every, plan.seed) == (2.0, 9, 5)
-    assert plan.schedule.start(1) == 6
+    assert plan.order.start(1) == 6
     assert plan.total_steps == 18
-    assert plan.rate(8) == pytest.approx(1e-3)
-    assert plan.rate(0) == pytest.approx(1e-3 / 9)
-    assert plan.rate(17) == pytest.approx(1e-3 / 9)
+    assert plan.learning_rate(8) == pytest.approx(1e-3)
+    assert plan.learning_rate(0) == pytest.approx(1e-3 / 9)
+    assert plan.learning_rate(17) == pytest.approx(1e-3 / 9)
 
 
 def test_heads_and_relational_layer_can_learn_at_a_rate_of_their_own(place: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_frozen_head_without_weights_leaves_the_rounds_as_they_are(
     short.write_text("\n".join(lines[:6]) + "\n")  # 5 rows: one batch of 4
     frozen = make(place, option="pretrain", sts_train=str(short))
     assert frozen.trained == ["sst", "para"]
-    assert frozen.plan.schedule.start(1) == 2
+    assert frozen.plan.order.start(1) == 2
 
 
 def test_a_round_robin_that_one_task_would_be_left_of_is_refused(place: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.support.errors import InputError
-from minbert.tasks.mixing import SCHEDULES
+from minbert.tasks.mixing import MIXINGS
 
 COURSE = {
     "sst_train": "data/ids-sst-train.csv",
@@ -95,7 +95,7 @@ def test_rrobin_alone_means_equal(parse) -> None:
     assert parse().rrobin is None
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("kind", MIXINGS)
 def test_every_schedule_has_a_name(parse, kind: str) -> None:
     assert parse("--rrobin", kind).rrobin == kind
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.tasks.mixing import SCHEDULES
+from minbert.tasks.mixing import MIXINGS
 from tests.finetune.job.running import SIX, manifest, run, steps_logged, stop_after, written
 from tests.helpers import write_course_files
 
@@ -17,7 +17,7 @@ ROWS = {"sst": 16, "para": 24, "sts": 8, "cfimdb": 8}
 @pytest.mark.parametrize(
     "options",
     [
-        *([kind] for kind in SCHEDULES),
+        *([kind] for kind in MIXINGS),
         ["pre", "--pre_epochs", "2", "--pre_task", "sst", "--smart", "--clip", "1"],
         ["temperature", "--temperature", "3", "--epoch_batches", "4", "--tasks", "sst,cfimdb"],
         *(

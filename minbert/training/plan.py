@@ -1,0 +1,119 @@
+"""The records and protocols that the training loop works on: what trains, on what, how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from minbert.tasks.task import Array
+
+RowIndices = NDArray[np.int64]
+StepRows = tuple[tuple[str, RowIndices], ...]  # the batches of one step, each a task and its rows
+
+
+class StepBatch(Protocol):
+    """A batch as loop and log see it, for example `minbert.data.batches.Batch`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the batch's task."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names by which its examples can be found again."""
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that go through the encoder, without padding."""
+
+    @property
+    def padded_tokens(self) -> int:
+        """Tokens that go through the encoder, with padding."""
+
+
+M = TypeVar("M", bound=nn.Module)
+B = TypeVar("B", bound=StepBatch)
+M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
+B_contra = TypeVar("B_contra", bound=StepBatch, contravariant=True)
+
+
+class TrainingObjective(Protocol[M_contra, B_contra]):
+    """The quantity that a step minimises; `minbert.regularizers.objective.Objective` is one."""
+
+    def backward(
+        self, model: M_contra, batch: B_contra, seed: int, step: int | None = None
+    ) -> dict[str, Tensor]:
+        """Add a batch's gradients; return detached scalars for the log, `loss` among them.
+
+        `seed` decides every random draw; a term that changes in the course of a run reads `step`.
+        """
+
+    def after_step(self, model: M_contra) -> None:
+        """Do what follows every optimizer step."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state that a resumed run needs back."""
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore the state."""
+
+
+class TaskOrder(Protocol):
+    """The order of training: the task and the rows of every batch, step by step."""
+
+    def start(self, epoch: int) -> int:
+        """The step with which `epoch`, counted from 0, begins."""
+
+    def epoch(self, number: int) -> Iterator[StepRows]:
+        """The steps of epoch `number`."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Dev scores, the number that the best epoch is chosen by, and the predictions scored."""
+
+    scores: Mapping[str, float]
+    criterion: float
+    predictions: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Plan(Generic[M, B]):
+    """The course of a run: its batches, learning rates, length and scoring."""
+
+    order: TaskOrder
+    draw: Callable[[str, RowIndices], B]
+    learning_rate: Callable[[int], float]  # of a step
+    evaluate: Callable[[M], Evaluation]
+    total_steps: int
+    seed: int
+    clip: float | None = None
+    checkpoint_every: int = 500
+    fresh_at: int = 0  # the step at which the optimizer starts anew
+    criterion: str = "overall of what trains"  # its name in the log
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that begin before the last step."""
+        return next(n for n in count() if self.order.start(n) >= self.total_steps)
+
+    def bounds(self, epoch: int) -> tuple[int, int]:
+        """The first step of an epoch, and the step after its last."""
+        return self.order.start(epoch), min(self.order.start(epoch + 1), self.total_steps)
+
+
+@dataclass(frozen=True)
+class Trainee(Generic[M, B]):
+    """A model, and all that decides how it trains."""
+
+    model: M
+    objective: TrainingObjective[M, B]
+    optimizer: Optimizer
+    plan: Plan[M, B]
