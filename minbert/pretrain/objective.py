@@ -129,7 +129,7 @@ class Piece:
         return Padded(ids, mask, types, self.batch.lengths[self.rows])
 
     def positions(self, device: torch.device) -> Tensor:
-        """Of the masked words, in these rows flattened."""
+        """The positions of the masked words among the tokens of these padded rows."""
         first = self.rows.start * self.masked.input_ids.size(1)
         return _sent(self.masked.positions[self.words] - first, device)
 
