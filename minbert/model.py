@@ -39,7 +39,7 @@ class MultitaskBert(nn.Module):
         frozen_dropout: bool = False,
         int8: bool = False,
     ) -> None:
-        """Put the parts together.
+        """Assemble the model.
 
         `autocast` is the lower precision of training passes, None for the weights' own. `int8`
         scores in 8-bit integers. `frozen_encoder` takes the encoder's weights out of training; the
@@ -111,23 +111,19 @@ class MultitaskBert(nn.Module):
         """
         if embeddings is None:
             embeddings = self.encoder.embed(tokens.input_ids)
-        cls = self._pooling == "cls"
+        mask, types = tokens.attention_mask, tokens.token_type_ids
+        select = cls_token if self._pooling == "cls" else every_token
         outputs = self.encoder.encode(
-            embeddings,
-            tokens.attention_mask,
-            tokens.token_type_ids,
-            select=cls_token if cls else every_token,
-            token_count=tokens.real,
-            scoring=scoring,
+            embeddings, mask, types, select=select, token_count=tokens.real, scoring=scoring
         )
-        if cls:
+        if self._pooling == "cls":
             return outputs["pooler_output"]
         hidden = outputs["last_hidden_state"]
-        mask = tokens.attention_mask.unsqueeze(-1).to(hidden.dtype)  # (V·B, T, 1)
+        mask = mask.unsqueeze(-1).to(hidden.dtype)  # (V·B, T, 1)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
     def scoring_precision(self) -> contextlib.AbstractContextManager[None]:
-        """Within the block linear layers compute in 8-bit integers, if the model scores so."""
+        """Compute linear layers in 8-bit integers within the block, if the model scores so."""
         return in_int8(self.encoder.layers) if self._int8 else contextlib.nullcontext()
 
     def head_chain(self, task: str) -> list[nn.Module]:
@@ -142,7 +138,7 @@ class MultitaskBert(nn.Module):
             yield from module.parameters()
 
     def has_head_weights(self, task: str) -> bool:
-        """Whether a task has weights of its own to train; a cosine of two vectors has none."""
+        """Whether any weights lie between pooled vectors and a task's logits: a cosine has none."""
         return any(True for _ in self.head_parameters(task))
 
     def _pooled(self, batch: Batch, embeddings: Tensor | None) -> Tensor:
@@ -162,14 +158,12 @@ class MultitaskBert(nn.Module):
 
     def _masks(self, seed: int | None) -> contextlib.AbstractContextManager[None]:
         """Switch dropout on with the masks of `seed`, or off for None."""
-        self._set_dropout(seed is not None)
-        return contextlib.nullcontext() if seed is None else seeded(seed, self.device)
-
-    def _set_dropout(self, on: bool) -> None:
+        on = seed is not None
         in_encoder = on and self._encoder_dropout
         if self.training != on or self.encoder.training != in_encoder:
             self.train(on)
             self.encoder.train(in_encoder)
+        return contextlib.nullcontext() if seed is None else seeded(seed, self.device)
 
     def _precision(self, exact: bool) -> torch.autocast:
         enabled = not exact and self._autocast is not None

@@ -7,7 +7,7 @@ A heads, D = H / A.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ def every_token(layout: Layout) -> TokenSelection:
 def cls_token(layout: Layout) -> TokenSelection:
     """Select [CLS] of each text; `last_hidden_state` is (B, 1, H).
 
-    One query a text saves five sixths of the layer's work.
+    The layer computes one query for each text, which saves five sixths of its work.
     """
     return TokenSelection(
         layout,
@@ -65,18 +65,16 @@ def cls_token(layout: Layout) -> TokenSelection:
 def cls_and_tokens_at(positions: Tensor) -> Select:
     """Select [CLS] of each text and M other tokens; `last_hidden_state` is (M, H).
 
-    `positions` (M,) number the tokens of the padded texts, from 0 to B · T - 1; none is padding.
-    Attention is computed for all tokens, and what follows it for the selected ones.
+    `positions` (M,) index the padded texts, flattened to (B · T,); none of them may be padding.
+    Attention is computed for all tokens, and the rest of the layer for the selected ones.
     """
 
     def select(layout: Layout) -> TokenSelection:
         count, length = texts_shape(layout)
         starts = torch.arange(0, count * length, length, device=positions.device)
         rows = layout.row_numbers(torch.cat([starts, positions]))
-        return TokenSelection(
-            layout,
-            querying=_all,
-            split_heads=layout.split_heads,
+        return replace(
+            every_token(layout),
             join_heads=lambda context: layout.join_heads(context).index_select(0, rows),
             take=lambda hidden: hidden.index_select(0, rows),
             cls=lambda selected: selected[:count],

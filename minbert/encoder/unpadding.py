@@ -1,8 +1,8 @@
 """Layouts that leave the padding of a batch out of everything but attention.
 
 Dimensions: B texts, T tokens of the longest, N tokens that are computed, H hidden size, A heads,
-D = H / A. A position counts the tokens of the padded texts, from 0 to B · T - 1; a row counts the
-tokens that are computed, from 0 to N - 1.
+D = H / A. A position is the index of a token in the padded texts, flattened to (B · T,). A row is
+the vector of a token that is computed; its number is an index into the N.
 
 Linear layers, dropout, GELU and LayerNorm treat every token alone, so N rows without padding are
 enough for them. Attention needs a padded text for each head. Splitting the heads copies the tokens
@@ -25,37 +25,29 @@ class Layout(Protocol):
 
     @property
     def heads(self) -> int:
-        """A."""
-        ...
+        """The number of attention heads, A."""
 
     @property
     def key_mask(self) -> Tensor:
         """The attention mask (B, 1, 1, T), True at tokens and False at padding."""
-        ...
 
     def flatten(self, texts: Tensor) -> Tensor:
         """Padded texts (B, T, H) to rows (N, H)."""
-        ...
 
     def unflatten(self, rows: Tensor) -> Tensor:
         """Rows (N, H) to padded texts (B, T, H), 0 where nothing was computed."""
-        ...
 
     def cls_rows(self, rows: Tensor) -> Tensor:
         """Rows (N, H) to those of [CLS], the first token of each text: (B, H)."""
-        ...
 
     def row_numbers(self, positions: Tensor) -> Tensor:
         """Positions (M,), none of them padding, to the numbers of their rows (M,)."""
-        ...
 
     def split_heads(self, rows: Tensor) -> Tensor:
         """Rows (N, H) to padded texts for each head, (B, A, T, D)."""
-        ...
 
     def join_heads(self, context: Tensor) -> Tensor:
         """Padded texts for each head, (B, A, T, D), to rows (N, H)."""
-        ...
 
 
 def choose_layout(attention_mask: Tensor, heads: int, token_count: int | None = None) -> Layout:

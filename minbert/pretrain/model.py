@@ -79,9 +79,9 @@ class PretrainingBert(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Logits of the masked tokens (M, V) and of the rows (B, 2), None without that head.
 
-        `positions` (M,) number the tokens of the padded rows. The last layer computes no other
-        tokens after attention, apart from [CLS]. `mask_seed` switches dropout on and decides its
-        masks.
+        `positions` (M,) index the padded rows, flattened to (B · T,). Past attention, the last
+        layer computes these tokens and [CLS] alone. `mask_seed` switches dropout on and decides
+        its masks.
         """
         self.train(mask_seed is not None)
         masks = contextlib.nullcontext() if mask_seed is None else seeded(mask_seed, self.device)
