@@ -1,6 +1,6 @@
-"""One encoder, one head a task, and the pass that leads from a batch to logits.
+"""The multitask model: an encoder, a head for each task, and the pass from a batch to logits.
 
-A pass is replayable: (word embeddings, masks' seed) determine its logits.
+A pass can be replayed: word embeddings and the seed of the dropout masks determine its logits.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from minbert.data.batches import Batch, Padded
 from minbert.encoder.bert import BertModel
 from minbert.encoder.dropout import Dropout
 from minbert.encoder.int8 import in_int8
+from minbert.encoder.selection import cls_token, every_token
 from minbert.support.randomness import seeded
 
 
 class MultitaskBert(nn.Module):
     """Encoder → pooled vectors → dropout → (relational layer) → the task's head → logits.
 
-    Dimensions: B examples, V texts an example, T tokens, H hidden size, k outputs.
+    Dimensions: B examples of V texts each, T tokens of the longest text, H hidden size, k outputs.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class MultitaskBert(nn.Module):
         frozen_dropout: bool = False,
         int8: bool = False,
     ) -> None:
-        """`autocast`: lower precision of the training pass, None for full. `int8`: of scoring.
+        """Assemble the model.
 
-        `frozen_encoder` takes the encoder's weights out of training; it then runs without dropout
-        unless `frozen_dropout`.
+        `autocast` is the lower precision of training passes, None for the weights' own. `int8`
+        scores in 8-bit integers. `frozen_encoder` takes the encoder's weights out of training; the
+        encoder then runs without dropout unless `frozen_dropout`.
         """
         super().__init__()
         self.encoder = encoder
@@ -57,23 +59,23 @@ class MultitaskBert(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.encoder.pooler.weight.device
 
     @property
     def lowers_precision(self) -> bool:
-        """Whether a training pass runs below fp32, so that its logits are no exact branch."""
+        """Whether training passes run below fp32, so that their logits are not exact."""
         return self._autocast is not None
 
     @property
     def has_dropout(self) -> bool:
-        """Whether any dropout acts in a training pass: without one, masks make no difference."""
+        """Whether any dropout acts in a training pass, so that the masks' seed matters."""
         rates = self.encoder.config
         within = max(rates.hidden_dropout_prob, rates.attention_probs_dropout_prob)
         return self._head_dropout.p > 0 or (self._encoder_dropout and within > 0)
 
     def embed(self, batch: Batch) -> Tensor | None:
-        """Word embeddings (V·B, T, H) of a batch; None where it carries features instead."""
+        """Word embeddings (V·B, T, H) of a batch; None for a batch that carries features."""
         return None if batch.tokens is None else self.encoder.embed(batch.tokens.input_ids)
 
     def forward(
@@ -90,51 +92,53 @@ class MultitaskBert(nn.Module):
         runs in the weights' precision, otherwise under the training pass's autocast.
         """
         with self._masks(mask_seed), self._precision(exact):
-            return self._head(batch, self._pooled(batch, embeddings))
+            return self._logits(batch, self._pooled(batch, embeddings))
 
     def embedding_output(
         self, batch: Batch, embeddings: Tensor, *, mask_seed: int | None
     ) -> Tensor:
-        """What the encoder's first layer takes, (V·B, T, H), under the masks of `mask_seed`."""
+        """The input of the encoder's first layer, (V·B, T, H), under the masks of `mask_seed`."""
         assert batch.tokens is not None
         with self._masks(mask_seed):
             return self.encoder.embedding_output(embeddings, batch.tokens.token_type_ids)
 
-    def pool(self, tokens: Padded, embeddings: Tensor | None = None) -> Tensor:
-        """One vector a text, (N, H), before the heads' dropout."""
+    def pool(
+        self, tokens: Padded, embeddings: Tensor | None = None, *, scoring: bool = False
+    ) -> Tensor:
+        """One vector a text, (V·B, H), before the heads' dropout.
+
+        `scoring` says that no gradient is wanted: attention may take another kernel.
+        """
         if embeddings is None:
             embeddings = self.encoder.embed(tokens.input_ids)
-        cls = self._pooling == "cls"
+        mask, types = tokens.attention_mask, tokens.token_type_ids
+        select = cls_token if self._pooling == "cls" else every_token
         outputs = self.encoder.encode(
-            embeddings,
-            tokens.attention_mask,
-            tokens.token_type_ids,
-            first_only=cls,
-            real=tokens.real,
+            embeddings, mask, types, select=select, token_count=tokens.real, scoring=scoring
         )
-        if cls:
+        if self._pooling == "cls":
             return outputs["pooler_output"]
         hidden = outputs["last_hidden_state"]
-        mask = tokens.attention_mask.unsqueeze(-1).to(hidden.dtype)  # (N, T, 1)
+        mask = mask.unsqueeze(-1).to(hidden.dtype)  # (V·B, T, 1)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
-    def scoring(self) -> contextlib.AbstractContextManager[None]:
-        """Within the block the encoder computes as scoring has it: perhaps in 8-bit integers."""
+    def scoring_precision(self) -> contextlib.AbstractContextManager[None]:
+        """Compute linear layers in 8-bit integers within the block, if the model scores so."""
         return in_int8(self.encoder.layers) if self._int8 else contextlib.nullcontext()
 
     def head_chain(self, task: str) -> list[nn.Module]:
-        """What stands between the pooled vectors and a task's logits, in order."""
-        related = self.relational is not None and task in self._relational_tasks
-        chain = [self.relational] if related else []
-        return [*(module for module in chain if module is not None), self.heads[task]]
+        """The modules from pooled vectors to a task's logits, in order."""
+        if self.relational is None or task not in self._relational_tasks:
+            return [self.heads[task]]
+        return [self.relational, self.heads[task]]
 
     def head_parameters(self, task: str) -> Iterator[nn.Parameter]:
-        """The weights between the pooled vectors and a task's logits."""
+        """The weights between pooled vectors and a task's logits."""
         for module in self.head_chain(task):
             yield from module.parameters()
 
     def has_head_weights(self, task: str) -> bool:
-        """Whether there are any: a cosine of the two vectors has none."""
+        """Whether any weights lie between pooled vectors and a task's logits: a cosine has none."""
         return any(True for _ in self.head_parameters(task))
 
     def _pooled(self, batch: Batch, embeddings: Tensor | None) -> Tensor:
@@ -143,26 +147,23 @@ class MultitaskBert(nn.Module):
             return batch.features
         return self.pool(batch.tokens, embeddings).unflatten(0, (batch.views, -1))  # (V, B, H)
 
-    def _head(self, batch: Batch, pooled: Tensor) -> Tensor:
+    def _logits(self, batch: Batch, pooled: Tensor) -> Tensor:
         # One mask an example, the same for both texts of a pair: under two masks a text would
         # differ from itself, and the expected cosine of equal texts would be 0.7, not 1.
         keep = self._head_dropout(torch.ones_like(pooled[0]))  # (B, H): 0 or 1 / (1 - p)
         features = pooled * keep
-        if self.relational is not None and batch.task.name in self._relational_tasks:
-            features = self.relational(features)
-        logits: Tensor = self.heads[batch.task.name](features)
-        return logits
+        for module in self.head_chain(batch.task.name):
+            features = module(features)
+        return features
 
     def _masks(self, seed: int | None) -> contextlib.AbstractContextManager[None]:
-        """Dropout with the masks of a seed, or without one none."""
-        self._set_dropout(seed is not None)
-        return contextlib.nullcontext() if seed is None else seeded(seed, self.device)
-
-    def _set_dropout(self, on: bool) -> None:
+        """Switch dropout on with the masks of `seed`, or off for None."""
+        on = seed is not None
         in_encoder = on and self._encoder_dropout
         if self.training != on or self.encoder.training != in_encoder:
             self.train(on)
             self.encoder.train(in_encoder)
+        return contextlib.nullcontext() if seed is None else seeded(seed, self.device)
 
     def _precision(self, exact: bool) -> torch.autocast:
         enabled = not exact and self._autocast is not None

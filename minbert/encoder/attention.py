@@ -1,24 +1,26 @@
 """Multi-head self-attention (Vaswani et al. 2017, section 3.2).
 
-Dimensions: B texts, T tokens of the longest, N tokens in all, H hidden size, A heads, D = H / A.
+Dimensions: B texts, T tokens of the longest, N tokens in all, S tokens selected, H hidden size,
+A heads, D = H / A.
 
-`reference_attention` is the dozen lines to read. `fused_attention` computes the same, in torch's
-kernel where that pays. They share one signature; one is chosen when the model is built.
+`reference_attention` is the dozen lines to read. The other functions compute the same, by torch's
+kernel where that is faster.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert.encoder.dropout import dropout as drop
-from minbert.encoder.unpadding import Layout
+from minbert.encoder.selection import TokenSelection
 
-_SHORT = 32  # tokens: up to there the readable lines are faster, if no gradient is wanted
+_SHORT = 32  # tokens, up to which the reference is faster where no gradient is wanted
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
@@ -40,56 +42,57 @@ def reference_attention(
 def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, dropout: float
 ) -> Tensor:
-    """The same function, by torch's scaled-dot-product kernel where that is the faster one.
+    """Attention by torch's scaled-dot-product kernel, where it is faster than the reference.
 
-    On a CPU it is not with dropout, for which it has no fused form, nor in bf16, where its backward
-    pass is slow, nor for short texts in scoring (docs/performance.md).
+    On a CPU it is slower with dropout, for which it has no fused form, and in bf16, where its
+    backward pass is slow (docs/performance.md).
     """
-    if query.device.type == "cpu":
-        short = torch.is_inference_mode_enabled() and key.size(-2) <= _SHORT
-        if dropout > 0 or query.dtype == torch.bfloat16 or short:
-            return reference_attention(query, key, value, key_mask, dropout)
+    if query.device.type == "cpu" and (dropout > 0 or query.dtype == torch.bfloat16):
+        return reference_attention(query, key, value, key_mask, dropout)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=key_mask, dropout_p=dropout)
 
 
-ATTENTION: dict[str, AttentionFunction] = {
-    "fused": fused_attention,
-    "reference": reference_attention,
+def scoring_attention(
+    query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor, dropout: float
+) -> Tensor:
+    """Attention for passes without gradients: on a CPU, short texts go by the reference."""
+    short = query.device.type == "cpu" and key.size(-2) <= _SHORT
+    attend = reference_attention if short else fused_attention
+    return attend(query, key, value, key_mask, dropout)
+
+
+class AttentionChoice(NamedTuple):
+    """The function for any pass, and the one for passes that score and want no gradient."""
+
+    default: AttentionFunction
+    scoring: AttentionFunction
+
+
+ATTENTION = {
+    "fused": AttentionChoice(fused_attention, scoring_attention),
+    "reference": AttentionChoice(reference_attention, reference_attention),
 }
 
 
 class SelfAttention(nn.Module):
-    """Queries, keys and values from the same tokens, A heads side by side, mixed by `output`."""
+    """Multi-head attention of a text's tokens to each other; `output` mixes the heads."""
 
-    def __init__(
-        self, hidden_size: int, num_heads: int, dropout: float, attend: AttentionFunction
-    ) -> None:
+    def __init__(self, hidden_size: int, dropout: float) -> None:
         super().__init__()
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
         self.value = nn.Linear(hidden_size, hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
-        self.num_heads, self.dropout, self.attend = num_heads, dropout, attend
+        self.dropout = dropout
 
     def forward(
-        self,
-        hidden: Tensor,
-        layout: Layout,
-        first_only: bool = False,
-        places: Tensor | None = None,
+        self, hidden: Tensor, selection: TokenSelection, attend: AttentionFunction
     ) -> Tensor:
-        """Tokens (N, H), as `layout` has them, to (N, H), or to some of them.
-
-        These are the first of each text, (B, H), or those at `places`, as `Layout.at` has it.
-        """
-        key, value = (layout.split_heads(project(hidden)) for project in (self.key, self.value))
-        if first_only:
-            query = self.query(layout.firsts(hidden)).unflatten(-1, (self.num_heads, 1, -1))
-        else:
-            query = layout.split_heads(self.query(hidden))
-        dropout = self.dropout if self.training else 0.0
-        context = self.attend(query, key, value, layout.key_mask, dropout)  # (B, A, T or 1, D)
-        if first_only:
-            return self.output(context.flatten(1))
-        joined = layout.join_heads(context)
-        return self.output(joined if places is None else layout.at(joined, places))
+        """Tokens (N, H) to the selected ones (S, H)."""
+        layout, dropout = selection.layout, self.dropout if self.training else 0.0
+        key = layout.split_heads(self.key(hidden))  # (B, A, T, D)
+        value = layout.split_heads(self.value(hidden))
+        query = self.query(selection.querying(hidden))
+        query = selection.split_heads(query)  # (B, A, T or 1, D)
+        context = attend(query, key, value, layout.key_mask, dropout)  # (B, A, T or 1, D)
+        return self.output(selection.join_heads(context))

@@ -1,8 +1,10 @@
 """The BERT encoder (Devlin et al. 2019): post-LayerNorm transformer layers over summed embeddings.
 
-Dimensions: B texts, T tokens of the longest, H hidden size; N tokens in all, those that the layers
-compute (`layout.py`). `embed()` and `encode()` are separate so that noise can enter at the word
-embeddings, before position, type and LayerNorm are added.
+Dimensions: B texts, T tokens of the longest, N tokens that the layers compute (`unpadding.py`), S
+tokens that the last layer computes (`selection.py`), H hidden size.
+
+`embed()` and `encode()` are separate so that noise can enter at the word embeddings, before
+position and type are added and LayerNorm is applied.
 """
 
 from __future__ import annotations
@@ -17,18 +19,17 @@ from minbert.encoder import weights
 from minbert.encoder.attention import ATTENTION, AttentionFunction, SelfAttention
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.dropout import Dropout
-from minbert.encoder.unpadding import Layout, layout_of
+from minbert.encoder.selection import Select, TokenSelection, every_token
+from minbert.encoder.unpadding import choose_layout
 
 
 class BertLayer(nn.Module):
     """Attention, then a two-layer perceptron; each with dropout, residual and LayerNorm."""
 
-    def __init__(self, config: EncoderConfig, attend: AttentionFunction) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         size, eps = config.hidden_size, config.layer_norm_eps
-        self.attention = SelfAttention(
-            size, config.num_attention_heads, config.attention_probs_dropout_prob, attend
-        )
+        self.attention = SelfAttention(size, config.attention_probs_dropout_prob)
         self.attention_norm = nn.LayerNorm(size, eps=eps)
         self.intermediate = nn.Linear(size, config.intermediate_size)
         self.output = nn.Linear(config.intermediate_size, size)
@@ -36,40 +37,29 @@ class BertLayer(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self,
-        hidden: Tensor,
-        layout: Layout,
-        first_only: bool = False,
-        places: Tensor | None = None,
+        self, hidden: Tensor, selection: TokenSelection, attend: AttentionFunction
     ) -> Tensor:
-        """Tokens (N, H) to (N, H), or to some of them, as `SelfAttention` has it."""
-        attended = self.dropout(self.attention(hidden, layout, first_only, places))
-        if first_only:
-            hidden = layout.firsts(hidden)
-        elif places is not None:
-            hidden = layout.at(hidden, places)
-        hidden = self.attention_norm(hidden + attended)
+        """Tokens (N, H) to the selected ones (S, H)."""
+        attended = self.dropout(self.attention(hidden, selection, attend))
+        hidden = self.attention_norm(selection.take(hidden) + attended)
         widened = F.gelu(self.intermediate(hidden))  # the exact GELU, by erf
         return self.output_norm(hidden + self.dropout(self.output(widened)))
 
 
 class BertModel(nn.Module):
-    """Token ids to one vector a token and one a text."""
+    """The encoder: token ids to a vector for each token and one for each text."""
 
     def __init__(self, config: EncoderConfig, attention: str = "fused") -> None:
-        """Random weights, as published: N(0, initializer_range²), biases 0."""
+        """Draw weights as published: N(0, initializer_range²), biases 0."""
         super().__init__()
-        self.config = config
+        self.config, self.attention = config, ATTENTION[attention]
         self.vocab_files: dict[str, bytes] = {}
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
-        attend = ATTENTION[attention]
-        self.layers = nn.ModuleList(
-            BertLayer(config, attend) for _ in range(config.num_hidden_layers)
-        )
+        self.layers = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
         self.apply(self._initialize)
 
@@ -83,8 +73,8 @@ class BertModel(nn.Module):
     def from_pretrained(cls, path: str | Path, attention: str = "fused") -> BertModel:
         """Load a folder in the published layout: `config.json`, `vocab.txt`, `model.safetensors`.
 
-        Dropout is off until `train()` switches it on. Raises InputError, naming them, for tensors
-        that are missing, unexpected or mis-shaped.
+        Dropout is off until `train()` switches it on. Raises InputError for tensors that are
+        missing, unexpected or mis-shaped, and names them.
         """
         folder = Path(path)
         weights.check_folder(folder)
@@ -97,15 +87,15 @@ class BertModel(nn.Module):
         return model.eval()
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write the same layout, readable by any library that reads published BERT folders."""
+        """Write a folder that `from_pretrained` and any library for published BERTs can read."""
         weights.write(Path(path), self.state_dict(), self.config.to_published(), self.vocab_files)
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Word embeddings alone: (B, T) to (B, T, H)."""
+        """Look up word embeddings alone: token ids (B, T) to (B, T, H)."""
         return self.word_embeddings(input_ids)
 
     def embedding_output(self, embeddings: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
-        """What the first layer takes: word embeddings (B, T, H) with position, type, LayerNorm."""
+        """Turn word embeddings into the first layer's input, both (B, T, H)."""
         return self._normed(self._summed(embeddings, token_type_ids))
 
     def encode(
@@ -114,50 +104,36 @@ class BertModel(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         *,
-        first_only: bool = False,
-        places: Tensor | None = None,
-        real: int | None = None,
+        select: Select = every_token,
+        token_count: int | None = None,
+        scoring: bool = False,
     ) -> dict[str, Tensor]:
-        """Word embeddings (B, T, H) to `last_hidden_state` (B, T, H), `pooler_output` (B, H).
+        """Word embeddings (B, T, H) to `last_hidden_state` and `pooler_output` (B, H).
 
-        `attention_mask` (B, T) is 1 at tokens, `real` of them if that is known; at padding the
-        output means nothing. Token types default to 0. With `first_only` the last layer computes
-        the first token alone, which is all that `pooler_output` needs: five sixths of its work are
-        saved, and `last_hidden_state` is (B, 1, H). With `places` (M,) in the texts flattened, none
-        of them padding, what follows attention there is computed for these tokens and the first
-        alone, and `last_hidden_state` is (M, H). Raises ValueError for a mask of another shape.
+        `attention_mask` (B, T) is 1 at tokens and 0 at padding, where the output means nothing;
+        `token_count` is the number of its ones, counted if not given. Token types default to 0.
+        `select` names the tokens that the last layer computes, and so decides the shape of
+        `last_hidden_state`: (B, T, H) for all. `scoring` says that no gradient is wanted, and
+        takes the attention that is fastest then. Raises ValueError for a mask of another shape.
         """
         if attention_mask.shape != embeddings.shape[:2]:
             shapes = f"{tuple(attention_mask.shape)}, not {tuple(embeddings.shape[:2])}"
             raise ValueError(f"attention_mask: {shapes}, as the texts have it")
-        layout = layout_of(attention_mask, self.config.num_attention_heads, real)
-        hidden = self._normed(layout.flat(self._summed(embeddings, token_type_ids)))  # (N, H)
+        layout = choose_layout(attention_mask, self.config.num_attention_heads, token_count)
+        attend = self.attention.scoring if scoring else self.attention.default
+        hidden = self._normed(layout.flatten(self._summed(embeddings, token_type_ids)))  # (N, H)
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, layout)
-        first, last = self._last(hidden, layout, first_only, places)
-        return {"last_hidden_state": last, "pooler_output": torch.tanh(self.pooler(first))}
+            hidden = layer(hidden, every_token(layout), attend)
+        selection = select(layout)
+        hidden = self.layers[-1](hidden, selection, attend)  # (S, H)
+        cls, last = selection.cls(hidden), selection.last_hidden_state(hidden)
+        return {"last_hidden_state": last, "pooler_output": torch.tanh(self.pooler(cls))}
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """`embed`, then `encode`."""
+        """Token ids (B, T) to the outputs of `encode` for all tokens."""
         return self.encode(self.embed(input_ids), attention_mask, token_type_ids)
-
-    def _last(
-        self, hidden: Tensor, layout: Layout, first_only: bool, places: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The last layer's vectors of [CLS], (B, H), and those that `encode` promises."""
-        layer = self.layers[-1]
-        if first_only:
-            first = layer(hidden, layout, first_only=True)
-            return first, first[:, None]
-        if places is None:
-            hidden = layer(hidden, layout)
-            return layout.firsts(hidden), layout.rows(hidden)
-        count, length = layout.key_mask.size(0), layout.key_mask.size(-1)
-        starts = torch.arange(0, count * length, length, device=places.device)
-        hidden = layer(hidden, layout, places=torch.cat([starts, places]))
-        return hidden[:count], hidden[count:]
 
     def _summed(self, embeddings: Tensor, token_type_ids: Tensor | None) -> Tensor:
         positions = self.position_embeddings.weight[: embeddings.size(1)]  # (T, H)

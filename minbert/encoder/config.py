@@ -1,4 +1,4 @@
-"""`EncoderConfig`: shape and rates of an encoder, under the keys of the published config.json."""
+"""`EncoderConfig`: an encoder's shape and dropout rates, as a published config.json gives them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ from typing import Any
 from minbert.support.errors import InputError
 
 _LARGEST = 2**24  # no published size comes near
+_REQUIRED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+_IMPLEMENTED = {
+    "model_type": ("bert",),
+    "hidden_act": ("gelu",),
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+}
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Shape and rates of a BERT encoder, under the keys of the published `config.json`."""
+    """The shape and dropout rates of a BERT encoder; fields are keys of a published config.json.
+
+    Raises InputError for a value of the wrong type or out of range.
+    """
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -36,8 +47,7 @@ class EncoderConfig:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or (entry.type == "int" and not isinstance(value, int)):
                 raise InputError(f"config.json: {entry.name} is {value!r}, not a number")
-        sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-        for name in (*sizes, "intermediate_size", "max_position_embeddings", "type_vocab_size"):
+        for name in (*_REQUIRED, "intermediate_size", "max_position_embeddings", "type_vocab_size"):
             if not 1 <= getattr(self, name) <= _LARGEST:
                 raise InputError(f"config.json: {name} is {getattr(self, name)}, not 1..{_LARGEST}")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
@@ -59,26 +69,18 @@ class EncoderConfig:
         Raises InputError for an unreadable file and for an architecture that the published keys
         can name but this encoder does not implement.
         """
-        try:
-            keys = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not JSON ({error})") from error
-        if not isinstance(keys, dict):
-            raise InputError(f"{path}: expected a JSON object of BERT's configuration keys")
+        keys = _read_keys(path)
         _refuse_other_architectures(path, keys)
-        known = {entry.name for entry in dataclasses.fields(cls)}
-        required = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"}
-        if missing := sorted(required - keys.keys()):
+        if missing := sorted(set(_REQUIRED) - keys.keys()):
             raise InputError(f"{path}: lacks {', '.join(missing)}")
+        known = {entry.name for entry in dataclasses.fields(cls)}
         try:
             return cls(**{name: value for name, value in keys.items() if name in known})
         except InputError as error:
             raise InputError(f"{path.parent / str(error)}") from error
 
     def to_published(self) -> dict[str, Any]:
-        """The published keys, with those that name the architecture."""
+        """Return the published keys, those that name the architecture among them."""
         return {
             "architectures": ["BertModel"],
             "model_type": "bert",
@@ -88,20 +90,25 @@ class EncoderConfig:
         }
 
 
+def _read_keys(path: Path) -> dict[str, Any]:
+    try:
+        keys = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+    if not isinstance(keys, dict):
+        raise InputError(f"{path}: expected a JSON object of BERT's configuration keys")
+    return keys
+
+
 def _refuse_other_architectures(path: Path, keys: dict[str, Any]) -> None:
-    implemented = {
-        "model_type": ("bert",),
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute", None),
-        "is_decoder": (False,),
-        "add_cross_attention": (False,),
-    }
     names = keys.get("architectures") or []
     if not isinstance(names, list):
         raise InputError(f"{path}: architectures is {names!r}, not a list of names")
     for name in names:
         if not str(name).startswith("Bert"):
             raise InputError(f"{path}: architecture {name!r} is not implemented, only BERT's")
-    for key, values in implemented.items():
+    for key, values in _IMPLEMENTED.items():
         if key in keys and keys[key] not in values:
             raise InputError(f"{path}: {key} {keys[key]!r} is not implemented, only {values[0]!r}")

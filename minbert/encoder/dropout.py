@@ -1,7 +1,7 @@
 """Dropout (Srivastava et al. 2014): zero each number with a probability, scale up what is left.
 
-Its masks come from torch's default generator, so that seeding that replays them. On a CPU drawing
-them is dear: torch takes 64 random bits a number. Here 16 do.
+Masks come from torch's default generator, so that seeding it replays them. On a CPU, drawing them
+is slow: torch takes 64 random bits for each number. Here 16 bits do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LEVELS = 2**16
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
-    """X ⊙ m, each mᵢ 0 with probability `rate`, else 1 / (1 - rate); x itself for rate 0."""
+    """Return x ⊙ m, each mᵢ 0 with probability `rate`, else 1 / (1 - rate); x for rate 0."""
     if rate == 0:
         return x
     if x.device.type != "cpu":
@@ -23,10 +23,10 @@ def dropout(x: Tensor, rate: float) -> Tensor:
 
 
 def keep_mask(like: Tensor, rate: float) -> Tensor:
-    """M of `like`'s shape, type and device. The rate is rounded to whole 65,536ths.
+    """Draw m, with the shape, type and device of `like`, at `rate` rounded to whole 65,536ths.
 
-    A 64-bit draw is cut into four 16-bit numbers, each uniform over -32768..32767. The scale is
-    that of the rounded rate, so that the mean of m is 1.
+    A 64-bit draw is cut into four 16-bit numbers, each uniform over -32768..32767. The rounded rate
+    also gives the scale, so that the mean of m is 1.
     """
     dropped = min(round(rate * _LEVELS), _LEVELS - 1)
     draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device)
@@ -36,12 +36,12 @@ def keep_mask(like: Tensor, rate: float) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """`dropout` in training mode, nothing outside it. `p` is the rate."""
+    """Dropout at rate `p` in training mode, and none outside it."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Return a tensor of the shape of `x`, which is any."""
         return dropout(x, self.p if self.training else 0.0)

@@ -1,4 +1,4 @@
-"""Names of published encoders, and what the local hub cache has of them. It opens no socket."""
+"""Names of published encoders, and their copies in the local hub cache; no network is used."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ BERT_SHA256 = {
     "model.safetensors": "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
-_FORMER_BERT = "bert-base-uncased"  # the name it had on the hub, and has in older caches
+_FORMER_BERT = "bert-base-uncased"  # its former name on the hub, which older caches still have
 
 
 @dataclass(frozen=True)
 class Published:
-    """A checkpoint on the hub: its name, and the revision wanted (a branch, a tag, a commit)."""
+    """A checkpoint on the hub: its name and a revision (a branch, a tag or a commit)."""
 
     name: str
     revision: str
 
     @property
     def pinned(self) -> bool:
-        """Whether it is bert-base-uncased at the revision whose hashes are known."""
+        """Whether this is bert-base-uncased at the revision whose hashes are known."""
         return (self.name, self.revision) == (BERT, BERT_REVISION)
 
     def __str__(self) -> str:
@@ -42,10 +42,10 @@ class Published:
 
 
 def parse(text: str) -> Published:
-    """`NAME` or `NAME@REVISION`. Raises InputError for what cannot be a name on the hub.
+    """Read `NAME` or `NAME@REVISION`.
 
-    Without a revision, bert-base-uncased is taken as pinned, any other checkpoint as it is at the
-    branch `main`.
+    The default revision is the pinned one for bert-base-uncased and the branch `main` for any other
+    checkpoint. Raises InputError for a text that cannot be a name on the hub.
     """
     name, at, revision = text.partition("@")
     name = BERT if name == _FORMER_BERT else name
@@ -61,19 +61,20 @@ def parse(text: str) -> Published:
 
 
 def cached(wanted: Published) -> Path | None:
-    """The folder in the local cache that has the checkpoint's config.json; None where none has."""
+    """The folder in the local cache with the checkpoint's config.json; None if it has no copy."""
     names = (BERT, _FORMER_BERT) if wanted.pinned else (wanted.name,)
     for name in names:
-        found = try_to_load_from_cache(name, "config.json", revision=wanted.revision)
-        if isinstance(found, str):
-            return Path(found).parent
+        path = try_to_load_from_cache(name, "config.json", revision=wanted.revision)
+        if isinstance(path, str):
+            return Path(path).parent
     return None
 
 
 def origin(folder: Path, sha256: Mapping[str, str]) -> dict[str, str] | None:
-    """Name and revision of the checkpoint in `folder`; None where neither place nor hashes tell.
+    """The hub's name and revision for the checkpoint in `folder`; None if they are not known.
 
-    `sha256` has the hashes of its files, the one with the tensors under `weights`.
+    They are told by the folder's path in the hub's cache or by `sha256`, the hashes of its files:
+    `vocab.txt`, and `weights` for the file with the tensors.
     """
     repository, snapshots, commit = ("", "", "", *folder.absolute().parts)[-3:]
     if snapshots == "snapshots" and repository.startswith("models--"):

@@ -1,11 +1,12 @@
-"""Where the tokens of a batch stand, so that the encoder's layers can leave the padding out.
+"""Layouts that leave the padding of a batch out of everything but attention.
 
 Dimensions: B texts, T tokens of the longest, N tokens that are computed, H hidden size, A heads,
-D = H / A.
+D = H / A. A position is the index of a token in the padded texts, flattened to (B · T,). A row is
+the vector of a token that is computed; its number is an index into the N.
 
-Everything but attention treats tokens one by one, so that N vectors in a row do. Attention wants
-each text apart and each head apart; laying them out so is one gather, which it would need for the
-heads alone.
+Linear layers, dropout, GELU and LayerNorm treat every token alone, so N rows without padding are
+enough for them. Attention needs a padded text for each head. Splitting the heads copies the tokens
+in any case, and the same copy puts the padding back.
 """
 
 from __future__ import annotations
@@ -16,176 +17,168 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-_WORTH_IT = 0.95  # share of tokens that are no padding, up to which the gathers pay
+_MOST_TOKENS = 0.95  # share of tokens that are no padding, up to which the gathers pay
 
 
 class Layout(Protocol):
-    """Between texts in rows of their own, (B, T, ...), and tokens in one row, (N, ...)."""
+    """A batch as padded texts (B, T, ...) and as rows (N, ...), and the ways between the two."""
+
+    @property
+    def heads(self) -> int:
+        """The number of attention heads, A."""
 
     @property
     def key_mask(self) -> Tensor:
-        """(B, 1, 1, T), True at real tokens."""
-        ...
+        """The attention mask (B, 1, 1, T), True at tokens and False at padding."""
 
-    def flat(self, rows: Tensor) -> Tensor:
-        """(B, T, H) to (N, H)."""
-        ...
+    def flatten(self, texts: Tensor) -> Tensor:
+        """Padded texts (B, T, H) to rows (N, H)."""
 
-    def rows(self, tokens: Tensor) -> Tensor:
-        """(N, H) to (B, T, H); 0 where nothing was computed."""
-        ...
+    def unflatten(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to padded texts (B, T, H), 0 where nothing was computed."""
 
-    def firsts(self, tokens: Tensor) -> Tensor:
-        """(N, H) to each text's first token, [CLS]: (B, H)."""
-        ...
+    def cls_rows(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to those of [CLS], the first token of each text: (B, H)."""
 
-    def at(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """(N, H) to (M, H), those at `places` (M,) in B · T, none of them padding."""
-        ...
+    def row_numbers(self, positions: Tensor) -> Tensor:
+        """Positions (M,), none of them padding, to the numbers of their rows (M,)."""
 
-    def split_heads(self, tokens: Tensor) -> Tensor:
-        """(N, H) to (B, A, T, D)."""
-        ...
+    def split_heads(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to padded texts for each head, (B, A, T, D)."""
 
     def join_heads(self, context: Tensor) -> Tensor:
-        """(B, A, T, D) to (N, H)."""
-        ...
+        """Padded texts for each head, (B, A, T, D), to rows (N, H)."""
 
 
-def layout_of(attention_mask: Tensor, heads: int, real: int | None = None) -> Layout:
-    """The layout for a mask (B, T) that is 1 at tokens, `real` of them if that is known.
+def choose_layout(attention_mask: Tensor, heads: int, token_count: int | None = None) -> Layout:
+    """The faster layout for a mask (B, T) that is 1 at tokens; `token_count`: its ones, if known.
 
-    On a CPU padding is left out where there is enough of it to pay. On a GPU it is computed, as it
-    is where a text does not begin with a token.
+    On a CPU padding is left out where there is enough of it to pay. It is computed on a GPU, and
+    where a text does not begin with a token.
     """
     if attention_mask.device.type == "cpu":
-        if real is None:
-            real = int(attention_mask.count_nonzero())
-        if real <= _WORTH_IT * attention_mask.numel() and bool(attention_mask[:, 0].all()):
-            return Ragged.of(attention_mask.bool(), heads)
-    return Full(attention_mask.bool()[:, None, None, :], heads)
+        if token_count is None:
+            token_count = int(attention_mask.count_nonzero())
+        sparse = token_count <= _MOST_TOKENS * attention_mask.numel()
+        if sparse and bool(attention_mask[:, 0].all()):
+            return UnpaddedLayout.of(attention_mask.bool(), heads)
+    return PaddedLayout(attention_mask.bool()[:, None, None, :], heads)
+
+
+def texts_shape(layout: Layout) -> tuple[int, int]:
+    """The number of texts and of tokens of the longest, (B, T)."""
+    return layout.key_mask.size(0), layout.key_mask.size(-1)
 
 
 @dataclass(frozen=True)
-class Full:
-    """N = B · T: padding is computed like any token, and masked as a key."""
+class PaddedLayout:
+    """N = B · T rows: padding is computed like any token, and masked as a key."""
 
     key_mask: Tensor
     heads: int
 
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.key_mask.size(0), self.key_mask.size(-1)
+    def flatten(self, texts: Tensor) -> Tensor:
+        return texts.flatten(0, 1)
 
-    def flat(self, rows: Tensor) -> Tensor:
-        """See `Layout`."""
-        return rows.flatten(0, 1)
+    def unflatten(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(0, texts_shape(self))
 
-    def rows(self, tokens: Tensor) -> Tensor:
-        """See `Layout`."""
-        return tokens.unflatten(0, self._shape)
+    def cls_rows(self, rows: Tensor) -> Tensor:
+        # contiguous, as torch multiplies a strided matrix in another way where gradients are wanted
+        return self.unflatten(rows)[:, 0].contiguous()
 
-    def firsts(self, tokens: Tensor) -> Tensor:
-        """See `Layout`. Contiguous: else a product of it is done otherwise with gradients on."""
-        return self.rows(tokens)[:, 0].contiguous()
+    def row_numbers(self, positions: Tensor) -> Tensor:
+        return positions
 
-    def at(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """See `Layout`."""
-        return tokens.index_select(0, places)
-
-    def split_heads(self, tokens: Tensor) -> Tensor:
-        """See `Layout`."""
-        return self.rows(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def split_heads(self, rows: Tensor) -> Tensor:
+        return self.unflatten(rows).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def join_heads(self, context: Tensor) -> Tensor:
-        """See `Layout`."""
         return context.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 @dataclass(frozen=True)
-class Ragged:
-    """N real tokens; padding exists in attention alone."""
+class UnpaddedLayout:
+    """N rows, tokens alone; padding exists between `split_heads` and `join_heads`, where it is 0.
+
+    A part is what one head has of one row, (D,). Parts are numbered as they lie in the rows, and
+    their places as they lie in the padded heads.
+    """
 
     key_mask: Tensor
     heads: int
-    places: Tensor  # (N,): each token's in B · T
-    starts: Tensor  # (B,): each text's first token's in N
-    head_places: Tensor  # (N · A,): the place in B · A · T of each token's part for each head
-    head_sources: Tensor  # (B · A · T,): the reverse; padding has N · A
+    positions: Tensor  # (N,): the position of each row, ascending
+    cls_numbers: Tensor  # (B,): the row of each text's [CLS]
+    part_places: Tensor  # (N · A,): the place of each part
+    part_numbers: Tensor  # (B · A · T,): the part at each place; N · A at padding
 
     @classmethod
-    def of(cls, mask: Tensor, heads: int) -> Ragged:
-        """`mask` (B, T) is True at tokens, among them every text's first."""
+    def of(cls, mask: Tensor, heads: int) -> UnpaddedLayout:
+        """Lay out `mask` (B, T), True at tokens, the first token of every text among them."""
         (count, length), device = mask.shape, mask.device
-        places = mask.flatten().nonzero().squeeze(1)
+        positions = mask.flatten().nonzero().squeeze(1)
         lengths = mask.sum(dim=1)
-        starts = lengths.cumsum(0) - lengths
-        text, position = places // length, places % length
+        text, column = positions // length, positions % length
         head = torch.arange(heads, device=device)
-        head_places = ((text[:, None] * heads + head) * length + position[:, None]).flatten()
-        parts = len(head_places)
-        head_sources = torch.full((count * heads * length,), parts, device=device)
-        head_sources[head_places] = torch.arange(parts, device=device)
-        return cls(mask[:, None, None, :], heads, places, starts, head_places, head_sources)
+        places = ((text[:, None] * heads + head) * length + column[:, None]).flatten()
+        numbers = torch.full((count * heads * length,), len(places), device=device)
+        numbers[places] = torch.arange(len(places), device=device)
+        starts = lengths.cumsum(0) - lengths
+        return cls(mask[:, None, None, :], heads, positions, starts, places, numbers)
 
-    def flat(self, rows: Tensor) -> Tensor:
-        """See `Layout`."""
-        taken: Tensor = _Taken.apply(rows.flatten(0, 1), self.places)
-        return taken
+    def flatten(self, texts: Tensor) -> Tensor:
+        rows: Tensor = _Flatten.apply(texts.flatten(0, 1), self.positions)
+        return rows
 
-    def rows(self, tokens: Tensor) -> Tensor:
-        """See `Layout`."""
-        count, length = self.key_mask.size(0), self.key_mask.size(-1)
-        empty = tokens.new_zeros(count * length, *tokens.shape[1:])
-        return empty.index_copy(0, self.places, tokens).unflatten(0, (count, length))
+    def unflatten(self, rows: Tensor) -> Tensor:
+        count, length = texts_shape(self)
+        empty = rows.new_zeros(count * length, *rows.shape[1:])
+        return empty.index_copy(0, self.positions, rows).unflatten(0, (count, length))
 
-    def firsts(self, tokens: Tensor) -> Tensor:
-        """See `Layout`."""
-        return tokens.index_select(0, self.starts)
+    def cls_rows(self, rows: Tensor) -> Tensor:
+        return rows.index_select(0, self.cls_numbers)
 
-    def at(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """See `Layout`."""
-        return tokens.index_select(0, torch.searchsorted(self.places, places))
+    def row_numbers(self, positions: Tensor) -> Tensor:
+        return torch.searchsorted(self.positions, positions)
 
-    def split_heads(self, tokens: Tensor) -> Tensor:
-        """See `Layout`. At padding stands 0."""
-        split: Tensor = _SplitHeads.apply(tokens, self)
-        return split
+    def split_heads(self, rows: Tensor) -> Tensor:
+        heads: Tensor = _SplitHeads.apply(rows, self)
+        return heads
 
     def join_heads(self, context: Tensor) -> Tensor:
-        """See `Layout`."""
-        joined: Tensor = _JoinHeads.apply(context, self)
-        return joined
+        rows: Tensor = _JoinHeads.apply(context, self)
+        return rows
 
 
-# Torch's own gradients of these gathers add row by row, as if a row could be taken twice. Here all
-# rows taken are different ones, so that the gradient is the opposite gather.
+# Torch's own gradients of these gathers add row by row, as if a row could be taken twice. Here no
+# row is taken twice, so that the gradient is the opposite gather.
 
 
-class _Taken(torch.autograd.Function):
-    """Rows (M, H) to those at `places`, all different."""
+class _Flatten(torch.autograd.Function):
+    """Padded tokens (B · T, H) to the rows at `positions`."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
-        ctx.places, ctx.count = places, len(rows)
-        return rows.index_select(0, places)
+    def forward(ctx: Any, tokens: Tensor, positions: Tensor) -> Tensor:
+        ctx.positions, ctx.count = positions, len(tokens)
+        return tokens.index_select(0, positions)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         empty = gradient.new_zeros(ctx.count, *gradient.shape[1:])
-        return empty.index_copy(0, ctx.places, gradient), None
+        return empty.index_copy(0, ctx.positions, gradient), None
 
 
 class _SplitHeads(torch.autograd.Function):
-    """(N, H) to (B, A, T, D), 0 at padding."""
+    """Rows (N, H) to (B, A, T, D), 0 at padding."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, layout: Ragged) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, layout: UnpaddedLayout) -> Tensor:
         ctx.layout = layout
-        parts = tokens.reshape(len(layout.head_places), -1)  # (N · A, D)
+        parts = rows.reshape(len(layout.part_places), -1)  # (N · A, D)
         parts = torch.cat([parts, parts.new_zeros(1, parts.size(1))])
-        shape = (layout.key_mask.size(0), layout.heads, layout.key_mask.size(-1))
-        return parts.index_select(0, layout.head_sources).unflatten(0, shape)
+        count, length = texts_shape(layout)
+        shape = (count, layout.heads, length)
+        return parts.index_select(0, layout.part_numbers).unflatten(0, shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -193,13 +186,13 @@ class _SplitHeads(torch.autograd.Function):
 
 
 class _JoinHeads(torch.autograd.Function):
-    """(B, A, T, D) to (N, H)."""
+    """Padded heads (B, A, T, D) to rows (N, H)."""
 
     @staticmethod
-    def forward(ctx: Any, context: Tensor, layout: Ragged) -> Tensor:
+    def forward(ctx: Any, context: Tensor, layout: UnpaddedLayout) -> Tensor:
         ctx.layout = layout
-        parts = context.reshape(len(layout.head_sources), -1)  # (B · A · T, D)
-        return parts.index_select(0, layout.head_places).view(len(layout.places), -1)
+        parts = context.reshape(len(layout.part_numbers), -1)  # (B · A · T, D)
+        return parts.index_select(0, layout.part_places).view(len(layout.positions), -1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

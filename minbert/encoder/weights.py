@@ -1,7 +1,7 @@
 """Published BERT folders: reading them strictly, and writing them back.
 
-A folder holds `config.json`, `vocab.txt` and `model.safetensors` (or, read only, the older
-`pytorch_model.bin`). Names inside are translated to this package's by the table below.
+A folder holds `config.json`, `vocab.txt` and `model.safetensors` (or the older `pytorch_model.bin`,
+which is read and never written). The table below translates the tensors' names to this package's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minbert.support.console import log
 from minbert.support.errors import InputError
 
 VOCAB_FILES = ("vocab.txt", "tokenizer_config.json")
-WRITTEN = ("model.safetensors", *VOCAB_FILES, "config.json")  # the last one makes it a checkpoint
+WRITTEN = ("model.safetensors", *VOCAB_FILES, "config.json")  # config.json makes it a checkpoint
 
 # (published, ours): the first pair that matches a name's start renames it
 _NAMES = (
@@ -46,10 +46,11 @@ _HEADS = (
     ("cls.predictions.transform.LayerNorm", "mlm.norm"),
     ("cls.seq_relationship", "nsp"),
 )
+_OURS = dict((*_NAMES, *_HEADS))
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str | None:
-    """Translate one tensor's name, None where the table does not know it."""
+    """Translate a tensor's name; None for a name that the table does not know."""
     stem, _, leaf = name.rpartition(".")
     number = re.search(r"\.(\d+)\.", stem)
     pattern = stem if number is None else stem.replace(number.group(), ".{}.", 1)
@@ -70,7 +71,7 @@ def check_folder(folder: Path) -> None:
 
 
 def weights_file(folder: Path) -> Path:
-    """The file that holds the tensors; InputError where there is none."""
+    """The file that holds the tensors. Raises InputError where there is none."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             return folder / name
@@ -78,7 +79,7 @@ def weights_file(folder: Path) -> Path:
 
 
 def read_vocab_files(folder: Path) -> dict[str, bytes]:
-    """The tokenizer's files, to be written back beside saved weights."""
+    """The bytes of the tokenizer's files, by name. Raises InputError for an unreadable one."""
     try:
         return {n: (folder / n).read_bytes() for n in VOCAB_FILES if (folder / n).is_file()}
     except OSError as error:
@@ -88,11 +89,11 @@ def read_vocab_files(folder: Path) -> dict[str, bytes]:
 def read(
     folder: Path, expected: Mapping[str, torch.Size], heads: Mapping[str, torch.Size] | None = None
 ) -> dict[str, Tensor]:
-    """The tensors of a published folder, under our names, in fp32 whatever they were stored in.
+    """The tensors of a published folder, in fp32, by this package's names.
 
-    `expected` gives our names and shapes, `heads` those of pretraining heads, which are read as
-    far as they are there. Raises InputError naming tensors that are missing, unexpected,
-    mis-shaped or not finite. Other pretraining heads (`cls.*`) are left out and named in the log.
+    `expected` gives the shapes of tensors that must be there, `heads` of pretraining heads, which
+    may be missing; others (`cls.*`) are left out and named in the log. Raises InputError naming
+    tensors that are missing, unexpected, mis-shaped or not finite.
     """
     path, heads = weights_file(folder), heads or {}
     tensors, unused, unknown = _translate(path, _read_tensors(path), heads)
@@ -122,16 +123,14 @@ def _some(names: list[str], most: int = 4) -> str:
 def _translate(
     path: Path, raw: Mapping[str, Tensor], wanted: Collection[str]
 ) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Our names for what is known; the pretraining heads not `wanted`; what is neither."""
-    table = dict((*_NAMES, *_HEADS))
+    """Tensors by this package's names; pretraining heads not `wanted`; names of neither kind."""
     tensors: dict[str, Tensor] = {}
     unused, unknown = [], []
     for published, tensor in raw.items():
         bare = published.removeprefix("bert.")
-        if bare == "embeddings.position_ids":  # 0, 1, 2, …: a buffer older writers saved
+        if bare == "embeddings.position_ids":  # 0, 1, 2, ...: a buffer that older writers saved
             continue
-        modern = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", bare))
-        name = _rename(modern, table)
+        name = _our_name(bare)
         if published.startswith("cls.") and name not in wanted:
             unused.append(published)
         elif name is None:
@@ -139,12 +138,13 @@ def _translate(
         elif name in tensors:
             raise InputError(f"{path}: {published} stands there twice, under two spellings")
         else:
-            tensors[name] = _full_precision(tensor)
+            tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
     return tensors, unused, unknown
 
 
-def _full_precision(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _our_name(bare: str) -> str | None:
+    modern = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", bare))
+    return _rename(modern, _OURS)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -153,13 +153,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if pickled and tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
         raise InputError(f"{path}: needs torch 2.10 or newer to be opened safely")
     try:
-        found = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
+        tensors = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
     except Exception as error:  # a damaged file can make the readers raise anything
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: damaged or not a weights file ({first_line})") from error
-    if not isinstance(found, dict) or not all(isinstance(t, Tensor) for t in found.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise InputError(f"{path}: expected a dictionary of tensors")
-    return found
+    return tensors
 
 
 def write(
@@ -171,13 +171,11 @@ def write(
     heads: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a published folder, in place of the one that is there; other files in it stay.
+    """Write a published folder; files of the same names are replaced, others stay.
 
-    None is replaced before all are on disk, and with `vocab_files` those of the vocabulary
-    before go.
-
-    With pretraining `heads` the encoder's names get the prefix `bert.` that goes with them.
-    `dtype` converts what is stored, None keeps it.
+    Nothing is replaced before all files are on disk. With `vocab_files`, vocabulary files that are
+    not among them are removed. `heads` are pretraining heads, with which the encoder's names get
+    the published prefix `bert.`. `dtype` converts what is stored; None keeps it.
     """
     prefix = "bert." if heads else ""
     published = {f"{prefix}{_published(name, _NAMES)}": t for name, t in tensors.items()}

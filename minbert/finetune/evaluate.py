@@ -1,4 +1,4 @@
-"""Passes without gradients: pooled vectors of texts, logits of a dataset, dev scores."""
+"""Evaluation: pooled vectors of texts, predictions for a dataset, dev scores."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ from minbert.support.errors import RunError
 from minbert.tasks.task import Array
 from minbert.training import ranks
 
-# padded tokens a pass: as many as fill a GPU; on a CPU as few as stay in its cache
+# padded tokens in a pass: enough to fill a GPU, and few enough to stay in a CPU's cache
 _PASS_TOKENS = {"cpu": 512, "mps": 16384, "cuda": 65536}
 _HEAD_ROWS = 8192
 
 
 def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
-    """Pooled vectors (distinct texts, H) of a dataset, without dropout, as the model scores."""
+    """Pooled vectors (distinct texts, H) of a dataset, without dropout or gradients.
+
+    `title` names the progress bar. Every rank encodes its share of the texts and gets all vectors.
+    """
     texts, device = dataset.texts, model.device
     model.eval()
     like = model.encoder.pooler.weight  # its device and dtype
     pooled = like.new_zeros(len(texts.lengths), model.encoder.config.hidden_size)
     passes = ranks.mine(list(by_length(texts.lengths, _PASS_TOKENS[device.type])))
-    with model.scoring(), ProgressBar(sum(map(len, passes)), title, "texts") as bar:
+    with model.scoring_precision(), ProgressBar(sum(map(len, passes)), title, "texts") as bar:
         for indices in passes:
             tokens = pad(texts, indices, dataset.pad_id, device)
-            with torch.inference_mode():  # by which attention knows that it scores
-                vectors = model.pool(tokens)
+            with torch.inference_mode():
+                vectors = model.pool(tokens, scoring=True)
             pooled[torch.from_numpy(indices).to(device)] = vectors
             bar.update(len(indices))
     release_memory()
-    return ranks.summed(pooled)  # of each text one rank's vector, zeros of the others
+    return ranks.summed(pooled)  # a text's vector from one rank, zeros from the others
 
 
 @torch.no_grad()
@@ -63,6 +66,6 @@ def score(dataset: Dataset, predictions: Array) -> float:
 def evaluate(
     model: MultitaskBert, datasets: Mapping[str, Dataset]
 ) -> tuple[dict[str, float], dict[str, Array]]:
-    """The score of every task's dataset, and the predictions scored."""
-    predictions = {name: predict(model, one, f"dev {name}") for name, one in datasets.items()}
-    return {name: score(one, predictions[name]) for name, one in datasets.items()}, predictions
+    """The score of each task's dataset, and the predictions that were scored."""
+    predictions = {name: predict(model, data, f"dev {name}") for name, data in datasets.items()}
+    return {name: score(data, predictions[name]) for name, data in datasets.items()}, predictions

@@ -17,6 +17,7 @@ from minbert.data.batches import Padded
 from minbert.encoder import weights
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
+from minbert.encoder.selection import cls_and_tokens_at
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed, seeded
@@ -78,9 +79,9 @@ class PretrainingBert(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Logits of the masked tokens (M, V), and of the rows (B, 2) or None without that head.
 
-        `positions` (M,) index the flattened rows. No other token's logits are computed; after
-        attention, the last layer computes these tokens and [CLS] only.
-        `mask_seed` switches dropout on and decides its masks.
+        `positions` (M,) index the padded rows, flattened to (B · T,). Past attention, the last
+        layer computes these tokens and [CLS] alone. `mask_seed` switches dropout on and decides
+        its masks.
         """
         self.train(mask_seed is not None)
         masks = contextlib.nullcontext() if mask_seed is None else seeded(mask_seed, self.device)
@@ -92,7 +93,7 @@ class PretrainingBert(nn.Module):
                 self.encoder.embed(tokens.input_ids),
                 tokens.attention_mask,
                 tokens.token_type_ids,
-                places=positions,
+                select=cls_and_tokens_at(positions),
             )
             words = self.mlm(outputs["last_hidden_state"], self.encoder.word_embeddings.weight)
             return words, None if self.nsp is None else self.nsp(outputs["pooler_output"])

@@ -19,8 +19,10 @@ from minbert.encoder.attention import (
     SelfAttention,
     fused_attention,
     reference_attention,
+    scoring_attention,
 )
-from minbert.encoder.unpadding import Full
+from minbert.encoder.selection import every_token
+from minbert.encoder.unpadding import PaddedLayout
 from minbert.support.randomness import seeded
 
 B, A, T, D = 3, 4, 9, 5
@@ -45,7 +47,8 @@ MASKS = {
     "padding first": ragged_mask((T, 4, 1)).flip(-1),
 }
 each_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
-each_path = pytest.mark.parametrize("attend", ATTENTION.values(), ids=ATTENTION.keys())
+PATHS = (fused_attention, scoring_attention, reference_attention)
+each_path = pytest.mark.parametrize("attend", PATHS, ids=["fused", "scoring", "reference"])
 
 
 def inputs(mask: Tensor, dtype: torch.dtype, scale: float = 1.0) -> list[Tensor]:
@@ -100,19 +103,20 @@ def test_formula_at_extreme_scores(attend: AttentionFunction) -> None:
     [(torch.float64, 1e-13), (torch.float32, 1e-5), (torch.bfloat16, 1e-1)],
     ids=["fp64", "fp32", "bf16"],
 )
-def test_both_paths_agree(mask: Tensor, dtype: torch.dtype, tolerance: float) -> None:
+def test_all_paths_agree(mask: Tensor, dtype: torch.dtype, tolerance: float) -> None:
     """Values, and the gradients of queries, keys and values."""
     tensors = inputs(mask, dtype)
     weight = torch.randn(B, A, mask.size(-1), D, dtype=dtype)
     results = []
-    for attend in (reference_attention, fused_attention):
+    for attend in PATHS:
         out = attend(*tensors, mask, 0.0)
         results.append([out, *torch.autograd.grad((out * weight).sum(), tensors)])
-    for name, plain, fused in zip(("out", "dQ", "dK", "dV"), *results, strict=True):
-        assert plain.dtype is fused.dtype is dtype
-        torch.testing.assert_close(
-            fused, plain, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
-        )
+    for name, *fast, plain in zip(("out", "dQ", "dK", "dV"), *results, strict=True):
+        for value in fast:
+            assert plain.dtype is value.dtype is dtype
+            torch.testing.assert_close(
+                value, plain, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 @each_path
@@ -173,38 +177,43 @@ def test_no_dropout_takes_no_random_number(attend: AttentionFunction) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@each_mask
-def test_scoring_says_what_passes_with_gradients_say(mask: Tensor) -> None:
-    q, k, v = inputs(mask, torch.float32)
-    expected = fused_attention(q, k, v, mask, 0.0)
-    with torch.inference_mode():
-        scored = fused_attention(q, k, v, mask, 0.0)
-    torch.testing.assert_close(scored, expected.detach(), rtol=1e-5, atol=1e-6)
+@pytest.fixture
+def by_kernel(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """The calls of torch's kernel."""
+    kernel, calls = torch.nn.functional.scaled_dot_product_attention, []
+
+    def spy(*tensors: Tensor, **named: object) -> Tensor:
+        calls.append(named)
+        return kernel(*tensors, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    return calls
 
 
-@pytest.mark.parametrize(("tokens", "kernel"), [(1, False), (32, False), (33, True)])
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize(("tokens", "scored_by_kernel"), [(1, 0), (32, 0), (33, 1)])
 def test_short_texts_are_scored_without_torchs_kernel(
-    tokens: int, kernel: bool, monkeypatch: pytest.MonkeyPatch
+    tokens: int, scored_by_kernel: int, inference: bool, by_kernel: list[dict[str, object]]
 ) -> None:
-    used = []
-    monkeypatch.setattr(
-        torch.nn.functional,
-        "scaled_dot_product_attention",
-        lambda query, *_, **__: used.append(query) or query,
-    )
+    """The caller's choice decides, and inference mode does not."""
     q, mask = torch.randn(2, 1, tokens, 4), torch.ones(2, 1, 1, tokens, dtype=torch.bool)
-    with torch.inference_mode():
+    with torch.inference_mode(inference):
+        scoring_attention(q, q, q, mask, 0.0)
+        assert len(by_kernel) == scored_by_kernel
         fused_attention(q, q, q, mask, 0.0)
-    assert bool(used) is kernel
-    fused_attention(q, q, q, mask, 0.0)
-    assert used  # where gradients may be asked for, it is the faster one
+        assert len(by_kernel) == scored_by_kernel + 1
+
+
+def test_the_readable_choice_has_no_kernel() -> None:
+    assert set(ATTENTION["reference"]) == {reference_attention}
+    assert ATTENTION["fused"] == (fused_attention, scoring_attention)
 
 
 @each_path
 def test_module_is_multi_head_attention(attend: AttentionFunction) -> None:
     """torch's own module, with the same weights, says the same."""
     hidden_size, mask = A * D, MASKS["ragged"]
-    ours = SelfAttention(hidden_size, A, 0.0, attend).double()
+    ours = SelfAttention(hidden_size, 0.0).double()
     theirs = nn.MultiheadAttention(hidden_size, A, batch_first=True, dtype=torch.float64)
     parts = (ours.query, ours.key, ours.value)
     with torch.no_grad():
@@ -216,19 +225,19 @@ def test_module_is_multi_head_attention(attend: AttentionFunction) -> None:
         theirs.out_proj.bias.copy_(ours.output.bias)
     hidden = torch.randn(B, T, hidden_size, dtype=torch.float64)
     expected, _ = theirs(hidden, hidden, hidden, key_padding_mask=~mask[:, 0, 0])
-    layout = Full(mask, A)
-    found = layout.rows(ours(layout.flat(hidden), layout))
+    layout = PaddedLayout(mask, A)
+    found = layout.unflatten(ours(layout.flatten(hidden), every_token(layout), attend))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @each_path
 def test_module_drops_out_in_training_only(attend: AttentionFunction) -> None:
-    module, hidden = SelfAttention(8, 2, 0.5, attend), torch.randn(B * T, 8)
-    layout = Full(MASKS["ragged"], 2)
-    trained = module.train()(hidden, layout)
-    assert not torch.equal(trained, module(hidden, layout))
-    plain = module.eval()(hidden, layout)
-    assert torch.equal(plain, module(hidden, layout))
+    module, hidden = SelfAttention(8, 0.5), torch.randn(B * T, 8)
+    tokens = every_token(PaddedLayout(MASKS["ragged"], 2))
+    trained = module.train()(hidden, tokens, attend)
+    assert not torch.equal(trained, module(hidden, tokens, attend))
+    plain = module.eval()(hidden, tokens, attend)
+    assert torch.equal(plain, module(hidden, tokens, attend))
 
 
 @pytest.mark.gpu
@@ -264,19 +273,12 @@ def test_dropout_replays_on_cuda(attend: AttentionFunction) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "dropout", "by_kernel"),
+    ("dtype", "dropout", "count"),
     [(torch.float32, 0.0, 1), (torch.float32, 0.1, 0), (torch.bfloat16, 0.0, 0)],
 )
 def test_torchs_kernel_runs_where_it_is_the_faster_one(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, dropout: float, by_kernel: int
+    by_kernel: list[dict[str, object]], dtype: torch.dtype, dropout: float, count: int
 ) -> None:
-    kernel, calls = torch.nn.functional.scaled_dot_product_attention, []
-
-    def spy(*tensors: Tensor, **named: object) -> Tensor:
-        calls.append(named)
-        return kernel(*tensors, **named)
-
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
     mask = MASKS["ragged"]
     fused_attention(*inputs(mask, dtype), mask, dropout)
-    assert len(calls) == by_kernel
+    assert len(by_kernel) == count

@@ -17,6 +17,7 @@ import torch
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
+from minbert.encoder.selection import cls_and_tokens_at, cls_token, every_token
 from minbert.encoder.weights import _NAMES, _rename
 from minbert.support.randomness import seeded
 from tests.encoder.encoders import (
@@ -185,9 +186,9 @@ def test_the_first_token_alone_is_the_first_of_all(tiny: EncoderConfig, attentio
     """Its vectors, and the gradients they give to every weight and every token."""
     model, batch = BertModel(tiny, attention).double().eval(), random_batch(tiny)
     found = []
-    for first_only in (False, True):
+    for select in (every_token, cls_token):
         embeddings = model.embed(batch["input_ids"]).detach().requires_grad_()
-        outputs = model.encode(embeddings, batch["attention_mask"], first_only=first_only)
+        outputs = model.encode(embeddings, batch["attention_mask"], select=select)
         model.zero_grad()
         outputs["pooler_output"].pow(3).sum().backward()
         grads = [param.grad for param in model.layers.parameters()]
@@ -199,17 +200,17 @@ def test_the_first_token_alone_is_the_first_of_all(tiny: EncoderConfig, attentio
 
 
 @each_path
-def test_tokens_at_places_are_those_of_all(tiny: EncoderConfig, attention: str) -> None:
+def test_chosen_tokens_are_those_of_all(tiny: EncoderConfig, attention: str) -> None:
     """Their vectors and [CLS]'s, and the gradients they give to every weight and every token."""
     model, batch = BertModel(tiny, attention).double().eval(), random_batch(tiny)
-    places = batch["attention_mask"].flatten().nonzero().squeeze(1)[::3].contiguous()
+    positions = batch["attention_mask"].flatten().nonzero().squeeze(1)[::3].contiguous()
     found = []
-    for chosen in (None, places, places[:0]):
+    for select in (every_token, cls_and_tokens_at(positions), cls_and_tokens_at(positions[:0])):
         embeddings = model.embed(batch["input_ids"]).detach().requires_grad_()
-        outputs = model.encode(embeddings, batch["attention_mask"], places=chosen)
+        outputs = model.encode(embeddings, batch["attention_mask"], select=select)
         hidden = outputs["last_hidden_state"]
-        if chosen is None:
-            hidden = hidden.flatten(0, 1)[places]
+        if select is every_token:
+            hidden = hidden.flatten(0, 1)[positions]
         model.zero_grad()
         (hidden.pow(3).sum() + outputs["pooler_output"].pow(3).sum()).backward()
         grads = [param.grad for param in model.layers.parameters()]

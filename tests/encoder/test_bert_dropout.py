@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minbert.encoder import dropout
+from minbert.encoder.attention import AttentionChoice
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.dropout import Dropout
@@ -34,11 +35,10 @@ def test_dropout_stands_where_published(tiny: EncoderConfig) -> None:
         return value
 
     model = BertModel(config)
+    model.attention = AttentionChoice(default=record, scoring=record)
     for module in model.modules():
         if isinstance(module, Dropout):
             module.register_forward_hook(lambda m, *_: calls.append(("hidden", m.p)))
-        if hasattr(module, "attend"):
-            module.attend = record
     layer = [("attention", 0.4), ("hidden", 0.2), ("hidden", 0.2)]
     model.train()(**random_batch(config))
     assert calls == [("hidden", 0.2), *layer * config.num_hidden_layers]

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minbert.encoder import bert
 from minbert.encoder.bert import BertModel
-from minbert.encoder.unpadding import Full, Layout, Ragged, layout_of
+from minbert.encoder.selection import Select, cls_and_tokens_at, cls_token, every_token
+from minbert.encoder.unpadding import Layout, PaddedLayout, UnpaddedLayout, choose_layout
 from tests.helpers import TINY, make_encoder
 
 A, H = 2, 8
@@ -24,11 +25,13 @@ MASKS = {
     "a hole": torch.tensor([[1, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 1]]).bool(),
 }
 each_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
-both = pytest.mark.parametrize("make", [Ragged.of, lambda mask, heads: full(mask, heads)])
 
 
-def full(mask: Tensor, heads: int = A) -> Full:
-    return Full(mask[:, None, None, :], heads)
+def padded(mask: Tensor, heads: int = A) -> PaddedLayout:
+    return PaddedLayout(mask[:, None, None, :], heads)
+
+
+both = pytest.mark.parametrize("make", [UnpaddedLayout.of, padded])
 
 
 def drawn(*shape: int) -> Tensor:
@@ -46,33 +49,35 @@ def test_tokens_come_back_to_their_places(
     mask: Tensor, make: Callable[[Tensor, int], Layout]
 ) -> None:
     layout, x = make(mask, A), drawn(*mask.shape, H)
-    assert torch.equal(layout.rows(layout.flat(x))[mask], x[mask])
-    assert torch.equal(layout.firsts(layout.flat(x)), x[:, 0])
-    heads = layout.split_heads(layout.flat(x))
+    rows, positions = layout.flatten(x), mask.flatten().nonzero().squeeze(1)
+    assert torch.equal(layout.unflatten(rows)[mask], x[mask])
+    assert torch.equal(layout.cls_rows(rows), x[:, 0])
+    assert torch.equal(rows[layout.row_numbers(positions)], x[mask])
+    heads = layout.split_heads(rows)
     assert heads.shape == (len(mask), A, mask.size(1), H // A)
     assert torch.equal(heads.transpose(1, 2).flatten(2)[mask], x[mask])
-    assert torch.equal(layout.join_heads(heads), layout.flat(x))
+    assert torch.equal(layout.join_heads(heads), rows)
 
 
 @each_mask
 def test_padding_is_left_out_and_comes_back_as_nought(mask: Tensor) -> None:
-    layout, x = Ragged.of(mask, A), drawn(*mask.shape, H)
-    flat = layout.flat(x)
-    assert len(flat) == mask.sum()
-    assert not layout.rows(flat)[~mask].any()
-    assert not layout.split_heads(flat).transpose(1, 2)[~mask].any()
+    layout, x = UnpaddedLayout.of(mask, A), drawn(*mask.shape, H)
+    rows = layout.flatten(x)
+    assert len(rows) == mask.sum()
+    assert not layout.unflatten(rows)[~mask].any()
+    assert not layout.split_heads(rows).transpose(1, 2)[~mask].any()
 
 
 @each_mask
 def test_gradients_are_those_of_finite_differences(mask: Tensor) -> None:
-    layout = Ragged.of(mask, A)
+    layout = UnpaddedLayout.of(mask, A)
     tokens, count = int(mask.sum()), len(mask)
-    places = mask.flatten().nonzero().squeeze(1)[1::2].contiguous()
+    positions = mask.flatten().nonzero().squeeze(1)[1::2].contiguous()
     for move, x in (
-        (layout.flat, drawn(*mask.shape, H)),
-        (layout.rows, drawn(tokens, H)),
-        (layout.firsts, drawn(tokens, H)),
-        (lambda x: layout.at(x, places), drawn(tokens, H)),
+        (layout.flatten, drawn(*mask.shape, H)),
+        (layout.unflatten, drawn(tokens, H)),
+        (layout.cls_rows, drawn(tokens, H)),
+        (cls_and_tokens_at(positions)(layout).take, drawn(tokens, H)),
         (layout.split_heads, drawn(tokens, H)),
         (layout.join_heads, drawn(count, A, mask.size(1), H // A)),
     ):
@@ -81,10 +86,10 @@ def test_gradients_are_those_of_finite_differences(mask: Tensor) -> None:
 
 
 @each_mask
-@pytest.mark.parametrize("first_only", [False, True], ids=["all tokens", "the first alone"])
+@pytest.mark.parametrize("select", [every_token, cls_token])
 @pytest.mark.parametrize("attention", ["reference", "fused"])
 def test_encoder_says_the_same_without_padding(
-    mask: Tensor, first_only: bool, attention: str, monkeypatch: pytest.MonkeyPatch
+    mask: Tensor, select: Select, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Values, and gradients in every weight and word embedding."""
     encoder = small_encoder(attention)
@@ -96,19 +101,19 @@ def test_encoder_says_the_same_without_padding(
             seen.append(make(mask.bool(), heads))
             return seen[-1]
 
-        monkeypatch.setattr(bert, "layout_of", chosen)
-        found = encoder.encode(embeddings, mask.long(), ids, first_only=first_only)
+        monkeypatch.setattr(bert, "choose_layout", chosen)
+        found = encoder.encode(embeddings, mask.long(), ids, select=select)
         hidden, pooled = found["last_hidden_state"], found["pooler_output"]
-        values = [hidden if first_only else hidden[mask], pooled]
+        values = [hidden[mask] if select is every_token else hidden, pooled]
         weights = [weight for weight in encoder.parameters() if weight is not words]
         loss = sum(value.square().sum() for value in values)
         assert isinstance(loss, Tensor)
         return [*values, *torch.autograd.grad(loss, [embeddings, *weights])]
 
     words = encoder.word_embeddings.weight
-    for found, expected in zip(outcome(Ragged.of), outcome(full), strict=True):
+    for found, expected in zip(outcome(UnpaddedLayout.of), outcome(padded), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-    assert [type(layout) for layout in seen] == [Ragged, Full]
+    assert [type(layout) for layout in seen] == [UnpaddedLayout, PaddedLayout]
 
 
 def test_what_stands_at_padding_has_no_say() -> None:
@@ -146,13 +151,13 @@ def test_a_mask_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
 
 def test_padding_is_left_out_where_that_pays() -> None:
     ragged = MASKS["ragged"].long()
-    assert isinstance(layout_of(ragged, A), Ragged)
-    assert isinstance(layout_of(ragged, A, int(ragged.sum())), Ragged)
-    assert isinstance(layout_of(torch.ones_like(ragged), A), Full)
+    assert isinstance(choose_layout(ragged, A), UnpaddedLayout)
+    assert isinstance(choose_layout(ragged, A, int(ragged.sum())), UnpaddedLayout)
+    assert isinstance(choose_layout(torch.ones_like(ragged), A), PaddedLayout)
     # a row that does not begin with a token has no [CLS] to point to
-    assert isinstance(layout_of(ragged.flip(1), A), Full)
+    assert isinstance(choose_layout(ragged.flip(1), A), PaddedLayout)
     one = torch.ones(10, 10)
     one[-1, -1] = 0
-    assert isinstance(layout_of(one, A), Full)
+    assert isinstance(choose_layout(one, A), PaddedLayout)
     one[-1, 5:] = 0
-    assert isinstance(layout_of(one, A), Ragged)
+    assert isinstance(choose_layout(one, A), UnpaddedLayout)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from minbert.encoder.attention import AttentionChoice, AttentionFunction, reference_attention
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune import evaluate as evaluation
 from minbert.finetune.evaluate import encode_texts, evaluate, predict, score
@@ -123,3 +124,20 @@ def test_predictions_lie_in_the_tasks_range(model: MultitaskBert) -> None:
     assert (values["sts"] >= 0).all()
     assert (values["sts"] <= 5).all()
     assert all(starmap(lambda task, data: len(values[task]) == len(data), datasets.items()))
+
+
+def test_texts_are_encoded_by_scoring_attention(model: MultitaskBert) -> None:
+    """The choice is passed on: inference mode alone leaves attention as it is in training."""
+    used: list[str] = []
+
+    def named(name: str) -> AttentionFunction:
+        return lambda *inputs: used.append(name) or reference_attention(*inputs)
+
+    model.encoder.attention = AttentionChoice(named("default"), named("scoring"))
+    data = random_dataset("sst", 5)
+    encode_texts(model, data, "test")
+    assert set(used) == {"scoring"}
+    used.clear()
+    with torch.inference_mode():
+        model(data.batch(np.arange(5), torch.device("cpu")))
+    assert set(used) == {"default"}

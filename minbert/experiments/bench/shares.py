@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from minbert.data.batches import Batch
 from minbert.encoder import attention, dropout
-from minbert.encoder.attention import SelfAttention
+from minbert.encoder.attention import AttentionChoice
 from minbert.encoder.bert import BertModel
 from minbert.experiments.measuring.trial import Trial, wait_for
 
@@ -86,10 +86,9 @@ def _scoped(model: nn.Module) -> Iterator[None]:
     """Within the block every part of the model announces itself to the profiler."""
     with contextlib.ExitStack() as stack:
         for module in model.modules():
-            if isinstance(module, SelfAttention):
-                attend = _inside("attention", module.attend)
-                stack.enter_context(mock.patch.object(module, "attend", attend))
-            elif isinstance(module, BertModel):
+            if isinstance(module, BertModel):
+                choice = AttentionChoice(*(_inside("attention", f) for f in module.attention))
+                stack.enter_context(mock.patch.object(module, "attention", choice))
                 encode = _inside("encoder", module.encode)
                 stack.enter_context(mock.patch.object(module, "encode", encode))
         for user, name in ((attention, "drop"), (dropout, "dropout")):

@@ -83,7 +83,7 @@ class _Rows:
 
     def passed(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, BertLayer):
-            texts = len(inputs[1].key_mask)
+            texts = len(inputs[1].layout.key_mask)
             self.forward += texts
             if output.requires_grad:
                 output.register_hook(lambda _gradient: self.came_back(texts))

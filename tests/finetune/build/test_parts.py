@@ -160,13 +160,13 @@ def test_heads_and_relational_layer_can_learn_at_a_rate_of_their_own(place: Path
 def test_the_models_settings_reach_it(place: Path) -> None:
     changed = make(place, pooling="mean", hidden_dropout_prob=0.5, readable=True).model
     plain = make(place).model
-    for model, pooling, dropout, attend in (
+    for model, pooling, dropout, attention in (
         (changed, "mean", 0.5, ATTENTION["reference"]),
         (plain, "cls", 0.3, ATTENTION["fused"]),
     ):
         assert model._pooling == pooling
         assert model._head_dropout.p == dropout
-        assert all(layer.attention.attend is attend for layer in model.encoder.layers)
+        assert model.encoder.attention is attention
 
 
 def test_a_frozen_head_without_weights_leaves_the_rounds_as_they_are(
