@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from minbert.download.retries import Fault, NoConnection, Patience, Tries
 from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import RunError
-from minbert.support.locks import lock
+from minbert.support.locks import lock, opened
 
 LARGEST_UNKNOWN = 64_000_000  # bytes; no file whose size is not known is larger
 _MOST_REDIRECTS = 5
@@ -76,16 +75,11 @@ def open_client(patience: Patience) -> httpx2.Client:
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold a folder, made if need be, until the block ends; another process waits for it."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            lock(handle, folder, wait=False)
-        except BlockingIOError:
+    with opened(folder) as handle:
+        if not lock(handle, folder, wait=False):
             log.info("%s/: another download is at work there; waiting for it", folder)
             lock(handle, folder, wait=True)
         yield
-    finally:
-        os.close(handle)
 
 
 def fetch(

@@ -1,29 +1,50 @@
-"""Locks on folders, so that processes which write to the same one know of each other."""
+"""Locks on folders, so that processes that write to one folder know of each other.
+
+The folder itself is locked, not a file in it: a lock leaves nothing behind, and the kernel gives it
+back when its process ends, even by a kill.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import functools
+import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from minbert.support.console import log
 
-# what network file systems answer that do not offer flock()
+# what network file systems answer that do not offer flock(), and a system that has no such call
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
-def lock(handle: int, folder: Path, *, wait: bool) -> None:
-    """Lock the open `folder` until its handle is closed; where there are no locks, warn and go on.
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[int]:
+    """Give a handle of an existing folder for `lock()`; the end of the block frees the lock."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
-    Raises BlockingIOError where another process has it, unless it is to `wait` for that one.
+
+def lock(handle: int, folder: Path, *, wait: bool) -> bool:
+    """Lock a folder by its handle, unless another handle has the lock; return whether it did.
+
+    With `wait` it returns once the folder is free; a signal handler that raises ends the wait. A
+    file system without locks counts as free, with one warning a folder. Raises OSError for any
+    other fault.
     """
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_descriptor(handle, blocking=wait)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         _warn(folder, error.strerror)
+        return True
 
 
 @functools.cache  # once a folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.support.locks import lock
+from minbert.support.locks import lock, opened
 
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
 # the manifest comes last: without it the rest would no longer count as a run
@@ -22,6 +22,19 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises InputError where something else than a run is in the way, or another run is at work.
     """
+    _make_usable(folder)
+    with opened(folder) as handle:
+        if not lock(handle, folder, wait=False):
+            raise InputError(f"{folder}: another run is using it; name another --output_dir")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # not empty: as it should be
+                folder.rmdir()
+
+
+def _make_usable(folder: Path) -> None:
+    """Make the folder, or raise InputError where a run cannot or must not write into it."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: a file of that name is in the way")
     try:
@@ -32,23 +45,10 @@ def held(folder: Path) -> Iterator[None]:
         raise InputError(f"--output_dir {folder}: cannot be written")
     if _contents(folder) and not (folder / MANIFEST).exists():
         raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            lock(handle, folder, wait=False)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{folder}: another run is using it; name another --output_dir"
-            ) from error
-        yield
-    finally:
-        os.close(handle)
-        with contextlib.suppress(OSError):  # not empty: as it should be
-            folder.rmdir()
 
 
 def _contents(folder: Path) -> list[Path]:
-    """The entries of the folder, without drafts that a killed run left."""
+    """The entries of the folder, without hidden ones: drafts that a killed run left."""
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 

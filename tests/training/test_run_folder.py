@@ -28,6 +28,15 @@ def test_a_folder_that_stays_empty_goes_again(tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / "new").exists()
 
 
+def test_who_is_refused_leaves_the_folder_of_a_run_that_has_written_nothing_yet(
+    tmp_path: Path,
+) -> None:
+    with held(tmp_path / "run"):
+        with pytest.raises(InputError, match="another run is using it"), held(tmp_path / "run"):
+            pass
+        (tmp_path / "run" / MANIFEST).touch()
+
+
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     leave_a_run(tmp_path / "run")
@@ -61,11 +70,14 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP"])
 def test_a_file_system_without_locks_is_named_and_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
 ) -> None:
-    monkeypatch.setattr(fcntl, "flock", failing(number))
+    monkeypatch.setattr(fcntl, "flock", failing(getattr(errno, name)))
     leave_a_run(tmp_path / "run")
     (record,) = caplog.records
     assert f"{tmp_path / 'run'}: this file system has no locks" in record.getMessage()

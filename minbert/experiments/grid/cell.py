@@ -1,7 +1,7 @@
 """One cell of a grid in a process of its own, which `launch()` starts.
 
-It claims the cell, runs the main job where an earlier process left off, and publishes the result in
-one step. A fault, even a crash of the interpreter or the machine, stays within this process.
+The process claims the cell, goes on with the main job where an earlier process left off, and
+publishes the result in one step. A fault, even a crash of the interpreter, stays within it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ LOG = "log.txt"
 
 
 def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
-    """Start the cell's process, in a session of its own; its words go to the cell's log.
+    """Start the cell's process, in a session of its own, with its output in the cell's log.
 
-    It stops, with a checkpoint, on SIGTERM or when the calling process has died.
+    The process stops, with a checkpoint, on SIGTERM or when the calling process has died.
     """
     folder = cell.folder(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,14 +56,14 @@ def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def run_cell(cell: Cell, out: Path, parent: int, stop: StopRequest) -> bool:
-    """Bring the cell to its result, unless it has one; False where another process is at it.
+    """Bring the cell to its result; return False where another process is at it.
 
     Raises RunError, InputError or Stopped.
     """
@@ -75,13 +75,13 @@ def run_cell(cell: Cell, out: Path, parent: int, stop: StopRequest) -> bool:
         if not _is_published(folder):
             _work(cell, folder, claim, stop)
         with stop.deferred():
-            _tidy(folder, claim)
+            _remove_checkpoints(folder, claim)
         return True
     return False
 
 
 def _is_published(folder: Path) -> bool:
-    """By a new listing: an NFS client may remember for a while that there was no such file."""
+    # by a new listing: an NFS client may remember for a while that there was no such file
     return RESULT in {entry.name for entry in folder.iterdir()}
 
 
@@ -89,13 +89,13 @@ def _work(cell: Cell, folder: Path, claim: Claim, stop: StopRequest) -> None:
     config = configuration(cell.command)
     if key_of(config) != cell.key:
         raise RunError("code, data or weights changed since the grid was planned: start it again")
-    result = job.run(_at_home(config, folder), stop)
+    result = job.run(_writing_into(folder, config), stop)
     with stop.deferred():
         _publish(cell, folder, claim, result)
 
 
-def _at_home(config: RunConfig, folder: Path) -> RunConfig:
-    """The configuration with all that it writes below `folder`."""
+def _writing_into(folder: Path, config: RunConfig) -> RunConfig:
+    """Return the configuration with every output path below `folder`."""
     outs: dict[str, Any] = {
         f"{task}_{split}_out": str(folder / "predictions" / Path(config.out_file(task, split)).name)
         for task in config.evaluated_tasks
@@ -105,9 +105,9 @@ def _at_home(config: RunConfig, folder: Path) -> RunConfig:
 
 
 def _publish(cell: Cell, folder: Path, claim: Claim, result: job.Result) -> None:
-    """Dev predictions and labels, then the result, which makes the cell done.
+    """Write dev predictions and labels, then the result, which makes the cell done.
 
-    Raises ClaimLost where another process has taken over: what it wrote stays.
+    Raises ClaimLost where another process has taken over: what that one wrote stays.
     """
     claim.check()
     run = FinishedRun.read(result.folder)
@@ -132,20 +132,20 @@ def _publish(cell: Cell, folder: Path, claim: Claim, result: job.Result) -> None
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """The folders of weights in a cell, of which a grid would fill the disk."""
+    """Return the checkpoint folders of a cell: those of a whole grid would fill the disk."""
     run = folder / RUN
     entries = (*(run.iterdir() if run.is_dir() else ()), *folder.glob(f"{RUN}.old*"))
     return [entry for entry in entries if entry.is_dir()]
 
 
-def _tidy(folder: Path, claim: Claim) -> None:
+def _remove_checkpoints(folder: Path, claim: Claim) -> None:
     claim.check()
     for entry in leftovers(folder):
         shutil.rmtree(entry)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the cell; returns the exit code, `TAKEN` where another process is at it."""
+    """Run the cell; return the exit code, `TAKEN` where another process is at it."""
     out, text, parent = sys.argv[1:] if argv is None else argv
     held = True
 

@@ -1,15 +1,16 @@
-"""Who works on a cell: claims that survive kills, on one machine or on several with one folder.
+"""Claims on a cell: which process works on it, on one machine or on several that share a folder.
 
 A claim is a file, `0001.json`, `0002.json`, ... The highest number holds. The next one may be made
-only when that one is free: given back, or its process is dead. Files are made by a hard link, which
-is atomic on NFS too, and never replaced or removed: so of several processes that find a dead claim
-one gets the next number, and none can take away the claim of another. (A lock file that is removed
-when stale has that race, and flock is silently local, or missing, on some network file systems.)
+only when that one is free: given back, or its process is dead. A claim is made by a hard link,
+which is atomic on NFS too, and is never replaced or removed: when several processes find a dead
+claim, one of them gets the next number, and none can take away the claim of another. (A lock file
+that is removed when stale has that race, and flock is silently local, or missing, on some network
+file systems. Why filelock's SoftFileLease does not serve: docs/design.md, "Experiments".)
 
-A process of the same machine is dead when its number is gone or has another start time. One of
-another machine is when its claim has not been touched for `STALE` seconds, by the file server's
-clock. A process that was only paused for so long finds a higher claim when it wakes, and ends.
-A listing that fails or is empty tells nothing: it ends only for a higher claim that it sees.
+A process of this machine is dead when its number is gone or has another start time. A process of
+another machine is dead when its claim has not been touched for `STALE` seconds, by the file
+server's clock. A process that was only paused for so long finds a higher claim when it wakes, and
+ends. A listing that fails or is empty tells nothing: only a higher claim in sight ends a process.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ class Owner:
 
     @classmethod
     def this(cls) -> Owner:
-        """The process that asks."""
+        """Return the owner that the calling process is."""
         return cls(_machine(), os.getpid(), _started(os.getpid()) or "")
 
     def is_dead(self) -> bool | None:
-        """None where it runs elsewhere, so that nothing can be said."""
+        """Return whether the process has ended; None for another machine's, which is unknown."""
         if self.machine != _machine():
             return None
         try:
@@ -76,7 +77,9 @@ def _started(process: int) -> str | None:
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-    return None if fields[0] in "ZX" else fields[19]  # a zombie has ended
+    state, threads, start = fields[0], int(fields[17]), fields[19]
+    # a zombie has ended, once no other thread of it is left, which would still hold its locks
+    return None if state in "ZX" and threads <= 1 else start
 
 
 class ClaimLost(RunError):
@@ -85,21 +88,21 @@ class ClaimLost(RunError):
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of this process's."""
+    """The calling process's claim, in the file `path`."""
 
     path: Path
 
     def give_back(self) -> None:
-        """Whoever wants the cell need not wait until this process is gone."""
+        """Free the cell at once, before this process ends."""
         self.path.with_suffix(".free").touch()
 
     @contextlib.contextmanager
     def kept(self, parent: int) -> Iterator[None]:
-        """Touch it within the block, and give it back at the end.
+        """Touch the claim within the block, and give it back at the end.
 
-        If a higher claim is found, this process ends at once, with the exit code `TAKEN`: another
-        has taken over. When the process `parent`, which started this one, has died, it gets
-        SIGTERM.
+        A higher claim means that another process has taken over: then this process ends at once,
+        with the exit code `TAKEN`. It sends itself SIGTERM when the process `parent`, which started
+        it, has died.
         """
         over = threading.Event()
         beat = threading.Thread(target=self._beat, args=(over, parent), daemon=True)
@@ -112,11 +115,11 @@ class Claim:
             self.give_back()
 
     def holds(self) -> bool:
-        """Whether it can be seen to be the highest. Raises OSError where nothing can be seen."""
+        """Return whether this claim is seen to be the highest. Raises OSError if none is seen."""
         return _highest(self.path.parent) == self.path
 
     def check(self) -> None:
-        """Raise ClaimLost unless it holds."""
+        """Raise ClaimLost unless this claim holds."""
         if not self.holds():
             raise ClaimLost(f"{self.path}: another process has taken over")
 
@@ -139,9 +142,9 @@ class Claim:
 
 
 def take(folder: Path) -> Claim | None:
-    """Claim what the folder stands for; None where another process holds it.
+    """Make the next claim in `folder`; return None where another process holds the last one.
 
-    Raises InputError where none can be made: no hard links here, or no rights.
+    Raises InputError where no claim can be made: no hard links here, or no rights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     highest = _highest(folder)  # read once: the next number must follow the claim that was judged
@@ -156,7 +159,7 @@ def take(folder: Path) -> Claim | None:
 
 
 def created(path: Path, text: str) -> bool:
-    """Make a file that is whole from its first moment; False if it exists already."""
+    """Make a file that is whole from its first moment; return False if it exists already."""
     draft = durable_files.draft_of(path)
     try:
         durable_files.write_text(draft, text)
@@ -168,7 +171,7 @@ def created(path: Path, text: str) -> bool:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether nobody works there: no claim, the last one given back, or its process dead."""
+    """Return whether nobody works there: no claim, the last one given back, or its process dead."""
     claim = _highest(folder)
     return claim is None or _is_over(claim)
 
@@ -187,7 +190,7 @@ def _is_over(claim: Path) -> bool:
 
 
 def server_time(folder: Path) -> float:
-    """Now (seconds since 1970), by the clock that gives the files of this folder their times."""
+    """Return now (seconds since 1970), by the clock that gives files in `folder` their times."""
     probe = durable_files.draft_of(folder / "probe")
     probe.touch()
     try:

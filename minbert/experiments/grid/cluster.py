@@ -1,8 +1,8 @@
-"""Cells as jobs of a Slurm cluster, through submitit, which is needed for this only.
+"""Cells as jobs of a Slurm cluster, through submitit, which nothing else needs.
 
-A job starts the cell's process as a worker would. Shortly before the job's time limit submitit has
-`checkpoint()` called, which stops the process with a checkpoint, and puts the job into the queue
-again, where it goes on: the same bytes come out.
+A job starts the cell's process as a runner does. Shortly before the job's time limit submitit calls
+`checkpoint()`, which stops the process with a checkpoint and puts the job into the queue again.
+There it goes on, and the results are the same bytes as those of an undisturbed job.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REQUEUED = 1000  # times at most
 
 
 class ClusterCell:
-    """What a job calls: the exit code of the cell's process."""
+    """The function that a job calls, which returns the exit code of the cell's process."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,7 +37,7 @@ class ClusterCell:
         return code
 
     def checkpoint(self, cell: Cell, out: Path) -> Any:
-        """Called by submitit, in a signal handler: stop, and say how to go on."""
+        """Stop, and say how to go on. Called by submitit, in a signal handler."""
         if self._process is not None:
             self._process.terminate()  # also where it has ended: os.kill() would raise then
             # not Popen.wait(): the handler may have interrupted poll() while that holds its lock
@@ -48,19 +48,19 @@ class ClusterCell:
 
 
 class ClusterProcess:
-    """A job in the form of a process."""
+    """A job, seen as the runner sees a process."""
 
     def __init__(self, job: Any) -> None:
         self._job = job
 
     def poll(self) -> int | None:
-        """The exit code of the cell's process, None before the end; 1 for a job that was lost."""
+        """Return the exit code of the cell's process, None before the end, 1 for a lost job."""
         if not self._job.done():
             return None
         return 1 if self._job.exception() is not None else int(self._job.result())
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end. Raises subprocess.TimeoutExpired."""
+        """Wait for the end and return the exit code. Raises subprocess.TimeoutExpired."""
         until = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
             if until is not None and time.monotonic() >= until:
@@ -73,34 +73,30 @@ class ClusterProcess:
         self._job.cancel()
 
     def kill(self) -> None:
-        """The same; the cluster sees to the rest."""
+        """Take the job out of the queue, or end it; the cluster ends what does not stop."""
         self._job.cancel()
 
 
 def cluster_launch(
     cluster: str, folder: Path, *, minutes: float, partition: str | None = None, gpus: int = 0
 ) -> Launch:
-    """How to start a cell as a job. Raises InputError without submitit or the cluster."""
+    """Return what starts a cell as a job. Raises InputError without submitit or the cluster."""
     try:
         submitit: Any = import_module("submitit")
     except ImportError as error:
         raise InputError(f"--cluster {cluster}: needs submitit (pip install submitit)") from error
-    warning = min(_WARNING, round(minutes * 30))
+    kind, time_limit = (
+        (submitit.SlurmExecutor, "time")
+        if cluster == "slurm"
+        else (submitit.LocalExecutor, "timeout_min")
+    )
+    parameters: dict[str, Any] = {time_limit: minutes, "gpus_per_node": gpus}
+    parameters["signal_delay_s"] = min(_WARNING, round(minutes * 30))
+    if cluster == "slurm" and partition is not None:
+        parameters["partition"] = partition
     try:
-        if cluster == "slurm":
-            executor = submitit.SlurmExecutor(folder, max_num_timeout=_REQUEUED)
-            executor.update_parameters(time=minutes, signal_delay_s=warning, gpus_per_node=gpus)
-            if partition is not None:
-                executor.update_parameters(partition=partition)
-        else:
-            executor = submitit.LocalExecutor(folder, max_num_timeout=_REQUEUED)
-            executor.update_parameters(
-                timeout_min=minutes, signal_delay_s=warning, gpus_per_node=gpus
-            )
+        executor = kind(folder, max_num_timeout=_REQUEUED)
+        executor.update_parameters(**parameters)
     except RuntimeError as error:  # no sbatch on this machine
         raise InputError(f"--cluster {cluster}: {error}") from error
-
-    def start(cell: Cell, out: Path) -> ClusterProcess:
-        return ClusterProcess(executor.submit(ClusterCell(), cell, out))
-
-    return start
+    return lambda cell, out: ClusterProcess(executor.submit(ClusterCell(), cell, out))

@@ -1,8 +1,8 @@
-"""Every cell of a grid to its result, by several processes here and any number elsewhere.
+"""The runner, which brings every cell of a grid to its result by several processes.
 
-Runners share nothing but the folder. Each takes whatever cell is free, waits for those that others
-are at, and takes over from those that died; so starting a command again goes on with it, on this
-machine or another.
+Any number of runners may work on one grid, here and elsewhere. They share nothing but the folder.
+Each starts whatever cell is free, waits for cells that others work on, and takes over those whose
+process died. So the same command, started again on this machine or another, goes on with the grid.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _PATIENCE = 120.0  # seconds that a stopped cell has to write its checkpoint
 
 
 class Process(Protocol):
-    """A cell's process, here or on a cluster; as `subprocess.Popen`."""
+    """A cell's process, here or on a cluster: what is needed of `subprocess.Popen`."""
 
     def poll(self) -> int | None:
-        """The exit code, None before the end."""
+        """Return the exit code, or None before the end."""
         ...
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end. Raises subprocess.TimeoutExpired."""
+        """Wait for the end and return the exit code. Raises subprocess.TimeoutExpired."""
         ...
 
     def terminate(self) -> None:
-        """Ask it to write a checkpoint and end."""
+        """Ask the process to write a checkpoint and end."""
         ...
 
     def kill(self) -> None:
-        """End it."""
+        """End the process at once."""
         ...
 
 
@@ -58,7 +58,7 @@ class _Running:
     log_start: int  # bytes that earlier processes wrote
 
     def message(self, code: int, out: Path) -> str:
-        """Why it failed, in one line."""
+        """Return in one line why the process failed."""
         lines = []
         with (
             contextlib.suppress(OSError),  # a job may be lost before it has a log
@@ -76,12 +76,12 @@ class _Running:
 
 
 class Runner:
-    """The state of one command's work on its cells."""
+    """One command's work on its cells, and what became of it."""
 
     def __init__(
         self, cells: Sequence[Cell], out: Path, workers: int, start: Launch | None = None
     ) -> None:
-        """`start` brings a cell's process to life; default: as a child of this one.
+        """Let `start` start a cell's process, by default as a child of this one.
 
         Raises InputError where nothing can be written into `out`.
         """
@@ -100,38 +100,38 @@ class Runner:
     def run(self, title: str) -> None:
         """Return when every cell has its result or has failed. A signal stops all processes."""
         total = sum(cell.cost for cell in self._pending)
-        count, self._pending = len(self._pending), self._not_done(self._pending)
+        count, self._pending = len(self._pending), self._still_to_run(self._pending)
         if done := count - len(self._pending):
             log.info("%s: %d of %d runs are done already", title, done, count)
         before = _percent(total, self._pending)
         with ProgressBar(100, title, "%", done=before) as bar, self._stopping():
             while self._pending or self._running:
                 self._reap()
-                self._pending = self._not_done(self._pending)
+                self._pending = self._still_to_run(self._pending)
                 self._fill()
-                open_cells = [*self._pending, *(one.cell for one in self._running)]
-                bar.update(_percent(total, open_cells) - bar.done, self._shown(count, open_cells))
+                open_cells = [*self._pending, *(running.cell for running in self._running)]
+                bar.update(_percent(total, open_cells) - bar.done, self._status(count, open_cells))
                 time.sleep(_LOOK)
 
-    def _not_done(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those without a result, or with weights: of a process killed before it had tidied up."""
+    def _still_to_run(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Cells with no result yet, or with checkpoints of a process killed before cleaning up."""
         folders = [(cell, cell.folder(self._out)) for cell in cells]
         return [
             cell for cell, folder in folders if not (folder / RESULT).exists() or leftovers(folder)
         ]
 
     def _reap(self) -> None:
-        """Look which processes have ended, and how."""
+        """Forget processes that have ended; their cells have a result, failed, or wait again."""
         still = []
-        for one in self._running:
-            code, folder = one.process.poll(), one.cell.folder(self._out)
+        for running in self._running:
+            code, cell = running.process.poll(), running.cell
             if code is None:
-                still.append(one)
+                still.append(running)
             elif code == TAKEN:
-                self._pending.append(one.cell)
-            elif not (folder / RESULT).exists():
-                self._fail(one.cell, one.message(code, self._out))
-                self._tell_others(one.cell)
+                self._pending.append(cell)
+            elif not (cell.folder(self._out) / RESULT).exists():
+                self._fail(cell, running.message(code, self._out))
+                self._tell_others(cell)
         self._running = still
 
     def _fail(self, cell: Cell, why: str) -> None:
@@ -166,38 +166,39 @@ class Runner:
                 self._fail(cell, why)
 
     def _failed_elsewhere(self, folder: Path) -> str | None:
-        """Why another runner's attempt failed since this one began; earlier ones do not count."""
+        """Say why another runner's attempt failed, if that was after this runner began."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             if (folder / FAILURE).stat().st_mtime >= self._began:
                 return str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["why"])
         return None
 
-    def _shown(self, count: int, open_cells: Sequence[Cell]) -> dict[str, str]:
+    def _status(self, count: int, open_cells: Sequence[Cell]) -> dict[str, str]:
         done = count - len(open_cells) - len(self.failed)
         shown = {"done": f"{done}/{count}"}
         if self.failed:
             shown["failed"] = str(len(self.failed))
-        if names := [one.cell.name for one in self._running]:
+        if names := [running.cell.name for running in self._running]:
             shown["running"] = " and ".join(names)
         return shown
 
     @contextlib.contextmanager
     def _stopping(self) -> Iterator[None]:
-        """However the block ends, no process of ours stays behind."""
+        """Stop all processes of this runner at the end of the block, however it ends."""
         try:
             yield
         finally:
-            for one in self._running:
-                one.process.terminate()
+            processes = [running.process for running in self._running]
+            for process in processes:
+                process.terminate()
             until = time.monotonic() + _PATIENCE
             try:
-                for one in self._running:
-                    one.process.wait(max(0.0, until - time.monotonic()))
+                for process in processes:
+                    process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.warning("a run does not stop, and is killed")
             finally:  # also at a second signal
-                for one in self._running:
-                    one.process.kill()
+                for process in processes:
+                    process.kill()
 
 
 def _percent(total: float, still_open: Sequence[Cell]) -> int:

@@ -119,7 +119,7 @@ def test_who_loses_its_claim_leaves_what_the_new_holder_wrote(
     assert (home.folder / DEV).read_text() == "theirs"
     assert not (home.folder / RESULT).exists()
     with pytest.raises(ClaimLost):
-        module._tidy(home.folder, home.claim)
+        module._remove_checkpoints(home.folder, home.claim)
     assert home.weights() == ["best-0001", "step-0001"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import errno
 import json
@@ -14,12 +15,13 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Thread
 
 import pytest
 
 from minbert.experiments.grid import claims
 from minbert.experiments.grid.claims import STALE, TAKEN, ClaimLost, Owner, created, is_free, take
+from minbert.support.errors import InputError
 
 ELSEWHERE = Owner("another machine", 1, "1")
 FORK = get_context("fork")  # what a holder needs is imported
@@ -71,6 +73,28 @@ def test_a_killed_holder_is_followed_at_once(tmp_path: Path) -> None:
     time.sleep(0.2)  # it is a zombie now: nobody has asked for its exit code
     assert take(tmp_path) is not None
     process.join()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
+def test_a_holder_is_followed_only_when_its_last_thread_has_ended(tmp_path: Path) -> None:
+    """A killed process is a zombie already while threads of it may still hold locks and files."""
+    process = FORK.Process(target=_leave_a_thread, args=(tmp_path,))
+    process.start()
+    stat = Path(f"/proc/{process.pid}/stat")
+    until = time.monotonic() + 20
+    while ") Z " not in stat.read_text() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert ") Z " in stat.read_text()
+    assert not is_free(tmp_path)
+    process.kill()
+    process.join()
+    assert is_free(tmp_path)
+
+
+def _leave_a_thread(folder: Path) -> None:
+    assert take(folder) is not None
+    Thread(target=time.sleep, args=(60,)).start()
+    ctypes.CDLL(None).pthread_exit(None)
 
 
 def test_a_later_process_with_the_same_number_is_another(tmp_path: Path) -> None:
@@ -185,6 +209,18 @@ def test_a_claim_made_while_the_one_before_is_judged_is_respected(
 
     monkeypatch.setattr(claims, "_is_over", slowly)
     assert take(tmp_path) is None
+
+
+def test_where_no_claim_can_be_made_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(InputError, match=r"0001.json: no claim can be made here .no hard links"):
+        take(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_created_is_never_replaced(tmp_path: Path) -> None:
