@@ -20,7 +20,7 @@ from minbert.experiments.grid.finished import FinishedRun
 from minbert.reports.tables import Table
 from minbert.statistics.intervals import over_seeds
 from minbert.statistics.paired_tests import (
-    Part,
+    VarianceEstimate,
     holm,
     paired_bootstrap,
     paired_permutation,
@@ -73,7 +73,7 @@ def _compared(task: str, first: Sequence[FinishedRun], second: Sequence[Finished
     p_models = p_value = paired_permutation(metric, one, other, labels)
     if (count := len(first)) > 1:
         interval = paired_bootstrap(metric, one, other, labels)
-        seeds = Part((over[0].sd ** 2 + over[1].sd ** 2) / count, 2 * (count - 1))
+        seeds = VarianceEstimate((over[0].sd ** 2 + over[1].sd ** 2) / count, 2 * (count - 1))
         p_value, _ = with_seed_noise(over[0].mean - over[1].mean, interval, [seeds])
     return Compared(task, over[0].mean, over[1].mean, count, p_models, p_value)
 

@@ -30,7 +30,7 @@ class McNemar:
     p_value: float
 
 
-class Part(NamedTuple):
+class VarianceEstimate(NamedTuple):
     """A variance that was estimated, and with how many degrees of freedom."""
 
     variance: float
@@ -163,7 +163,10 @@ def paired_bootstrap(
 
 
 def with_seed_noise(
-    difference: float, of_examples: Interval, of_seeds: Sequence[Part], confidence: float = 0.95
+    difference: float,
+    of_examples: Interval,
+    of_seeds: Sequence[VarianceEstimate],
+    confidence: float = 0.95,
 ) -> tuple[float, Interval]:
     """Two-sided p-value and interval of a difference over other examples and other seeds alike.
 

@@ -20,7 +20,7 @@ from minbert.experiments.grid.experiment import Experiment
 from minbert.experiments.grid.results import RowResult, is_accuracy
 from minbert.statistics import intervals, paired_tests
 from minbert.statistics.intervals import Interval, Metric
-from minbert.statistics.paired_tests import Part
+from minbert.statistics.paired_tests import VarianceEstimate
 from minbert.support.console import ProgressBar
 from minbert.tasks import metrics
 from minbert.tasks.course import Array
@@ -133,7 +133,9 @@ def _difference(
     if len(seeds) > 1:
         sides = [row.trains(task) for row in (first, second)]
         parts = [
-            Part(sides.count(trained) * noise[trained].variance / len(seeds), own.freedom)
+            VarianceEstimate(
+                sides.count(trained) * noise[trained].variance / len(seeds), own.freedom
+            )
             for trained, own in noise.items()
             if trained in sides
         ]

@@ -22,10 +22,10 @@ from minbert.encoder.locate import encoder_folder
 from minbert.encoder.weights import read_vocab_files
 from minbert.experiments.bench import report
 from minbert.experiments.bench.config import RANDOM_BASE, BenchConfig
-from minbert.experiments.bench.contender import Contender, Material, Tokens
+from minbert.experiments.bench.contender import Contender, Material, TokenCount
 from minbert.experiments.bench.ours import Ours
 from minbert.experiments.bench.peers import Peer
-from minbert.experiments.bench.report import Found, Row
+from minbert.experiments.bench.report import Found, BenchRow
 from minbert.experiments.bench.shares import shares
 from minbert.experiments.measuring.command import measuring_command, measuring_parser, where
 from minbert.experiments.measuring.outputs import as_csv, check_outputs
@@ -68,7 +68,7 @@ def run(config: BenchConfig, job: RunConfig) -> Found:
     job = dataclasses.replace(job, precision="fp32" if lowered is None else "bf16")
     split = _rows(config, job)
     names = config.weights or (str(job.weights),)
-    rows: list[Row] = []
+    rows: list[BenchRow] = []
     reach: list[Share] = []
     parts = {}
     rate = measured_rate(device, lowered)
@@ -149,7 +149,7 @@ def _check_agreement(contenders: Sequence[Contender], size: int) -> None:
     log.info("loss of the common batch, the same for all: %.6f", expected)
 
 
-def _timed(config: BenchConfig, material: Material, encoder: str) -> list[Row]:
+def _timed(config: BenchConfig, material: Material, encoder: str) -> list[BenchRow]:
     contenders = _contenders(config, material)
     size = min(config.sizes[0], len(material.split.examples))
     _check_agreement(contenders, size)
@@ -166,16 +166,18 @@ def _work(
     material: Material,
     contenders: Sequence[Contender],
     what: tuple[str, str, int],
-) -> list[Row]:
+) -> list[BenchRow]:
     """A work, by all who do it, in interleaved rounds."""
     encoder, work, size = what
     steps = material.steps_of(work, size)
-    tokens: dict[str, Tokens] = {}
+    tokens: dict[str, TokenCount] = {}
     able = [one for one in contenders if work in one.works]
     title = f"{_short(encoder)}, {work}, batch {size}"
     with ProgressBar((config.rounds + 1) * len(able), title, "turns") as bar:
 
-        def seconds(one: Contender, do: Callable[[int], Tokens], numbers: Iterator[int]) -> float:
+        def seconds(
+            one: Contender, do: Callable[[int], TokenCount], numbers: Iterator[int]
+        ) -> float:
             with seeded(derive_seed(0, one.name), material.device):
                 wait_for(material.device)
                 began = time.perf_counter()

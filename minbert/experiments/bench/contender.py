@@ -71,8 +71,8 @@ class Material:
 
 
 @dataclass
-class Tokens:
-    """Tokens that went through an encoder: `real` ones, and `padded` ones with padding."""
+class TokenCount:
+    """TokenCount that went through an encoder: `real` ones, and `padded` ones with padding."""
 
     real: int = 0
     padded: int = 0
@@ -97,6 +97,6 @@ class Contender(Protocol):
         """The task's loss of the first `count` rows as one batch, without dropout, in fp32."""
         ...
 
-    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], TokenCount]:
         """A work ready to be done as often as wanted; it takes the number of the time."""
         ...

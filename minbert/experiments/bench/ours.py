@@ -23,7 +23,7 @@ from minbert.experiments.bench.contender import (
     START,
     WORKS,
     Material,
-    Tokens,
+    TokenCount,
 )
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune import evaluate
@@ -63,7 +63,7 @@ class Ours:
         with torch.no_grad():
             return batch.task.loss(self._material.model(batch), batch.labels).item()
 
-    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], TokenCount]:
         """A work ready to be done."""
         if work in ("inference", "int8"):
             return self._inference(int8=work == "int8")
@@ -74,7 +74,7 @@ class Ours:
             return _update(trial)
         count = self._material.rows_of(work, batch_size)
 
-        def steps(number: int) -> Tokens:
+        def steps(number: int) -> TokenCount:
             data = self._encoded(count) if work == "epoch" else self._data
             return _trained(trial, self.batches(data, count, batch_size, number))
 
@@ -108,15 +108,15 @@ class Ours:
         job = self._material.job
         return encoded(job, split, build_tokenizer(job, self._material.encoder.config))
 
-    def _inference(self, *, int8: bool) -> Callable[[int], Tokens]:
+    def _inference(self, *, int8: bool) -> Callable[[int], TokenCount]:
         own = self._material
         data = self._first(own.rows_of("inference", 1))
         job = dataclasses.replace(own.job, int8=int8)
         model = build_model(job, own.encoder, own.device).to(own.device)
 
-        def work(_number: int) -> Tokens:
+        def work(_number: int) -> TokenCount:
             evaluate.predict(model, data, "inference")
-            return Tokens()
+            return TokenCount()
 
         return work
 
@@ -126,7 +126,7 @@ class Ours:
             data, ids=data.ids[:count], labels=data.labels[:count], rows=data.rows[:count]
         )
 
-    def _frozen_epoch(self, batch_size: int) -> Callable[[int], Tokens]:
+    def _frozen_epoch(self, batch_size: int) -> Callable[[int], TokenCount]:
         trial = self.trial("plain", option="pretrain")
         count = self._material.rows_of("frozen", batch_size)
         data = self._first(count)
@@ -134,21 +134,21 @@ class Ours:
         return lambda number: _trained(trial, self.batches(kept, count, batch_size, number))
 
 
-def _trained(trial: Trial, batches: Iterator[Batch]) -> Tokens:
-    tokens = Tokens()
+def _trained(trial: Trial, batches: Iterator[Batch]) -> TokenCount:
+    tokens = TokenCount()
     for batch in batches:
         dataclasses.replace(trial, batch=batch).step()
         tokens.add(batch.real_tokens, batch.padded_tokens)
     return tokens
 
 
-def _update(trial: Trial) -> Callable[[int], Tokens]:
+def _update(trial: Trial) -> Callable[[int], TokenCount]:
     """An update of all weights, from gradients of some size."""
     for param in trial.model.parameters():
         param.grad = torch.full_like(param, 1e-3)
 
-    def work(_number: int) -> Tokens:
+    def work(_number: int) -> TokenCount:
         trial.optimizer.step()
-        return Tokens()
+        return TokenCount()
 
     return work

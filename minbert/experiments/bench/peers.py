@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from minbert.experiments.bench import peer_terms
-from minbert.experiments.bench.contender import LR, METHODS, WORKS, Material, Tokens
+from minbert.experiments.bench.contender import LR, METHODS, WORKS, Material, TokenCount
 from minbert.tasks.heads import DifferenceHead, VectorHead
 from minbert.training.sampling import POOL
 
-Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PeerBatch:
 
     @property
     def padded(self) -> int:
-        """Tokens with padding."""
+        """TokenCount with padding."""
         return sum(one["input_ids"].numel() for one in self.inputs)
 
 
@@ -99,7 +99,7 @@ class Peer:
         with torch.no_grad():
             return _loss(model(batch), batch.labels).item()
 
-    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], TokenCount]:
         """A work ready to be done."""
         model = self._model()
         count = self._material.rows_of(work, batch_size)
@@ -117,7 +117,7 @@ class Peer:
         divergence = self._material.split.task.divergence
         terms = peer_terms.make(METHODS[work], self._terms, model, divergence)
 
-        def steps(number: int) -> Tokens:
+        def steps(number: int) -> TokenCount:
             ids = self._tokenized(count) if work == "epoch" else self._ids
             return self._trained(
                 model, terms, optimizer, self._drawn(count, batch_size, number, ids)
@@ -176,7 +176,7 @@ class Peer:
             )
         )
 
-    def _batch(self, ids: Sequence[Sequence[list[int]]], rows: Rows) -> PeerBatch:
+    def _batch(self, ids: Sequence[Sequence[list[int]]], rows: RowNumbers) -> PeerBatch:
         views = [[{"input_ids": view[row]} for row in rows] for view in ids]
         if self._tuned:
             views = [[text for view in views for text in view]]
@@ -189,8 +189,8 @@ class Peer:
         terms: peer_terms.Terms,
         optimizer: torch.optim.Optimizer,
         batches: Iterator[PeerBatch],
-    ) -> Tokens:
-        tokens = Tokens()
+    ) -> TokenCount:
+        tokens = TokenCount()
         for batch in batches:
             with self._precision():
                 embeddings = model.embed(batch)
@@ -205,8 +205,8 @@ class Peer:
 
     def _frozen_epoch(
         self, model: PeerModel, optimizer: torch.optim.Optimizer, batches: Iterator[PeerBatch]
-    ) -> Tokens:
-        tokens = Tokens()
+    ) -> TokenCount:
+        tokens = TokenCount()
         for batch in batches:
             with self._precision():
                 loss = _loss(model(batch), batch.labels)
@@ -216,8 +216,8 @@ class Peer:
             tokens.add(_real(batch), batch.padded)
         return tokens
 
-    def _predict(self, model: PeerModel, batches: Iterator[PeerBatch]) -> Tokens:
-        tokens = Tokens()
+    def _predict(self, model: PeerModel, batches: Iterator[PeerBatch]) -> TokenCount:
+        tokens = TokenCount()
         model.eval()
         with torch.inference_mode():
             for batch in batches:
@@ -242,8 +242,8 @@ def _real(batch: PeerBatch) -> int:
     return sum(int(one["attention_mask"].sum()) for one in batch.inputs)
 
 
-def _grouped(lengths: Rows, batch_size: int, number: int | None) -> list[list[int]]:
-    """Rows in batches of similar length, 50 batches sorted together, in random order."""
+def _grouped(lengths: RowNumbers, batch_size: int, number: int | None) -> list[list[int]]:
+    """RowNumbers in batches of similar length, 50 batches sorted together, in random order."""
     source = np.random.default_rng(number)
     rows = np.arange(len(lengths)) if number is None else source.permutation(len(lengths))
     pool = len(rows) if number is None else POOL * batch_size
@@ -255,12 +255,12 @@ def _grouped(lengths: Rows, batch_size: int, number: int | None) -> list[list[in
     return [batches[index] for index in source.permutation(len(batches))]
 
 
-def _update(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[int], Tokens]:
+def _update(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[int], TokenCount]:
     for param in model.parameters():
         param.grad = torch.full_like(param, 1e-3)
 
-    def work(_number: int) -> Tokens:
+    def work(_number: int) -> TokenCount:
         optimizer.step()
-        return Tokens()
+        return TokenCount()
 
     return work

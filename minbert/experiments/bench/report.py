@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from minbert.experiments.bench.contender import WORKS, Tokens
+from minbert.experiments.bench.contender import WORKS, TokenCount
 from minbert.experiments.bench.shares import PARTS
 from minbert.experiments.measuring.rates import Rate, Share
 from minbert.experiments.measuring.trial import Spread
@@ -16,7 +16,7 @@ ABOUT = "The same work by several stacks"
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One contender at one work. `ratio`: its time over ours in the same round; `low`, `high`
     quartiles over the rounds. Seconds are a step's, or a whole epoch's, inference's, update's.
     """
@@ -34,7 +34,7 @@ class Row:
     padded_per_real: float | None
 
 
-FIELDS = tuple(entry.name for entry in dataclasses.fields(Row))
+FIELDS = tuple(entry.name for entry in dataclasses.fields(BenchRow))
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Found:
 
     setting: str
     rate: Rate
-    rows: Sequence[Row]
+    rows: Sequence[BenchRow]
     reached: Sequence[Share]
     shares: Mapping[str, Mapping[str, float]]  # encoder -> part -> share of a step's time
 
@@ -53,8 +53,8 @@ def make_rows(
     work: str,
     batch_size: int,
     seconds: Mapping[str, Sequence[float]],
-    tokens: Mapping[str, Tokens],
-) -> list[Row]:
+    tokens: Mapping[str, TokenCount],
+) -> list[BenchRow]:
     """`seconds` of each contender in each round, the first of them ours."""
     ours = next(iter(seconds.values()))
     rows = []
@@ -64,7 +64,7 @@ def make_rows(
         counted = tokens[name]
         padding = counted.padded / counted.real if counted.real else None
         rows.append(
-            Row(
+            BenchRow(
                 encoder=encoder,
                 work=work,
                 batch_size=batch_size,
@@ -91,7 +91,7 @@ def markdown(found: Found) -> str:
 
 def _ratios(found: Found) -> Table:
     names = list(dict.fromkeys(row.contender for row in found.rows))
-    groups: dict[tuple[str, str, int], dict[str, Row]] = {}
+    groups: dict[tuple[str, str, int], dict[str, BenchRow]] = {}
     for row in found.rows:
         groups.setdefault((row.encoder, row.work, row.batch_size), {})[row.contender] = row
     header = ["encoder", "work", "batch", f"{names[0]}, s", *names[1:], "padded per real token"]
@@ -115,11 +115,11 @@ def _ratios(found: Found) -> Table:
     return Table("Time", header, lines, notes)
 
 
-def _ratio(row: Row | None) -> str:
+def _ratio(row: BenchRow | None) -> str:
     return "–" if row is None else f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
 
 
-def _padding(row: Row | None) -> str:
+def _padding(row: BenchRow | None) -> str:
     return "–" if row is None or row.padded_per_real is None else f"{row.padded_per_real:.2f}"
 
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 from minbert.experiments.cost import report
 from minbert.experiments.cost.config import CostConfig
 from minbert.experiments.cost.methods import METHODS, Method
-from minbert.experiments.cost.report import Row
-from minbert.experiments.cost.setting import Setting
+from minbert.experiments.cost.report import CostRow
+from minbert.experiments.cost.workload import Workload
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.command import measuring_command, measuring_parser
 from minbert.experiments.measuring.outputs import as_csv, check_outputs
@@ -36,36 +36,36 @@ and peak memory against the standard method's. Nothing is trained for use. Typic
 _SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
 
 
-def run(config: CostConfig, job: RunConfig) -> list[Row]:
+def run(config: CostConfig, job: RunConfig) -> list[CostRow]:
     """Measure, print the table, and write the files that are asked for. Raises InputError.
 
     `job` is the main job of the same flags.
     """
     check_outputs(config, _SUFFIXES, report.ABOUT, report.FIELDS)
-    setting = Setting.prepare(job, config.length)
-    print(setting, flush=True)
-    rows = measure(setting, config.rounds)
+    workload = Workload.prepare(job, config.length)
+    print(workload, flush=True)
+    rows = measure(workload, config.rounds)
     print(f"{report.standard(rows[0])}\n\n{report.table(rows).markdown()}", end="")
-    _write(config, setting, rows)
+    _write(config, workload, rows)
     return rows
 
 
-def measure(setting: Setting, rounds: int) -> list[Row]:
-    """A row a method that the setting can have."""
-    counts = _counted(setting)
+def measure(workload: Workload, rounds: int) -> list[CostRow]:
+    """A row a method that the workload can have."""
+    counts = _counted(workload)
     methods = [method for method in METHODS if method.name in counts]
-    peaks = _each(methods, "peak memory", lambda method: _peak(setting, method))
+    peaks = _each(methods, "peak memory", lambda method: _peak(workload, method))
     memory = {name: peak for name, peak in peaks.items() if peak is not None}
-    seconds = _timed(setting, methods, rounds)
+    seconds = _timed(workload, methods, rounds)
     return [report.make_row(m, counts[m.name], seconds, memory) for m in methods]
 
 
-def _counted(setting: Setting) -> dict[str, ledger.Count]:
+def _counted(workload: Workload) -> dict[str, ledger.Count]:
     """Counts by method. One that the heads here cannot have is left out, and the log says why."""
 
     def count(method: Method) -> ledger.Count | None:
         try:
-            return setting.count(method)
+            return workload.count(method)
         except InputError as error:
             log.info("%s is left out: %s", method.name, error)
             return None
@@ -74,16 +74,16 @@ def _counted(setting: Setting) -> dict[str, ledger.Count]:
     return {name: found for name, found in counts.items() if found is not None}
 
 
-def _peak(setting: Setting, method: Method) -> int | None:
+def _peak(workload: Workload, method: Method) -> int | None:
     """Bytes at the highest point of a method's first two steps."""
-    return peak_memory(lambda: setting.prepared(method).step(), setting.device)
+    return peak_memory(lambda: workload.prepared(method).step(), workload.device)
 
 
-def _timed(setting: Setting, methods: Sequence[Method], rounds: int) -> dict[str, list[float]]:
+def _timed(workload: Workload, methods: Sequence[Method], rounds: int) -> dict[str, list[float]]:
     with ProgressBar(rounds * len(methods), "timing", "steps") as bar:
 
         def seconds(method: Method) -> float:
-            found = setting.prepared(method).seconds()
+            found = workload.prepared(method).seconds()
             bar.update(1)
             return found
 
@@ -100,9 +100,9 @@ def _each(methods: Sequence[Method], title: str, find: Callable[[Method], T]) ->
     return found
 
 
-def _write(config: CostConfig, setting: Setting, rows: Sequence[Row]) -> None:
+def _write(config: CostConfig, workload: Workload, rows: Sequence[CostRow]) -> None:
     if config.json is not None:
-        durable_files.write_json(Path(config.json), as_json(setting, config.rounds, rows))
+        durable_files.write_json(Path(config.json), as_json(workload, config.rounds, rows))
     if config.csv is not None:
         durable_files.write_text(Path(config.csv), as_csv(rows, report.FIELDS))
     if config.plot is not None:
@@ -111,9 +111,9 @@ def _write(config: CostConfig, setting: Setting, rows: Sequence[Row]) -> None:
         plots.plot(rows, Path(config.plot))
 
 
-def as_json(setting: Setting, rounds: int, rows: Sequence[Row]) -> dict[str, object]:
+def as_json(workload: Workload, rounds: int, rows: Sequence[CostRow]) -> dict[str, object]:
     """All that was found, and what it holds for."""
-    facts = {"about": report.ABOUT, **setting.facts(), "rounds": rounds}
+    facts = {"about": report.ABOUT, **workload.facts(), "rounds": rounds}
     return {**facts, "methods": [dataclasses.asdict(row) for row in rows]}
 
 

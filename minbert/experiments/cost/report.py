@@ -21,7 +21,7 @@ _NOTES = (
 
 
 @dataclass(frozen=True)
-class Row:
+class CostRow:
     """What a step of a method costs. Ratios are to the standard method's; `low`, `high` quartiles.
 
     `forward` and `backward` are passes of the whole batch through the encoder, `units` forward
@@ -49,12 +49,12 @@ class Row:
     memory_ratio: float | None
 
 
-FIELDS = tuple(entry.name for entry in dataclasses.fields(Row))
+FIELDS = tuple(entry.name for entry in dataclasses.fields(CostRow))
 
 
 def make_row(
     method: Method, count: Count, seconds: Mapping[str, Sequence[float]], memory: Mapping[str, int]
-) -> Row:
+) -> CostRow:
     """`seconds` of each method in each round, `memory` the bytes at its peak, where known.
 
     The first method in `seconds` is the standard one.
@@ -65,7 +65,7 @@ def make_row(
     ratio = Spread.of_ratios(own, seconds[standard])
     held = memory.get(method.name)
     paper_forward, paper_backward = method.paper or (None, None)
-    return Row(
+    return CostRow(
         method=method.name,
         flags=method.flags,
         forward=count.forward,
@@ -86,7 +86,7 @@ def make_row(
     )
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[CostRow]) -> Table:
     """A line a method, what the R3F paper claims beside what was found."""
     header = [
         "method",
@@ -112,7 +112,7 @@ def _or_dash(value: float | None, text: str) -> str:
     return "–" if value is None else text
 
 
-def standard(row: Row) -> str:
+def standard(row: CostRow) -> str:
     """The first method's step in plain units, which the ratios are to."""
     memory = "" if row.memory_bytes is None else f", {row.memory_bytes / 1e9:.3f} GB at its peak"
     return f"{row.method}: {row.seconds:.3f} s a step, {row.flops / 1e9:.1f} GFLOP{memory}"

@@ -18,8 +18,8 @@ import torch
 from minbert.experiments.cost import command, report
 from minbert.experiments.cost.config import CostConfig
 from minbert.experiments.cost.methods import METHODS
-from minbert.experiments.cost.report import Row
-from minbert.experiments.cost.setting import Setting
+from minbert.experiments.cost.report import CostRow
+from minbert.experiments.cost.workload import Workload
 from minbert.experiments.grid.cells import key_of
 from minbert.experiments.measuring.outputs import as_csv
 from minbert.finetune import cli
@@ -88,21 +88,21 @@ class CostPart:
         print(markdown)
         return self._section(ledger, rows)
 
-    def _measured(self, path: Path) -> tuple[dict[str, Any], list[Row]]:
+    def _measured(self, path: Path) -> tuple[dict[str, Any], list[CostRow]]:
         """The ledger in `path` and its rows, made if it is not there or cannot be read."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             ledger: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if rows := [Row(**row) for row in ledger["methods"]]:
+            if rows := [CostRow(**row) for row in ledger["methods"]]:
                 log.info("cost: measured before, in %s", path)
                 return ledger, rows
-        setting = Setting.prepare(self.job, self.config.length)
-        log.info("cost: %s", setting)
-        rows = command.measure(setting, self.config.rounds)
-        ledger = command.as_json(setting, self.config.rounds, rows)
+        workload = Workload.prepare(self.job, self.config.length)
+        log.info("cost: %s", workload)
+        rows = command.measure(workload, self.config.rounds)
+        ledger = command.as_json(workload, self.config.rounds, rows)
         durable_files.write_json(path, ledger)
         return ledger, rows
 
-    def _section(self, ledger: Mapping[str, Any], rows: Sequence[Row]) -> Section:
+    def _section(self, ledger: Mapping[str, Any], rows: Sequence[CostRow]) -> Section:
         from minbert.experiments.cost import plots  # matplotlib only where something is plotted
 
         machine = ledger["machine"]

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from minbert.experiments.grid.experiment import BASE_SEED, Experiment, Row, Scale, flags_in
+from minbert.experiments.grid.experiment import BASE_SEED, Experiment, GridRow, Scale, flags_in
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import input_files, settings
@@ -88,7 +88,7 @@ def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str])
     return list(cells.values())
 
 
-def _check_flags(rows: Sequence[Row], extra: Collection[str]) -> None:
+def _check_flags(rows: Sequence[GridRow], extra: Collection[str]) -> None:
     """Of two values the last would win, and a row would not be what its name says."""
     for flag in sorted(extra):
         if flag == "--epochs" or _is_decided(flag):

@@ -15,7 +15,7 @@ POSTER = "the poster's"
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """A line of a table: the flags of the main job that make it, in one command or several.
 
     Of several commands each gives the scores that those before it do not. `published` has figures
@@ -40,7 +40,7 @@ class Experiment:
     name: str
     title: str
     tasks: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     compared: tuple[tuple[str, str], ...] = ()
     source: str = ""
     shared: str = ""

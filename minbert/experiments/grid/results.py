@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minbert.experiments.grid.cells import DEV, RESULT, Cell
-from minbert.experiments.grid.experiment import Experiment, Row
+from minbert.experiments.grid.experiment import Experiment, GridRow
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
 from minbert.support.errors import RunError
@@ -62,7 +62,7 @@ class CellResult:
 class RowResult:
     """A row's finished cells by seed, each with one result a command; seeds in order."""
 
-    row: Row
+    row: GridRow
     cells: Mapping[int, tuple[CellResult, ...]]
 
     def result(self, seed: int, task: str) -> CellResult:

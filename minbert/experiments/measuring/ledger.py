@@ -76,7 +76,7 @@ class _Shapes(FakeTensorMode):
 
 
 @dataclass
-class _Rows:
+class _LayerPasses:
     """Texts that passed a layer of an encoder, whichever encoder's it was."""
 
     forward: int = 0
@@ -94,8 +94,8 @@ class _Rows:
 
 
 @contextlib.contextmanager
-def _counted_rows() -> Iterator[_Rows]:
-    rows = _Rows()
+def _counted_rows() -> Iterator[_LayerPasses]:
+    rows = _LayerPasses()
     hook = register_module_forward_hook(rows.passed)
     try:
         yield rows

@@ -15,7 +15,7 @@ from minbert.experiments.measuring.rates import counted_operations
 from minbert.experiments.measuring.trial import Trial, interleaved, peak_memory
 from minbert.experiments.scale import data, report, steps
 from minbert.experiments.scale.config import AXES, ScaleConfig
-from minbert.experiments.scale.report import Row
+from minbert.experiments.scale.report import ScaleRow
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
@@ -37,13 +37,13 @@ else. Typical:
 """
 
 
-def run(config: ScaleConfig, job: RunConfig) -> list[Row]:
+def run(config: ScaleConfig, job: RunConfig) -> list[ScaleRow]:
     """Measure, print the table, and write the files that are asked for. Raises InputError."""
     check_outputs(config, _SUFFIXES, report.ABOUT, report.FIELDS)
     device = pick_device(job.device)
     lowered = pick_autocast(job.precision, device) is not None
     job = dataclasses.replace(job, precision="bf16" if lowered else "fp32")
-    rows: list[Row] = []
+    rows: list[ScaleRow] = []
     for axis in dict.fromkeys(config.axes):
         if axis == "rows":
             rows += _files(config, job)
@@ -56,17 +56,17 @@ def run(config: ScaleConfig, job: RunConfig) -> list[Row]:
     return rows
 
 
-def _files(config: ScaleConfig, job: RunConfig) -> Iterator[Row]:
+def _files(config: ScaleConfig, job: RunConfig) -> Iterator[ScaleRow]:
     source = Path(job.file(data.TASK, "train"))
     numbers = config.numbers("rows")
     with ProgressBar(len(numbers), "files", "files") as bar:
         for number in numbers:
             found = data.measured(source, str(job.weights), number)
-            yield Row.of("rows", number, [found.seconds], found.memory, None)
+            yield ScaleRow.of("rows", number, [found.seconds], found.memory, None)
             bar.update(1)
 
 
-def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device) -> list[Row]:
+def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device) -> list[ScaleRow]:
     numbers = config.numbers(axis)
     encoders = {number: steps.encoder_of(job, {axis: number}) for number in numbers}
     make = {
@@ -88,7 +88,7 @@ def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device)
         turns = {str(number): partial(seconds, trial) for number, trial in trials.items()}
         times = interleaved(turns, config.rounds)
     return [
-        Row.of(
+        ScaleRow.of(
             axis,
             number,
             times[str(number)],
@@ -99,7 +99,7 @@ def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device)
     ]
 
 
-def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterator[Row]:
+def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterator[ScaleRow]:
     """A step by more and more ranks. Numbers that have no place here are left out."""
     for number in config.numbers("ranks"):
         try:
@@ -108,7 +108,7 @@ def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterato
             log.warning("%s: left out", error)
             continue
         seconds, peak, trial = steps.of_ranks(config, job, number, device)
-        yield Row.of("ranks", number, seconds, peak, counted_operations(trial, [trial.batch]))
+        yield ScaleRow.of("ranks", number, seconds, peak, counted_operations(trial, [trial.batch]))
 
 
 def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:
@@ -118,7 +118,7 @@ def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:
     )
 
 
-def _write(config: ScaleConfig, rows: Sequence[Row], device: torch.device) -> None:
+def _write(config: ScaleConfig, rows: Sequence[ScaleRow], device: torch.device) -> None:
     if config.json is not None:
         found = [dataclasses.asdict(row) for row in rows]
         facts = {"about": report.ABOUT, "rows": found, "machine": machine(device)}

@@ -32,14 +32,14 @@ _UNIT = 1 if sys.platform == "darwin" else 1024  # of the peak that the system t
 
 
 @dataclass(frozen=True)
-class Reading:
+class FileCost:
     """Of one file: seconds, and bytes beyond what the process held before."""
 
     seconds: float
     memory: int
 
 
-def measured(source: Path, weights: str, rows: int) -> Reading:
+def measured(source: Path, weights: str, rows: int) -> FileCost:
     """Read and encode `rows` pairs made of those in `source`. Raises InputError, RunError."""
     found = Path(weights).resolve()
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def measured(source: Path, weights: str, rows: int) -> Reading:
     if done.returncode:
         words = done.stderr.strip().splitlines() or ["no word"]
         raise RunError(f"reading {rows} pairs ended with exit code {done.returncode}: {words[-1]}")
-    return Reading(**json.loads(done.stdout))
+    return FileCost(**json.loads(done.stdout))
 
 
 def _write(path: Path, source: Path, rows: int) -> None:

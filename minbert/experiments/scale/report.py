@@ -17,7 +17,7 @@ GOAL = 100_000_000  # pairs, of the plan under the table
 
 
 @dataclass(frozen=True)
-class Row:
+class ScaleRow:
     """One value of one axis. Seconds and bytes: of reading and encoding a file, or of a step.
 
     `low` and `high` are quartiles over rounds; `flops` are the step's, None for a file.
@@ -34,22 +34,22 @@ class Row:
     @classmethod
     def of(
         cls, axis: str, value: int, seconds: Sequence[float], memory: int | None, flops: int | None
-    ) -> Row:
+    ) -> ScaleRow:
         """From the seconds of all rounds."""
         time = Spread.of(seconds)
         return cls(axis, value, time.median, time.low, time.high, memory, flops)
 
 
-FIELDS = tuple(entry.name for entry in dataclasses.fields(Row))
+FIELDS = tuple(entry.name for entry in dataclasses.fields(ScaleRow))
 
 
-def by_axis(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def by_axis(rows: Sequence[ScaleRow]) -> Iterator[tuple[str, list[ScaleRow]]]:
     """The rows of each axis, as measured."""
     for axis, own in groupby(rows, lambda row: row.axis):
         yield axis, list(own)
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[ScaleRow]) -> Table:
     """A line a value, with how fast it grew from the value before."""
     lines = []
     for axis, own in by_axis(rows):
@@ -75,18 +75,18 @@ def table(rows: Sequence[Row]) -> Table:
     return Table(ABOUT, header, lines, notes + [plan for plan in [_plan(rows)] if plan])
 
 
-def _seconds(row: Row) -> str:
+def _seconds(row: ScaleRow) -> str:
     spread = "" if row.low == row.high else f" ({row.low:.3g} to {row.high:.3g})"
     return f"{row.seconds:.3g}{spread}"
 
 
-def _growth(before: Row | None, row: Row) -> str:
+def _growth(before: ScaleRow | None, row: ScaleRow) -> str:
     if before is None:
         return "–"
     return f"{math.log(row.seconds / before.seconds) / math.log(row.value / before.value):.2f}"
 
 
-def _plan(rows: Sequence[Row]) -> str | None:
+def _plan(rows: Sequence[ScaleRow]) -> str | None:
     """What `GOAL` pairs would take, by the largest file, what memory grew by, the fastest batch."""
     files = [row for row in rows if row.axis == "rows" and row.memory is not None]
     batches = [row for row in rows if row.axis == "batch_sizes"]

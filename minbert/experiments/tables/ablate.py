@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from minbert.experiments.grid.config import GRID, GridConfig
-from minbert.experiments.grid.experiment import Experiment, Row, flags_in
+from minbert.experiments.grid.experiment import Experiment, GridRow, flags_in
 from minbert.experiments.tables.command import grid_command
 from minbert.finetune import cli
 from minbert.finetune.config import KNOWN_TASKS, RunConfig, idle_rules
@@ -78,7 +78,7 @@ def experiment(axes: Sequence[str], extra: Sequence[str] = ()) -> Experiment:
         raise InputError(f"--over {' '.join(twice)}: one axis, with all its values: FLAG=VALUE,...")
     given = {f"--{_name(axis)}" for axis in axes} | flags_in(extra)
     option = () if given & {"--option", "--fine-tune-mode"} else ("--option", "finetune")
-    rows: dict[Combination, Row] = {}
+    rows: dict[Combination, GridRow] = {}
     acting: set[str] = set()
     needs: dict[str, str] = {}
     for chosen in itertools.product(*values):
@@ -88,7 +88,7 @@ def experiment(axes: Sequence[str], extra: Sequence[str] = ()) -> Experiment:
             words = _without(words, idle)
         acting |= flags_in(words)
         name = " ".join(words) or "without"
-        rows.setdefault(words, Row(name, (shlex.join((*option, *words)),)))
+        rows.setdefault(words, GridRow(name, (shlex.join((*option, *words)),)))
     for axis in axes:
         if f"--{_name(axis)}" not in acting:
             raise InputError(

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 
 from minbert.experiments.grid.config import GridConfig
-from minbert.experiments.grid.experiment import Experiment, Row
+from minbert.experiments.grid.experiment import Experiment, GridRow
 from minbert.experiments.tables.command import grid_command
 
 _DESCRIPTION = """\
@@ -35,7 +35,7 @@ def experiment() -> Experiment:
     the method alone.
     """
     rows = tuple(
-        Row(name, (f"--option finetune --rrobin {flags}".strip(),), cost=cost)
+        GridRow(name, (f"--option finetune --rrobin {flags}".strip(),), cost=cost)
         for name, (flags, cost) in _METHODS.items()
     )
     pairs = itertools.product(_METHODS, ("standard", "STD++"))

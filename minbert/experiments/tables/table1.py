@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minbert.experiments.grid.config import GridConfig
-from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, Row
+from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, GridRow
 from minbert.experiments.tables.command import grid_command
 
 _DESCRIPTION = """\
@@ -22,9 +22,9 @@ poster's Table 1 with its figures beside ours. Flags of the main job follow afte
 def experiment() -> Experiment:
     """Two rows of two runs each; seconds are the sum of the two."""
 
-    def row(option: str, sst: float, cfimdb: float, seconds: float) -> Row:
+    def row(option: str, sst: float, cfimdb: float, seconds: float) -> GridRow:
         commands = tuple(f"--option {option} --tasks {task}" for task in ("sst", "cfimdb"))
-        return Row(option, commands, {"sst": sst, "cfimdb": cfimdb, SECONDS: seconds}, seconds)
+        return GridRow(option, commands, {"sst": sst, "cfimdb": cfimdb, SECONDS: seconds}, seconds)
 
     return Experiment(
         "table1",

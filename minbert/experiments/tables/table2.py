@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minbert.experiments.grid.config import GRID, GridConfig
-from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, Row
+from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, GridRow
 from minbert.experiments.tables.command import grid_command
 from minbert.support.flags import flag
 
@@ -66,11 +66,11 @@ def experiment(mode: str = MATCHED) -> Experiment:
     """The nine rows, and the comparisons that the poster draws conclusions from."""
     matched = mode == MATCHED
 
-    def row(name: str, flags: str, sst: float, para: float, sts: float, seconds: float) -> Row:
+    def row(name: str, flags: str, sst: float, para: float, sts: float, seconds: float) -> GridRow:
         settings = _ASSUMED["full" in flags] if "--smart" in flags else _BATCH
         words = ["--option", name.split()[0], flags, "" if matched else settings]
         published = {"sst": sst, "para": para, "sts": sts, SECONDS: seconds}
-        return Row(name, (" ".join(word for word in words if word),), published, seconds)
+        return GridRow(name, (" ".join(word for word in words if word),), published, seconds)
 
     rows = (
         row("pretrain default", "", 0.396, 0.380, 0.019, 9),

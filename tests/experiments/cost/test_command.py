@@ -199,7 +199,7 @@ def test_shared_flags_are_the_main_jobs() -> None:
 # ------------------------------------------------------------------------------------- the report
 
 
-def rows(**seconds: list[float]) -> list[report.Row]:
+def rows(**seconds: list[float]) -> list[report.CostRow]:
     times = {NAMED[name].name: own for name, own in zip(NAMED, seconds.values(), strict=False)}
     count = Count(1.0, 1.0, 300, 3.0)
     return [report.make_row(NAMED[name], count, times, {}) for name in times]

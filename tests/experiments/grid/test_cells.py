@@ -10,7 +10,7 @@ import pytest
 
 from minbert.experiments.grid import cells
 from minbert.experiments.grid.cells import code_hash, configuration, key_of, plan
-from minbert.experiments.grid.experiment import Row, Scale
+from minbert.experiments.grid.experiment import GridRow, Scale
 from minbert.support.errors import InputError
 from tests.experiments.grids import Place, experiment
 from tests.helpers import write_course_files
@@ -59,8 +59,8 @@ def test_the_code_is_all_that_the_main_job_imports(monkeypatch: pytest.MonkeyPat
 
 def test_a_plan_has_every_row_with_every_seed(place: Place) -> None:
     rows = (
-        Row("one", ("--option finetune", "--option pretrain"), cost=4),
-        Row("two", ("--smart",)),
+        GridRow("one", ("--option finetune", "--option pretrain"), cost=4),
+        GridRow("two", ("--smart",)),
     )
     found = plan(experiment(*rows), SCALE, 2, place.extra)
     assert [(cell.row, cell.seed) for cell in found] == [
@@ -78,24 +78,24 @@ def test_stdpp_keeps_twice_the_epochs() -> None:
 @pytest.mark.parametrize("flag", ["--seed", "--epochs=3", "--sst_dev_out", "--output_dir"])
 def test_what_the_experiment_decides_is_not_given(place: Place, flag: str) -> None:
     with pytest.raises(InputError, match="decided by the experiment"):
-        plan(experiment(Row("one", ("",))), SCALE, 1, [*place.extra, flag, "1"])
+        plan(experiment(GridRow("one", ("",))), SCALE, 1, [*place.extra, flag, "1"])
 
 
 @pytest.mark.parametrize("own", ["--seed 1", "--limit=3", "--sts_test_out x", "--resume"])
 def test_nor_does_a_row_decide_it(place: Place, own: str) -> None:
     with pytest.raises(InputError, match=f"row 'one': {own[:5]}.* decided by the experiment"):
-        plan(experiment(Row("one", (own,))), SCALE, 1, place.extra)
+        plan(experiment(GridRow("one", (own,))), SCALE, 1, place.extra)
 
 
 @pytest.mark.parametrize("flag", [["--lr", "1"], ["--lr=1"]])
 def test_a_rows_own_flag_is_not_overridden(place: Place, flag: list[str]) -> None:
-    rows = (Row("one", ("",)), Row("two", ("--smart", "--lr 1e-3")))
+    rows = (GridRow("one", ("",)), GridRow("two", ("--smart", "--lr 1e-3")))
     with pytest.raises(InputError, match="--lr: row 'two' has its own"):
         plan(experiment(*rows), SCALE, 1, [*place.extra, *flag])
 
 
 def test_a_flag_that_all_rows_share_may_be_given_otherwise(place: Place) -> None:
-    shared = replace(experiment(Row("one", ("",))), shared="--batch_size 64")
+    shared = replace(experiment(GridRow("one", ("",))), shared="--batch_size 64")
     (own,) = plan(shared, SCALE, 1, place.extra)
     (other,) = plan(shared, SCALE, 1, [*place.extra, "--batch_size=2"])
     assert "--batch_size 64" in own.command
@@ -103,23 +103,29 @@ def test_a_flag_that_all_rows_share_may_be_given_otherwise(place: Place) -> None
 
 
 def test_rows_that_are_the_same_run_are_refused(place: Place) -> None:
-    rows = (Row("one", ("--option finetune",)), Row("two", ("--option finetune --lr 1e-5",)))
+    rows = (
+        GridRow("one", ("--option finetune",)),
+        GridRow("two", ("--option finetune --lr 1e-5",)),
+    )
     with pytest.raises(InputError, match="'one' and 'two': differ in nothing"):
         plan(experiment(*rows), SCALE, 1, place.extra)
 
 
 def test_a_rows_epochs_win_over_the_scales(place: Place) -> None:
-    rows = tuple(Row(str(n), (f"--option finetune --epochs {n}",)) for n in (2, 3))
+    rows = tuple(GridRow(str(n), (f"--option finetune --epochs {n}",)) for n in (2, 3))
     found = plan(experiment(*rows), SCALE, 1, place.extra)
     assert [configuration(cell.command).epochs for cell in found] == [2, 3]
 
 
 def test_stdpp_for_all_rows_doubles_the_epochs_too(place: Place) -> None:
-    (cell,) = plan(experiment(Row("one", ("",))), SCALE, 1, [*place.extra, "--stdpp"])
+    (cell,) = plan(experiment(GridRow("one", ("",))), SCALE, 1, [*place.extra, "--stdpp"])
     assert configuration(cell.command).epochs == 2
 
 
 def test_a_wrong_row_is_found_before_anything_runs(place: Place) -> None:
-    rows = (Row("one", ("--option finetune",)), Row("two", ("--option finetune --smart_eta 1",)))
+    rows = (
+        GridRow("one", ("--option finetune",)),
+        GridRow("two", ("--option finetune --smart_eta 1",)),
+    )
     with pytest.raises(InputError, match="would do nothing"):
         plan(experiment(*rows), SCALE, 1, place.extra)

@@ -23,7 +23,7 @@ from minbert.training.record import machine
 
 
 @dataclass(frozen=True)
-class Setting:
+class Workload:
     """What is the same for all methods. `job` is located, resolved, its precision decided."""
 
     job: RunConfig
@@ -31,7 +31,7 @@ class Setting:
     batch: Batch
 
     @classmethod
-    def prepare(cls, job: RunConfig, length: int | None) -> Setting:
+    def prepare(cls, job: RunConfig, length: int | None) -> Workload:
         """Load the encoder and read the batch, or draw one of this length. Raises InputError."""
         device = pick_device(job.device)
         lowered = pick_autocast(job.precision, device) is not None
