@@ -106,8 +106,8 @@ def test_many_keys_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
 _TOO_MUCH = """
 import resource, signal
 import numpy as np
-from minbert.command import run_command
-from minbert.stored import GrowingArray
+from minbert.support.command import run_command
+from minbert.data.spooled import GrowingArray
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**23, 2**23))
 array = GrowingArray(np.int64)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from tests.downloads import faulty_server as faulty
+from tests.download import faulty_server as faulty
 
 from minbert.download import __main__ as download
 from minbert.download import course_files

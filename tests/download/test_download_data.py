@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from tests.downloads import faulty_server as faulty
+from tests.download import faulty_server as faulty
 
 from minbert.download import course_files
 from minbert.download.course_files import BASE, FILES, fetch_data

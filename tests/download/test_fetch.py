@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.downloads import faulty_server as faulty
+from tests.download import faulty_server as faulty
 
 from minbert.download import fetch as fetching
 from minbert.download.fetch import Expected, fetch, partial_of

@@ -15,7 +15,7 @@ from huggingface_hub import (
     snapshot_download,
     try_to_load_from_cache,
 )
-from tests.downloads import faulty_server as faulty
+from tests.download import faulty_server as faulty
 
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub

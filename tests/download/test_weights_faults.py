@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from tests.downloads import faulty_server as faulty
+from tests.download import faulty_server as faulty
 
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.downloads import faulty_server as faulty
+from tests.download import faulty_server as faulty
 
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub

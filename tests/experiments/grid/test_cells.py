@@ -49,12 +49,12 @@ def test_files_may_lie_elsewhere(place: Place, tmp_path: Path) -> None:
 def test_the_code_is_all_that_the_main_job_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     code_hash.cache_clear()
-    monkeypatch.setattr(cells.files, "sha256_of", lambda path: read.append(path) or "")
+    monkeypatch.setattr(cells.durable_files, "sha256_of", lambda path: read.append(path) or "")
     code_hash()
     code_hash.cache_clear()
     names = {path.relative_to(cells._PACKAGE).as_posix() for path in read}
-    assert {"cli.py", "train.py", "regularizers/smart.py", "flags.py"} <= names
-    assert not any(name.startswith(("experiments", "sample", "pretraining")) for name in names)
+    assert {"finetune/cli.py", "training/loop.py", "encoder/attention.py", "support/flags.py"} <= names
+    assert not any(name.startswith(("experiments", "sample", "pretrain/")) for name in names)
 
 
 def test_a_plan_has_every_row_with_every_seed(place: Place) -> None:

@@ -252,7 +252,7 @@ import json, sys
 from pathlib import Path
 from minbert.experiments.cells import Cell
 from minbert.experiments.runner import Runner
-from minbert.command import run_command
+from minbert.support.command import run_command
 cells = [Cell(**one) for one in json.loads(sys.argv[2])]
 sys.exit(run_command(lambda _: Runner(cells, Path(sys.argv[1]), 2).run("grid")))
 """

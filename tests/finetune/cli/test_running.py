@@ -67,7 +67,7 @@ def hook(event, args):
         os.write(2, f"{event} {args}".encode())
         os._exit(99)
 sys.addaudithook(hook)
-from minbert.cli import main
+from minbert.finetune.cli import main
 code = main(sys.argv[2:])
 if sys.argv[1] == "then connect":
     import socket
