@@ -1,4 +1,4 @@
-"""This package as a contender: what the main job does, without its log and its checkpoints."""
+"""This package as a contender: the main job without its log and its checkpoints."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from minbert.experiments.bench.contender import (
     WORKS,
     Material,
     TokenCount,
+    update_alone,
 )
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune import evaluate
@@ -64,14 +65,14 @@ class Ours:
             return batch.task.loss(self._material.model(batch), batch.labels).item()
 
     def prepared(self, work: str, batch_size: int) -> Callable[[int], TokenCount]:
-        """A work ready to be done."""
+        """The work as a function, to be called with the number of the time."""
         if work in ("inference", "int8"):
             return self._inference(int8=work == "int8")
         if work == "frozen":
             return self._frozen_epoch(batch_size)
         trial = self.trial(METHODS.get(work, "plain"))
         if work == "adamw":
-            return _update(trial)
+            return update_alone(trial.model.parameters(), trial.optimizer)
         count = self._material.rows_of(work, batch_size)
 
         def steps(number: int) -> TokenCount:
@@ -81,14 +82,13 @@ class Ours:
         return steps
 
     def trial(self, method: str, option: str = "finetune") -> Trial:
-        """A model about to train with a method, all its dropout as the job has it."""
-        own, device = self._material, self._material.device
-        job = dataclasses.replace(own.job, option=option, lr=LR, **_SETTINGS[method])
-        model = build_model(job, copy.deepcopy(own.encoder), device).to(device)
+        """A model about to train with a method, with the job's dropout."""
+        material, device = self._material, self._material.device
+        job = dataclasses.replace(material.job, option=option, lr=LR, **_SETTINGS[method])
+        model = build_model(job, copy.deepcopy(material.encoder), device).to(device)
         batch = self._data.batch(np.arange(1), device)
-        return Trial(
-            model, build_objective(job, model, steps=1), build_optimizer(job, model), batch
-        )
+        objective = build_objective(job, model, steps=1)
+        return Trial(model, objective, build_optimizer(job, model), batch)
 
     def batches(self, data: Dataset, count: int, batch_size: int, number: int) -> Iterator[Batch]:
         """The first `count` rows of `data`, as epoch `number` batches them."""
@@ -109,10 +109,10 @@ class Ours:
         return encoded(job, split, build_tokenizer(job, self._material.encoder.config))
 
     def _inference(self, *, int8: bool) -> Callable[[int], TokenCount]:
-        own = self._material
-        data = self._first(own.rows_of("inference", 1))
-        job = dataclasses.replace(own.job, int8=int8)
-        model = build_model(job, own.encoder, own.device).to(own.device)
+        material = self._material
+        data = self._first(material.rows_of("inference", 1))
+        job = dataclasses.replace(material.job, int8=int8)
+        model = build_model(job, material.encoder, material.device).to(material.device)
 
         def work(_number: int) -> TokenCount:
             evaluate.predict(model, data, "inference")
@@ -140,15 +140,3 @@ def _trained(trial: Trial, batches: Iterator[Batch]) -> TokenCount:
         dataclasses.replace(trial, batch=batch).step()
         tokens.add(batch.real_tokens, batch.padded_tokens)
     return tokens
-
-
-def _update(trial: Trial) -> Callable[[int], TokenCount]:
-    """An update of all weights, from gradients of some size."""
-    for param in trial.model.parameters():
-        param.grad = torch.full_like(param, 1e-3)
-
-    def work(_number: int) -> TokenCount:
-        trial.optimizer.step()
-        return TokenCount()
-
-    return work

@@ -1,9 +1,9 @@
 """The reference library as a contender: as a user gets it, and tuned by someone who knows it.
 
-As used: torch's default AdamW, random batches padded to their longest text, an encoder pass for
-each text of a pair. Tuned: fused AdamW, batches of similar length, both texts of a pair in one
-pass; on a GPU also bf16 and compilation. In both attention is torch's kernel, as is the library's
-default.
+Used plainly, it has torch's default AdamW, random batches padded to their longest text, and an
+encoder pass for each text of a pair. Tuned, it has fused AdamW, batches of similar length and one
+pass for both texts of a pair; on a GPU also bf16 and compilation. Attention is torch's kernel
+either way, which is the library's default.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from minbert.experiments.bench import peer_terms
-from minbert.experiments.bench.contender import LR, METHODS, WORKS, Material, TokenCount
+from minbert.experiments.bench.contender import (
+    LR,
+    METHODS,
+    WORKS,
+    Material,
+    TokenCount,
+    update_alone,
+)
 from minbert.tasks.heads import DifferenceHead, VectorHead
 from minbert.training.sampling import POOL
 
@@ -31,7 +38,7 @@ RowNumbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PeerBatch:
-    """What the library takes: one padded input for each text of a pair, or one for both."""
+    """The library's input: one padded tensor for each text of a pair, or one for both."""
 
     inputs: Sequence[Mapping[str, Tensor]]
     labels: Tensor
@@ -39,8 +46,8 @@ class PeerBatch:
 
     @property
     def padded(self) -> int:
-        """TokenCount with padding."""
-        return sum(one["input_ids"].numel() for one in self.inputs)
+        """The number of tokens with padding."""
+        return sum(text["input_ids"].numel() for text in self.inputs)
 
 
 class PeerModel(nn.Module):
@@ -53,15 +60,15 @@ class PeerModel(nn.Module):
     def embed(self, batch: PeerBatch) -> list[Tensor]:
         """The word embeddings of every input."""
         embeddings: Any = self.encoder.get_input_embeddings()  # type: ignore[operator]
-        return [embeddings(one["input_ids"]) for one in batch.inputs]
+        return [embeddings(text["input_ids"]) for text in batch.inputs]
 
     def forward(self, batch: PeerBatch, embeddings: Sequence[Tensor] | None = None) -> Tensor:
         """Logits (B, k)."""
         if embeddings is None:
             embeddings = self.embed(batch)
         pooled = [
-            self.encoder(inputs_embeds=own, attention_mask=one["attention_mask"]).pooler_output
-            for own, one in zip(embeddings, batch.inputs, strict=True)
+            self.encoder(inputs_embeds=words, attention_mask=text["attention_mask"]).pooler_output
+            for words, text in zip(embeddings, batch.inputs, strict=True)
         ]
         views = self.dropout(torch.cat(pooled)).chunk(batch.texts)
         if len(views) == 1:
@@ -100,28 +107,25 @@ class Peer:
             return _loss(model(batch), batch.labels).item()
 
     def prepared(self, work: str, batch_size: int) -> Callable[[int], TokenCount]:
-        """A work ready to be done."""
+        """The work as a function, to be called with the number of the time."""
         model = self._model()
         count = self._material.rows_of(work, batch_size)
         if work in ("inference", "int8"):
             return lambda _number: self._predict(model, self._drawn(count, batch_size, None))
         if work == "adamw":
-            return _update(model, self._optimizer(model.parameters()))
+            return update_alone(model.parameters(), self._optimizer(model.parameters()))
+        trained: nn.Module = model
         if work == "frozen":
             model.encoder.requires_grad_(False).eval()
-            head = self._optimizer(model.head.parameters())
-            return lambda number: self._frozen_epoch(
-                model, head, self._drawn(count, batch_size, number)
-            )
-        optimizer = self._optimizer(model.parameters())
+            trained = model.head
+        optimizer = self._optimizer(trained.parameters())
         divergence = self._material.split.task.divergence
-        terms = peer_terms.make(METHODS[work], self._terms, model, divergence)
+        terms = peer_terms.make(METHODS.get(work, "plain"), self._terms, model, divergence)
 
         def steps(number: int) -> TokenCount:
             ids = self._tokenized(count) if work == "epoch" else self._ids
-            return self._trained(
-                model, terms, optimizer, self._drawn(count, batch_size, number, ids)
-            )
+            batches = self._drawn(count, batch_size, number, ids)
+            return self._trained(model, terms, optimizer, batches)
 
         return steps
 
@@ -203,19 +207,6 @@ class Peer:
             tokens.add(_real(batch), batch.padded)
         return tokens
 
-    def _frozen_epoch(
-        self, model: PeerModel, optimizer: torch.optim.Optimizer, batches: Iterator[PeerBatch]
-    ) -> TokenCount:
-        tokens = TokenCount()
-        for batch in batches:
-            with self._precision():
-                loss = _loss(model(batch), batch.labels)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            tokens.add(_real(batch), batch.padded)
-        return tokens
-
     def _predict(self, model: PeerModel, batches: Iterator[PeerBatch]) -> TokenCount:
         tokens = TokenCount()
         model.eval()
@@ -239,11 +230,11 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _real(batch: PeerBatch) -> int:
-    return sum(int(one["attention_mask"].sum()) for one in batch.inputs)
+    return sum(int(text["attention_mask"].sum()) for text in batch.inputs)
 
 
 def _grouped(lengths: RowNumbers, batch_size: int, number: int | None) -> list[list[int]]:
-    """RowNumbers in batches of similar length, 50 batches sorted together, in random order."""
+    """Group rows into batches of similar length, 50 batches sorted together, in random order."""
     source = np.random.default_rng(number)
     rows = np.arange(len(lengths)) if number is None else source.permutation(len(lengths))
     pool = len(rows) if number is None else POOL * batch_size
@@ -253,14 +244,3 @@ def _grouped(lengths: RowNumbers, batch_size: int, number: int | None) -> list[l
         part = part[np.argsort(lengths[part], kind="stable")]
         batches += [part[n : n + batch_size].tolist() for n in range(0, len(part), batch_size)]
     return [batches[index] for index in source.permutation(len(batches))]
-
-
-def _update(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[int], TokenCount]:
-    for param in model.parameters():
-        param.grad = torch.full_like(param, 1e-3)
-
-    def work(_number: int) -> TokenCount:
-        optimizer.step()
-        return TokenCount()
-
-    return work

@@ -15,15 +15,14 @@ from minbert.experiments.cost.report import CostRow
 from minbert.experiments.cost.workload import Workload
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.command import measuring_command, measuring_parser
-from minbert.experiments.measuring.outputs import as_csv, check_outputs
+from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.trial import interleaved, peak_memory
 from minbert.finetune.config import RunConfig
-from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser
 
-T = TypeVar("T")
+Found = TypeVar("Found")
 
 _DESCRIPTION = """\
 Count and measure what a training step costs with each method: passes through the encoder, forward
@@ -33,7 +32,6 @@ and peak memory against the standard method's. Nothing is trained for use. Typic
   python -m minbert.experiments cost --task para --length 64
   python -m minbert.experiments cost --weights bert-base-uncased --json cost.json --plot cost.svg
 """
-_SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
 
 
 def run(config: CostConfig, job: RunConfig) -> list[CostRow]:
@@ -41,17 +39,18 @@ def run(config: CostConfig, job: RunConfig) -> list[CostRow]:
 
     `job` is the main job of the same flags.
     """
-    check_outputs(config, _SUFFIXES, report.ABOUT, report.FIELDS)
+    check_outputs(config, report.ABOUT, CostRow)
     workload = Workload.prepare(job, config.length)
     print(workload, flush=True)
     rows = measure(workload, config.rounds)
     print(f"{report.standard(rows[0])}\n\n{report.table(rows).markdown()}", end="")
-    _write(config, workload, rows)
+    facts = partial(as_json, workload, config.rounds, rows)
+    write_outputs(config, rows, CostRow, facts, plot=partial(_plot, rows))
     return rows
 
 
 def measure(workload: Workload, rounds: int) -> list[CostRow]:
-    """A row a method that the workload can have."""
+    """A row for each method that the workload's heads can have."""
     counts = _counted(workload)
     methods = [method for method in METHODS if method.name in counts]
     peaks = _each(methods, "peak memory", lambda method: _peak(workload, method))
@@ -61,7 +60,7 @@ def measure(workload: Workload, rounds: int) -> list[CostRow]:
 
 
 def _counted(workload: Workload) -> dict[str, ledger.Count]:
-    """Counts by method. One that the heads here cannot have is left out, and the log says why."""
+    """Counts by method; the log says why a method is left out that the heads here cannot have."""
 
     def count(method: Method) -> ledger.Count | None:
         try:
@@ -71,7 +70,7 @@ def _counted(workload: Workload) -> dict[str, ledger.Count]:
             return None
 
     counts = _each(METHODS, "counting", count)
-    return {name: found for name, found in counts.items() if found is not None}
+    return {name: counted for name, counted in counts.items() if counted is not None}
 
 
 def _peak(workload: Workload, method: Method) -> int | None:
@@ -83,15 +82,17 @@ def _timed(workload: Workload, methods: Sequence[Method], rounds: int) -> dict[s
     with ProgressBar(rounds * len(methods), "timing", "steps") as bar:
 
         def seconds(method: Method) -> float:
-            found = workload.prepared(method).seconds()
+            taken = workload.prepared(method).seconds()
             bar.update(1)
-            return found
+            return taken
 
         return interleaved({m.name: partial(seconds, m) for m in methods}, rounds)
 
 
-def _each(methods: Sequence[Method], title: str, find: Callable[[Method], T]) -> dict[str, T]:
-    """What is found for each method, by name, behind a progress bar."""
+def _each(
+    methods: Sequence[Method], title: str, find: Callable[[Method], Found]
+) -> dict[str, Found]:
+    """What `find` returns for each method, by name, behind a progress bar."""
     found = {}
     with ProgressBar(len(methods), title, "methods") as bar:
         for method in methods:
@@ -100,15 +101,10 @@ def _each(methods: Sequence[Method], title: str, find: Callable[[Method], T]) ->
     return found
 
 
-def _write(config: CostConfig, workload: Workload, rows: Sequence[CostRow]) -> None:
-    if config.json is not None:
-        durable_files.write_json(Path(config.json), as_json(workload, config.rounds, rows))
-    if config.csv is not None:
-        durable_files.write_text(Path(config.csv), as_csv(rows, report.FIELDS))
-    if config.plot is not None:
-        from minbert.experiments.cost import plots  # matplotlib only where something is plotted
+def _plot(rows: Sequence[CostRow], path: Path) -> None:
+    from minbert.experiments.cost import plots  # matplotlib only where something is plotted
 
-        plots.plot(rows, Path(config.plot))
+    plots.plot(rows, path)
 
 
 def as_json(workload: Workload, rounds: int, rows: Sequence[CostRow]) -> dict[str, object]:
@@ -118,10 +114,10 @@ def as_json(workload: Workload, rounds: int, rows: Sequence[CostRow]) -> dict[st
 
 
 def make_parser() -> OneLineParser:
-    """Its command line."""
+    """The command line of the cost ledger."""
     return measuring_parser("cost", _DESCRIPTION, CostConfig)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; returns the exit code."""
+    """Run the cost ledger; returns the exit code."""
     return measuring_command(make_parser(), CostConfig, run, argv)

@@ -17,7 +17,7 @@ _Panel = tuple[str, Callable[[Axes, Sequence[CostRow]], None], Callable[[CostRow
 
 
 def plot(rows: Sequence[CostRow], path: Path) -> None:
-    """All panels side by side, into an SVG or PNG file."""
+    """Draw all panels side by side, into an SVG or PNG file."""
     panels = _panels(rows)
     figure = Figure(figsize=(11, 0.3 * len(rows) + 1.4), layout="constrained")
     for axes, (_, draw, _) in zip(
@@ -29,7 +29,7 @@ def plot(rows: Sequence[CostRow], path: Path) -> None:
 
 
 def pictures(rows: Sequence[CostRow]) -> Iterator[Picture]:
-    """A picture a panel."""
+    """A picture for each panel."""
     for name, panel in _panels(rows).items():
         yield _picture(name, panel, rows)
 
@@ -42,7 +42,7 @@ def _picture(name: str, panel: _Panel, rows: Sequence[CostRow]) -> Picture:
 
 
 def _panels(rows: Sequence[CostRow]) -> dict[str, _Panel]:
-    """By name: title, how it is drawn, and a row of it in words. No memory where none is known."""
+    """The panels by name: title, how to draw it, and a row in words; memory only where known."""
     panels: dict[str, _Panel] = {
         "units": ("Forward units a step", _plot_units, _units),
         "time": ("Wall time over standard's", _plot_time, lambda row: f"{row.wall_ratio:.2f}"),

@@ -14,13 +14,12 @@ from minbert.reports.plotting import OURS, THEIRS, save
 
 
 def plot(rows: Sequence[ScaleRow], path: Path) -> None:
-    """All panels side by side, into an SVG or PNG file."""
+    """Draw all panels side by side, into an SVG or PNG file."""
     panels = list(by_axis(rows))
     figure = Figure(figsize=(3.2 * len(panels), 3), layout="constrained")
-    for axes, (axis, own) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        _draw(axes, AXES[axis], own)
+    places = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (axis, group) in zip(places, panels, strict=True):
+        _draw(axes, AXES[axis], group)
     save(figure, ABOUT, path)
 
 

@@ -53,7 +53,12 @@ def test_the_code_is_all_that_the_main_job_imports(monkeypatch: pytest.MonkeyPat
     code_hash()
     code_hash.cache_clear()
     names = {path.relative_to(cells._PACKAGE).as_posix() for path in read}
-    assert {"finetune/cli.py", "training/loop.py", "encoder/attention.py", "support/flags.py"} <= names
+    assert {
+        "finetune/cli.py",
+        "training/loop.py",
+        "encoder/attention.py",
+        "support/flags.py",
+    } <= names
     assert not any(name.startswith(("experiments", "sample", "pretrain/")) for name in names)
 
 
