@@ -159,7 +159,7 @@ def cell_bootstrap(metric: Callable[[Array], Array], confusion: Array, seed: int
     """Percentile bootstrap interval (95%) of a metric that the confusion decides.
 
     Drawing n examples with replacement fills the cells multinomially, so the counts are drawn
-    instead of the examples: `statistics.bootstrap_interval` at a thousandth of its cost.
+    instead of the examples: `bootstrap_examples` at a thousandth of its cost.
     """
     total = int(confusion.sum())
     shares = confusion.ravel() / total

@@ -27,12 +27,7 @@ from minbert.experiments.bench.ours import Ours
 from minbert.experiments.bench.peers import Peer
 from minbert.experiments.bench.report import BenchReport, BenchRow
 from minbert.experiments.bench.shares import shares
-from minbert.experiments.measuring.command import (
-    measuring_command,
-    measuring_parser,
-    on_device,
-    where,
-)
+from minbert.experiments.measuring.command import MeasuringCommand, on_device, where
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.rates import Rate, Share, measured_rate, reached
 from minbert.experiments.measuring.trial import interleaved, wait_for
@@ -42,7 +37,6 @@ from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError, RunError
-from minbert.support.flags import OneLineParser
 from minbert.support.randomness import derive_seed, seeded
 from minbert.tasks.course import TASKS
 from minbert.training.record import machine
@@ -225,11 +219,5 @@ def _setting(config: BenchConfig, job: RunConfig, device: torch.device) -> str:
     )
 
 
-def make_parser() -> OneLineParser:
-    """The command line of the bench."""
-    return measuring_parser("bench", _DESCRIPTION, BenchConfig)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the bench; returns the exit code."""
-    return measuring_command(make_parser(), BenchConfig, run, argv)
+_COMMAND = MeasuringCommand("bench", _DESCRIPTION, BenchConfig, run)
+make_parser, main = _COMMAND.parser, _COMMAND.main

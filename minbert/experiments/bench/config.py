@@ -6,21 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from minbert.experiments.bench.contender import WORKS
-from minbert.experiments.measuring.flags import (
-    count_flag,
-    csv_flag,
-    file_flag,
-    json_flag,
-    main_job,
-    numbers_flag,
-)
+from minbert.experiments.measuring import flags
 from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
 from minbert.support.flags import check_values, flag, same_flag
 
 PEERS = ("transformers", "smart_pytorch")
 RANDOM_BASE = "bert-base-random"
-_WORK, _MODEL, _RUN, _OUTPUT = "the work", "the models", "the measurement", "files to write"
+_WORK, _MODEL, _RUN = "the work", "the models", "the measurement"
 
 
 @dataclass(frozen=True)
@@ -36,14 +29,14 @@ class BenchConfig:
     works: tuple[str, ...] = flag(
         tuple(WORKS), _WORK, "what to time", choices=tuple(WORKS), several=True
     )
-    batch_sizes: tuple[str, ...] = numbers_flag("16", _WORK, "examples a batch, one size or more")
-    steps: int = count_flag(
+    batch_sizes: tuple[str, ...] = flags.numbers("16", _WORK, "examples a batch, one size or more")
+    steps: int = flags.count(
         8,
         _WORK,
         "batches that a timed stretch of steps consists of; every contender makes its own of the "
         "same rows",
     )
-    rows: int = count_flag(512, _WORK, "rows of an epoch and of inference")
+    rows: int = flags.count(512, _WORK, "rows of an epoch and of inference")
     data_dir: str | None = same_flag(RunConfig, "data_dir", _WORK)
     weights: tuple[str, ...] = flag(
         (),
@@ -62,14 +55,14 @@ class BenchConfig:
     )
     device: str = same_flag(RunConfig, "device", _RUN)
     precision: str = same_flag(RunConfig, "precision", _RUN)
-    rounds: int = count_flag(
+    rounds: int = flags.count(
         7,
         _RUN,
         "how often each contender does each work; a round has all of them, in an order of its own",
     )
-    json: str | None = json_flag(_OUTPUT)
-    csv: str | None = csv_flag(_OUTPUT)
-    markdown: str | None = file_flag(_OUTPUT, "the tables as printed")
+    json: str | None = flags.json()
+    csv: str | None = flags.csv()
+    markdown: str | None = flags.file("the tables as printed")
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -82,5 +75,5 @@ class BenchConfig:
     def job(self, given: Collection[str]) -> RunConfig:
         """The main job on the same rows, its data located. Raises InputError."""
         named = [name for name in self.weights if name != RANDOM_BASE]
-        job = main_job(self, self.task, weights=named[0] if named else None)
+        job = flags.main_job(self, self.task, weights=named[0] if named else None)
         return locate(job, given).resolved()

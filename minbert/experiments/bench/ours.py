@@ -11,21 +11,8 @@ import numpy as np
 import torch
 
 from minbert.data.batches import Batch, Dataset
-from minbert.experiments.bench.contender import (
-    ASCENT,
-    LR,
-    MEMORY,
-    METHODS,
-    NOISE,
-    R3F_WEIGHT,
-    RADIUS,
-    SMART_WEIGHT,
-    START,
-    WORKS,
-    Material,
-    TokenCount,
-    update_alone,
-)
+from minbert.experiments.bench import contender
+from minbert.experiments.bench.contender import METHODS, WORKS, Material, TokenCount, update_alone
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune import evaluate
 from minbert.finetune.build import build_model, build_optimizer
@@ -38,13 +25,13 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "smart": {
         "smart": True,
         "smart_dropout": "independent",  # as the usual way has it
-        "smart_lambda": SMART_WEIGHT,
-        "smart_epsilon": RADIUS,
-        "smart_sigma": START,
-        "smart_eta": ASCENT,
-        "bregman_beta": MEMORY,
+        "smart_lambda": contender.SMART_WEIGHT,
+        "smart_epsilon": contender.RADIUS,
+        "smart_sigma": contender.START,
+        "smart_eta": contender.ASCENT,
+        "bregman_beta": contender.MEMORY,
     },
-    "r3f": {"r3f": True, "r3f_lambda": R3F_WEIGHT, "r3f_sigma": NOISE},
+    "r3f": {"r3f": True, "r3f_lambda": contender.R3F_WEIGHT, "r3f_sigma": contender.NOISE},
 }
 
 
@@ -84,7 +71,7 @@ class Ours:
     def trial(self, method: str, option: str = "finetune") -> Trial:
         """A model about to train with a method, with the job's dropout."""
         material, device = self._material, self._material.device
-        job = dataclasses.replace(material.job, option=option, lr=LR, **_SETTINGS[method])
+        job = dataclasses.replace(material.job, option=option, lr=contender.LR, **_SETTINGS[method])
         model = build_model(job, copy.deepcopy(material.encoder), device).to(device)
         batch = self._data.batch(np.arange(1), device)
         objective = build_objective(job, model, steps=1)

@@ -15,15 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert.experiments.bench.contender import (
-    ASCENT,
-    MEMORY,
-    NOISE,
-    R3F_WEIGHT,
-    RADIUS,
-    SMART_WEIGHT,
-    START,
-)
+from minbert.experiments.bench import contender
 from minbert.regularizers.base import Divergence
 
 Embeddings = Sequence[Tensor]
@@ -73,8 +65,8 @@ class R3F:
 
     def added(self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor) -> Tensor:
         """λ times the divergence of a second pass, of the noised embeddings."""
-        noised = [words + NOISE * torch.randn_like(words) for words in embeddings]
-        return R3F_WEIGHT * self._divergence(model(batch, noised), logits)
+        noised = [words + contender.NOISE * torch.randn_like(words) for words in embeddings]
+        return contender.R3F_WEIGHT * self._divergence(model(batch, noised), logits)
 
     def after_step(self, _model: nn.Module) -> None:
         """Nothing to do."""
@@ -92,30 +84,34 @@ class Smart:
         with torch.no_grad():
             target = self._teacher(batch)
         adversarial = self._adversarial(model, batch, embeddings, logits)
-        return SMART_WEIGHT * adversarial + self._divergence(logits, target)
+        return contender.SMART_WEIGHT * adversarial + self._divergence(logits, target)
 
     def _adversarial(
         self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
     ) -> Tensor:
         starts = [words.detach() for words in embeddings]
-        deltas = [(START * torch.randn_like(start)).requires_grad_() for start in starts]
+        deltas = [(contender.START * torch.randn_like(start)).requires_grad_() for start in starts]
         perturbed = [start + delta for start, delta in zip(starts, deltas, strict=True)]
         climbed = self._divergence(model(batch, perturbed), logits.detach())
         slopes = torch.autograd.grad(climbed, deltas)
-        moved = [
-            (delta + ASCENT * slope / slope.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30))
-            .clamp(-RADIUS, RADIUS)
-            .detach()
-            for delta, slope in zip(deltas, slopes, strict=True)
+        others = [
+            words + _climbed(delta, slope)
+            for words, delta, slope in zip(embeddings, deltas, slopes, strict=True)
         ]
-        others = [words + delta for words, delta in zip(embeddings, moved, strict=True)]
         return self._divergence(model(batch, others), logits)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
         """Move the average of the weights."""
         for average, param in zip(self._teacher.parameters(), model.parameters(), strict=True):
-            average.mul_(MEMORY).add_(param, alpha=1 - MEMORY)
+            average.mul_(contender.MEMORY).add_(param, alpha=1 - contender.MEMORY)
+
+
+def _climbed(delta: Tensor, slope: Tensor) -> Tensor:
+    """The noise δ moved up its slope by η and put back into the ball of radius ε."""
+    largest = slope.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+    moved = delta + contender.ASCENT * slope / largest
+    return moved.clamp(-contender.RADIUS, contender.RADIUS).detach()
 
 
 class PackagedSmart(Smart):

@@ -14,13 +14,12 @@ from minbert.experiments.cost.methods import METHODS, Method
 from minbert.experiments.cost.report import CostRow
 from minbert.experiments.cost.workload import Workload
 from minbert.experiments.measuring import ledger
-from minbert.experiments.measuring.command import measuring_command, measuring_parser
+from minbert.experiments.measuring.command import MeasuringCommand
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.trial import interleaved, peak_memory
 from minbert.finetune.config import RunConfig
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
-from minbert.support.flags import OneLineParser
 
 Found = TypeVar("Found")
 
@@ -113,11 +112,5 @@ def as_json(workload: Workload, rounds: int, rows: Sequence[CostRow]) -> dict[st
     return {**facts, "methods": [dataclasses.asdict(row) for row in rows]}
 
 
-def make_parser() -> OneLineParser:
-    """The command line of the cost ledger."""
-    return measuring_parser("cost", _DESCRIPTION, CostConfig)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the cost ledger; returns the exit code."""
-    return measuring_command(make_parser(), CostConfig, run, argv)
+_COMMAND = MeasuringCommand("cost", _DESCRIPTION, CostConfig, run)
+make_parser, main = _COMMAND.parser, _COMMAND.main

@@ -8,21 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbert.encoder.locate import encoder_folder
-from minbert.experiments.measuring.flags import (
-    LONG_ENOUGH,
-    count_flag,
-    csv_flag,
-    file_flag,
-    json_flag,
-    main_job,
-)
+from minbert.experiments.measuring import flags
 from minbert.finetune.config import KNOWN_TASKS, RunConfig, idle_rules
 from minbert.finetune.inputs import locate
 from minbert.finetune.recommended import recommended
 from minbert.support.errors import InputError
 from minbert.support.flags import check_values, flag, refuse_idle, same_flag
 
-_BATCH, _MODEL, _RUN, _OUTPUT = "the batch", "the model", "the measurement", "files to write"
+_BATCH, _MODEL, _RUN = "the batch", "the model", "the measurement"
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class CostConfig:
         _BATCH,
         "random ids, every text this long, [CLS] and [SEP] included; default: the first rows of "
         "the task's train file, as long as they are",
-        limit=LONG_ENOUGH,
+        limit=flags.LONG_ENOUGH,
         metavar="TOKENS",
     )
     data_dir: str | None = same_flag(RunConfig, "data_dir", _BATCH)
@@ -45,14 +38,14 @@ class CostConfig:
     rlayer: bool = same_flag(RunConfig, "rlayer", _MODEL)
     device: str = same_flag(RunConfig, "device", _RUN)
     precision: str = same_flag(RunConfig, "precision", _RUN)
-    rounds: int = count_flag(
+    rounds: int = flags.count(
         5,
         _RUN,
         "timed steps of every method; a round has each method once, in an order of its own",
     )
-    json: str | None = json_flag(_OUTPUT)
-    csv: str | None = csv_flag(_OUTPUT)
-    plot: str | None = file_flag(_OUTPUT, "bars, as .svg or .png")
+    json: str | None = flags.json()
+    csv: str | None = flags.csv()
+    plot: str | None = flags.file("bars, as .svg or .png")
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -61,7 +54,7 @@ class CostConfig:
 
     def job(self, given: Collection[str]) -> RunConfig:
         """The main job with the same flags, its files located. Raises InputError."""
-        job = main_job(self, self.task, "batch_size", "weights", "cross_encoder", "rlayer")
+        job = flags.main_job(self, self.task, "batch_size", "weights", "cross_encoder", "rlayer")
         refuse_idle(job, given, idle_rules())
         if self.length is None:
             job = locate(job, given)

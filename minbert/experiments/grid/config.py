@@ -1,4 +1,4 @@
-"""What the commands that run a grid are told: how much of it is run, and where."""
+"""The flags of the commands that run a grid: how much of it is run, and where."""
 
 from __future__ import annotations
 
@@ -69,7 +69,6 @@ class GridConfig:
         limit=AT_LEAST_ONE,
         metavar="N",
     )
-
     cluster: str | None = flag(
         None,
         WHERE,
@@ -93,23 +92,25 @@ class GridConfig:
     @property
     def how_much(self) -> Scale:
         """The scale, with the epochs and seeds that were given in place of its own."""
-        given = {"epochs": self.epochs, "seeds": self.seeds}
-        own = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(SCALES[self.scale], **own)
+        scale = SCALES[self.scale]
+        epochs, seeds = self.epochs or scale.epochs, self.seeds or scale.seeds
+        return dataclasses.replace(scale, epochs=epochs, seeds=seeds)
 
     @staticmethod
     def add_short_flags(group: Any) -> None:
-        """Other spellings of a field's values, in argparse's `group`; none here."""
+        """Add other spellings of a field's values to argparse's `group`; here there are none."""
 
 
 _RULES = (
     IdleRule(("minutes", "gpus"), lambda config: config.cluster is not None, "--cluster"),
     IdleRule(("partition",), lambda config: config.cluster == "slurm", "--cluster slurm"),
 )
-C = TypeVar("C", bound=GridConfig)
+SomeGridConfig = TypeVar("SomeGridConfig", bound=GridConfig)
 
 
-def parse(name: str, description: str, argv: Sequence[str], kind: type[C]) -> tuple[C, list[str]]:
+def parse(
+    name: str, description: str, argv: Sequence[str], kind: type[SomeGridConfig]
+) -> tuple[SomeGridConfig, list[str]]:
     """The command's own flags, checked, and those after --, which are the main job's."""
     words = list(argv)
     at = words.index("--") if "--" in words else len(words)
@@ -120,7 +121,7 @@ def parse(name: str, description: str, argv: Sequence[str], kind: type[C]) -> tu
 
 
 def make_parser(name: str, description: str, kind: type[GridConfig]) -> OneLineParser:
-    """One flag a field of `kind`; only flags that were typed are stored."""
+    """A parser with one flag for each field of `kind`; it stores only the flags that were typed."""
     parser = OneLineParser(
         prog=f"python -m minbert.experiments {name}",
         usage="%(prog)s [flags] [-- flags of multitask_classifier.py for every row]",

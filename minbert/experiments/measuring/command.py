@@ -1,10 +1,11 @@
-"""What the measuring commands have in common: their parser, the machine they run on, their end."""
+"""What the measuring commands have in common: how they run, and the machine they run on."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,26 +30,27 @@ def on_device(job: RunConfig) -> tuple[RunConfig, torch.device]:
     return dataclasses.replace(job, precision="bf16" if lowered else "fp32"), device
 
 
-def measuring_parser(name: str, description: str, kind: type) -> OneLineParser:
-    """A parser with one flag for each field of `kind`; it stores only the flags that were typed."""
-    prog = f"python -m minbert.experiments {name}"
-    return parser_for(kind, prog=prog, usage="%(prog)s [flags]", description=description)
+@dataclass(frozen=True)
+class MeasuringCommand:
+    """A command that measures: `run` takes a `kind` of configuration and its main job."""
 
+    name: str
+    description: str
+    kind: type
+    run: Callable[[Any, RunConfig], object]
 
-def measuring_command(
-    parser: OneLineParser,
-    kind: type,
-    run: Callable[[Any, RunConfig], object],
-    argv: Sequence[str] | None,
-) -> int:
-    """Call `run` with the `kind` of configuration that `argv` makes, and its main job.
+    def parser(self) -> OneLineParser:
+        """One flag for each field of `kind`; the parser stores only the flags that were typed."""
+        prog = f"python -m minbert.experiments {self.name}"
+        usage = "%(prog)s [flags]"
+        return parser_for(self.kind, prog=prog, usage=usage, description=self.description)
 
-    Returns the exit code.
-    """
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Run it on the flags in `argv`; returns the exit code."""
 
-    def work(_stop: object) -> None:
-        given = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
-        config = kind(**given)
-        run(config, config.job(given))
+        def work(_stop: object) -> None:
+            given = vars(self.parser().parse_args(sys.argv[1:] if argv is None else argv))
+            config = self.kind(**given)
+            self.run(config, config.job(given))
 
-    return run_command(work, if_stopped="nothing was written")
+        return run_command(work, if_stopped="nothing was written")

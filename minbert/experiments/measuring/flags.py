@@ -23,30 +23,30 @@ def whole_numbers(least: int) -> Limit:
 LONG_ENOUGH = Limit(lambda n: n >= SHORTEST, f"{SHORTEST} or more")
 
 
-def numbers_flag(default: str, group: str, help: str, least: int = 1) -> Any:
+def numbers(default: str, group: str, help: str, least: int = 1) -> Any:
     """A flag that takes whole numbers, separated by blanks as in `default`."""
     limit = whole_numbers(least)
     return flag(tuple(default.split()), group, help, limit=limit, metavar="N", several=True)
 
 
-def count_flag(default: int, group: str, help: str) -> Any:
+def count(default: int, group: str, help: str) -> Any:
     """A flag that takes a whole number from 1 on."""
     return flag(default, group, help, limit=AT_LEAST_ONE, metavar="N")
 
 
-def file_flag(group: str, help: str) -> Any:
+def file(help: str) -> Any:
     """A flag that names a file to write."""
-    return flag(None, group, help, metavar="FILE")
+    return flag(None, "files to write", help, metavar="FILE")
 
 
-def json_flag(group: str) -> Any:
+def json() -> Any:
     """The flag `--json`."""
-    return file_flag(group, "all that was found, and on which machine")
+    return file("all that was found, and on which machine")
 
 
-def csv_flag(group: str) -> Any:
+def csv() -> Any:
     """The flag `--csv`."""
-    return file_flag(group, "the table, with all fields")
+    return file("the table, with all fields")
 
 
 def main_job(config: Any, task: str, *names: str, **settings: Any) -> RunConfig:

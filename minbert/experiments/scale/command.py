@@ -9,12 +9,7 @@ from pathlib import Path
 
 import torch
 
-from minbert.experiments.measuring.command import (
-    measuring_command,
-    measuring_parser,
-    on_device,
-    where,
-)
+from minbert.experiments.measuring.command import MeasuringCommand, on_device, where
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.rates import counted_operations
 from minbert.experiments.measuring.trial import Trial, interleaved, peak_memory
@@ -24,7 +19,6 @@ from minbert.experiments.scale.report import ScaleRow
 from minbert.finetune.config import RunConfig
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
-from minbert.support.flags import OneLineParser
 from minbert.training import ranks
 from minbert.training.record import machine
 
@@ -129,11 +123,5 @@ def _plot(rows: Sequence[ScaleRow], path: Path) -> None:
     plot.plot(rows, path)
 
 
-def make_parser() -> OneLineParser:
-    """The command line of the scale study."""
-    return measuring_parser("scale", _DESCRIPTION, ScaleConfig)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the scale study; returns the exit code."""
-    return measuring_command(make_parser(), ScaleConfig, run, argv)
+_COMMAND = MeasuringCommand("scale", _DESCRIPTION, ScaleConfig, run)
+make_parser, main = _COMMAND.parser, _COMMAND.main

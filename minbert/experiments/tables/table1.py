@@ -1,6 +1,6 @@
 """The poster's Table 1, `python -m minbert.experiments table1`: SST and CFIMDB, each alone.
 
-Figures are those of the poster "Walk Less and Only Down Smooth Valleys", on the dev sets.
+The figures are from the poster "Walk Less and Only Down Smooth Valleys", on the dev sets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ poster's Table 1 with its figures beside ours. Flags of the main job follow afte
 
 
 def experiment() -> Experiment:
-    """Two rows of two runs each; seconds are the sum of the two."""
+    """The table's two rows, of two runs each; seconds are the sum of the two."""
 
     def row(option: str, sst: float, cfimdb: float, seconds: float) -> GridRow:
         commands = tuple(f"--option {option} --tasks {task}" for task in ("sst", "cfimdb"))
@@ -41,5 +41,5 @@ def experiment() -> Experiment:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run it; returns the exit code."""
+    """Run the table; returns the exit code."""
     return grid_command("table1", _DESCRIPTION, argv, GridConfig, lambda _: experiment())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from minbert.experiments.grid import cells
-from minbert.experiments.grid.cells import code_hash, configuration, key_of, plan
+from minbert.experiments.grid.cell import LOG, launch
+from minbert.experiments.grid.cells import Cell, code_hash, configuration, key_of, plan
 from minbert.experiments.grid.experiment import GridRow, Scale
 from minbert.support.errors import InputError
 from tests.experiments.grids import Place, experiment
@@ -60,6 +64,62 @@ def test_the_code_is_all_that_the_main_job_imports(monkeypatch: pytest.MonkeyPat
         "support/flags.py",
     } <= names
     assert not any(name.startswith(("experiments", "sample", "pretrain/")) for name in names)
+
+
+DEEP = ("encoder/attention.py", "encoder/unpadding.py", "regularizers/smart.py", "tasks/losses.py")
+
+
+@pytest.mark.parametrize("module", DEEP)
+def test_an_edit_deep_below_the_main_job_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    package = tmp_path / "minbert"
+    shutil.copytree(cells._PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = code_hash.__wrapped__()
+    monkeypatch.setattr(cells, "_PACKAGE", package)
+    assert code_hash.__wrapped__() == before  # wherever the package lies
+    with (package / module).open("a", encoding="utf-8") as stream:
+        stream.write("# an edit\n")
+    assert code_hash.__wrapped__() != before
+
+
+def test_an_edit_beside_the_main_job_changes_no_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "minbert"
+    shutil.copytree(cells._PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = code_hash.__wrapped__()
+    monkeypatch.setattr(cells, "_PACKAGE", package)
+    for name in ("experiments/grid/cells.py", "grade/gold.py", "pretrain/packing.py"):
+        (package / name).unlink()
+    assert code_hash.__wrapped__() == before
+
+
+def test_every_module_that_the_main_job_loads_is_in_the_code() -> None:
+    """The imports of a fresh process, against those that are read from the files."""
+    script = "import minbert.finetune.cli, sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=cells._PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name for name in json.loads(done.stdout) if name.startswith("minbert.")}
+    files = {name: cells._PACKAGE.parent.joinpath(*name.split(".")) for name in loaded}
+    modules = {name for name, path in files.items() if path.with_suffix(".py").is_file()}
+    assert {"minbert.encoder.attention", "minbert.regularizers.smart"} <= modules
+    assert modules <= cells._modules("minbert.finetune.cli")
+
+
+def test_a_cells_process_finds_the_package_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    cell = Cell("row", 1, "--no_such_flag", "key")
+    assert launch(cell, tmp_path, threads=1).wait(timeout=300) == 2
+    assert "--no_such_flag" in (cell.folder(tmp_path) / LOG).read_text()
 
 
 def test_a_plan_has_every_row_with_every_seed(place: Place) -> None:
