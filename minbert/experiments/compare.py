@@ -103,7 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for side in ("first", "second"):
         parser.add_argument(f"--{side}", nargs="+", required=True, metavar="RUN", type=Path)
     given = parser.parse_args(argv)
-    return run_command(lambda _stop: print(table(compare(given.first, given.second)), end=""))
+    return run_command(
+        lambda _stop: print(table(compare(given.first, given.second)), end=""),
+        "nothing was compared",
+    )
 
 
 if __name__ == "__main__":

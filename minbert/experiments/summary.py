@@ -88,7 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", type=Path)
     paths = parser.parse_args(argv).manifests
-    return run_command(lambda _stop: print(table([read_manifest(p) for p in paths]), end=""))
+    return run_command(
+        lambda _stop: print(table([read_manifest(path) for path in paths]), end=""),
+        "nothing was printed",
+    )
 
 
 if __name__ == "__main__":

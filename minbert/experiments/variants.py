@@ -81,7 +81,7 @@ def _free_step(
 
 
 def radii(bench: Bench) -> list[Measured]:
-    """How far one step of the ascent leads."""
+    """The distance that one step of the ascent leads."""
     steps: Mapping[str, Step] = {
         "no projection": partial(_free_step, constant=0.0),
         "no projection, ‖g‖ + 1e-6 in the division": partial(_free_step, constant=1e-6),
@@ -129,7 +129,7 @@ def _both(
 
 
 def lost_gradients(bench: Bench) -> list[Measured]:
-    """How much of the term's gradient reaches the weights."""
+    """The share of the term's gradient that reaches the weights."""
 
     def norm(task: str, divergence: Divergence) -> float:
         return bench.slope(divergence(*bench.branches(task, sigma=1e-3)))
@@ -160,7 +160,7 @@ def dropouts_share(bench: Bench) -> list[Measured]:
 
 
 def reductions(bench: Bench) -> list[Measured]:
-    """What a sum over the batch, or over all its pairs, makes of a mean over examples."""
+    """A sum over the batch, or over all its pairs, in place of a mean over examples."""
     s, t = (logits.detach() for logits in bench.branches("sst", sigma=1e-3))
     papers, summed = (
         float(divergence(s.repeat(2, 1), t.repeat(2, 1)) / divergence(s, t))
@@ -176,7 +176,7 @@ def reductions(bench: Bench) -> list[Measured]:
 
 
 def roundings(bench: Bench) -> list[Measured]:
-    """What fp32 and bf16 make of differences of size σ = 1e-5."""
+    """Differences of size σ = 1e-5, as fp32 and bf16 round them."""
     s, t = (logits.detach().float() for logits in bench.branches("sst", sigma=1e-5))
     together, apart = (
         float(np.mean([float(divergence(s[i : i + 1], t[i : i + 1])) < 0 for i in range(len(s))]))

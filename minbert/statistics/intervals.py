@@ -95,12 +95,7 @@ def _quantile(confidence: float) -> float:
 
 
 def bootstrap_examples(
-    statistic: Callable[[Array], float],
-    count: int,
-    *,
-    confidence: float,
-    rounds: int,
-    seed: int,
+    statistic: Callable[[Array], float], count: int, *, confidence: float, rounds: int, seed: int
 ) -> Interval:
     """Percentile bootstrap interval of any statistic (Efron & Tibshirani 1993, chapter 13).
 

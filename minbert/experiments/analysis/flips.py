@@ -32,7 +32,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Flips:
-    """How many examples turn right and wrong from row `before` to row `after`, over all seeds.
+    """The examples that turn right and wrong from row `before` to row `after`, over all seeds.
 
     An answer on a scale turns right where it comes nearer to the label by a whole point or more,
     and wrong where it moves away by as much. `gained` and `lost` have the clearest of each.

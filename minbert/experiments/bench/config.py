@@ -18,7 +18,7 @@ _WORK, _MODEL, _RUN = "the work", "the models", "the measurement"
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What is timed, with which encoders, how often."""
+    """The work that is timed, the encoders, and the number of rounds."""
 
     task: str = flag(
         "para",

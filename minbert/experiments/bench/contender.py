@@ -1,4 +1,4 @@
-"""What is compared: contenders that do the same work on the same rows, each its own way."""
+"""Contenders: stacks that do the same work on the same rows, each in its own way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ R3F_WEIGHT, NOISE = 1.0, 1e-5  # λ, σ
 
 @dataclass(frozen=True)
 class Material:
-    """What all contenders work on: an encoder, a model whose weights they copy, and rows.
+    """The encoder, the model whose weights are copied, and the rows that all contenders work on.
 
     `folder` holds the encoder in the published layout. `job` is resolved, its precision decided.
     A stretch of steps has `steps` batches, an epoch `rows` rows.

@@ -97,7 +97,9 @@ class Peer:
         self._tokenizer = self._library.AutoTokenizer.from_pretrained(material.folder)
         self._pad = self._library.DataCollatorWithPadding(self._tokenizer)
         self._ids = self._tokenized(len(material.split.examples))
-        self._labels = torch.tensor([float(one.label or 0) for one in material.split.examples])
+        self._labels = torch.tensor(
+            [float(example.label or 0) for example in material.split.examples]
+        )
 
     def loss(self, count: int) -> float:
         """The task's loss of the first rows as one batch, without dropout, in fp32."""
@@ -130,8 +132,8 @@ class Peer:
         return steps
 
     def _model(self) -> PeerModel:
-        own, material = self._library.BertModel, self._material
-        encoder = own.from_pretrained(material.folder, dtype=torch.float32)
+        library, material = self._library.BertModel, self._material
+        encoder = library.from_pretrained(material.folder, dtype=torch.float32)
         source = material.model.heads[material.task]
         assert isinstance(source, (VectorHead, DifferenceHead))
         head = nn.Linear(source.output.in_features, source.output.out_features)
@@ -149,7 +151,7 @@ class Peer:
     def _tokenized(self, count: int) -> list[list[list[int]]]:
         """Token ids of the first rows: [text of a pair][row]."""
         examples = self._material.split.examples[:count]
-        columns = zip(*(one.texts for one in examples), strict=True)
+        columns = zip(*(example.texts for example in examples), strict=True)
         return [self._tokenizer(list(texts))["input_ids"] for texts in columns]
 
     def _drawn(
@@ -162,22 +164,15 @@ class Peer:
         """The first rows in batches: shuffled by `number`, or in their order for None."""
         ids = self._ids if ids is None else ids
 
-        def collate(rows: Sequence[int]) -> PeerBatch:
-            return self._batch(ids, np.asarray(rows))
-
+        how: dict[str, Any] = {"batch_size": batch_size}
         if self._tuned:
             lengths = np.max([[len(text) for text in view[:count]] for view in ids], axis=0)
-            batches = _grouped(lengths, batch_size, number)
-            return iter(DataLoader(range(count), batch_sampler=batches, collate_fn=collate))  # type: ignore[arg-type]
-        source = None if number is None else torch.Generator().manual_seed(number)
+            how = {"batch_sampler": _grouped(lengths, batch_size, number)}
+        elif number is not None:
+            how |= {"shuffle": True, "generator": torch.Generator().manual_seed(number)}
+        rows: Any = range(count)
         return iter(
-            DataLoader(
-                range(count),  # type: ignore[arg-type]
-                batch_size,
-                shuffle=number is not None,
-                generator=source,
-                collate_fn=collate,
-            )
+            DataLoader(rows, collate_fn=lambda part: self._batch(ids, np.asarray(part)), **how)
         )
 
     def _batch(self, ids: Sequence[Sequence[list[int]]], rows: RowNumbers) -> PeerBatch:

@@ -1,4 +1,4 @@
-"""What the bench found, as rows for programs and as tables to read."""
+"""The bench's results, as rows for programs and as tables to read."""
 
 from __future__ import annotations
 

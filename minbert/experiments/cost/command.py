@@ -16,7 +16,7 @@ from minbert.experiments.cost.workload import Workload
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.command import MeasuringCommand
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
-from minbert.experiments.measuring.trial import interleaved, peak_memory
+from minbert.experiments.measuring.trial import interleaved, peak_of_first_steps
 from minbert.finetune.config import RunConfig
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
@@ -73,25 +73,19 @@ def _counted(workload: Workload) -> dict[str, ledger.Count]:
 
 
 def _peak(workload: Workload, method: Method) -> int | None:
-    """Bytes at the highest point of a method's first two steps."""
-    return peak_memory(lambda: workload.prepared(method).step(), workload.device)
+    return peak_of_first_steps(partial(workload.prepared, method), workload.device)
 
 
 def _timed(workload: Workload, methods: Sequence[Method], rounds: int) -> dict[str, list[float]]:
+    turns = {method.name: partial(workload.seconds, method) for method in methods}
     with ProgressBar(rounds * len(methods), "timing", "steps") as bar:
-
-        def seconds(method: Method) -> float:
-            taken = workload.prepared(method).seconds()
-            bar.update(1)
-            return taken
-
-        return interleaved({m.name: partial(seconds, m) for m in methods}, rounds)
+        return interleaved(turns, rounds, then=partial(bar.update, 1))
 
 
 def _each(
     methods: Sequence[Method], title: str, find: Callable[[Method], Found]
 ) -> dict[str, Found]:
-    """What `find` returns for each method, by name, behind a progress bar."""
+    """The results of `find` for all methods, by name, behind a progress bar."""
     found = {}
     with ProgressBar(len(methods), title, "methods") as bar:
         for method in methods:

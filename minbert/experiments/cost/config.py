@@ -20,7 +20,7 @@ _BATCH, _MODEL, _RUN = "the batch", "the model", "the measurement"
 
 @dataclass(frozen=True)
 class CostConfig:
-    """What is measured, and on which batch."""
+    """The batch, the model and the rounds of the measurement."""
 
     task: str = flag("sst", _BATCH, "task of the batch", choices=KNOWN_TASKS)
     batch_size: int | None = same_flag(RunConfig, "batch_size", _BATCH)
@@ -39,9 +39,7 @@ class CostConfig:
     device: str = same_flag(RunConfig, "device", _RUN)
     precision: str = same_flag(RunConfig, "precision", _RUN)
     rounds: int = flags.count(
-        5,
-        _RUN,
-        "timed steps of every method; a round has each method once, in an order of its own",
+        5, _RUN, "timed steps of every method; a round has each method once, in an order of its own"
     )
     json: str | None = flags.json()
     csv: str | None = flags.csv()

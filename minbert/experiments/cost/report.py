@@ -21,7 +21,7 @@ _NOTES = (
 
 @dataclass(frozen=True)
 class CostRow:
-    """What a step of a method costs. Ratios are to the standard method's.
+    """The cost of a method's step. Ratios are to the standard method's.
 
     `forward` and `backward` are passes of the whole batch through the encoder, `units` forward
     units; `paper_*` are those in Table 1 of the R3F paper. `flops` counts multiplications and

@@ -24,7 +24,7 @@ from minbert.training.record import machine
 
 @dataclass(frozen=True)
 class Workload:
-    """The same for all methods: `job` is located and resolved, its precision is decided."""
+    """The job, encoder and batch of all methods; `job` is resolved, its precision decided."""
 
     job: RunConfig
     encoder: BertModel
@@ -57,6 +57,10 @@ class Workload:
     def prepared(self, method: Method) -> Trial:
         """A trial of the method."""
         return Trial.prepare(self.job_with(method), self.encoder, self.batch)
+
+    def seconds(self, method: Method) -> float:
+        """The seconds of a step of the method."""
+        return self.prepared(method).seconds()
 
     def count(self, method: Method) -> ledger.Count:
         """Count a step on shapes alone. Raises InputError where the heads cannot have it."""

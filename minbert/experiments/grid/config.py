@@ -23,9 +23,17 @@ from minbert.support.flags import (
 GRID, WHERE = "the experiment", "where it runs"
 
 
+def _by_scale(field: str) -> str:
+    return ", ".join(f"{name} {getattr(scale, field)}" for name, scale in SCALES.items())
+
+
+def _count(default: int | None, group: str, help: str, metavar: str = "N") -> Any:
+    return flag(default, group, help, limit=AT_LEAST_ONE, metavar=metavar)
+
+
 @dataclass(frozen=True)
 class GridConfig:
-    """How much of an experiment is run, and where."""
+    """The part of an experiment that is run, and the place where it runs."""
 
     scale: str = flag(
         "smoke",
@@ -33,20 +41,11 @@ class GridConfig:
         "smoke: minutes, to see that all works; small: hours; full: as published",
         choices=tuple(SCALES),
     )
-    seeds: int | None = flag(
+    seeds: int | None = _count(None, GRID, f"runs of every row; default: {_by_scale('seeds')}")
+    epochs: int | None = _count(
         None,
         GRID,
-        f"runs of every row; default: {', '.join(f'{n} {s.seeds}' for n, s in SCALES.items())}",
-        limit=AT_LEAST_ONE,
-        metavar="N",
-    )
-    epochs: int | None = flag(
-        None,
-        GRID,
-        f"epochs of every run, with --stdpp twice as many; default: "
-        f"{', '.join(f'{n} {s.epochs}' for n, s in SCALES.items())}",
-        limit=AT_LEAST_ONE,
-        metavar="N",
+        f"epochs of every run, with --stdpp twice as many; default: {_by_scale('epochs')}",
     )
     rows: tuple[str, ...] = flag(
         (),
@@ -62,12 +61,8 @@ class GridConfig:
         "that share the folder share the work",
         metavar="FOLDER",
     )
-    workers: int = flag(
-        1,
-        WHERE,
-        "runs at a time on this machine, which share its cores (seconds are then longer)",
-        limit=AT_LEAST_ONE,
-        metavar="N",
+    workers: int = _count(
+        1, WHERE, "runs at a time on this machine, which share its cores (seconds are then longer)"
     )
     cluster: str | None = flag(
         None,
@@ -76,12 +71,8 @@ class GridConfig:
         "jobs on this machine, to try it. --workers is then the number of jobs at a time",
         choices=CLUSTERS,
     )
-    minutes: int = flag(
-        60,
-        WHERE,
-        "time limit of a job; one that reaches it goes on in another job",
-        limit=AT_LEAST_ONE,
-        metavar="MINUTES",
+    minutes: int = _count(
+        60, WHERE, "time limit of a job; one that reaches it goes on in another job", "MINUTES"
     )
     partition: str | None = flag(None, WHERE, "Slurm's partition", metavar="NAME")
     gpus: int = flag(0, WHERE, "GPUs of a job", limit=NOT_NEGATIVE, metavar="N")

@@ -64,7 +64,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of an experiment is run: epochs, the first `limit` rows of every file, seeds."""
+    """The part of an experiment that is run: epochs, the first `limit` rows of files, seeds."""
 
     epochs: int
     limit: int | None

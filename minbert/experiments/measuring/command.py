@@ -1,4 +1,4 @@
-"""What the measuring commands have in common: how they run, and the machine they run on."""
+"""The frame of every measuring command: its parser, its run, the machine it runs on."""
 
 from __future__ import annotations
 

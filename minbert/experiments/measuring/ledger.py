@@ -77,7 +77,7 @@ class _Shapes(FakeTensorMode):
 
 @dataclass
 class _LayerPasses:
-    """How many texts passed a layer of any encoder, forward and backward."""
+    """The number of texts that passed a layer of any encoder, forward and backward."""
 
     forward: int = 0
     backward: int = 0

@@ -82,6 +82,11 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
     return _peak_on_cpu(work) if device.type == "cpu" else None
 
 
+def peak_of_first_steps(make: Callable[[], Trial], device: torch.device) -> int | None:
+    """Bytes at the highest point of making a trial, which makes a step, and of its next step."""
+    return peak_memory(lambda: make().step(), device)
+
+
 def _peak_on_cpu(work: Callable[[], object]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to stderr
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
@@ -98,9 +103,12 @@ def _peak_on_cpu(work: Callable[[], object]) -> int:
 
 
 def interleaved(
-    measures: Mapping[str, Callable[[], float]], rounds: int, seed: int = 0
+    measures: Mapping[str, Callable[[], float]],
+    rounds: int,
+    seed: int = 0,
+    then: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """The values of each measure by its name, one for each round.
+    """The values of each measure by its name, one for each round; `then` is called after each.
 
     A round calls every measure once, in random order, so that a machine that slows down, or heats
     up in a fixed pattern, favours none of them.
@@ -111,6 +119,7 @@ def interleaved(
         Random(derive_seed(seed, "order of a round", number)).shuffle(order)  # noqa: S311
         for name in order:
             values[name].append(measures[name]())
+            then()
     return values
 
 

@@ -49,9 +49,9 @@ def _by_row(
 
 
 def confusion(result: RowResult, task: str) -> Array:
-    """How often each label (rows) was predicted as each class (columns), all seeds together.
+    """Counts of each label (rows) predicted as each class (columns), over all seeds.
 
-    The sum is the number of dev examples with a label, times the number of seeds.
+    Their sum is the number of dev examples with a label, times the number of seeds.
     """
     predictions, labels = result.predictions(task)
     classes = TASKS[task].num_outputs

@@ -45,9 +45,6 @@ def _listed(scores: Sequence[float] | Array) -> str:
     return ", ".join(f"{score:.3f}" for score in scores)
 
 
-# -------------------------------------------------------------------------- score against cost
-
-
 def against_cost(analysis: Analysis) -> Iterator[Picture]:
     """A picture for each task: mean scores and intervals over seconds an epoch, and published."""
     rows = _finished(analysis)
@@ -88,9 +85,6 @@ def _draw_costs(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
     axes.grid()
 
 
-# ----------------------------------------------------------------------------------- over seeds
-
-
 def over_seeds(analysis: Analysis) -> Iterator[Picture]:
     """A picture for each task: a dot a seed, the mean, its interval, and the published figure."""
     rows = _finished(analysis)
@@ -117,9 +111,6 @@ def _draw_seeds(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(_axis_title(task))
     axes.grid(axis="x")
-
-
-# -------------------------------------------------------------------------------------- by epoch
 
 
 def by_epoch(analysis: Analysis) -> Iterator[Picture]:

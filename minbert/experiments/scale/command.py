@@ -12,7 +12,7 @@ import torch
 from minbert.experiments.measuring.command import MeasuringCommand, on_device, where
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.rates import counted_operations
-from minbert.experiments.measuring.trial import Trial, interleaved, peak_memory
+from minbert.experiments.measuring.trial import Trial, interleaved, peak_of_first_steps
 from minbert.experiments.scale import data, report, steps
 from minbert.experiments.scale.config import AXES, ScaleConfig
 from minbert.experiments.scale.report import ScaleRow
@@ -71,17 +71,11 @@ def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device)
     with ProgressBar((config.rounds + 1) * len(numbers), AXES[axis], "steps") as bar:
         peaks = {}
         for number in numbers:
-            peaks[number] = peak_memory(partial(steps.first_step, make[number]), device)
+            peaks[number] = peak_of_first_steps(make[number], device)
             bar.update(1)
         trials = {number: make[number]() for number in numbers}
-
-        def seconds(trial: Trial) -> float:
-            taken = trial.seconds()
-            bar.update(1)
-            return taken
-
-        turns = {str(number): partial(seconds, trial) for number, trial in trials.items()}
-        times = interleaved(turns, config.rounds)
+        turns = {str(number): trial.seconds for number, trial in trials.items()}
+        times = interleaved(turns, config.rounds, then=partial(bar.update, 1))
     return [
         _step_row(axis, number, times[str(number)], peaks[number], trial)
         for number, trial in trials.items()

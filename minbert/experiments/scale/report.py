@@ -1,4 +1,4 @@
-"""What the scale study found: a table, rows for programs, curves."""
+"""The rows that the scale study measures, and the table made of them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.experiments.measuring.batch import random_batch
-from minbert.experiments.measuring.trial import Trial, peak_memory
+from minbert.experiments.measuring.trial import Trial, peak_of_first_steps
 from minbert.experiments.scale import data
 from minbert.experiments.scale.config import ScaleConfig
 from minbert.finetune.config import RunConfig
@@ -70,7 +70,7 @@ def _timed(
     config: ScaleConfig, job: RunConfig, count: int, device: torch.device
 ) -> tuple[list[float], int | None, Trial]:
     make = partial(_shared_trial, config, job, count, device)
-    peak = peak_memory(partial(first_step, make), device)
+    peak = peak_of_first_steps(make, device)
     trial = make()
     trial.seconds()
     return [trial.seconds() for _ in range(config.rounds)], peak, trial
@@ -82,8 +82,3 @@ def _shared_trial(config: ScaleConfig, job: RunConfig, count: int, device: torch
         return trial
     shared = SharedObjective(trial.objective, StopRequest())
     return dataclasses.replace(trial, objective=shared)
-
-
-def first_step(make: Callable[[], Trial]) -> None:
-    """Make a trial, which begins with a step of its own, and one step more."""
-    make().step()
