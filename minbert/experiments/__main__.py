@@ -1,4 +1,4 @@
-"""`python -m minbert.experiments COMMAND`: what is found out over methods, seeds and machines."""
+"""`python -m minbert.experiments COMMAND`: measurements, and grids over methods and seeds."""
 
 from __future__ import annotations
 

@@ -28,34 +28,32 @@ Flags of the main job follow after --. Typical:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run it; returns the exit code."""
-
-    def work(_stop: object) -> None:
-        config, extra = parse("all", _DESCRIPTION, argv, Table2Config)
-        if config.rows:
-            raise InputError("--rows would name rows of one table: give it to table1 or table2")
-        # what is wrong with the flags is said before anything is run
-        grids = [
-            Grid.planned(experiment, config, extra)
-            for experiment in (table1.experiment(), table2.experiment(config.settings))
-        ]
-        out = Path(config.out)
-        cost = CostPart.planned(config.scale, extra, out)
-        parts = [(grid.experiment.title, grid.run) for grid in grids]
-        sections = [_made(title, run) for title, run in (*parts, (TITLE, cost.run))]
-        names = "\n".join([*(grid.name for grid in grids), cost.name])
-        name = f"report-{config.scale}-{hashlib.sha256(names.encode()).hexdigest()[:6]}"
-        write_report(out, name, "Published tables, run again", sections)
-        for grid in grids:
-            grid.log_failures()
-        if missing := sum(len(section.missing) for section in sections):
-            raise RunError(f"{missing} results are missing; the same command tries them again")
-
-    return run_command(work, if_stopped="the same command goes on with it")
+    """Run all three parts; returns the exit code."""
+    return run_command(lambda _stop: _run(argv), if_stopped="the same command goes on with it")
 
 
-def _made(title: str, run: Callable[[], Section]) -> Section:
-    """The part, or one that says why there is none: the others are made all the same."""
+def _run(argv: Sequence[str]) -> None:
+    config, extra = parse("all", _DESCRIPTION, argv, Table2Config)
+    if config.rows:
+        raise InputError("--rows would name rows of one table: give it to table1 or table2")
+    # everything is planned before anything is run, so that wrong flags are found at once
+    experiments = (table1.experiment(), table2.experiment(config.settings))
+    grids = [Grid.planned(experiment, config, extra) for experiment in experiments]
+    out = Path(config.out)
+    cost = CostPart.planned(config.scale, extra, out)
+    parts = [(grid.experiment.title, grid.run) for grid in grids]
+    sections = [_section(title, run) for title, run in (*parts, (TITLE, cost.run))]
+    names = "\n".join([*(grid.name for grid in grids), cost.name])
+    name = f"report-{config.scale}-{hashlib.sha256(names.encode()).hexdigest()[:6]}"
+    write_report(out, name, "Published tables, run again", sections)
+    for grid in grids:
+        grid.log_failures()
+    if missing := sum(len(section.missing) for section in sections):
+        raise RunError(f"{missing} results are missing; the same command tries them again")
+
+
+def _section(title: str, run: Callable[[], Section]) -> Section:
+    """The part's section, or one that says why there is none, so that the other parts are made."""
     try:
         return run()
     except (InputError, RunError) as error:

@@ -20,13 +20,13 @@ from minbert.experiments.grid.finished import FinishedRun
 from minbert.reports.tables import Table
 from minbert.statistics.intervals import over_seeds
 from minbert.statistics.paired_tests import (
-    Part,
+    VarianceEstimate,
     holm,
     paired_bootstrap,
     paired_permutation,
     with_seed_noise,
 )
-from minbert.support.console import log, set_up_logging
+from minbert.support.command import run_command
 from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 
@@ -35,8 +35,8 @@ from minbert.tasks.registry import TASKS
 class Compared:
     """A task's mean score over the seeds on both sides, and two-sided p-values.
 
-    `p_models` is the paired permutation test's; `p_value` counts the noise of the seeds too, and is
-    the same where there is one, of which nothing is known.
+    `p_models` is the paired permutation test's. `p_value` counts the noise of the seeds too; with
+    one seed, whose noise is unknown, it is `p_models`.
     """
 
     task: str
@@ -48,7 +48,7 @@ class Compared:
 
 
 def compare(first: Sequence[Path], second: Sequence[Path]) -> list[Compared]:
-    """Every task that both sides scored. Raises InputError where they cannot be compared."""
+    """Compare every task that both sides scored. Raises InputError where that is impossible."""
     if len(first) != len(second):
         raise InputError(f"--first has {len(first)} runs, --second {len(second)}: give as many")
     sides = [[FinishedRun.read(folder) for folder in side] for side in (first, second)]
@@ -67,43 +67,46 @@ def compare(first: Sequence[Path], second: Sequence[Path]) -> list[Compared]:
 def _compared(task: str, first: Sequence[FinishedRun], second: Sequence[FinishedRun]) -> Compared:
     labels = first[0].labels(task)
     known = ~np.isnan(labels)
-    one, other = (np.stack([run.predictions[task][known] for run in s]) for s in (first, second))
+    sides = [np.stack([run.predictions[task][known] for run in side]) for side in (first, second)]
     metric, labels = TASKS[task].metric, labels[known]
-    over = [over_seeds([metric(own, labels) for own in side]) for side in (one, other)]
-    p_models = p_value = paired_permutation(metric, one, other, labels)
+    over = [over_seeds([metric(of_seed, labels) for of_seed in side]) for side in sides]
+    p_models = p_value = paired_permutation(metric, sides[0], sides[1], labels)
     if (count := len(first)) > 1:
-        interval = paired_bootstrap(metric, one, other, labels)
-        seeds = Part((over[0].sd ** 2 + over[1].sd ** 2) / count, 2 * (count - 1))
+        interval = paired_bootstrap(metric, sides[0], sides[1], labels)
+        seeds = VarianceEstimate((over[0].sd ** 2 + over[1].sd ** 2) / count, 2 * (count - 1))
         p_value, _ = with_seed_noise(over[0].mean - over[1].mean, interval, [seeds])
     return Compared(task, over[0].mean, over[1].mean, count, p_models, p_value)
 
 
 def table(compared: Sequence[Compared]) -> str:
     """A Markdown table."""
-    header = ["task", "first", "second", "first - second", "p of these models"]
-    rows = []
-    corrected = holm([one.p_value for one in compared])
-    for one, p_value in zip(compared, corrected, strict=True):
-        scores = [f"{score:.3f}" for score in (one.first, one.second)]
-        scores += [f"{one.first - one.second:+.3f}", f"{one.p_models:.4f}"]
-        seeds = f"{one.p_value:.4f}" if one.seeds > 1 else "–"
-        rows.append([one.task, *scores, seeds, f"{p_value:.4f}"])
-    return Table("Paired comparison", [*header, "p, other seeds too", "p (Holm)"], rows).markdown()
+    header = ["task", "first", "second", "first - second"]
+    header += ["p of these models", "p, other seeds too", "p (Holm)"]
+    corrected = holm([row.p_value for row in compared])
+    rows = [
+        [
+            row.task,
+            *(f"{score:.3f}" for score in (row.first, row.second)),
+            f"{row.first - row.second:+.3f}",
+            f"{row.p_models:.4f}",
+            f"{row.p_value:.4f}" if row.seeds > 1 else "–",
+            f"{p_value:.4f}",
+        ]
+        for row, p_value in zip(compared, corrected, strict=True)
+    ]
+    return Table("Paired comparison", header, rows).markdown()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit code."""
-    set_up_logging()
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     for side in ("first", "second"):
         parser.add_argument(f"--{side}", nargs="+", required=True, metavar="RUN", type=Path)
     given = parser.parse_args(argv)
-    try:
-        print(table(compare(given.first, given.second)), end="")
-    except InputError as error:
-        log.error("error: %s", error)
-        return 2
-    return 0
+    return run_command(
+        lambda _stop: print(table(compare(given.first, given.second)), end=""),
+        "nothing was compared",
+    )
 
 
 if __name__ == "__main__":

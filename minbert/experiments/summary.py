@@ -17,17 +17,16 @@ from typing import Any
 from minbert.experiments.grid.finished import read_manifest
 from minbert.finetune.identity import INDIFFERENT
 from minbert.reports.tables import Table
-from minbert.support.console import log, set_up_logging
-from minbert.support.errors import InputError
+from minbert.support.command import run_command
 
 # Settings in which the runs of one row may differ.
 _FREE = (*INDIFFERENT, "seed")
 
 
 def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Runs that differ only in their seed, together, in the order of their first.
+    """Group the runs that differ only in their seed, in the order of each group's first run.
 
-    Runs of an older version may lack a setting; that counts as one that is not set.
+    A setting that a run of an older version lacks counts as one that is not set.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests:
@@ -41,7 +40,7 @@ def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dic
 
 
 def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """A label a group: the settings in which the groups differ, as flags."""
+    """A label for each group: the settings in which the groups differ, as flags."""
     configs = [group[0]["config"] for group in groups]
     names = [
         name
@@ -62,7 +61,7 @@ def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[st
 
 
 def table(manifests: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table: a row a configuration, mean (standard deviation) over its seeds."""
+    """A Markdown table: a row for each configuration, mean (standard deviation) over seeds."""
     groups = group_by_configuration(manifests)
     tasks = list(groups[0][0]["dev"])
     header = ["configuration", "seeds", *tasks, "train s/epoch", "dev s/epoch"]
@@ -86,15 +85,13 @@ def _mean_and_spread(values: Sequence[float]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit code."""
-    set_up_logging()
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", type=Path)
-    try:
-        print(table([read_manifest(path) for path in parser.parse_args(argv).manifests]), end="")
-    except InputError as error:
-        log.error("error: %s", error)
-        return 2
-    return 0
+    paths = parser.parse_args(argv).manifests
+    return run_command(
+        lambda _stop: print(table([read_manifest(path) for path in paths]), end=""),
+        "nothing was printed",
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""What the known wrong variants of SMART and R3F do, as numbers beside the papers' own.
+"""The effect of known wrong variants of SMART and R3F, as numbers beside the papers' own.
 
 `python -m minbert.experiments variants [FLAGS]` takes the main job's flags (`--weights`,
 `--data_dir`, `--pooling`, ...), reads 16 training examples of sst, para and sts, and prints a
-table. Nothing trains; it takes a minute on a CPU. What trains, and how, is its own affair.
+table. Nothing trains; it takes a minute on a CPU. Flags that say what trains, and how, are decided.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from minbert.tasks.registry import TASKS
 
 SEED, EXAMPLES = 1, 16
 CPU = torch.device("cpu")
+_DECIDED = f"--option finetune --rrobin --tasks sst,para,sts --precision bf16 --limit {EXAMPLES}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Bench:
-    """A model in float64, the same in fp32 that trains in bf16, and one batch a task."""
+    """A model in float64, a copy in fp32 that trains in bf16, and one batch of each task."""
 
     model: MultitaskBert
     lowered: MultitaskBert
@@ -65,8 +67,8 @@ class Bench:
     def slope(self, value: Tensor) -> float:
         """The norm of a value's gradient over all weights."""
         weights = list(self.model.parameters())
-        found = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
-        return float(torch.nn.utils.get_total_norm(found))
+        slopes = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
+        return float(torch.nn.utils.get_total_norm(slopes))
 
 
 def _free_step(
@@ -79,7 +81,7 @@ def _free_step(
 
 
 def radii(bench: Bench) -> list[Measured]:
-    """How far one step of the ascent leads."""
+    """The distance that one step of the ascent leads."""
     steps: Mapping[str, AscentStep] = {
         "no projection": partial(_free_step, constant=0.0),
         "no projection, ‖g‖ + 1e-6 in the division": partial(_free_step, constant=1e-6),
@@ -91,41 +93,32 @@ def radii(bench: Bench) -> list[Measured]:
         delta = term.perturbation(bench.model, bench.batches["sst"], bench.clean("sst"))
         return float(delta.abs().max()) / term.epsilon
 
-    paper = reached(SmartChoices())
+    what, paper = "largest entry of δ over ε (sst)", reached(SmartChoices())
     return [
-        Measured("largest entry of δ over ε (sst)", paper, reached(SmartChoices(step=step)), whose)
+        Measured(what, paper, reached(SmartChoices(step=step)), whose)
         for whose, step in steps.items()
     ]
 
 
 def embeddings_twice(bench: Bench) -> list[Measured]:
-    """What is left of the term where nothing is perturbed."""
-    values = []
-    for twice in (False, True):
-        choices = SmartChoices(embedded_twice=twice)
+    """The rest of the term where nothing is perturbed."""
+
+    def unperturbed(choices: SmartChoices) -> float:
         term = Adversarial(epsilon=1e-300, steps=0, choices=choices)
-        value = term.loss(bench.model, bench.batches["sst"], bench.clean("sst"))
-        values.append(float(value.detach()))
-    return [
-        Measured(
-            "SMART's term without noise (sst)", values[0], values[1], "embedding output fed back"
-        )
-    ]
+        return float(term.loss(bench.model, bench.batches["sst"], bench.clean("sst")).detach())
+
+    once, twice = (unperturbed(SmartChoices(embedded_twice=value)) for value in (False, True))
+    return [Measured("SMART's term without noise (sst)", once, twice, "embedding output fed back")]
 
 
 def blind_softmaxes(bench: Bench) -> list[Measured]:
     """Divergences that see nothing of one logit."""
-    ours = TASKS["para"].divergence
+    ours, risen = TASKS["para"].divergence, "term where all logits rise by 1 (para)"
     s, t = (logits.detach() for logits in bench.branches("para", sigma=1e-2))
     over_batch = float(published.two_kls(s.T, s.T + 1))
     return [
         _both("R3F's term, σ = 1e-2 (para)", ours, published.two_kls, s, t, "softmax over a logit"),
-        Measured(
-            "term where all logits rise by 1 (para)",
-            float(ours(s, s + 1)),
-            over_batch,
-            "softmax over the batch",
-        ),
+        Measured(risen, float(ours(s, s + 1)), over_batch, "softmax over the batch"),
     ]
 
 
@@ -136,18 +129,23 @@ def _both(
 
 
 def lost_gradients(bench: Bench) -> list[Measured]:
-    """How much of the term's gradient reaches the weights."""
-    rows = []
-    for task, theirs, whose in (
-        ("sst", published.mean_half_kl, "detached targets"),
-        ("sts", published.two_kls, "softmax, and left out, for a regression"),
-    ):
-        norms = []
-        for divergence in (TASKS[task].divergence, theirs):
-            s, t = bench.branches(task, sigma=1e-3)
-            norms.append(bench.slope(divergence(s, t)))
-        rows.append(Measured(f"gradient norm, relative ({task})", 1.0, norms[1] / norms[0], whose))
-    return rows
+    """The share of the term's gradient that reaches the weights."""
+
+    def norm(task: str, divergence: Divergence) -> float:
+        return bench.slope(divergence(*bench.branches(task, sigma=1e-3)))
+
+    return [
+        Measured(
+            f"gradient norm, relative ({task})",
+            1.0,
+            norm(task, theirs) / norm(task, TASKS[task].divergence),
+            whose,
+        )
+        for task, theirs, whose in (
+            ("sst", published.mean_half_kl, "detached targets"),
+            ("sts", published.two_kls, "softmax, and left out, for a regression"),
+        )
+    ]
 
 
 def dropouts_share(bench: Bench) -> list[Measured]:
@@ -162,45 +160,37 @@ def dropouts_share(bench: Bench) -> list[Measured]:
 
 
 def reductions(bench: Bench) -> list[Measured]:
-    """What a sum over the batch, or over all its pairs, makes of a mean over examples."""
+    """A sum over the batch, or over all its pairs, in place of a mean over examples."""
     s, t = (logits.detach() for logits in bench.branches("sst", sigma=1e-3))
-    growth = [
+    papers, summed = (
         float(divergence(s.repeat(2, 1), t.repeat(2, 1)) / divergence(s, t))
         for divergence in (TASKS["sst"].divergence, published.summed_half_kl)
-    ]
+    )
     what = "term of the batch twice over, relative (sst)"
     same, _ = (logits.detach() for logits in bench.branches("sts", sigma=1e-3))
     ours, pairs = TASKS["sts"].divergence, published.square_of_all_pairs
     return [
-        Measured(what, growth[0], growth[1], "a sum over the batch"),
+        Measured(what, papers, summed, "a sum over the batch"),
         _both("term of equal branches (sts)", ours, pairs, same, same, "squares of all pairs"),
     ]
 
 
 def roundings(bench: Bench) -> list[Measured]:
-    """What fp32 and bf16 make of differences of size σ = 1e-5."""
+    """Differences of size σ = 1e-5, as fp32 and bf16 round them."""
     s, t = (logits.detach().float() for logits in bench.branches("sst", sigma=1e-5))
-    negative = [
+    together, apart = (
         float(np.mean([float(divergence(s[i : i + 1], t[i : i + 1])) < 0 for i in range(len(s))]))
         for divergence in (TASKS["sst"].divergence, published.two_kls)
-    ]
-    exact = _direction(bench.model, bench.batches["sst"], exact=True)
-    cosines = [
-        float(torch.cosine_similarity(direction, exact, dim=-1).median())
-        for direction in (
-            _direction(bench.lowered, bench.batches["sst"], exact=each) for each in (True, False)
-        )
-    ]
+    )
+    truth = _direction(bench.model, bench.batches["sst"], exact=True)
+    cosines = []
+    for exact in (True, False):
+        direction = _direction(bench.lowered, bench.batches["sst"], exact=exact)
+        cosines.append(float(torch.cosine_similarity(direction, truth, dim=-1).median()))
+    what = "cosine of the ascent with float64's, median (sst)"
     return [
-        Measured(
-            "share of terms below 0, fp32 (sst)", negative[0], negative[1], "the two KLs apart"
-        ),
-        Measured(
-            "cosine of the ascent with float64's, median (sst)",
-            cosines[0],
-            cosines[1],
-            "ascent in bf16",
-        ),
+        Measured("share of terms below 0, fp32 (sst)", together, apart, "the two KLs apart"),
+        Measured(what, cosines[0], cosines[1], "ascent in bf16"),
     ]
 
 
@@ -217,13 +207,8 @@ def _direction(model: MultitaskBert, batch: Batch, *, exact: bool) -> Tensor:
 
 
 MEASURES = (
-    radii,
-    embeddings_twice,
-    blind_softmaxes,
-    lost_gradients,
-    dropouts_share,
-    reductions,
-    roundings,
+    *(radii, embeddings_twice, blind_softmaxes, lost_gradients),
+    *(dropouts_share, reductions, roundings),
 )
 
 
@@ -236,17 +221,7 @@ def table(rows: Sequence[Measured]) -> str:
 
 def prepare(argv: Sequence[str]) -> Bench:
     """The model and the batches that the main job's flags name. Raises InputError."""
-    own = [
-        "--option",
-        "finetune",
-        "--rrobin",
-        "--tasks",
-        "sst,para,sts",
-        "--precision",
-        "bf16",
-        "--limit",
-    ]
-    config = parse([*argv, *own, str(EXAMPLES)]).resolved({"batch_size": EXAMPLES})
+    config = parse([*argv, *shlex.split(_DECIDED)]).resolved({"batch_size": EXAMPLES})
     parts = build(config, CPU)
     exact = build(dataclasses.replace(config, precision="fp32"), CPU).model.double()
     everything = np.arange(EXAMPLES)
@@ -258,8 +233,8 @@ def measure(argv: Sequence[str]) -> None:
     """Print the table."""
     bench, rows = prepare(argv), []
     with ProgressBar(len(MEASURES), "variants", "measures") as bar:
-        for own in MEASURES:
-            rows += own(bench)
+        for measured in MEASURES:
+            rows += measured(bench)
             bar.update(1)
     print(table(rows))
 

@@ -160,8 +160,8 @@ def f1_of_class_one(confusion: Array) -> Array:
 def cell_bootstrap(metric: Callable[[Array], Array], confusion: Array, seed: int = 0) -> Interval:
     """Return the percentile bootstrap interval (95%) of a metric of the confusion (k, k + 1).
 
-    Drawing n examples with replacement fills the cells multinomially. So the counts are drawn
-    instead of the examples, at a thousandth of the cost.
+    Drawing n examples with replacement fills the cells multinomially, so the counts are drawn
+    instead of the examples: `bootstrap_examples` at a thousandth of its cost.
     """
     total = int(confusion.sum())
     shares = confusion.ravel() / total

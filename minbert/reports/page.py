@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def render(template: Path, **facts: Any) -> str:
-    """The page that `template`, a file that extends `base.html`, makes of the facts.
+    """The page that `template` makes of the facts; the template extends `base.html`.
 
     All text is escaped, so that a name in a report is never markup.
     """

@@ -13,7 +13,7 @@ _READERS_INK = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot. `name` is that of its file, `words` what it shows, for those who do not see it."""
+    """A plot. `name` is its file's, `words` say what it shows to those who do not see it."""
 
     name: str
     title: str
@@ -23,12 +23,12 @@ class Picture:
 
     @property
     def inline(self) -> str:
-        """For an HTML page."""
+        """The picture as an element of an HTML page."""
         return self._element("")
 
     @property
     def alone(self) -> str:
-        """For a file of its own."""
+        """The picture as a file of its own."""
         return '<?xml version="1.0" encoding="utf-8"?>\n' + self._element(_READERS_INK)
 
     def _element(self, style: str) -> str:

@@ -1,8 +1,8 @@
 """Plots as SVG that a page can hold: in the reader's colours, with words, without a date.
 
-Lines and letters are in the colour of the text around them, on no ground; the colours of the data
-are of middle lightness, to be seen on white and on black, and differ for the colour-blind too
-(after Okabe & Ito 2008). The same data make the same bytes.
+Lines and letters are in the colour of the text around them, on a transparent ground. The colours of
+the data have middle lightness, to be seen on white and on black, and differ for the colour-blind
+too (after Okabe & Ito 2008). Equal data make equal bytes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def drawn(
 
 
 def save(figure: Figure, title: str, path: Path) -> None:
-    """Write a figure as the SVG or PNG that `path` names. The same data make the same bytes."""
+    """Write a figure as the SVG or PNG that `path` names. Equal data make equal bytes."""
     with rc_context({"svg.hashsalt": title}), durable_files.replacing(path) as draft:
         kind = path.suffix.removeprefix(".")
         undated = {"Date": None} if kind == "svg" else {}
@@ -74,17 +74,17 @@ def save(figure: Figure, title: str, path: Path) -> None:
 
 
 def _body(svg: str, name: str) -> str:
-    """What matplotlib put into its svg element, in the page's ink and font, ids made unique."""
+    """The content of matplotlib's svg element, in the page's ink and font, with unique ids."""
     inner = svg[svg.index(">", svg.index("<svg ")) + 1 : svg.rindex("</svg>")]
     inner = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", inner, flags=re.S)
     inner = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", inner)
     used = set(re.findall(r'(?:href="|url\()#([\w.-]+)', inner))
 
     def in_tag(tag: re.Match[str]) -> str:
-        own = re.sub(
+        renamed = re.sub(
             r' id="([^"]*)"', lambda at: f' id="{name}-{at[1]}"' if at[1] in used else "", tag[0]
         )
-        return re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", own).replace(INK, "currentColor")
+        return re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", renamed).replace(INK, "currentColor")
 
     inner = re.sub(r"<[^>]+>", in_tag, inner)
     return "".join(f"{line.rstrip()}\n" for line in inner.splitlines() if line.strip())

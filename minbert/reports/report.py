@@ -17,7 +17,7 @@ _LONG = 30  # characters: a column with longer texts than that wraps
 
 @dataclass(frozen=True)
 class Plots:
-    """Pictures that are read alike, under a heading and with words on how; tables that go along."""
+    """Pictures under a heading, with words on how to read them, and tables that go along."""
 
     title: str
     words: str
@@ -29,7 +29,7 @@ class Plots:
 class Section:
     """An experiment's part of a report.
 
-    `missing` says what is not there, a line each. `rows` are the names that the plots number.
+    `missing` has a line for each result that is not there. `rows` are the names that plots number.
     """
 
     title: str
@@ -42,29 +42,31 @@ class Section:
 
 
 def as_html(title: str, sections: Sequence[Section]) -> str:
-    """The page. Nothing in it runs, and nothing is fetched."""
+    """The HTML page. Nothing in it runs, and nothing is fetched."""
     return render(
         _TEMPLATE,
         title=title,
         sections=sections,
         columns=_columns,
-        missing=[(one.title, line) for one in sections for line in one.missing],
+        missing=[(section.title, line) for section in sections for line in section.missing],
     )
 
 
 def write(out: Path, name: str, title: str, sections: Sequence[Section]) -> Path:
     """Write NAME.html and, into NAME-plots/, its pictures; returns the page's path."""
     page = out / f"{name}.html"
-    pictures = [
-        picture for section in sections for plots in section.plots for picture in plots.pictures
-    ]
-    texts = {out / f"{name}-plots" / f"{one.name}.svg": one.alone for one in pictures}
+    texts = {
+        out / f"{name}-plots" / f"{picture.name}.svg": picture.alone
+        for section in sections
+        for plots in section.plots
+        for picture in plots.pictures
+    }
     durable_files.write_texts({**texts, page: as_html(title, sections)})
     return page
 
 
 def _columns(table: Table) -> list[str]:
-    """A CSS class a column: numbers stand to the right, long texts wrap."""
+    """A CSS class for each column: numbers stand to the right, long texts wrap."""
     wide = [
         any(len(row[column]) > _LONG for row in table.rows) for column in range(len(table.header))
     ]

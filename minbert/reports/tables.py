@@ -25,7 +25,7 @@ _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 _SPECIAL = re.compile("|".join(re.escape(text) for text in sorted(_LATEX, key=len, reverse=True)))
-# in a note, which may tell what a program said; "n < 5" and "[95% interval]" stay as they are
+# Markdown in a note, which may quote a program; "n < 5" and "[95% interval]" stay as they are
 _MARKDOWN = re.compile(r"[\\`*_]|[<&](?=\S)|\](?=\()")
 _NUMBER = re.compile(r"(< )?[-+\[]?[\d.]+|–$")
 
@@ -49,23 +49,18 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        """A `table` that needs no packages."""
+        """A LaTeX `table` that needs no packages."""
         columns = "".join("r" if number else "l" for number in self.are_numbers)
         body = [f"{' & '.join(map(_escaped, row))} \\\\" for row in (self.header, *self.rows)]
-        lines = [
-            r"\begin{table}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\hline",
-            body[0],
-            r"\hline",
-        ]
-        lines += [*body[1:], r"\hline", r"\end{tabular}"]
+        header, *rows = body
+        lines = [r"\begin{table}", rf"\begin{{tabular}}{{{columns}}}", r"\hline", header, r"\hline"]
+        lines += [*rows, r"\hline", r"\end{tabular}"]
         lines.append(rf"\caption{{{_escaped('. '.join([self.title, *self.notes]))}}}")
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
     @property
     def are_numbers(self) -> list[bool]:
-        """Which columns hold numbers, which stand to the right."""
+        """Whether each column holds numbers, which stand to the right."""
         return [
             all(_NUMBER.match(row[column]) for row in self.rows)
             for column in range(len(self.header))

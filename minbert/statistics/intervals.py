@@ -1,10 +1,10 @@
 """How sure a score is: intervals for one score and over seeds, and what a design can tell apart.
 
-Every interval is two-sided, at 95% unless `confidence` says otherwise. Two scores are compared in
-`significance.py`.
+Every interval is two-sided, at 95% unless `confidence` says otherwise. `paired_tests.py` compares
+two scores.
 
-An interval of one run's score knows the noise of the dev examples only, one over seeds that of the
-training only: they answer different questions and are not exchangeable.
+An interval of one run's score knows the noise of the dev examples only; an interval over seeds
+knows the noise of the training only. They answer different questions and are not exchangeable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RESAMPLES_AT_ONCE = 100
 
 
 class Interval(NamedTuple):
-    """The lower and the upper end."""
+    """An interval's lower and upper end."""
 
     low: float
     high: float
@@ -59,12 +59,12 @@ def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> Int
 def pearson_interval(predictions: Array, labels: Array, confidence: float = 0.95) -> Interval:
     """Fisher's (1921) interval of Pearson's r: atanh r ± z / √(n - 3), back through tanh.
 
-    Exact for bivariate normal data, as it grows; `bootstrap_interval` assumes no distribution.
-    [-1, 1] where r is undefined (a constant side) or n < 4.
+    It becomes exact for bivariate normal data as n grows. It is [-1, 1] where r is undefined (a
+    constant side) or n < 4.
     """
     if not _has_correlation(predictions, labels):
         return UNKNOWN_CORRELATION
-    with warnings.catch_warnings():  # as in `metrics.pearson`
+    with warnings.catch_warnings():  # nearly constant scores are no error: see `metrics.pearson`
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
         result = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64))
     found = result.confidence_interval(confidence)
@@ -74,8 +74,8 @@ def pearson_interval(predictions: Array, labels: Array, confidence: float = 0.95
 def spearman_interval(predictions: Array, labels: Array, confidence: float = 0.95) -> Interval:
     """Interval of Spearman's rank correlation through atanh, variance (1 + r²/2) / (n - 3).
 
-    The variance is Bonett & Wright's (2000): Fisher's 1 / (n - 3) is too small for ranks.
-    [-1, 1] where the correlation is undefined (a constant side) or n < 4.
+    The variance is Bonett & Wright's (2000): Fisher's 1 / (n - 3) is too small for ranks. The
+    interval is [-1, 1] where the correlation is undefined (a constant side) or n < 4.
     """
     if not _has_correlation(predictions, labels):
         return UNKNOWN_CORRELATION
@@ -94,37 +94,14 @@ def _quantile(confidence: float) -> float:
     return float(stats.norm.ppf((1 + confidence) / 2))
 
 
-def bootstrap_interval(
-    metric: Metric,
-    predictions: Array,
-    labels: Array,
-    *,
-    confidence: float = 0.95,
-    rounds: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval of any metric (Efron & Tibshirani 1993, chapter 13).
-
-    Examples are drawn with replacement, each with its label, `rounds` times.
-    """
-    return bootstrap_examples(
-        lambda drawn: metric(predictions[drawn], labels[drawn]),
-        len(labels),
-        confidence=confidence,
-        rounds=rounds,
-        seed=seed,
-    )
-
-
 def bootstrap_examples(
-    statistic: Callable[[Array], float],
-    count: int,
-    *,
-    confidence: float,
-    rounds: int,
-    seed: int,
+    statistic: Callable[[Array], float], count: int, *, confidence: float, rounds: int, seed: int
 ) -> Interval:
-    """Percentile bootstrap interval of what `statistic` makes of `count` examples' indices."""
+    """Percentile bootstrap interval of any statistic (Efron & Tibshirani 1993, chapter 13).
+
+    `rounds` times, `count` examples are drawn with replacement, and `statistic` is called with
+    their indices (count,).
+    """
     result = stats.bootstrap(
         (np.arange(count),),
         statistic,
@@ -140,9 +117,9 @@ def bootstrap_examples(
 
 
 def quick_pearson(predictions: Array, labels: Array) -> float:
-    """Pearson's r as `metrics.pearson` has it, without scipy's checks: for thousands of resamples.
+    """Pearson's r without scipy's checks, for thousands of resamples; 0 where a side is constant.
 
-    0 where a side is constant.
+    The value is that of `metrics.pearson`.
     """
     x, y = predictions - predictions.mean(), labels - labels.mean()
     scale = math.sqrt(float(x @ x) * float(y @ y))
@@ -150,7 +127,7 @@ def quick_pearson(predictions: Array, labels: Array) -> float:
 
 
 def over_seeds(scores: Sequence[float] | Array, confidence: float = 0.95) -> OverSeeds:
-    """Mean, sd (n - 1) and the interval mean ± t·sd/√n of the mean (Student 1908).
+    """Mean, sd (n - 1), and the interval mean ± t·sd/√n of the mean (Student 1908).
 
     Raises ValueError where there is no score.
     """
@@ -170,7 +147,7 @@ def accuracy_spread(score: float) -> float:
 
 
 def pearson_spread(score: float) -> float:
-    """The same for Pearson's r: 1 - r², so that r's standard error is (1 - r²) / √n."""
+    """Standard deviation of one example's part in Pearson's r: 1 - r², r's error times √n."""
     return 1 - score * score
 
 

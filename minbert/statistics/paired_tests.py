@@ -1,7 +1,7 @@
 """Two configurations on the same dev examples: tests of their difference, corrected for many.
 
-Paired tests take the trained models as given and ask whether other dev examples would have said the
-same. Whether other seeds would have, too, is what `with_seed_noise` adds.
+Paired tests take the trained models as given and ask whether other dev examples would show the
+difference as well. `with_seed_noise` asks whether other seeds would show it, too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class McNemar:
-    """Examples that only the first side has right, that only the second has, and the p-value."""
+    """The examples that only the first side has right, those of the second, and the p-value."""
 
     only_first: int
     only_second: int
     p_value: float
 
 
-class Part(NamedTuple):
+class VarianceEstimate(NamedTuple):
     """A variance that was estimated, and with how many degrees of freedom."""
 
     variance: float
@@ -49,8 +49,8 @@ class Steiger:
 def mcnemar(first: Array, second: Array, labels: Array) -> McNemar:
     """McNemar's (1947) test of equal accuracies, exact: predictions and labels (n,).
 
-    Exact at every size, never by chi-squared: the binomial costs nothing, holds its level with few
-    discordant examples too, and is what `paired_permutation` of one seed tends to, so that two
+    It is exact at every size, never by chi-squared: the binomial costs nothing and holds its level
+    with few discordant examples too. `paired_permutation` of one seed tends to it, so that two
     tables about the same runs cannot disagree.
     """
     right, other_right = first == labels, second == labels
@@ -89,7 +89,7 @@ def steiger(first: Array, second: Array, labels: Array) -> Steiger:
 
 
 def steiger_statistics(r_1: Array, r_2: Array, r_12: Array, count: int) -> tuple[Array, Array]:
-    """`steiger`'s z and s from the three correlations over `count` examples, element by element.
+    """The z and s of `steiger` from the correlations over `count` examples, element by element.
 
     z is 0 where there is nothing to tell: r_1 = r_2, predictions that correlate perfectly, n < 4.
     """
@@ -106,8 +106,8 @@ def steiger_statistics(r_1: Array, r_2: Array, r_12: Array, count: int) -> tuple
 
 def mean_difference(metric: Metric, first: Array, second: Array, labels: Array) -> float:
     """Mean score over the seeds of the first side, minus the second's; predictions (seeds, n)."""
-    sides = [[metric(own, labels) for own in side] for side in (first, second)]
-    # rounded: sums in another order are equal, and a permutation that ties is counted as one
+    sides = [[metric(of_seed, labels) for of_seed in side] for side in (first, second)]
+    # rounded, so that a permutation that only sums in another order counts as a tie
     return round(float(np.mean(sides[0]) - np.mean(sides[1])), _DIGITS)
 
 
@@ -150,8 +150,8 @@ def paired_bootstrap(
 ) -> Interval:
     """Percentile bootstrap interval of the difference in mean score (Koehn 2004).
 
-    `first`, `second`: predictions (seeds, n). The same examples are drawn for both sides and all
-    seeds. Where 0 lies outside, the difference is significant at 1 - confidence.
+    `first`, `second`: predictions (seeds, n). Both sides and all seeds get the same examples. Where
+    0 lies outside, the difference is significant at 1 - confidence.
     """
 
     def difference(drawn: Array) -> float:
@@ -163,21 +163,25 @@ def paired_bootstrap(
 
 
 def with_seed_noise(
-    difference: float, of_examples: Interval, of_seeds: Sequence[Part], confidence: float = 0.95
+    difference: float,
+    of_examples: Interval,
+    of_seeds: Sequence[VarianceEstimate],
+    confidence: float = 0.95,
 ) -> tuple[float, Interval]:
     """Two-sided p-value and interval of a difference over other examples and other seeds alike.
 
     Its variance is the sum of that of the examples, known from their own interval at this
-    confidence (as wide as 2·z standard errors), and of the `of_seeds`, one an estimate: Student's t
-    with Satterthwaite's (1946) degrees of freedom, var² / Σ (partᵢ² / freedomᵢ). A little cautious:
-    what a seed makes of a single example is noise of the examples and of the seeds, and in both.
+    confidence (as wide as 2·z standard errors), and of the estimates `of_seeds`: Student's t with
+    Satterthwaite's (1946) degrees of freedom, var² / Σ (estimateᵢ² / freedomᵢ). The test is
+    a little cautious, since what a seed makes of a single example counts as noise of both.
     """
     quantile = float(stats.norm.ppf((1 + confidence) / 2))
-    variances = [part.variance for part in of_seeds]
+    variances = [estimate.variance for estimate in of_seeds]
     total = ((of_examples.high - of_examples.low) / (2 * quantile)) ** 2 + sum(variances)
     if total == 0:
         return float(difference == 0), Interval(difference, difference)
-    estimated = sum(part.variance**2 / part.freedom for part in of_seeds if part.variance > 0)
+    known = (estimate for estimate in of_seeds if estimate.variance > 0)
+    estimated = sum(estimate.variance**2 / estimate.freedom for estimate in known)
     student = stats.t(total * total / estimated) if estimated > 0 else stats.norm()
     error = total**0.5
     margin = float(student.ppf((1 + confidence) / 2)) * error

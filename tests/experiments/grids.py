@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from minbert.experiments.grid.cells import DEV, RESULT, Cell
-from minbert.experiments.grid.experiment import Experiment, Row
+from minbert.experiments.grid.experiment import Experiment, GridRow
 from minbert.support import durable_files
 from minbert.tasks.metrics import accuracy, pearson
 from tests.helpers import TINY, save_encoder, write_course_files
@@ -39,7 +39,7 @@ class Place:
         return self.root / "out"
 
 
-def experiment(*rows: Row, compared: Sequence[tuple[str, str]] = ()) -> Experiment:
+def experiment(*rows: GridRow, compared: Sequence[tuple[str, str]] = ()) -> Experiment:
     return Experiment("grid", "A grid", ("sst", "sts"), rows, tuple(compared), "published")
 
 

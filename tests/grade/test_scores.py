@@ -20,7 +20,7 @@ from minbert.grade.scores import (
 )
 from minbert.statistics.intervals import (
     accuracy_interval,
-    bootstrap_interval,
+    bootstrap_examples,
     pearson_interval,
     spearman_interval,
 )
@@ -131,11 +131,11 @@ def test_the_bootstrap_of_cells_is_that_of_examples(task: str) -> None:
     predictions, labels = arrays(task, 0)
     classes = 5 if task == "sst" else 2
 
-    def f1(p: Array, y: Array) -> float:
-        return float(METRICS[task](confusion_of(p, y, classes)))
+    def f1(drawn: Array) -> float:
+        return float(METRICS[task](confusion_of(predictions[drawn], labels[drawn], classes)))
 
     ours = cell_bootstrap(METRICS[task], confusion_of(predictions, labels, classes))
-    theirs = bootstrap_interval(f1, predictions, labels)
+    theirs = bootstrap_examples(f1, len(labels), confidence=0.95, rounds=2000, seed=0)
     np.testing.assert_allclose(ours, theirs, atol=0.006)
 
 

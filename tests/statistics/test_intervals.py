@@ -13,7 +13,7 @@ from minbert.statistics.intervals import (
     Metric,
     accuracy_interval,
     accuracy_spread,
-    bootstrap_interval,
+    bootstrap_examples,
     minimum_detectable_difference,
     over_seeds,
     pearson_interval,
@@ -22,11 +22,21 @@ from minbert.statistics.intervals import (
     spearman_interval,
 )
 from minbert.tasks.metrics import accuracy, pearson
+from minbert.tasks.task import Array
 from tests.experiments.simulated import correlated, noisy, share
 
 
 def covers(interval: Interval, truth: float) -> bool:
     return interval.low <= truth <= interval.high
+
+
+def bootstrap(metric: Metric, predictions: Array, labels: Array, rounds: int) -> Interval:
+    """The interval of a metric, each example drawn with its label."""
+
+    def of_drawn(drawn: Array) -> float:
+        return metric(predictions[drawn], labels[drawn])
+
+    return bootstrap_examples(of_drawn, len(labels), confidence=0.95, rounds=rounds, seed=0)
 
 
 # ---------------------------------------------------------------------------------- formulas
@@ -86,14 +96,14 @@ def test_one_seed_has_no_interval_and_none_no_mean() -> None:
 def test_bootstrap_of_a_mean_is_its_standard_error() -> None:
     """For large n the percentile interval is mean ± 1.96·sd/√n, to three deviations of its ends."""
     values = np.random.default_rng(0).normal(size=2000)
-    low, high = bootstrap_interval(lambda x, _: x.mean(), values, values, rounds=4000)
+    low, high = bootstrap(lambda x, _: x.mean(), values, values, rounds=4000)
     margin = stats.norm.ppf(0.975) * values.std() / math.sqrt(2000)
     assert (low, high) == pytest.approx((values.mean() - margin, values.mean() + margin), abs=0.003)
 
 
 def test_bootstrap_keeps_each_example_with_its_label() -> None:
     labels = np.arange(50) % 5
-    assert bootstrap_interval(accuracy, labels, labels, rounds=50) == (1, 1)
+    assert bootstrap(accuracy, labels, labels, rounds=50) == (1, 1)
 
 
 def test_quick_pearson_is_pearson() -> None:
@@ -133,7 +143,7 @@ def test_bootstrap_covers(metric: Metric) -> None:
             data, truth = (noisy(labels, 0.6, int(draw.integers(2**32))), labels), 0.6
         else:
             data, truth = correlated(draw, 0.7, 300), 0.7
-        return covers(bootstrap_interval(metric, *data, rounds=500), truth)
+        return covers(bootstrap(metric, *data, rounds=500), truth)
 
     assert 0.93 <= share(happens) <= 0.97
 

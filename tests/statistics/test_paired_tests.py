@@ -10,7 +10,7 @@ from scipy import stats
 
 from minbert.statistics.intervals import Interval, minimum_detectable_difference, pearson_spread
 from minbert.statistics.paired_tests import (
-    Part,
+    VarianceEstimate,
     holm,
     mcnemar,
     mcnemar_p_values,
@@ -86,8 +86,8 @@ def test_without_noise_of_the_examples_it_is_students_or_welchs_test() -> None:
     first, second = draw.normal(0, 1, 3), draw.normal(1, 2, 3)
     difference, none = float(first.mean() - second.mean()), Interval(0.0, 0.0)
     squares = [float(np.var(own, ddof=1)) for own in (first, second)]
-    pooled = [Part(2 * float(np.mean(squares)) / 3, 4)]
-    apart = [Part(square / 3, 2) for square in squares]
+    pooled = [VarianceEstimate(2 * float(np.mean(squares)) / 3, 4)]
+    apart = [VarianceEstimate(square / 3, 2) for square in squares]
     for parts, equal in ((pooled, True), (apart, False)):
         oracle = stats.ttest_ind(first, second, equal_var=equal)
         p_value, interval = with_seed_noise(difference, none, parts)
@@ -99,7 +99,7 @@ def test_with_both_noises_it_holds_its_level() -> None:
     """True nulls: an error of the examples that is known, one of the seeds from 8 degrees."""
 
     def rejects(draw: np.random.Generator) -> bool:
-        seeds = Part(2 * draw.chisquare(8) / 8 / 3, 8)
+        seeds = VarianceEstimate(2 * draw.chisquare(8) / 8 / 3, 8)
         found = draw.normal(0, (2 / 3 + 0.5**2) ** 0.5)
         return with_seed_noise(found, Interval(-0.98, 0.98), [seeds])[0] < 0.05
 
@@ -107,7 +107,7 @@ def test_with_both_noises_it_holds_its_level() -> None:
 
 
 def test_no_noise_at_all_leaves_no_doubt() -> None:
-    none, seeds = Interval(0.0, 0.0), [Part(0.0, 4)]
+    none, seeds = Interval(0.0, 0.0), [VarianceEstimate(0.0, 4)]
     assert with_seed_noise(0.0, none, seeds) == (1.0, (0.0, 0.0))
     assert with_seed_noise(0.1, none, seeds) == (0.0, (0.1, 0.1))
 

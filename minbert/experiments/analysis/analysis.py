@@ -1,4 +1,4 @@
-"""What a grid says: every row's scores, which differences are noise, what could be seen at all."""
+"""A grid's results analysed: scores, differences, and the smallest that could have been found."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from minbert.tasks.registry import TITLES
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that a table shows, of so many `runs` planned; `gaps` are those without a result.
+    """All that the tables show. `runs` were planned; `gaps` are the runs without a result.
 
-    `left_out` says what of the experiment is not shown though its runs are there, a line each.
+    `left_out` has a line for each part of the experiment that has runs and is not shown.
     """
 
     experiment: Experiment
@@ -40,16 +40,19 @@ def analyse(experiment: Experiment, cells: Sequence[Cell], out: Path) -> Analysi
     rows = gather(experiment, cells, results)
     by_name = {result.row.name: result for result in rows}
     shown, left_out = _comparable(experiment, by_name)
-    found = differences.compare(shown, by_name)
-    smallest = [differences.detectable(task, rows, found) for task in shown.tasks]
-    detectable = [one for one in smallest if one]
-    return Analysis(shown, len(cells), missing, rows, found, detectable, left_out)
+    compared = differences.compare(shown, by_name)
+    smallest = [differences.detectable(task, rows, compared) for task in shown.tasks]
+    detectable = [difference for difference in smallest if difference]
+    return Analysis(shown, len(cells), missing, rows, compared, detectable, left_out)
 
 
 def _comparable(
     experiment: Experiment, rows: Mapping[str, RowResult]
 ) -> tuple[Experiment, list[str]]:
-    """The tasks that all rows score, pairs of rows scored on the same examples; what is not."""
+    """The experiment with the tasks that all rows score and the pairs scored on the same examples.
+
+    The list says what is left out.
+    """
     tasks = tuple(task for task in experiment.tasks if all(r.has(task) for r in rows.values()))
     left_out = [
         f"{TITLES[task]}: left out, since not every row scores it"
@@ -58,8 +61,8 @@ def _comparable(
     ]
     pairs = []
     for first, second in experiment.compared:
-        one, other = rows[first], rows[second]
-        if one.cells and other.cells and not all(one.has_examples_of(other, t) for t in tasks):
+        row, other = rows[first], rows[second]
+        if row.cells and other.cells and not all(row.has_examples_of(other, t) for t in tasks):
             left_out.append(f"{first} − {second}: not compared, scored on other dev examples")
         else:
             pairs.append((first, second))
@@ -67,17 +70,17 @@ def _comparable(
 
 
 def scored(result: RowResult, task: str) -> tuple[OverSeeds, Interval]:
-    """A row's mean over seeds, and its interval.
+    """A row's mean over seeds, and its 95% interval.
 
-    That is Student's over seeds, cut to the scale; with one seed it is that of the dev examples
-    (Wilson, Fisher z).
+    The interval is Student's over seeds, cut to the scale; with one seed it is that of the dev
+    examples (Wilson's for accuracy, Fisher's z for r).
     """
-    found = intervals.over_seeds(result.scores(task))
-    if found.count > 1:
+    over = intervals.over_seeds(result.scores(task))
+    if over.count > 1:
         lowest = 0.0 if is_accuracy(task) else -1.0
-        return found, Interval(max(found.interval.low, lowest), min(found.interval.high, 1.0))
-    predictions, labels = result.predictions(task, list(result.cells))
+        return over, Interval(max(over.interval.low, lowest), min(over.interval.high, 1.0))
+    predictions, labels = result.predictions(task)
     if is_accuracy(task):
         correct = int((predictions[0] == labels).sum())
-        return found, intervals.accuracy_interval(correct, len(labels))
-    return found, intervals.pearson_interval(predictions[0], labels)
+        return over, intervals.accuracy_interval(correct, len(labels))
+    return over, intervals.pearson_interval(predictions[0], labels)

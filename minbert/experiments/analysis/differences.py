@@ -1,10 +1,10 @@
 """Rows of a grid compared: is a difference noise of the examples, of the seeds, or neither?
 
 Two questions are asked of the same predictions. Would other dev examples say the same of these
-trained models? That is the paired test's (`p_models`). Would models trained with other seeds say so
-as well? That takes the noise of the seeds too (`p_value`), and it is what a claim about a method
-rests on: of two rows that differ by the seed alone the first test often finds a difference, with
-many examples nearly always.
+trained models? The paired test answers that (`p_models`). Would models trained with other seeds
+differ as well? That answer needs the noise of the seeds too (`p_value`), and a claim about a method
+rests on it: between two rows that differ by the seed alone the first test often finds a difference,
+and with many examples nearly always.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minbert.experiments.grid.experiment import Experiment
 from minbert.experiments.grid.results import RowResult, is_accuracy
 from minbert.statistics import intervals, paired_tests
 from minbert.statistics.intervals import Interval, Metric
-from minbert.statistics.paired_tests import Part
+from minbert.statistics.paired_tests import VarianceEstimate
 from minbert.support.console import ProgressBar
 from minbert.tasks import metrics
 from minbert.tasks.task import Array
@@ -31,7 +31,7 @@ _ALIKE = 1 - 1e-6  # a correlation of rows that predict the same
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Variance of a task's score over seeds, pooled over rows; both 0 where none is known."""
+    """The variance of a task's score over seeds, pooled over rows; 0 and 0 where it is unknown."""
 
     variance: float
     freedom: int
@@ -41,9 +41,9 @@ class SeedNoise:
 class Difference:
     """One row's mean score minus another's on a task, over the seeds that both have.
 
-    `p_models` takes the trained models as given and has its `test`'s name. `p_value` and `interval`
-    count the noise of the seeds too; with one seed in common they are those of the given models.
-    `corrected` is `p_value` after Holm's correction over all differences of the table.
+    `p_models` is the p-value of `test`, which takes the trained models as given. `p_value` and
+    `interval` count the noise of the seeds too; with one seed in common they are those of the given
+    models. `corrected` is `p_value` after Holm's correction over all differences of the table.
     `correlation` is that of the two rows' parts in the score, example by example.
     """
 
@@ -61,7 +61,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """With one seed nothing is known but of the two trained models."""
+        """Whether it is more than noise; one seed tells of the two trained models alone."""
         if self.corrected >= LEVEL:
             return "no"
         return "yes" if self.seeds > 1 else "these models only"
@@ -71,20 +71,20 @@ class Difference:
 class Detectable:
     """The difference that two rows must have to be found at 80% power, and what it rests on.
 
-    At the level that Holm's correction asks of the smallest of `tests` p-values.
+    The level is the one that Holm's correction asks of the smallest of `tests` p-values.
     """
 
     task: str
     value: float
     examples: int
     seeds: int
-    seed_sd: float | None  # None with one seed: then only the noise of the examples is in it
+    seed_sd: float | None  # None with one seed: only the noise of the examples counts then
     correlation: float
     tests: int
 
 
 def compare(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[Difference]:
-    """What the experiment compares, but for tasks that neither row trains."""
+    """The differences that the experiment asks for, on tasks that at least one row trains."""
     pairs = [
         (rows[first], rows[second], task)
         for first, second in experiment.compared
@@ -93,20 +93,20 @@ def compare(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[Diffe
         and (rows[first].trains(task) or rows[second].trains(task))
     ]
     noise = {task: _seed_noise(list(rows.values()), task) for task in experiment.tasks}
-    found = []
+    differences = []
     with ProgressBar(len(pairs), "comparing rows", "tests") as bar:
         for first, second, task in pairs:
-            found.append(_difference(first, second, task, noise[task]))
+            differences.append(_difference(first, second, task, noise[task]))
             bar.update(1)
-    corrected = paired_tests.holm([one.p_value for one in found])
-    return [replace(one, corrected=p) for one, p in zip(found, corrected, strict=True)]
+    corrected = paired_tests.holm([difference.p_value for difference in differences])
+    return [replace(d, corrected=p) for d, p in zip(differences, corrected, strict=True)]
 
 
 def _seed_noise(rows: Sequence[RowResult], task: str) -> dict[bool, SeedNoise]:
-    """Of rows that train the task, under True, and of the others, whose heads are untrained.
+    """The noise of rows that train the task, under True, and of rows that do not, under False.
 
-    A row that no seed changes (a frozen encoder under a head without weights) says nothing of it.
-    An untrained head is one draw a seed, whichever row it is in: those rows count as one.
+    A row that no seed changes (a frozen encoder under a head without weights) says nothing of the
+    noise. An untrained head is the same draw in every row of a seed, so those rows count as one.
     """
     noise = {}
     for trained in (True, False):
@@ -133,7 +133,9 @@ def _difference(
     if len(seeds) > 1:
         sides = [row.trains(task) for row in (first, second)]
         parts = [
-            Part(sides.count(trained) * noise[trained].variance / len(seeds), own.freedom)
+            VarianceEstimate(
+                sides.count(trained) * noise[trained].variance / len(seeds), own.freedom
+            )
             for trained, own in noise.items()
             if trained in sides
         ]
@@ -155,7 +157,7 @@ def _difference(
 
 
 def _test_of_models(metric: Metric, one: Array, other: Array, labels: Array) -> tuple[str, float]:
-    """Exact tests of one seed's predictions; of several, the permutation test of their means."""
+    """The test's name and p-value: an exact test with one seed, else the permutation test."""
     if len(one) > 1:
         return "permutation", paired_tests.paired_permutation(metric, one, other, labels)
     if metric is metrics.accuracy:
@@ -164,7 +166,7 @@ def _test_of_models(metric: Metric, one: Array, other: Array, labels: Array) -> 
 
 
 def _correlation(task: str, first: Array, second: Array, labels: Array) -> float:
-    """Of the two rows' parts in the score; predictions are averaged over the seeds before."""
+    """The correlation of the two rows' parts in the score, averaged over the seeds before."""
     if np.array_equal(first, second):
         return 1.0
     if len(labels) < 4:  # Steiger's needs as many
@@ -180,19 +182,20 @@ def _correlation(task: str, first: Array, second: Array, labels: Array) -> float
 def detectable(
     task: str, rows: Sequence[RowResult], differences: Sequence[Difference]
 ) -> Detectable | None:
-    """Of a typical pair that trains the task: the median score, correlation and seeds.
+    """The smallest difference that could have been found for a typical pair that trains the task.
 
-    None where no two rows were compared that predict differently.
+    A typical pair has the median score, correlation and number of seeds. None where no two rows
+    were compared that predict differently.
     """
-    own = [one for one in differences if one.task == task and one.correlation < _ALIKE]
+    pairs = [pair for pair in differences if pair.task == task and pair.correlation < _ALIKE]
     done = [row for row in rows if row.cells and row.trains(task)]
-    if not own:
+    if not pairs:
         return None
     middle = float(np.median([intervals.over_seeds(row.scores(task)).mean for row in done]))
     spread = intervals.accuracy_spread if is_accuracy(task) else intervals.pearson_spread
-    _, labels = done[0].predictions(task, list(done[0].cells)[:1])
-    seeds = median_low(one.seeds for one in own)
-    correlation = float(np.median([one.correlation for one in own]))
+    _, labels = done[0].examples(task)
+    seeds = median_low(pair.seeds for pair in pairs)
+    correlation = float(np.median([pair.correlation for pair in pairs]))
     noise = _seed_noise(rows, task)[True]
     seed_sd = math.sqrt(noise.variance) if noise.freedom and seeds > 1 else None
     value = intervals.minimum_detectable_difference(

@@ -1,4 +1,4 @@
-"""Which dev examples turn right or wrong from one row to another."""
+"""The dev examples that turn right or wrong from one row to another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LETTERS = 240  # of an example's text
 
 @dataclass(frozen=True)
 class Flip:
-    """An example that one row has right and the other has not. Answers are means over the seeds."""
+    """An example that only one of two rows has right. Answers are means over the seeds."""
 
     id: str
     text: str  # "" where the data file is not there any more
@@ -33,10 +33,10 @@ class Flip:
 
 @dataclass(frozen=True)
 class Flips:
-    """From row `before` to row `after`: how many turned right and wrong, all seeds together.
+    """The examples that turn right and wrong from row `before` to row `after`, over all seeds.
 
     An answer on a scale turns right where it comes nearer to the label by a whole point or more,
-    and wrong where it moves away by as much. `gained` and `lost` show the clearest.
+    and wrong where it moves away by as much. `gained` and `lost` have the clearest of each.
     """
 
     before: str
@@ -50,7 +50,7 @@ class Flips:
 
 
 def find(analysis: Analysis) -> list[Flips]:
-    """For every comparison of the experiment, on the seeds that both rows have, and every task."""
+    """The flips of every comparison and task, on the seeds that both rows have."""
     rows = {result.row.name: result for result in analysis.rows}
     texts = {task: _texts(analysis.rows, task) for task in analysis.experiment.tasks}
     return [
@@ -66,7 +66,7 @@ def _flips(before: RowResult, after: RowResult, task: str, texts: Mapping[str, s
     old, labels = before.predictions(task, seeds)
     new, _ = after.predictions(task, seeds)
     change = _closeness(task, new, labels) - _closeness(task, old, labels)  # (seeds, n)
-    ids, over_seeds = before.ids(task), change.mean(0)
+    (ids, _), over_seeds = before.examples(task), change.mean(0)
 
     def clearest(gain: Array) -> list[Flip]:
         order = np.argsort(-gain, kind="stable")[:_SHOWN]
@@ -95,19 +95,16 @@ def _flips(before: RowResult, after: RowResult, task: str, texts: Mapping[str, s
 
 
 def _closeness(task: str, predictions: Array, labels: Array) -> Array:
-    """1 for right and 0 for wrong; on a scale, the distance from the label, negative."""
+    """1 for right and 0 for wrong; on a scale the negative distance from the label."""
     if is_accuracy(task):
         return (predictions == labels).astype(np.float64)
     return -np.abs(predictions.astype(np.float64) - labels)
 
 
 def _texts(rows: Sequence[RowResult], task: str) -> Mapping[str, str]:
-    """The dev examples' texts by id; none where the file is not what the runs were scored on."""
-    finished = [next(iter(row.cells)) for row in rows if row.cells]
-    if not finished:
-        return {}
-    row = next(row for row in rows if row.cells)
-    return _read_texts(row.result(finished[0], task), task)
+    """The dev examples' texts by id; empty where the file is not what the runs were scored on."""
+    row = next((row for row in rows if row.cells), None)
+    return {} if row is None else _read_texts(row.result(next(iter(row.cells)), task), task)
 
 
 def _read_texts(result: CellResult, task: str) -> Mapping[str, str]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from minbert.experiments.bench.contender import WORKS
-from minbert.experiments.measuring.command import NUMBERS, csv_flag, json_flag
+from minbert.experiments.measuring import flags
 from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
-from minbert.support.flags import AT_LEAST_ONE, check_values, flag, same_flag
+from minbert.support.flags import check_values, flag, same_flag
 
 PEERS = ("transformers", "smart_pytorch")
 RANDOM_BASE = "bert-base-random"
-_WORK, _MODEL, _RUN, _OUTPUT = "the work", "the models", "the measurement", "files to write"
+_WORK, _MODEL, _RUN = "the work", "the models", "the measurement"
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What is timed, with which encoders, how often."""
+    """The work that is timed, the encoders, and the number of rounds."""
 
     task: str = flag(
         "para",
@@ -31,25 +29,14 @@ class BenchConfig:
     works: tuple[str, ...] = flag(
         tuple(WORKS), _WORK, "what to time", choices=tuple(WORKS), several=True
     )
-    batch_sizes: tuple[str, ...] = flag(
-        ("16",),
-        _WORK,
-        "examples a batch, one size or more",
-        limit=NUMBERS,
-        metavar="N",
-        several=True,
-    )
-    steps: int = flag(
+    batch_sizes: tuple[str, ...] = flags.numbers("16", _WORK, "examples a batch, one size or more")
+    steps: int = flags.count(
         8,
         _WORK,
         "batches that a timed stretch of steps consists of; every contender makes its own of the "
         "same rows",
-        limit=AT_LEAST_ONE,
-        metavar="N",
     )
-    rows: int = flag(
-        512, _WORK, "rows of an epoch and of inference", limit=AT_LEAST_ONE, metavar="N"
-    )
+    rows: int = flags.count(512, _WORK, "rows of an epoch and of inference")
     data_dir: str | None = same_flag(RunConfig, "data_dir", _WORK)
     weights: tuple[str, ...] = flag(
         (),
@@ -68,16 +55,14 @@ class BenchConfig:
     )
     device: str = same_flag(RunConfig, "device", _RUN)
     precision: str = same_flag(RunConfig, "precision", _RUN)
-    rounds: int = flag(
+    rounds: int = flags.count(
         7,
         _RUN,
         "how often each contender does each work; a round has all of them, in an order of its own",
-        limit=AT_LEAST_ONE,
-        metavar="N",
     )
-    json: str | None = json_flag(_OUTPUT)
-    csv: str | None = csv_flag(_OUTPUT)
-    markdown: str | None = flag(None, _OUTPUT, "the tables as printed", metavar="FILE")
+    json: str | None = flags.json()
+    csv: str | None = flags.csv()
+    markdown: str | None = flags.file("the tables as printed")
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -89,10 +74,6 @@ class BenchConfig:
 
     def job(self, given: Collection[str]) -> RunConfig:
         """The main job on the same rows, its data located. Raises InputError."""
-        shared: dict[str, Any] = {
-            name: getattr(self, name) for name in ("data_dir", "device", "precision")
-        }
-        job = RunConfig(option="finetune", tasks=(self.task,), **shared)
         named = [name for name in self.weights if name != RANDOM_BASE]
-        job = dataclasses.replace(job, weights=named[0] if named else None)
+        job = flags.main_job(self, self.task, weights=named[0] if named else None)
         return locate(job, given).resolved()

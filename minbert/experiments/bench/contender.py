@@ -1,13 +1,14 @@
-"""What is compared: contenders that do the same works on the same rows, each its own way."""
+"""Contenders: stacks that do the same work on the same rows, each in its own way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from minbert.data.examples import Split
 from minbert.encoder.bert import BertModel
@@ -34,7 +35,7 @@ R3F_WEIGHT, NOISE = 1.0, 1e-5  # λ, σ
 
 @dataclass(frozen=True)
 class Material:
-    """What all contenders work on: an encoder, a model whose weights they copy, and rows.
+    """The encoder, the model whose weights are copied, and the rows that all contenders work on.
 
     `folder` holds the encoder in the published layout. `job` is resolved, its precision decided.
     A stretch of steps has `steps` batches, an epoch `rows` rows.
@@ -56,23 +57,22 @@ class Material:
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """The lower precision of training passes, None for fp32."""
+        """The lower precision of training passes; None for fp32."""
         return torch.bfloat16 if self.job.precision == "bf16" else None
 
     def rows_of(self, work: str, batch_size: int) -> int:
-        """How many rows, from the first on, a work takes."""
-        return min(
-            self.steps * batch_size if work in IN_STEPS else self.rows, len(self.split.examples)
-        )
+        """The number of rows, from the first on, that a work takes."""
+        wanted = self.steps * batch_size if work in IN_STEPS else self.rows
+        return min(wanted, len(self.split.examples))
 
     def steps_of(self, work: str, batch_size: int) -> int:
-        """What a work's time is divided by: the steps of a stretch, 1 for anything else."""
+        """The number that a work's time is divided by: a stretch's steps, 1 for anything else."""
         return -(-self.rows_of(work, batch_size) // batch_size) if work in IN_STEPS else 1
 
 
 @dataclass
-class Tokens:
-    """Tokens that went through an encoder: `real` ones, and `padded` ones with padding."""
+class TokenCount:
+    """The number of tokens that went through an encoder, without padding and with it."""
 
     real: int = 0
     padded: int = 0
@@ -82,6 +82,11 @@ class Tokens:
         self.real += real
         self.padded += padded
 
+    @property
+    def padded_per_real(self) -> float | None:
+        """Tokens with padding for each real one; None where none was counted."""
+        return self.padded / self.real if self.real else None
+
 
 class Contender(Protocol):
     """A stack to train with, used in one way."""
@@ -90,13 +95,27 @@ class Contender(Protocol):
 
     @property
     def works(self) -> Collection[str]:
-        """Those it does."""
+        """The works that it does."""
         ...
 
     def loss(self, count: int) -> float:
         """The task's loss of the first `count` rows as one batch, without dropout, in fp32."""
         ...
 
-    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
-        """A work ready to be done as often as wanted; it takes the number of the time."""
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], TokenCount]:
+        """The work as a function, to call with 0, 1, 2, ... for the first time, the second, ..."""
         ...
+
+
+def update_alone(
+    params: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer
+) -> Callable[[int], TokenCount]:
+    """The work of an optimizer's update alone, from gradients of some size."""
+    for param in params:
+        param.grad = torch.full_like(param, 1e-3)
+
+    def work(_number: int) -> TokenCount:
+        optimizer.step()
+        return TokenCount()
+
+    return work

@@ -1,4 +1,4 @@
-"""This package as a contender: what the main job does, without its log and its checkpoints."""
+"""This package as a contender: the main job without its log and its checkpoints."""
 
 from __future__ import annotations
 
@@ -11,20 +11,8 @@ import numpy as np
 import torch
 
 from minbert.data.batches import Batch, Dataset
-from minbert.experiments.bench.contender import (
-    ASCENT,
-    LR,
-    MEMORY,
-    METHODS,
-    NOISE,
-    R3F_WEIGHT,
-    RADIUS,
-    SMART_WEIGHT,
-    START,
-    WORKS,
-    Material,
-    Tokens,
-)
+from minbert.experiments.bench import contender
+from minbert.experiments.bench.contender import METHODS, WORKS, Material, TokenCount, update_alone
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune import evaluate
 from minbert.finetune.build import build_model, build_objective, build_optimizer
@@ -36,13 +24,13 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "smart": {
         "smart": True,
         "smart_dropout": "independent",  # as the usual way has it
-        "smart_lambda": SMART_WEIGHT,
-        "smart_epsilon": RADIUS,
-        "smart_sigma": START,
-        "smart_eta": ASCENT,
-        "bregman_beta": MEMORY,
+        "smart_lambda": contender.SMART_WEIGHT,
+        "smart_epsilon": contender.RADIUS,
+        "smart_sigma": contender.START,
+        "smart_eta": contender.ASCENT,
+        "bregman_beta": contender.MEMORY,
     },
-    "r3f": {"r3f": True, "r3f_lambda": R3F_WEIGHT, "r3f_sigma": NOISE},
+    "r3f": {"r3f": True, "r3f_lambda": contender.R3F_WEIGHT, "r3f_sigma": contender.NOISE},
 }
 
 
@@ -62,32 +50,31 @@ class Ours:
         with torch.no_grad():
             return batch.task.loss(self._material.model(batch), batch.labels).item()
 
-    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
-        """A work ready to be done."""
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], TokenCount]:
+        """The work as a function, to be called with the number of the time."""
         if work in ("inference", "int8"):
             return self._inference(int8=work == "int8")
         if work == "frozen":
             return self._frozen_epoch(batch_size)
         trial = self.trial(METHODS.get(work, "plain"))
         if work == "adamw":
-            return _update(trial)
+            return update_alone(trial.model.parameters(), trial.optimizer)
         count = self._material.rows_of(work, batch_size)
 
-        def steps(number: int) -> Tokens:
+        def steps(number: int) -> TokenCount:
             data = self._encoded(count) if work == "epoch" else self._data
             return _trained(trial, self.batches(data, count, batch_size, number))
 
         return steps
 
     def trial(self, method: str, option: str = "finetune") -> Trial:
-        """A model about to train with a method, all its dropout as the job has it."""
-        own, device = self._material, self._material.device
-        job = dataclasses.replace(own.job, option=option, lr=LR, **_SETTINGS[method])
-        model = build_model(job, copy.deepcopy(own.encoder), device).to(device)
+        """A model about to train with a method, with the job's dropout."""
+        material, device = self._material, self._material.device
+        job = dataclasses.replace(material.job, option=option, lr=contender.LR, **_SETTINGS[method])
+        model = build_model(job, copy.deepcopy(material.encoder), device).to(device)
         batch = self._data.batch(np.arange(1), device)
-        return Trial(
-            model, build_objective(job, model, steps=1), build_optimizer(job, model), batch
-        )
+        objective = build_objective(job, model, steps=1)
+        return Trial(model, objective, build_optimizer(job, model), batch)
 
     def batches(self, data: Dataset, count: int, batch_size: int, number: int) -> Iterator[Batch]:
         """The first `count` rows of `data`, as epoch `number` batches them."""
@@ -107,15 +94,15 @@ class Ours:
         job = self._material.job
         return encoded(job, split, build_tokenizer(job, self._material.encoder.config))
 
-    def _inference(self, *, int8: bool) -> Callable[[int], Tokens]:
-        own = self._material
-        data = self._first(own.rows_of("inference", 1))
-        job = dataclasses.replace(own.job, int8=int8)
-        model = build_model(job, own.encoder, own.device).to(own.device)
+    def _inference(self, *, int8: bool) -> Callable[[int], TokenCount]:
+        material = self._material
+        data = self._first(material.rows_of("inference", 1))
+        job = dataclasses.replace(material.job, int8=int8)
+        model = build_model(job, material.encoder, material.device).to(material.device)
 
-        def work(_number: int) -> Tokens:
+        def work(_number: int) -> TokenCount:
             evaluate.predict(model, data, "inference")
-            return Tokens()
+            return TokenCount()
 
         return work
 
@@ -125,7 +112,7 @@ class Ours:
             data, ids=data.ids[:count], labels=data.labels[:count], rows=data.rows[:count]
         )
 
-    def _frozen_epoch(self, batch_size: int) -> Callable[[int], Tokens]:
+    def _frozen_epoch(self, batch_size: int) -> Callable[[int], TokenCount]:
         trial = self.trial("plain", option="pretrain")
         count = self._material.rows_of("frozen", batch_size)
         data = self._first(count)
@@ -133,21 +120,9 @@ class Ours:
         return lambda number: _trained(trial, self.batches(kept, count, batch_size, number))
 
 
-def _trained(trial: Trial, batches: Iterator[Batch]) -> Tokens:
-    tokens = Tokens()
+def _trained(trial: Trial, batches: Iterator[Batch]) -> TokenCount:
+    tokens = TokenCount()
     for batch in batches:
         dataclasses.replace(trial, batch=batch).step()
         tokens.add(batch.real_tokens, batch.padded_tokens)
     return tokens
-
-
-def _update(trial: Trial) -> Callable[[int], Tokens]:
-    """An update of all weights, from gradients of some size."""
-    for param in trial.model.parameters():
-        param.grad = torch.full_like(param, 1e-3)
-
-    def work(_number: int) -> Tokens:
-        trial.optimizer.step()
-        return Tokens()
-
-    return work

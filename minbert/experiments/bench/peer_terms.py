@@ -1,4 +1,4 @@
-"""SMART and R3F the usual way, as they are written on top of a library's model.
+"""SMART and R3F as they are usually written on top of a library's model.
 
 Every branch is a forward pass of its own, with dropout on as training has it; the average of the
 weights is kept tensor by tensor.
@@ -7,7 +7,7 @@ weights is kept tensor by tensor.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -15,31 +15,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minbert.experiments.bench.contender import (
-    ASCENT,
-    MEMORY,
-    NOISE,
-    R3F_WEIGHT,
-    RADIUS,
-    SMART_WEIGHT,
-    START,
-)
+from minbert.experiments.bench import contender
+from minbert.regularizers.base import Divergence
 
-Divergence = Callable[[Tensor, Tensor], Tensor]
 Embeddings = Sequence[Tensor]
 
 
 class Terms(Protocol):
-    """What is added to the task's loss."""
+    """A regularizer: what it adds to the task's loss, and what it does after a step."""
 
     def added(
         self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
     ) -> Tensor | float:
-        """Of the training pass's word embeddings and logits."""
+        """The addition, from the training pass's word embeddings and logits."""
         ...
 
     def after_step(self, model: nn.Module) -> None:
-        """Called when the weights have moved."""
+        """Take note that the weights have moved."""
         ...
 
 
@@ -55,10 +47,10 @@ def make(method: str, package: str, model: nn.Module, divergence: Divergence) ->
 
 
 class Plain:
-    """No term."""
+    """Plain training, without a regularizer."""
 
     def added(self, _model: Any, _batch: Any, _embeddings: Embeddings, _logits: Tensor) -> float:
-        """Nothing."""
+        """Return 0."""
         return 0.0
 
     def after_step(self, _model: nn.Module) -> None:
@@ -72,9 +64,9 @@ class R3F:
         self._divergence = divergence
 
     def added(self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor) -> Tensor:
-        """A second pass, of the noised embeddings."""
-        noised = [own + NOISE * torch.randn_like(own) for own in embeddings]
-        return R3F_WEIGHT * self._divergence(model(batch, noised), logits)
+        """λ times the divergence of a second pass, of the noised embeddings."""
+        noised = [words + contender.NOISE * torch.randn_like(words) for words in embeddings]
+        return contender.R3F_WEIGHT * self._divergence(model(batch, noised), logits)
 
     def after_step(self, _model: nn.Module) -> None:
         """Nothing to do."""
@@ -88,40 +80,45 @@ class Smart:
         self._teacher = copy.deepcopy(model).requires_grad_(False)
 
     def added(self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor) -> Tensor:
-        """Three passes more: the ascent's, the perturbed one, the average's."""
+        """The two terms, at three more passes: the ascent's, the perturbed one, the average's."""
         with torch.no_grad():
             target = self._teacher(batch)
         adversarial = self._adversarial(model, batch, embeddings, logits)
-        return SMART_WEIGHT * adversarial + self._divergence(logits, target)
+        return contender.SMART_WEIGHT * adversarial + self._divergence(logits, target)
 
     def _adversarial(
         self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
     ) -> Tensor:
-        starts = [own.detach() for own in embeddings]
-        deltas = [(START * torch.randn_like(own)).requires_grad_() for own in starts]
-        perturbed = [own + delta for own, delta in zip(starts, deltas, strict=True)]
+        starts = [words.detach() for words in embeddings]
+        deltas = [(contender.START * torch.randn_like(start)).requires_grad_() for start in starts]
+        perturbed = [start + delta for start, delta in zip(starts, deltas, strict=True)]
         climbed = self._divergence(model(batch, perturbed), logits.detach())
         slopes = torch.autograd.grad(climbed, deltas)
-        moved = [
-            (delta + ASCENT * slope / slope.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30))
-            .clamp(-RADIUS, RADIUS)
-            .detach()
-            for delta, slope in zip(deltas, slopes, strict=True)
+        others = [
+            words + _climbed(delta, slope)
+            for words, delta, slope in zip(embeddings, deltas, slopes, strict=True)
         ]
-        others = [own + delta for own, delta in zip(embeddings, moved, strict=True)]
         return self._divergence(model(batch, others), logits)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
-        """Move the average."""
+        """Move the average of the weights."""
         for average, param in zip(self._teacher.parameters(), model.parameters(), strict=True):
-            average.mul_(MEMORY).add_(param, alpha=1 - MEMORY)
+            average.mul_(contender.MEMORY).add_(param, alpha=1 - contender.MEMORY)
+
+
+def _climbed(delta: Tensor, slope: Tensor) -> Tensor:
+    """The noise δ moved up its slope by η and put back into the ball of radius ε."""
+    largest = slope.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+    moved = delta + contender.ASCENT * slope / largest
+    return moved.clamp(-contender.RADIUS, contender.RADIUS).detach()
 
 
 class PackagedSmart(Smart):
-    """The same with the adversarial term of the package `smart_pytorch`, at its defaults.
+    """SMART with the adversarial term of the package `smart_pytorch`, at its defaults.
 
-    Over one logit, where its softmax is 1, the squared difference takes the divergence's place.
+    Over a single logit the package's softmax is always 1, so the squared difference takes the
+    divergence's place there.
     """
 
     def __init__(self, model: nn.Module, divergence: Divergence, package: Any) -> None:
@@ -131,7 +128,7 @@ class PackagedSmart(Smart):
     def _adversarial(
         self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
     ) -> Tensor:
-        lengths = [own.size(1) for own in embeddings]
+        lengths = [words.size(1) for words in embeddings]
 
         def passed(joined: Tensor) -> Tensor:
             views = joined.split(lengths, dim=1)
@@ -144,5 +141,5 @@ class PackagedSmart(Smart):
             loss_fn=self._package.kl_loss if several else F.mse_loss,
             loss_last_fn=self._package.sym_kl_loss if several else F.mse_loss,
         )
-        found: Tensor = term(torch.cat(list(embeddings), dim=1), logits)
-        return found
+        value: Tensor = term(torch.cat(list(embeddings), dim=1), logits)
+        return value

@@ -1,9 +1,9 @@
 """The reference library as a contender: as a user gets it, and tuned by someone who knows it.
 
-As used: torch's default AdamW, random batches padded to their longest text, an encoder pass for
-each text of a pair. Tuned: fused AdamW, batches of similar length, both texts of a pair in one
-pass; on a GPU also bf16 and compilation. In both attention is torch's kernel, as is the library's
-default.
+Used plainly, it has torch's default AdamW, random batches padded to their longest text, and an
+encoder pass for each text of a pair. Tuned, it has fused AdamW, batches of similar length and one
+pass for both texts of a pair; on a GPU also bf16 and compilation. Attention is torch's kernel
+either way, which is the library's default.
 """
 
 from __future__ import annotations
@@ -22,16 +22,23 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from minbert.experiments.bench import peer_terms
-from minbert.experiments.bench.contender import LR, METHODS, WORKS, Material, Tokens
+from minbert.experiments.bench.contender import (
+    LR,
+    METHODS,
+    WORKS,
+    Material,
+    TokenCount,
+    update_alone,
+)
 from minbert.tasks.heads import DifferenceHead, VectorHead
 from minbert.training.sampling import POOL
 
-Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class PeerBatch:
-    """What the library takes: one padded input for each text of a pair, or one for both."""
+    """The library's input: one padded tensor for each text of a pair, or one for both."""
 
     inputs: Sequence[Mapping[str, Tensor]]
     labels: Tensor
@@ -39,8 +46,8 @@ class PeerBatch:
 
     @property
     def padded(self) -> int:
-        """Tokens with padding."""
-        return sum(one["input_ids"].numel() for one in self.inputs)
+        """The number of tokens with padding."""
+        return sum(text["input_ids"].numel() for text in self.inputs)
 
 
 class PeerModel(nn.Module):
@@ -53,15 +60,15 @@ class PeerModel(nn.Module):
     def embed(self, batch: PeerBatch) -> list[Tensor]:
         """The word embeddings of every input."""
         embeddings: Any = self.encoder.get_input_embeddings()  # type: ignore[operator]
-        return [embeddings(one["input_ids"]) for one in batch.inputs]
+        return [embeddings(text["input_ids"]) for text in batch.inputs]
 
     def forward(self, batch: PeerBatch, embeddings: Sequence[Tensor] | None = None) -> Tensor:
         """Logits (B, k)."""
         if embeddings is None:
             embeddings = self.embed(batch)
         pooled = [
-            self.encoder(inputs_embeds=own, attention_mask=one["attention_mask"]).pooler_output
-            for own, one in zip(embeddings, batch.inputs, strict=True)
+            self.encoder(inputs_embeds=words, attention_mask=text["attention_mask"]).pooler_output
+            for words, text in zip(embeddings, batch.inputs, strict=True)
         ]
         views = self.dropout(torch.cat(pooled)).chunk(batch.texts)
         if len(views) == 1:
@@ -90,7 +97,9 @@ class Peer:
         self._tokenizer = self._library.AutoTokenizer.from_pretrained(material.folder)
         self._pad = self._library.DataCollatorWithPadding(self._tokenizer)
         self._ids = self._tokenized(len(material.split.examples))
-        self._labels = torch.tensor([float(one.label or 0) for one in material.split.examples])
+        self._labels = torch.tensor(
+            [float(example.label or 0) for example in material.split.examples]
+        )
 
     def loss(self, count: int) -> float:
         """The task's loss of the first rows as one batch, without dropout, in fp32."""
@@ -99,35 +108,32 @@ class Peer:
         with torch.no_grad():
             return _loss(model(batch), batch.labels).item()
 
-    def prepared(self, work: str, batch_size: int) -> Callable[[int], Tokens]:
-        """A work ready to be done."""
+    def prepared(self, work: str, batch_size: int) -> Callable[[int], TokenCount]:
+        """The work as a function, to be called with the number of the time."""
         model = self._model()
         count = self._material.rows_of(work, batch_size)
         if work in ("inference", "int8"):
             return lambda _number: self._predict(model, self._drawn(count, batch_size, None))
         if work == "adamw":
-            return _update(model, self._optimizer(model.parameters()))
+            return update_alone(model.parameters(), self._optimizer(model.parameters()))
+        trained: nn.Module = model
         if work == "frozen":
             model.encoder.requires_grad_(False).eval()
-            head = self._optimizer(model.head.parameters())
-            return lambda number: self._frozen_epoch(
-                model, head, self._drawn(count, batch_size, number)
-            )
-        optimizer = self._optimizer(model.parameters())
+            trained = model.head
+        optimizer = self._optimizer(trained.parameters())
         divergence = self._material.split.task.divergence
-        terms = peer_terms.make(METHODS[work], self._terms, model, divergence)
+        terms = peer_terms.make(METHODS.get(work, "plain"), self._terms, model, divergence)
 
-        def steps(number: int) -> Tokens:
+        def steps(number: int) -> TokenCount:
             ids = self._tokenized(count) if work == "epoch" else self._ids
-            return self._trained(
-                model, terms, optimizer, self._drawn(count, batch_size, number, ids)
-            )
+            batches = self._drawn(count, batch_size, number, ids)
+            return self._trained(model, terms, optimizer, batches)
 
         return steps
 
     def _model(self) -> PeerModel:
-        own, material = self._library.BertModel, self._material
-        encoder = own.from_pretrained(material.folder, dtype=torch.float32)
+        library, material = self._library.BertModel, self._material
+        encoder = library.from_pretrained(material.folder, dtype=torch.float32)
         source = material.model.heads[material.task]
         assert isinstance(source, (VectorHead, DifferenceHead))
         head = nn.Linear(source.output.in_features, source.output.out_features)
@@ -145,7 +151,7 @@ class Peer:
     def _tokenized(self, count: int) -> list[list[list[int]]]:
         """Token ids of the first rows: [text of a pair][row]."""
         examples = self._material.split.examples[:count]
-        columns = zip(*(one.texts for one in examples), strict=True)
+        columns = zip(*(example.texts for example in examples), strict=True)
         return [self._tokenizer(list(texts))["input_ids"] for texts in columns]
 
     def _drawn(
@@ -158,25 +164,18 @@ class Peer:
         """The first rows in batches: shuffled by `number`, or in their order for None."""
         ids = self._ids if ids is None else ids
 
-        def collate(rows: Sequence[int]) -> PeerBatch:
-            return self._batch(ids, np.asarray(rows))
-
+        how: dict[str, Any] = {"batch_size": batch_size}
         if self._tuned:
             lengths = np.max([[len(text) for text in view[:count]] for view in ids], axis=0)
-            batches = _grouped(lengths, batch_size, number)
-            return iter(DataLoader(range(count), batch_sampler=batches, collate_fn=collate))  # type: ignore[arg-type]
-        source = None if number is None else torch.Generator().manual_seed(number)
+            how = {"batch_sampler": _grouped(lengths, batch_size, number)}
+        elif number is not None:
+            how |= {"shuffle": True, "generator": torch.Generator().manual_seed(number)}
+        rows: Any = range(count)
         return iter(
-            DataLoader(
-                range(count),  # type: ignore[arg-type]
-                batch_size,
-                shuffle=number is not None,
-                generator=source,
-                collate_fn=collate,
-            )
+            DataLoader(rows, collate_fn=lambda part: self._batch(ids, np.asarray(part)), **how)
         )
 
-    def _batch(self, ids: Sequence[Sequence[list[int]]], rows: Rows) -> PeerBatch:
+    def _batch(self, ids: Sequence[Sequence[list[int]]], rows: RowNumbers) -> PeerBatch:
         views = [[{"input_ids": view[row]} for row in rows] for view in ids]
         if self._tuned:
             views = [[text for view in views for text in view]]
@@ -189,8 +188,8 @@ class Peer:
         terms: peer_terms.Terms,
         optimizer: torch.optim.Optimizer,
         batches: Iterator[PeerBatch],
-    ) -> Tokens:
-        tokens = Tokens()
+    ) -> TokenCount:
+        tokens = TokenCount()
         for batch in batches:
             with self._precision():
                 embeddings = model.embed(batch)
@@ -203,21 +202,8 @@ class Peer:
             tokens.add(_real(batch), batch.padded)
         return tokens
 
-    def _frozen_epoch(
-        self, model: PeerModel, optimizer: torch.optim.Optimizer, batches: Iterator[PeerBatch]
-    ) -> Tokens:
-        tokens = Tokens()
-        for batch in batches:
-            with self._precision():
-                loss = _loss(model(batch), batch.labels)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            tokens.add(_real(batch), batch.padded)
-        return tokens
-
-    def _predict(self, model: PeerModel, batches: Iterator[PeerBatch]) -> Tokens:
-        tokens = Tokens()
+    def _predict(self, model: PeerModel, batches: Iterator[PeerBatch]) -> TokenCount:
+        tokens = TokenCount()
         model.eval()
         with torch.inference_mode():
             for batch in batches:
@@ -239,11 +225,11 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _real(batch: PeerBatch) -> int:
-    return sum(int(one["attention_mask"].sum()) for one in batch.inputs)
+    return sum(int(text["attention_mask"].sum()) for text in batch.inputs)
 
 
-def _grouped(lengths: Rows, batch_size: int, number: int | None) -> list[list[int]]:
-    """Rows in batches of similar length, 50 batches sorted together, in random order."""
+def _grouped(lengths: RowNumbers, batch_size: int, number: int | None) -> list[list[int]]:
+    """Group rows into batches of similar length, 50 batches sorted together, in random order."""
     source = np.random.default_rng(number)
     rows = np.arange(len(lengths)) if number is None else source.permutation(len(lengths))
     pool = len(rows) if number is None else POOL * batch_size
@@ -253,14 +239,3 @@ def _grouped(lengths: Rows, batch_size: int, number: int | None) -> list[list[in
         part = part[np.argsort(lengths[part], kind="stable")]
         batches += [part[n : n + batch_size].tolist() for n in range(0, len(part), batch_size)]
     return [batches[index] for index in source.permutation(len(batches))]
-
-
-def _update(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[int], Tokens]:
-    for param in model.parameters():
-        param.grad = torch.full_like(param, 1e-3)
-
-    def work(_number: int) -> Tokens:
-        optimizer.step()
-        return Tokens()
-
-    return work

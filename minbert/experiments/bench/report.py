@@ -1,4 +1,4 @@
-"""What the bench found, as rows for programs and as tables to read."""
+"""The bench's results, as rows for programs and as tables to read."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from minbert.experiments.bench.contender import WORKS, Tokens
+from minbert.experiments.bench.contender import WORKS, TokenCount
 from minbert.experiments.bench.shares import PARTS
 from minbert.experiments.measuring.rates import Rate, Share
-from minbert.experiments.measuring.trial import Spread
+from minbert.experiments.measuring.spread import Spread, with_quartiles
 from minbert.reports.tables import Table
 
 ABOUT = "The same work by several stacks"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One contender at one work. `ratio`: its time over ours in the same round; `low`, `high`
-    quartiles over the rounds. Seconds are a step's, or a whole epoch's, inference's, update's.
+class BenchRow:
+    """The time that one contender takes for one work, median and quartiles over the rounds.
+
+    `ratio` is its time over ours in the same round. Seconds are those of a step, or of a whole
+    epoch, inference or update.
     """
 
     encoder: str
@@ -34,16 +36,13 @@ class Row:
     padded_per_real: float | None
 
 
-FIELDS = tuple(entry.name for entry in dataclasses.fields(Row))
-
-
 @dataclass(frozen=True)
-class Found:
+class BenchReport:
     """All that a run of the bench found."""
 
     setting: str
     rate: Rate
-    rows: Sequence[Row]
+    rows: Sequence[BenchRow]
     reached: Sequence[Share]
     shares: Mapping[str, Mapping[str, float]]  # encoder -> part -> share of a step's time
 
@@ -53,45 +52,36 @@ def make_rows(
     work: str,
     batch_size: int,
     seconds: Mapping[str, Sequence[float]],
-    tokens: Mapping[str, Tokens],
-) -> list[Row]:
-    """`seconds` of each contender in each round, the first of them ours."""
+    tokens: Mapping[str, TokenCount],
+) -> list[BenchRow]:
+    """A row for each contender from its `seconds` in each round; the first contender is ours."""
     ours = next(iter(seconds.values()))
-    rows = []
-    for name, own in seconds.items():
-        time = Spread.of(own)
-        ratio = Spread.of_ratios(own, ours)
-        counted = tokens[name]
-        padding = counted.padded / counted.real if counted.real else None
-        rows.append(
-            Row(
-                encoder=encoder,
-                work=work,
-                batch_size=batch_size,
-                contender=name,
-                seconds=time.median,
-                seconds_low=time.low,
-                seconds_high=time.high,
-                ratio=ratio.median,
-                ratio_low=ratio.low,
-                ratio_high=ratio.high,
-                padded_per_real=padding,
-            )
+    return [
+        BenchRow(
+            encoder,
+            work,
+            batch_size,
+            name,
+            **Spread.of(own).columns("seconds"),
+            **Spread.of_ratios(own, ours).columns("ratio"),
+            padded_per_real=tokens[name].padded_per_real,
         )
-    return rows
+        for name, own in seconds.items()
+    ]
 
 
-def markdown(found: Found) -> str:
+def markdown(found: BenchReport) -> str:
     """Every table, under the setting."""
     tables = [_ratios(found), _rates(found)]
     if found.shares:
         tables.append(_shares(found))
-    return "\n".join([f"## {ABOUT}", "", found.setting, "", *(one.markdown() for one in tables)])
+    texts = [table.markdown() for table in tables]
+    return "\n".join([f"## {ABOUT}", "", found.setting, "", *texts])
 
 
-def _ratios(found: Found) -> Table:
+def _ratios(found: BenchReport) -> Table:
     names = list(dict.fromkeys(row.contender for row in found.rows))
-    groups: dict[tuple[str, str, int], dict[str, Row]] = {}
+    groups: dict[tuple[str, str, int], dict[str, BenchRow]] = {}
     for row in found.rows:
         groups.setdefault((row.encoder, row.work, row.batch_size), {})[row.contender] = row
     header = ["encoder", "work", "batch", f"{names[0]}, s", *names[1:], "padded per real token"]
@@ -115,40 +105,36 @@ def _ratios(found: Found) -> Table:
     return Table("Time", header, lines, notes)
 
 
-def _ratio(row: Row | None) -> str:
-    return "–" if row is None else f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
+def _ratio(row: BenchRow | None) -> str:
+    return "–" if row is None else with_quartiles(row.ratio, row.ratio_low, row.ratio_high)
 
 
-def _padding(row: Row | None) -> str:
+def _padding(row: BenchRow | None) -> str:
     return "–" if row is None or row.padded_per_real is None else f"{row.padded_per_real:.2f}"
 
 
-def _rates(found: Found) -> Table:
+def _rates(found: BenchReport) -> Table:
     rate = found.rate
-    machine = [
-        f"the machine: {rate.size} x {rate.size} matrices",
-        "–",
-        f"{rate.flops / 1e9:.0f}",
-        "100%",
-    ]
-    lines = [machine]
-    for one in found.reached:
-        spread = f"{one.flops_low / 1e9:.0f} to {one.flops_high / 1e9:.0f}"
-        speed = f"{one.flops / 1e9:.0f} ({spread})"
-        lines.append([one.encoder, str(one.batch_size), speed, f"{one.share:.0%}"])
+    sizes = f"the machine: {rate.size} x {rate.size} matrices"
+    lines = [[sizes, "–", f"{rate.flops / 1e9:.0f}", "100%"]]
+    for share in found.reached:
+        flops = [value / 1e9 for value in (share.flops, share.flops_low, share.flops_high)]
+        speed = with_quartiles(flops[0], flops[1], flops[2], ".0f")
+        lines.append([share.encoder, str(share.batch_size), speed, f"{share.share:.0%}"])
     header = ["forward and backward", "batch", "GFLOP/s", "share"]
     notes = [f"Matrix products in {rate.dtype}; what is done counts, in attention on padding too."]
     return Table("Of the machine's limit", header, lines, notes)
 
 
-def _shares(found: Found) -> Table:
+def _shares(found: BenchReport) -> Table:
     lines = [
-        [encoder, *(f"{own[part]:.1%}" for part in PARTS)] for encoder, own in found.shares.items()
+        [encoder, *(f"{parts[part]:.1%}" for part in PARTS)]
+        for encoder, parts in found.shares.items()
     ]
     notes = ["Attention's dropout counts as dropout; Python is what no operator took."]
     return Table("Where a training step's time goes", ["encoder", *PARTS], lines, notes)
 
 
-def as_json(found: Found) -> dict[str, object]:
-    """All of it."""
+def as_json(found: BenchReport) -> dict[str, object]:
+    """The whole report as plain values."""
     return {"about": ABOUT, **dataclasses.asdict(found)}

@@ -1,8 +1,9 @@
 """Where a training step's time goes: encoder, attention, dropout, optimizer, data, Python.
 
-The profiler lists every operator with its own time. What a forward operator belongs to, the scope
-around it says; an operator of the backward pass belongs to what its forward operator does, which
-autograd tells by their common number. What no operator took is Python's, and the GPU's idle time.
+The profiler lists every operator with its own time. The scope around a forward operator says which
+part it belongs to. An operator of the backward pass belongs to the part of its forward operator,
+which autograd gives the same sequence number. Time that no operator took is Python's, or the GPU's
+idle time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _SCOPES = {f"minbert.{part}": part for part in PARTS}
 
 
 def shares(trial: Trial, draw: Callable[[], Iterator[Batch]]) -> dict[str, float]:
-    """Each part's share of the time of the steps over the batches that `draw` gives."""
+    """Each part's share of the time of steps over the batches that `draw` gives."""
     device = trial.batch.labels.device
     _steps(trial, draw())
     wait_for(device)
@@ -38,10 +39,10 @@ def shares(trial: Trial, draw: Callable[[], Iterator[Batch]]) -> dict[str, float
     _steps(trial, draw())
     wait_for(device)
     seconds = time.perf_counter() - began
-    found = _profiled(trial, draw, device)
-    found["Python"] = max(seconds - sum(found.values()), 0.0)
-    total = sum(found.values())
-    return {part: found[part] / total for part in PARTS}
+    parts = _profiled(trial, draw, device)
+    parts["Python"] = max(seconds - sum(parts.values()), 0.0)
+    total = sum(parts.values())
+    return {part: parts[part] / total for part in PARTS}
 
 
 def _steps(trial: Trial, batches: Iterator[Batch]) -> None:
@@ -64,26 +65,26 @@ def _scope(part: str) -> record_function:
 def _profiled(
     trial: Trial, draw: Callable[[], Iterator[Batch]], device: torch.device
 ) -> dict[str, float]:
-    """Seconds of the operators of each part."""
+    """The seconds that the operators of each part took."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to stderr
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    with _scoped(trial.model), profile(activities=activities) as found:
+    with _scoped(trial.model), profile(activities=activities) as profiled:
         _steps(trial, draw())
-    events = [event for event in found.events() if event.name not in _SCOPES]
+    events = [event for event in profiled.events() if event.name not in _SCOPES]
     owners = _owners_by_number(events)
     seconds = dict.fromkeys(PARTS, 0.0)
     for event in events:
         on_device = device.type == "cuda"
-        own = event.self_device_time_total if on_device else event.self_cpu_time_total
-        seconds[_owner(event, owners)] += own / 1e6
+        microseconds = event.self_device_time_total if on_device else event.self_cpu_time_total
+        seconds[_owner(event, owners)] += microseconds / 1e6
     return seconds
 
 
 @contextlib.contextmanager
 def _scoped(model: nn.Module) -> Iterator[None]:
-    """Within the block every part of the model announces itself to the profiler."""
+    """Let every part of the model announce itself to the profiler, within the block."""
     with contextlib.ExitStack() as stack:
         for module in model.modules():
             if isinstance(module, BertModel):
@@ -106,7 +107,10 @@ def _inside(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _owners_by_number(events: Sequence[Any]) -> dict[int, str]:
-    """Whose forward operator made the autograd node of a number: the last one to see it."""
+    """The part of the forward operator that made each autograd node, by sequence number.
+
+    Where several operators have a number, the last of them made the node.
+    """
     ordered = sorted(events, key=lambda event: event.time_range.start)
     return {
         event.sequence_nr: _scope_of(event)
@@ -119,11 +123,13 @@ def _owner(event: Any, owners: dict[int, str]) -> str:
     backward = _backward_of(event)
     if backward is None:
         return _scope_of(event)
-    return owners.get(backward.sequence_nr, "encoder")  # summing up gradients of its weights
+    return owners.get(
+        backward.sequence_nr, "encoder"
+    )  # it sums up gradients of the encoder's weights
 
 
 def _scope_of(event: Any) -> str:
-    """The innermost scope around a forward operator."""
+    """The part whose scope is the innermost around a forward operator."""
     while event is not None:
         if event.name in _SCOPES:
             return _SCOPES[event.name]
@@ -132,7 +138,7 @@ def _scope_of(event: Any) -> str:
 
 
 def _backward_of(event: Any) -> Any:
-    """The autograd node that an operator ran for, None for one of a forward pass."""
+    """The autograd node that an operator ran for; None for one of a forward pass."""
     while event is not None:
         if event.name.startswith(_BACKWARD):
             return event

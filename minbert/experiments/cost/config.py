@@ -6,23 +6,22 @@ import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from minbert.encoder.locate import encoder_folder
-from minbert.experiments.measuring.command import csv_flag, json_flag
+from minbert.experiments.measuring import flags
 from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
 from minbert.finetune.recommended import recommended
 from minbert.support.errors import InputError
-from minbert.support.flags import AT_LEAST_ONE, Limit, check_values, flag, refuse_idle, same_flag
+from minbert.support.flags import check_values, flag, refuse_idle, same_flag
 from minbert.tasks.registry import TASKS
 
-_BATCH, _MODEL, _RUN, _OUTPUT = "the batch", "the model", "the measurement", "files to write"
+_BATCH, _MODEL, _RUN = "the batch", "the model", "the measurement"
 
 
 @dataclass(frozen=True)
 class CostConfig:
-    """What is measured, and on which batch."""
+    """The batch, the model and the rounds of the measurement."""
 
     task: str = flag("sst", _BATCH, "task of the batch", choices=tuple(TASKS))
     batch_size: int | None = same_flag(RunConfig, "batch_size", _BATCH)
@@ -31,7 +30,7 @@ class CostConfig:
         _BATCH,
         "random ids, every text this long, [CLS] and [SEP] included; default: the first rows of "
         "the task's train file, as long as they are",
-        limit=Limit(lambda n: n >= 5, "5 or more"),
+        limit=flags.LONG_ENOUGH,
         metavar="TOKENS",
     )
     data_dir: str | None = same_flag(RunConfig, "data_dir", _BATCH)
@@ -40,16 +39,12 @@ class CostConfig:
     rlayer: bool = same_flag(RunConfig, "rlayer", _MODEL)
     device: str = same_flag(RunConfig, "device", _RUN)
     precision: str = same_flag(RunConfig, "precision", _RUN)
-    rounds: int = flag(
-        5,
-        _RUN,
-        "timed steps of every method; a round has each method once, in an order of its own",
-        limit=AT_LEAST_ONE,
-        metavar="N",
+    rounds: int = flags.count(
+        5, _RUN, "timed steps of every method; a round has each method once, in an order of its own"
     )
-    json: str | None = json_flag(_OUTPUT)
-    csv: str | None = csv_flag(_OUTPUT)
-    plot: str | None = flag(None, _OUTPUT, "bars, as .svg or .png", metavar="FILE")
+    json: str | None = flags.json()
+    csv: str | None = flags.csv()
+    plot: str | None = flags.file("bars, as .svg or .png")
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -58,10 +53,7 @@ class CostConfig:
 
     def job(self, given: Collection[str]) -> RunConfig:
         """The main job with the same flags, its files located. Raises InputError."""
-        shared = {entry.name for entry in dataclasses.fields(self)}
-        shared &= {entry.name for entry in dataclasses.fields(RunConfig)}
-        settings: dict[str, Any] = {name: getattr(self, name) for name in shared}
-        job = RunConfig(option="finetune", tasks=(self.task,), **settings)
+        job = flags.main_job(self, self.task, "batch_size", "weights", "cross_encoder", "rlayer")
         refuse_idle(job, given)
         if self.length is None:
             job = locate(job, given)

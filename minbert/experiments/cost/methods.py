@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from minbert.support.flags import shown
 
 
+def typed(settings: Mapping[str, Any], quote: Callable[[str], str] = str) -> str:
+    """Settings as flags of a command line, their values passed through `quote`."""
+    return " ".join(
+        f"--{name}" if value is True else f"--{name} {quote(shown(value))}"
+        for name, value in settings.items()
+    )
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to train. `settings` are fields of `RunConfig`.
 
-    `paper`: forward and backward passes a step in Table 1 of the R3F paper (Aghajanyan et al.
-    2021); None for what is not in it.
+    `paper` has the forward and backward passes of a step in Table 1 of the R3F paper (Aghajanyan
+    et al. 2021); None for a method that is not in it.
     """
 
     name: str
@@ -23,16 +31,12 @@ class Method:
 
     @property
     def flags(self) -> str:
-        """The main job's flags for it."""
-        words = (
-            f"--{name}" if value is True else f"--{name} {shown(value)}"
-            for name, value in self.settings.items()
-        )
-        return " ".join(words)
+        """The main job's flags for this method."""
+        return typed(self.settings)
 
     @property
     def paper_units(self) -> int | None:
-        """The same table's forward units: it counts 1 for a forward pass, 2 for a backward pass."""
+        """The forward units of the paper's table: 1 for a forward pass, 2 for a backward pass."""
         return None if self.paper is None else self.paper[0] + 2 * self.paper[1]
 
 

@@ -9,15 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from minbert.experiments.cost.report import ABOUT, Row
+from minbert.experiments.cost.report import ABOUT, CostRow
 from minbert.reports.picture import Picture
 from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, drawn, save
 
-_Panel = tuple[str, Callable[[Axes, Sequence[Row]], None], Callable[[Row], str]]
+_Panel = tuple[str, Callable[[Axes, Sequence[CostRow]], None], Callable[[CostRow], str]]
 
 
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """All panels side by side, into an SVG or PNG file."""
+def plot(rows: Sequence[CostRow], path: Path) -> None:
+    """Draw all panels side by side, into an SVG or PNG file."""
     panels = _panels(rows)
     figure = Figure(figsize=(11, 0.3 * len(rows) + 1.4), layout="constrained")
     for axes, (_, draw, _) in zip(
@@ -28,21 +28,21 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     save(figure, ABOUT, path)
 
 
-def pictures(rows: Sequence[Row]) -> Iterator[Picture]:
-    """A picture a panel."""
+def pictures(rows: Sequence[CostRow]) -> Iterator[Picture]:
+    """A picture for each panel."""
     for name, panel in _panels(rows).items():
         yield _picture(name, panel, rows)
 
 
-def _picture(name: str, panel: _Panel, rows: Sequence[Row]) -> Picture:
+def _picture(name: str, panel: _Panel, rows: Sequence[CostRow]) -> Picture:
     title, draw, in_words = panel
     words = "; ".join(f"{row.method}: {in_words(row)}" for row in rows)
     size = (WIDTH, 0.22 * len(rows) + 1.1)
     return drawn(f"cost-{name}", title, words, lambda axes: draw(axes, rows), size)
 
 
-def _panels(rows: Sequence[Row]) -> dict[str, _Panel]:
-    """By name: title, how it is drawn, and a row of it in words. No memory where none is known."""
+def _panels(rows: Sequence[CostRow]) -> dict[str, _Panel]:
+    """The panels by name: title, how to draw it, and a row in words; memory only where known."""
     panels: dict[str, _Panel] = {
         "units": ("Forward units a step", _plot_units, _units),
         "time": ("Wall time over standard's", _plot_time, lambda row: f"{row.wall_ratio:.2f}"),
@@ -52,16 +52,16 @@ def _panels(rows: Sequence[Row]) -> dict[str, _Panel]:
     return panels
 
 
-def _units(row: Row) -> str:
+def _units(row: CostRow) -> str:
     claimed = "" if row.paper_units is None else f", the paper's {row.paper_units}"
     return f"{row.units:.2f}{claimed}"
 
 
-def _memory(row: Row) -> str:
+def _memory(row: CostRow) -> str:
     return "unknown" if row.memory_ratio is None else f"{row.memory_ratio:.2f}"
 
 
-def _plot_units(axes: Axes, rows: Sequence[Row]) -> None:
+def _plot_units(axes: Axes, rows: Sequence[CostRow]) -> None:
     _bars(axes, rows, [row.units for row in rows], OURS, "forward units a step")
     claimed = [(row.paper_units, row.method) for row in rows if row.paper_units is not None]
     if claimed:
@@ -71,21 +71,21 @@ def _plot_units(axes: Axes, rows: Sequence[Row]) -> None:
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
 
 
-def _plot_time(axes: Axes, rows: Sequence[Row]) -> None:
+def _plot_time(axes: Axes, rows: Sequence[CostRow]) -> None:
     below = [row.wall_ratio - row.wall_ratio_low for row in rows]
     above = [row.wall_ratio_high - row.wall_ratio for row in rows]
     ratios = [row.wall_ratio for row in rows]
     _bars(axes, rows, ratios, HUES[2], "wall time over standard's", [below, above])
 
 
-def _plot_memory(axes: Axes, rows: Sequence[Row]) -> None:
+def _plot_memory(axes: Axes, rows: Sequence[CostRow]) -> None:
     held = [row.memory_ratio or 0.0 for row in rows]
     _bars(axes, rows, held, HUES[4], "peak memory over standard's")
 
 
 def _bars(
     axes: Axes,
-    rows: Sequence[Row],
+    rows: Sequence[CostRow],
     values: Sequence[float],
     color: str,
     name: str,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from minbert.experiments.cost.methods import Method
 from minbert.experiments.measuring.ledger import Count
-from minbert.experiments.measuring.trial import Spread
+from minbert.experiments.measuring.spread import Spread, with_quartiles
 from minbert.reports.tables import Table
 
 ABOUT = "Cost of a training step, by method"
@@ -21,13 +20,13 @@ _NOTES = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """What a step of a method costs. Ratios are to the standard method's; `low`, `high` quartiles.
+class CostRow:
+    """The cost of a method's step. Ratios are to the standard method's.
 
     `forward` and `backward` are passes of the whole batch through the encoder, `units` forward
-    units; `paper_*` the same in Table 1 of the R3F paper. `flops` counts multiplications and
-    additions, as if all texts were as long as the longest. A wall ratio is taken within a round,
-    and its median over the rounds.
+    units; `paper_*` are those in Table 1 of the R3F paper. `flops` counts multiplications and
+    additions, as if all texts were as long as the longest. Seconds and the wall ratio are medians
+    over the rounds, with quartiles; a wall ratio is taken within a round.
     """
 
     method: str
@@ -49,23 +48,17 @@ class Row:
     memory_ratio: float | None
 
 
-FIELDS = tuple(entry.name for entry in dataclasses.fields(Row))
-
-
 def make_row(
     method: Method, count: Count, seconds: Mapping[str, Sequence[float]], memory: Mapping[str, int]
-) -> Row:
-    """`seconds` of each method in each round, `memory` the bytes at its peak, where known.
+) -> CostRow:
+    """A method's row, from the seconds of each method in each round and the bytes at its peak.
 
-    The first method in `seconds` is the standard one.
+    The first method in `seconds` is the standard one. `memory` lacks what is not known.
     """
-    standard = next(iter(seconds))
-    own = seconds[method.name]
-    time = Spread.of(own)
-    ratio = Spread.of_ratios(own, seconds[standard])
+    standard, own = next(iter(seconds)), seconds[method.name]
     held = memory.get(method.name)
     paper_forward, paper_backward = method.paper or (None, None)
-    return Row(
+    return CostRow(
         method=method.name,
         flags=method.flags,
         forward=count.forward,
@@ -75,36 +68,25 @@ def make_row(
         units=count.units,
         paper_units=method.paper_units,
         flops=count.flops,
-        seconds=time.median,
-        seconds_low=time.low,
-        seconds_high=time.high,
-        wall_ratio=ratio.median,
-        wall_ratio_low=ratio.low,
-        wall_ratio_high=ratio.high,
+        **Spread.of(own).columns("seconds"),
+        **Spread.of_ratios(own, seconds[standard]).columns("wall_ratio"),
         memory_bytes=held,
         memory_ratio=None if held is None else held / memory[standard],
     )
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """A line a method, what the R3F paper claims beside what was found."""
-    header = [
-        "method",
-        "passes",
-        "R3F paper's",
-        "units",
-        "R3F paper's",
-        "wall ratio",
-        "memory ratio",
-    ]
+def table(rows: Sequence[CostRow]) -> Table:
+    """A line for each method, with the R3F paper's claims beside what was found."""
+    paper, ratios = "R3F paper's", ("wall ratio", "memory ratio")
+    header = ["method", "passes", paper, "units", paper, *ratios]
     lines = []
     for row in rows:
-        wall = f"{row.wall_ratio:.2f} ({row.wall_ratio_low:.2f} to {row.wall_ratio_high:.2f})"
+        wall = with_quartiles(row.wall_ratio, row.wall_ratio_low, row.wall_ratio_high)
         passes = f"{row.forward:g} + {row.backward:g}"
-        paper = _or_dash(row.paper_forward, f"{row.paper_forward} + {row.paper_backward}")
+        claimed = _or_dash(row.paper_forward, f"{row.paper_forward} + {row.paper_backward}")
         units = [f"{row.units:.2f}", _or_dash(row.paper_units, f"{row.paper_units}")]
         memory = _or_dash(row.memory_ratio, f"{row.memory_ratio or 0:.2f}")
-        lines.append([row.method, passes, paper, *units, wall, memory])
+        lines.append([row.method, passes, claimed, *units, wall, memory])
     return Table(ABOUT, header, lines, _NOTES)
 
 
@@ -112,7 +94,7 @@ def _or_dash(value: float | None, text: str) -> str:
     return "–" if value is None else text
 
 
-def standard(row: Row) -> str:
-    """The first method's step in plain units, which the ratios are to."""
+def standard(row: CostRow) -> str:
+    """The standard method's step in plain units: seconds, operations and bytes."""
     memory = "" if row.memory_bytes is None else f", {row.memory_bytes / 1e9:.3f} GB at its peak"
     return f"{row.method}: {row.seconds:.3f} s a step, {row.flops / 1e9:.1f} GFLOP{memory}"

@@ -1,4 +1,4 @@
-"""What methods cost, as a part of `all`: the scale decides how much is measured, and it is once."""
+"""The cost of methods as a part of `all`: measured once, and as much as the scale says."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import torch
 
 from minbert.experiments.cost import command, report
 from minbert.experiments.cost.config import CostConfig
-from minbert.experiments.cost.methods import METHODS
-from minbert.experiments.cost.report import Row
-from minbert.experiments.cost.setting import Setting
+from minbert.experiments.cost.methods import METHODS, typed
+from minbert.experiments.cost.report import CostRow
+from minbert.experiments.cost.workload import Workload
 from minbert.experiments.grid.cells import key_of
 from minbert.experiments.measuring.outputs import as_csv
 from minbert.finetune import cli
@@ -28,7 +28,6 @@ from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
 from minbert.support import durable_files
 from minbert.support.console import log
-from minbert.support.flags import shown
 from minbert.support.places import BUNDLED_ENCODER
 from minbert.tasks.registry import TITLES
 from minbert.training.record import machine
@@ -43,7 +42,7 @@ _SCALES: Mapping[str, Mapping[str, int]] = {
 
 @dataclass(frozen=True)
 class CostPart:
-    """The measurement, settled: its flags, and the main job that they make."""
+    """A measurement that is planned: its flags, and the main job that they make."""
 
     config: CostConfig
     job: RunConfig
@@ -53,56 +52,52 @@ class CostPart:
 
     @classmethod
     def planned(cls, scale: str, extra: Sequence[str], out: Path) -> CostPart:
-        """`extra` are the main job's flags for all rows; those that a step's cost depends on count.
+        """Plan it. `extra` are the main job's flags for all rows; the cost command's own count.
 
         Without `--weights` a smoke run takes the bundled encoder, whatever else is on disk. Raises
         InputError.
         """
         known = {entry.name for entry in dataclasses.fields(CostConfig)}
-        typed = vars(cli.make_parser().parse_args(list(extra)))
+        also = vars(cli.make_parser().parse_args(list(extra)))
         given: dict[str, Any] = {"task": "para", **_SCALES[scale]}
         if scale == "smoke" and BUNDLED_ENCODER.is_dir():
             given["weights"] = str(BUNDLED_ENCODER)
-        given |= {name: value for name, value in typed.items() if name in known}
+        given |= {name: value for name, value in also.items() if name in known}
         config = CostConfig(**given)
         job = config.job(given)
-        words = (
-            f"--{name}" if value is True else f"--{name} {shlex.quote(shown(value))}"
-            for name, value in given.items()
-        )
-        command = f"python -m minbert.experiments cost {' '.join(words)}"
+        command = f"python -m minbert.experiments cost {typed(given, shlex.quote)}"
         methods = [(method.name, method.flags) for method in METHODS]
         decisive = json.dumps([key_of(job), config.rounds, methods, _here()])
         digest = hashlib.sha256(decisive.encode()).hexdigest()[:6]
         return cls(config, job, command, out, f"cost-{scale}-{digest}")
 
     def run(self) -> Section:
-        """Measure, unless it was done before, print and write the table. Raises InputError."""
+        """Measure, unless that was done before; print and write the table. Raises InputError."""
         ledger, rows = self._measured(self.out / f"{self.name}.json")
         table = report.table(rows)
         markdown = f"{table.markdown()}\n`{self.command}`\n"
-        texts = {".md": markdown, ".csv": as_csv(rows, report.FIELDS), ".tex": table.latex()}
+        texts = {".md": markdown, ".csv": as_csv(rows, CostRow), ".tex": table.latex()}
         durable_files.write_texts(
             {self.out / f"{self.name}{end}": text for end, text in texts.items()}
         )
         print(markdown)
         return self._section(ledger, rows)
 
-    def _measured(self, path: Path) -> tuple[dict[str, Any], list[Row]]:
-        """The ledger in `path` and its rows, made if it is not there or cannot be read."""
+    def _measured(self, path: Path) -> tuple[dict[str, Any], list[CostRow]]:
+        """The ledger in `path` and its rows, measured anew where the file cannot be read."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             ledger: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if rows := [Row(**row) for row in ledger["methods"]]:
+            if rows := [CostRow(**row) for row in ledger["methods"]]:
                 log.info("cost: measured before, in %s", path)
                 return ledger, rows
-        setting = Setting.prepare(self.job, self.config.length)
-        log.info("cost: %s", setting)
-        rows = command.measure(setting, self.config.rounds)
-        ledger = command.as_json(setting, self.config.rounds, rows)
+        workload = Workload.prepare(self.job, self.config.length)
+        log.info("cost: %s", workload)
+        rows = command.measure(workload, self.config.rounds)
+        ledger = command.as_json(workload, self.config.rounds, rows)
         durable_files.write_json(path, ledger)
         return ledger, rows
 
-    def _section(self, ledger: Mapping[str, Any], rows: Sequence[Row]) -> Section:
+    def _section(self, ledger: Mapping[str, Any], rows: Sequence[CostRow]) -> Section:
         from minbert.experiments.cost import plots  # matplotlib only where something is plotted
 
         machine = ledger["machine"]
@@ -122,5 +117,5 @@ class CostPart:
 
 
 def _here() -> dict[str, Any]:
-    """What makes wall times this machine's own; the code's state is in the cell's key."""
+    """The facts that wall times depend on; the state of the code is in the cell's key."""
     return {**machine(torch.device("cpu")), "git": None, "host": platform.node()}

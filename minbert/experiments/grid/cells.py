@@ -1,7 +1,7 @@
 """The cells of a grid: one row's command with one seed, addressed by all that decides its result.
 
 A cell's key is a hash of the settings, of the bytes of the data and weights files, and of the code
-that the main job consists of. The same key is the same run, wherever the files lie and whichever
+that the main job consists of. Equal keys are one run, wherever the files lie and whichever
 experiment asks for it; another key is another folder. Machine, number of threads and versions of
 libraries are not in the key, since several machines share a grid: a result may differ by their
 rounding, and the report names them.
@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from minbert.experiments.grid.experiment import BASE_SEED, Experiment, Row, Scale, flags_in
+from minbert.experiments.grid.experiment import BASE_SEED, Experiment, GridRow, Scale, flags_in
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import input_files, settings
@@ -31,14 +31,14 @@ from minbert.support.console import log
 from minbert.support.errors import InputError
 
 _PACKAGE = Path(cli.__file__).parents[1]
-_DECIDED = ("--seed", "--output_dir", "--resume", "--limit")  # by grid and scale
-_HOW = ("device", "use_gpu", "strict")  # of a run, which a resumed one may change, not a cell
+_DECIDED = ("--seed", "--output_dir", "--resume", "--limit")  # grid and scale decide them
+_HOW = ("device", "use_gpu", "strict")  # a resumed run may change them, a cell may not
 RESULT, RUN, FAILURE, CLAIMS, DEV = "result.json", "run", "failure.json", "claims", "dev.npz"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`command` holds the main job's flags, seed included; `key` is the hash."""
+    """A run of a grid: `command` has the main job's flags, seed included; `key` is the hash."""
 
     row: str
     seed: int
@@ -48,23 +48,23 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The cell's name in messages."""
         return f"{self.row}, seed {self.seed}"
 
     def folder(self, out: Path) -> Path:
-        """Where it lives below the runner's folder."""
+        """The cell's folder below the runner's."""
         return out / "cells" / self.key
 
     def as_json(self) -> dict[str, Any]:
-        """What `Cell(**...)` takes."""
+        """The fields, as `Cell(**...)` takes them."""
         return asdict(self)
 
 
 def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str]) -> list[Cell]:
     """Every cell of the grid, seeds outermost, so that a stopped grid has whole replications.
 
-    `extra` are flags of the main job for all rows. Raises InputError, before anything is run, where
-    a row's flags are wrong, where `extra` would change what a row is, and where two rows are one.
+    `extra` are flags of the main job for all rows. Raises InputError where a row's flags are wrong,
+    where `extra` would change what a row is, and where two rows would be the same run.
     """
     _check_flags(experiment.rows, flags_in(extra))
     shared = experiment.shared
@@ -73,9 +73,10 @@ def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str])
     cells: dict[str, Cell] = {}
     for seed in range(BASE_SEED, BASE_SEED + seeds):
         for row in experiment.rows:
-            for own in row.commands:
+            for flags in row.commands:
                 common = shlex.join(extra)
-                parts = (own, shared, scale.flags(f"{own} {common}"), common, f"--seed {seed}")
+                how_much = scale.flags(f"{flags} {common}")
+                parts = (flags, shared, how_much, common, f"--seed {seed}")
                 command = " ".join(part for part in parts if part)
                 with quietly() if cells else contextlib.nullcontext():
                     key = key_of(configuration(command))
@@ -88,8 +89,11 @@ def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str])
     return list(cells.values())
 
 
-def _check_flags(rows: Sequence[Row], extra: Collection[str]) -> None:
-    """Of two values the last would win, and a row would not be what its name says."""
+def _check_flags(rows: Sequence[GridRow], extra: Collection[str]) -> None:
+    """Refuse a flag that the experiment decides, or that a row and `extra` both give.
+
+    argparse would keep the last value, and the row's name would be wrong.
+    """
     for flag in sorted(extra):
         if flag == "--epochs" or _is_decided(flag):
             raise InputError(f"{flag}: is decided by the experiment, not given after --")
@@ -107,15 +111,15 @@ def _is_decided(flag: str) -> bool:
 
 
 def configuration(command: str) -> RunConfig:
-    """A command's flags as the run's own configuration, files located and nothing unset."""
+    """The run's configuration from a command's flags, with files located and nothing unset."""
     config = cli.parse(shlex.split(command))
     return config.resolved(recommended(Path(str(config.weights)), config.option))
 
 
 def key_of(config: RunConfig) -> str:
-    """16 hex digits over settings, input files and code.
+    """The cell's key: 16 hex digits over settings, input files and code.
 
-    The device counts as it was asked for: where a grid is planned there may be no GPU.
+    The device counts as it was asked for: the machine that plans a grid may have no GPU.
     """
     asked = {name: getattr(config, name) for name in _HOW}
     asked = {name: value for name, value in asked.items() if value != getattr(RunConfig, name)}
@@ -131,15 +135,21 @@ def _hash_of(path: Path) -> str:
 
 @cache
 def code_hash() -> str:
-    """SHA-256 over the modules that the main job imports, directly or through others."""
-    names, waiting = set(), ["minbert.finetune.cli"]
+    """The SHA-256 over all modules that the main job imports, directly or through others."""
+    names = sorted(_modules("minbert.finetune.cli"))
+    hashes = {name: durable_files.sha256_of(_file_of(name)) for name in names}
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+def _modules(start: str) -> set[str]:
+    """The module `start`, those that it imports, those that these import, and so on."""
+    names, waiting = set(), [start]
     while waiting:
         name = waiting.pop()
         if name not in names:
             names.add(name)
             waiting += _imports(_file_of(name))
-    hashes = {name: durable_files.sha256_of(_file_of(name)) for name in sorted(names)}
-    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    return names
 
 
 def _file_of(module: str) -> Path:
@@ -161,7 +171,7 @@ def _imports(path: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Warnings only: what the parser says of data and weights is heard for the first cell alone."""
+    """Log warnings only, so that the parser tells of data and weights for the first cell alone."""
     before = log.level
     log.setLevel(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What the commands that run a grid are told: how much of it is run, and where."""
+"""The flags of the commands that run a grid: how much of it is run, and where."""
 
 from __future__ import annotations
 
@@ -24,9 +24,17 @@ _CLUSTER = When(lambda c: c.cluster is not None, "--cluster")
 GRID, WHERE = "the experiment", "where it runs"
 
 
+def _by_scale(field: str) -> str:
+    return ", ".join(f"{name} {getattr(scale, field)}" for name, scale in SCALES.items())
+
+
+def _count(default: int | None, group: str, help: str, metavar: str = "N") -> Any:
+    return flag(default, group, help, limit=AT_LEAST_ONE, metavar=metavar)
+
+
 @dataclass(frozen=True)
 class GridConfig:
-    """How much of an experiment is run, and where."""
+    """The part of an experiment that is run, and the place where it runs."""
 
     scale: str = flag(
         "smoke",
@@ -34,20 +42,11 @@ class GridConfig:
         "smoke: minutes, to see that all works; small: hours; full: as published",
         choices=tuple(SCALES),
     )
-    seeds: int | None = flag(
+    seeds: int | None = _count(None, GRID, f"runs of every row; default: {_by_scale('seeds')}")
+    epochs: int | None = _count(
         None,
         GRID,
-        f"runs of every row; default: {', '.join(f'{n} {s.seeds}' for n, s in SCALES.items())}",
-        limit=AT_LEAST_ONE,
-        metavar="N",
-    )
-    epochs: int | None = flag(
-        None,
-        GRID,
-        f"epochs of every run, with --stdpp twice as many; default: "
-        f"{', '.join(f'{n} {s.epochs}' for n, s in SCALES.items())}",
-        limit=AT_LEAST_ONE,
-        metavar="N",
+        f"epochs of every run, with --stdpp twice as many; default: {_by_scale('epochs')}",
     )
     rows: tuple[str, ...] = flag(
         (),
@@ -63,14 +62,9 @@ class GridConfig:
         "that share the folder share the work",
         metavar="FOLDER",
     )
-    workers: int = flag(
-        1,
-        WHERE,
-        "runs at a time on this machine, which share its cores (seconds are then longer)",
-        limit=AT_LEAST_ONE,
-        metavar="N",
+    workers: int = _count(
+        1, WHERE, "runs at a time on this machine, which share its cores (seconds are then longer)"
     )
-
     cluster: str | None = flag(
         None,
         WHERE,
@@ -101,19 +95,21 @@ class GridConfig:
     @property
     def how_much(self) -> Scale:
         """The scale, with the epochs and seeds that were given in place of its own."""
-        given = {"epochs": self.epochs, "seeds": self.seeds}
-        own = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(SCALES[self.scale], **own)
+        scale = SCALES[self.scale]
+        epochs, seeds = self.epochs or scale.epochs, self.seeds or scale.seeds
+        return dataclasses.replace(scale, epochs=epochs, seeds=seeds)
 
     @staticmethod
     def add_short_flags(group: Any) -> None:
-        """Other spellings of a field's values, in argparse's `group`; none here."""
+        """Add other spellings of a field's values to argparse's `group`; here there are none."""
 
 
-C = TypeVar("C", bound=GridConfig)
+SomeGridConfig = TypeVar("SomeGridConfig", bound=GridConfig)
 
 
-def parse(name: str, description: str, argv: Sequence[str], kind: type[C]) -> tuple[C, list[str]]:
+def parse(
+    name: str, description: str, argv: Sequence[str], kind: type[SomeGridConfig]
+) -> tuple[SomeGridConfig, list[str]]:
     """The command's own flags, checked, and those after --, which are the main job's."""
     words = list(argv)
     at = words.index("--") if "--" in words else len(words)
@@ -124,7 +120,7 @@ def parse(name: str, description: str, argv: Sequence[str], kind: type[C]) -> tu
 
 
 def make_parser(name: str, description: str, kind: type[GridConfig]) -> OneLineParser:
-    """One flag a field of `kind`; only flags that were typed are stored."""
+    """A parser with one flag for each field of `kind`; it stores only the flags that were typed."""
     parser = OneLineParser(
         prog=f"python -m minbert.experiments {name}",
         usage="%(prog)s [flags] [-- flags of multitask_classifier.py for every row]",

@@ -15,12 +15,12 @@ POSTER = "the poster's"
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """A line of a table: the flags of the main job that make it, in one command or several.
 
-    Of several commands each gives the scores that those before it do not. `published` has figures
-    by task, and seconds an epoch under `SECONDS`. `cost` says how long it takes in relation to the
-    other rows, for the time left.
+    Each of several commands gives the scores that those before it do not. `published` has figures
+    by task, and seconds an epoch under `SECONDS`. `cost` says how long the row takes in relation to
+    the other rows; the time left is estimated from it.
     """
 
     name: str
@@ -31,25 +31,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A grid of rows × seeds. `compared`: pairs of rows (this, with that one) to be tested.
+    """A grid of rows × seeds, and the pairs of rows that are `compared`, the first with the second.
 
-    `source` says whose the published figures are. `shared` are flags of all rows, in whose place
-    others may be given; `notes` are what a reader must know of the figures.
+    `source` says whose the published figures are. `shared` are flags of all rows, unless others are
+    given in their place. `notes` say what a reader must know of the figures.
     """
 
     name: str
     title: str
     tasks: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     compared: tuple[tuple[str, str], ...] = ()
     source: str = ""
     shared: str = ""
     notes: tuple[str, ...] = ()
 
     def only(self, names: Sequence[str]) -> Experiment:
-        """The same with these rows alone. Raises InputError for a name that is none.
+        """The experiment with these rows alone. Raises InputError for an unknown name.
 
-        Dashes at its front may be left out: on a command line they would begin another flag.
+        Dashes at a name's front may be left out: on a command line they would begin another flag.
         """
         known = {row.name.lstrip("-"): row for row in self.rows}
         wanted = [name.lstrip("-") for name in names]
@@ -64,14 +64,14 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of an experiment is run: epochs, the first rows of every file, seeds."""
+    """The part of an experiment that is run: epochs, the first `limit` rows of files, seeds."""
 
     epochs: int
     limit: int | None
     seeds: int
 
     def flags(self, command: str) -> str:
-        """What it adds to a command, whose own epochs win."""
+        """The flags that the scale adds to a command; the command's own epochs win."""
         given = flags_in(shlex.split(command))
         # --stdpp means twice the epochs, which it does not do where they are given
         epochs = self.epochs * (2 if "--stdpp" in given else 1)

@@ -1,4 +1,4 @@
-"""A finished run as its folder holds it: manifest, dev predictions, and the labels they met."""
+"""A finished run as its folder holds it: manifest, dev predictions, and the dev labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from minbert.training.run_folder import MANIFEST
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A finished run's manifest, from its file or folder. Raises InputError."""
+    """The manifest of a finished run, from its file or folder. Raises InputError."""
     path = path / MANIFEST if path.is_dir() else path
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -34,7 +34,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """`predictions` are those on dev, in the order of the dev files."""
+    """A finished run. `predictions` are those on dev by task, in the order of the dev files."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -44,7 +44,7 @@ class FinishedRun:
 
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
-        """Raises InputError for what is no finished run, or no longer whole."""
+        """Read a run's folder. Raises InputError where it is no finished run, or is damaged."""
         manifest = read_manifest(folder)
         try:
             _, kept = CheckpointStore(folder).load_best(manifest["best_epoch"])

@@ -15,7 +15,7 @@ from minbert.support.errors import RunError
 
 @dataclass(frozen=True)
 class Gap:
-    """A run without a result. `why` is None where none was tried to its end yet."""
+    """A run without a result. `why` is None where the run has not failed: it did not end yet."""
 
     run: str
     why: str | None
@@ -25,17 +25,17 @@ class Gap:
 
 
 def read(cells: Sequence[Cell], out: Path) -> tuple[dict[str, CellResult], list[Gap]]:
-    """The results that are whole, by key, and the gaps between them; in the order of the cells."""
-    found, missing = {}, []
+    """The undamaged results by key, and the cells without one; in the order of the cells."""
+    results, missing = {}, []
     for cell in cells:
         try:
             if result := CellResult.read(cell, out):
-                found[cell.key] = result
+                results[cell.key] = result
             else:
                 missing.append(Gap(cell.name, _failure(cell.folder(out))))
         except RunError as error:
             missing.append(Gap(cell.name, str(error)))
-    return found, missing
+    return results, missing
 
 
 def _failure(folder: Path) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minbert.experiments.grid.cells import DEV, RESULT, Cell
-from minbert.experiments.grid.experiment import Experiment, Row
+from minbert.experiments.grid.experiment import Experiment, GridRow
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
 from minbert.support.errors import RunError
@@ -23,7 +24,7 @@ from minbert.tasks.task import Array
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a finished cell left in its `folder`."""
+    """The files and figures that a finished cell left in its `folder`."""
 
     folder: Path
     scores: Mapping[str, float]  # of the best epoch, by task
@@ -32,9 +33,9 @@ class CellResult:
 
     @classmethod
     def read(cls, cell: Cell, out: Path) -> CellResult | None:
-        """None where the cell has no result.
+        """Read the cell's result; None where it has none.
 
-        Raises RunError for one that is damaged, or whose predictions are not what the cell wrote.
+        Raises RunError where the result is damaged, or the predictions are not what it wrote.
         """
         folder = cell.folder(out)
         if not (folder / RESULT).exists():
@@ -54,56 +55,62 @@ class CellResult:
 
     @cached_property
     def dev(self) -> Mapping[str, Array]:
-        """`{task}_ids`, `{task}_labels` (NaN: unknown) and `{task}_predictions`, each (n,)."""
+        """The arrays `{task}_ids`, `{task}_labels` (NaN: unknown), `{task}_predictions`, (n,)."""
         with np.load(self.folder / DEV, allow_pickle=False) as arrays:
             return dict(arrays)
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row's finished cells by seed, each with one result a command; seeds in order."""
+    """A row's finished cells by seed, in order, with one result for each command."""
 
-    row: Row
+    row: GridRow
     cells: Mapping[int, tuple[CellResult, ...]]
 
     def result(self, seed: int, task: str) -> CellResult:
-        """The first command's that scored the task."""
-        return next(one for one in self.cells[seed] if task in one.scores)
+        """The result of the first command that scored the task."""
+        return next(cell for cell in self.cells[seed] if task in cell.scores)
+
+    def all_cells(self) -> Iterator[CellResult]:
+        """The results of all seeds and commands."""
+        return chain.from_iterable(self.cells.values())
 
     def has(self, task: str) -> bool:
         """Whether every seed has a score of the task."""
-        return all(any(task in one.scores for one in own) for own in self.cells.values())
+        return all(any(task in cell.scores for cell in cells) for cells in self.cells.values())
 
     def trains(self, task: str) -> bool:
-        """Whether batches of the task train in it."""
+        """Whether the row trains on batches of the task."""
         return all(_trains(self.result(seed, task).manifest, task) for seed in self.cells)
 
     def scores(self, task: str) -> list[float]:
-        """A dev score a seed."""
+        """A dev score for each seed."""
         return [self.result(seed, task).scores[task] for seed in self.cells]
 
     def seconds(self) -> list[float]:
-        """Seconds of training an epoch, of all commands together, a seed."""
-        return [sum(one.seconds for one in own) for own in self.cells.values()]
+        """Seconds of training an epoch for each seed, of all commands together."""
+        return [sum(cell.seconds for cell in cells) for cells in self.cells.values()]
 
-    def predictions(self, task: str, seeds: Sequence[int]) -> tuple[Array, Array]:
-        """Predictions (seeds, n) and labels (n,) of the dev examples that have a label."""
-        found = [self.result(seed, task).dev for seed in seeds]
-        labels = found[0][f"{task}_labels"]
-        known = ~np.isnan(labels)
-        return np.stack([dev[f"{task}_predictions"][known] for dev in found]), labels[known]
+    def predictions(self, task: str, seeds: Sequence[int] = ()) -> tuple[Array, Array]:
+        """Predictions (seeds, n) and labels (n,) of the dev examples that have a label.
 
-    def ids(self, task: str) -> Array:
-        """The ids of the same examples, (n,)."""
+        They are those of all seeds where none is named.
+        """
+        runs = [self.result(seed, task).dev for seed in seeds or self.cells]
+        known = ~np.isnan(runs[0][f"{task}_labels"])
+        predictions = np.stack([dev[f"{task}_predictions"][known] for dev in runs])
+        return predictions, runs[0][f"{task}_labels"][known]
+
+    def examples(self, task: str) -> tuple[Array, Array]:
+        """Ids and labels of the dev examples that have a label, each (n,)."""
         dev = self.result(next(iter(self.cells)), task).dev
-        return dev[f"{task}_ids"][~np.isnan(dev[f"{task}_labels"])]
+        known = ~np.isnan(dev[f"{task}_labels"])
+        return dev[f"{task}_ids"][known], dev[f"{task}_labels"][known]
 
     def has_examples_of(self, other: RowResult, task: str) -> bool:
         """Whether both were scored on the same dev examples, in the same order."""
-        (own, labels), (theirs, their_labels) = (
-            (row.ids(task), row.predictions(task, list(row.cells)[:1])[1]) for row in (self, other)
-        )
-        return np.array_equal(own, theirs) and np.array_equal(labels, their_labels)
+        pairs = zip(self.examples(task), other.examples(task), strict=True)
+        return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 
 
 def _trains(manifest: Mapping[str, Any], task: str) -> bool:
@@ -113,24 +120,24 @@ def _trains(manifest: Mapping[str, Any], task: str) -> bool:
 
 
 def gather(
-    experiment: Experiment, cells: Sequence[Cell], found: Mapping[str, CellResult]
+    experiment: Experiment, cells: Sequence[Cell], results: Mapping[str, CellResult]
 ) -> list[RowResult]:
-    """Every row with the seeds of which all its commands are among the results `found`, by key."""
+    """Every row with the seeds for which `results` (by key) has all of its commands."""
     rows = []
     for row in experiment.rows:
         by_seed: dict[int, list[CellResult | None]] = {}
         for cell in cells:
             if cell.row == row.name:
-                by_seed.setdefault(cell.seed, []).append(found.get(cell.key))
+                by_seed.setdefault(cell.seed, []).append(results.get(cell.key))
         whole = {
-            seed: tuple(one for one in own if one is not None)
-            for seed, own in by_seed.items()
-            if None not in own
+            seed: tuple(result for result in of_seed if result is not None)
+            for seed, of_seed in by_seed.items()
+            if None not in of_seed
         }
         rows.append(RowResult(row, whole))
     return rows
 
 
 def is_accuracy(task: str) -> bool:
-    """Whether the task is scored by accuracy; the others are by Pearson's r."""
+    """Whether the task is scored by accuracy, and not by Pearson's r."""
     return TASKS[task].metric_name == "accuracy"

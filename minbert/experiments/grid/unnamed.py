@@ -1,8 +1,9 @@
 """Settings in which rows of a grid differ though no flag of theirs names them.
 
-Rates, epochs, batch size and pooling come from the encoder's folder where they are not given: two
-rows with two encoders, or one frozen and one not, may differ in more than their names say. That
-these two have different rates is the course's own setting, and no difference to report.
+Rates, epochs, batch size and pooling come from the encoder's folder where they are not given. Two
+rows with two encoders, or with a frozen and a trained one, may so differ in more than their names
+say. A frozen encoder's heads have another learning rate than fine-tuning in the course as well:
+that difference is not reported.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from minbert.finetune.recommended import RECOMMENDED_TYPES
 
 
 def unnamed(cells: Sequence[Cell]) -> list[str]:
-    """One line that says which rows differ in what, of the first seed's runs; or none."""
+    """A line that says which rows differ in what, from the first seed's runs; [] where none do."""
     taken: dict[tuple[str, str], dict[str, Any]] = {}  # setting, and whose, to row to value
     for cell in cells:
         if cell.seed != cells[0].seed:
@@ -31,22 +32,22 @@ def unnamed(cells: Sequence[Cell]) -> list[str]:
                 # a frozen encoder's heads are meant to have another rate than fine-tuning
                 whose = config.option if name in ("lr", "head_lr") else "all"
                 taken.setdefault((name, whose), {})[cell.row] = getattr(config, name)
-    found = [
+    differing = [
         f"{name} {_said(rows)}" for (name, _), rows in taken.items() if len(set(rows.values())) > 1
     ]
-    if not found:
+    if not differing:
         return []
     return [
         "no flag names these, and the rows have them as defaults or as their encoder's folder "
-        f"recommends: {'; '.join(found)}. Name them after -- to have them the same"
+        f"recommends: {'; '.join(differing)}. Name them after -- to have them the same"
     ]
 
 
 def _said(rows: dict[str, Any]) -> str:
-    """The commonest value, then the others with their rows."""
+    """The commonest value, then the other values with their rows."""
     (common, _), *others = Counter(rows.values()).most_common()
     parts = [
-        f"{_shown(value)} in {', '.join(row for row, own in rows.items() if own == value)}"
+        f"{_shown(value)} in {', '.join(row for row, taken in rows.items() if taken == value)}"
         for value, _ in others
     ]
     return f"{_shown(common)}, but {', '.join(parts)}"

@@ -18,9 +18,9 @@ from minbert.tasks.registry import TASKS
 
 
 def real_batch(config: RunConfig, encoder: BertModel, device: torch.device) -> Batch:
-    """The first rows of the train file of the one task that trains, as many as a batch has.
+    """The first `batch_size` rows of the train file of the one task that trains.
 
-    Raises InputError where there are fewer.
+    Raises InputError where the file has fewer.
     """
     (name,), size = config.trained_tasks, config.batch_size
     path = Path(config.file(name, "train"))
@@ -37,7 +37,7 @@ def real_batch(config: RunConfig, encoder: BertModel, device: torch.device) -> B
 def random_batch(
     task: str, size: int, length: int, *, views: int, vocab_size: int, device: torch.device
 ) -> Batch:
-    """Examples whose texts all have `length` random tokens, without padding."""
+    """A batch of `size` examples with `views` texts each, all of `length` random tokens."""
     source = generator(derive_seed(0, "random ids"))
     ids = torch.randint(vocab_size, (views * size, length), generator=source).to(device)
     types = torch.zeros_like(ids)

@@ -1,24 +1,20 @@
-"""What the commands that measure have in common: their flags for the files, and how they run."""
+"""The frame of every measuring command: its parser, its run, the machine it runs on."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from minbert.finetune.config import RunConfig
 from minbert.support.command import run_command
-from minbert.support.flags import Limit, OneLineParser, flag, parser_for
+from minbert.support.device import pick_autocast, pick_device
+from minbert.support.flags import OneLineParser, parser_for
 from minbert.training.record import machine
-
-
-def _are_numbers(texts: Collection[str]) -> bool:
-    return all(text.isdecimal() and int(text) >= 1 for text in texts) and len(texts) > 0
-
-
-NUMBERS = Limit(_are_numbers, "whole numbers, 1 or more")  # of a flag that takes several
 
 
 def where(device: torch.device, precision: str) -> str:
@@ -27,38 +23,34 @@ def where(device: torch.device, precision: str) -> str:
     return f"{facts['device']}, {precision}, threads: {facts['threads']}, torch {torch.__version__}"
 
 
-def json_flag(group: str) -> Any:
-    """Where all that was found goes, for programs."""
-    return flag(None, group, "all that was found, and on which machine", metavar="FILE")
+def on_device(job: RunConfig) -> tuple[RunConfig, torch.device]:
+    """The job with its precision decided, `bf16` or `fp32`, and the device it asks for."""
+    device = pick_device(job.device)
+    lowered = pick_autocast(job.precision, device) is not None
+    return dataclasses.replace(job, precision="bf16" if lowered else "fp32"), device
 
 
-def csv_flag(group: str) -> Any:
-    """Where the table goes, for programs."""
-    return flag(None, group, "the table, with all fields", metavar="FILE")
+@dataclass(frozen=True)
+class MeasuringCommand:
+    """A command that measures: `run` takes a `kind` of configuration and its main job."""
 
+    name: str
+    description: str
+    kind: type
+    run: Callable[[Any, RunConfig], object]
 
-def measuring_parser(name: str, description: str, kind: type) -> OneLineParser:
-    """One flag a field of `kind`; only flags that were typed are stored."""
-    return parser_for(
-        kind,
-        prog=f"python -m minbert.experiments {name}",
-        usage="%(prog)s [flags]",
-        description=description,
-    )
+    def parser(self) -> OneLineParser:
+        """One flag for each field of `kind`; the parser stores only the flags that were typed."""
+        prog = f"python -m minbert.experiments {self.name}"
+        usage = "%(prog)s [flags]"
+        return parser_for(self.kind, prog=prog, usage=usage, description=self.description)
 
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """Run it on the flags in `argv`; returns the exit code."""
 
-def measuring_command(
-    parser: OneLineParser,
-    kind: type,
-    run: Callable[[Any, RunConfig], object],
-    argv: Sequence[str] | None,
-) -> int:
-    """Run a measurement on a `kind` of configuration and its main job; returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
+        def work(_stop: object) -> None:
+            given = vars(self.parser().parse_args(sys.argv[1:] if argv is None else argv))
+            config = self.kind(**given)
+            self.run(config, config.job(given))
 
-    def work(_stop: object) -> None:
-        given = vars(parser.parse_args(arguments))
-        config = kind(**given)
-        run(config, config.job(given))
-
-    return run_command(work, if_stopped="nothing was written")
+        return run_command(work, if_stopped="nothing was written")

@@ -1,10 +1,10 @@
-"""What a training step costs, counted without computing anything: passes, operations, units.
+"""The cost of a training step, counted without computing anything: passes, operations, units.
 
-A forward unit is a forward pass of the batch. An input gradient costs about one more, a weight
+A forward unit is a forward pass of the batch. An input gradient costs about one unit more, a weight
 gradient another, so that a plain step costs 3. Under `shapes_only` tensors have shapes and no data,
-which is enough to count. The operations are those of matrix products, which
-`torch.utils.flop_counter` has formulas for; it has none for the fused attention of a CPU, so what
-is counted must have the reference attention.
+which is enough to count. Operations are those of matrix products, as `torch.utils.flop_counter`
+counts them; it has no formula for the fused attention of a CPU, so a model that is counted must
+have the reference attention.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class Count:
 
 
 def count(model: MultitaskBert, objective: BatchObjective, batch: Batch) -> Count:
-    """A training step on `batch`, all but the optimizer's update, which has no matrix product."""
+    """Count a training step on `batch`, without the optimizer's update (no matrix product)."""
     forward = flops(lambda: model(batch, mask_seed=1))
 
     def step() -> None:
         objective.backward(model, batch, seed=1)
         objective.after_step(model)
 
-    with _counted_rows() as rows:
+    with _counted_passes() as passes:
         operations = flops(step)
     assert batch.tokens is not None
     whole = len(batch.tokens.input_ids) * model.encoder.config.num_hidden_layers
-    return Count(rows.forward / whole, rows.backward / whole, operations, operations / forward)
+    return Count(passes.forward / whole, passes.backward / whole, operations, operations / forward)
 
 
 def flops(work: Callable[[], object]) -> int:
@@ -60,7 +60,7 @@ def flops(work: Callable[[], object]) -> int:
 
 @contextlib.contextmanager
 def shapes_only() -> Iterator[None]:
-    """Within the block new tensors have shapes and no data: models of any width cost nothing."""
+    """Give new tensors shapes and no data within the block: models of any width cost nothing."""
     with warnings.catch_warnings(), _Shapes():
         # copying a model asks for its tensors' addresses, which they have not
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
@@ -68,35 +68,35 @@ def shapes_only() -> Iterator[None]:
 
 
 class _Shapes(FakeTensorMode):
-    """A copied tensor stays in the one mode: by default the mode would be copied with it."""
+    """A mode that a copied tensor stays in: by default the mode would be copied with the tensor."""
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> _Shapes:
         return self
 
 
 @dataclass
-class _Rows:
-    """Texts that passed a layer of an encoder, whichever encoder's it was."""
+class _LayerPasses:
+    """The number of texts that passed a layer of any encoder, forward and backward."""
 
     forward: int = 0
     backward: int = 0
 
-    def passed(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def count_forward(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, BertLayer):
             texts = len(inputs[1].layout.key_mask)
             self.forward += texts
             if output.requires_grad:
-                output.register_hook(lambda _gradient: self.came_back(texts))
+                output.register_hook(lambda _gradient: self.count_backward(texts))
 
-    def came_back(self, texts: int) -> None:
+    def count_backward(self, texts: int) -> None:
         self.backward += texts
 
 
 @contextlib.contextmanager
-def _counted_rows() -> Iterator[_Rows]:
-    rows = _Rows()
-    hook = register_module_forward_hook(rows.passed)
+def _counted_passes() -> Iterator[_LayerPasses]:
+    passes = _LayerPasses()
+    hook = register_module_forward_hook(passes.count_forward)
     try:
-        yield rows
+        yield passes
     finally:
         hook.remove()

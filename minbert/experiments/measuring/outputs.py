@@ -1,11 +1,11 @@
-"""The files a measurement is written to: named well, writable, and nobody else's."""
+"""The files that a measurement is written to: checked before it begins, written at its end."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,41 @@ from minbert.support import durable_files
 from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
 
+_SUFFIXES: Mapping[str, Sequence[str]] = {  # what the file of each flag may end in
+    "json": (".json",),
+    "csv": (".csv",),
+    "plot": (".svg", ".png"),
+    "markdown": (".md",),
+}
 
-def as_csv(rows: Sequence[Any], fields: Sequence[str]) -> str:
-    """Rows, each a dataclass, with all fields; what is not known is left empty."""
+
+def columns(kind: type) -> tuple[str, ...]:
+    """The names of a dataclass's fields, the header of its table."""
+    return tuple(entry.name for entry in dataclasses.fields(kind))
+
+
+def as_csv(rows: Sequence[Any], kind: type) -> str:
+    """The rows, each a `kind`, with all fields; a value of None is left empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer = csv.DictWriter(text, columns(kind), lineterminator="\n")
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     return text.getvalue()
 
 
-def check_outputs(
-    config: Any, suffixes: Mapping[str, Sequence[str]], about: str, fields: Sequence[str]
-) -> None:
-    """Fail now, not after minutes; and write over nothing but an earlier measurement.
+def check_outputs(config: Any, about: str, kind: type) -> None:
+    """Fail before anything is measured where a file that `config` names must not be written.
 
-    `suffixes`: what the file of each of `config`'s output flags may end in. An earlier file is
-    known by `about` in its text, a table of plain numbers by its `fields`. Raises InputError.
+    A file may replace an earlier measurement and nothing else: one with `about` in its text, or a
+    CSV file whose header is that of the rows' `kind`. Raises InputError.
     """
-    for name, allowed in suffixes.items():
-        if getattr(config, name) is None:
+    for name, allowed in _SUFFIXES.items():
+        if (given := getattr(config, name, None)) is None:
             continue
-        path = Path(getattr(config, name))
+        path = Path(given)
         if path.suffix not in allowed:
             raise InputError(f"--{name} {path}: must end in {' or '.join(allowed)}")
-        mark = ",".join(fields) if path.suffix == ".csv" else about
+        mark = ",".join(columns(kind)) if path.suffix == ".csv" else about
         with refusing_unwritable(f"--{name} {path}"):
             durable_files.check_writable(path)
             ours = not path.exists() or (path.is_file() and _begins_with(path, mark))
@@ -48,3 +58,21 @@ def check_outputs(
 def _begins_with(path: Path, mark: str) -> bool:
     with path.open("rb") as stream:
         return mark.encode() in stream.read(2**16)
+
+
+def write_outputs(
+    config: Any,
+    rows: Sequence[Any],
+    kind: type,
+    facts: Callable[[], object],
+    **others: Callable[[Path], object],
+) -> None:
+    """Write the files that `config` names: `facts` as JSON, the rows as CSV, `others` by flag."""
+    writers = {
+        "json": lambda path: durable_files.write_json(path, facts()),
+        "csv": lambda path: durable_files.write_text(path, as_csv(rows, kind)),
+        **others,
+    }
+    for name, write in writers.items():
+        if (given := getattr(config, name)) is not None:
+            write(Path(given))

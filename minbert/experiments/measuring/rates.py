@@ -1,4 +1,4 @@
-"""How near the machine's limit: its own rate of matrix products, and the share a pass reaches."""
+"""The machine's own rate of matrix products, and the share of it that training passes reach."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from minbert.data.batches import Batch
 from minbert.encoder.bert import BertModel
 from minbert.experiments.measuring import ledger
-from minbert.experiments.measuring.trial import Spread, Trial, wait_for
+from minbert.experiments.measuring.spread import Spread
+from minbert.experiments.measuring.trial import Trial, wait_for
 from minbert.finetune.build import build_model
 from minbert.finetune.config import RunConfig
 
@@ -31,9 +32,9 @@ class Rate:
 
 @dataclass(frozen=True)
 class Share:
-    """What forward and backward of a stretch's batches reach: operations a second, and of the rate.
+    """The operations a second that forward and backward passes reach, and their share of the rate.
 
-    Operations are those of matrix products; see `counted_operations`.
+    Operations are those of matrix products (`counted_operations`): median and quartiles.
     """
 
     encoder: str
@@ -45,21 +46,21 @@ class Share:
 
 
 def measured_rate(device: torch.device, autocast: torch.dtype | None) -> Rate:
-    """The machine's, in the precision that training passes have."""
+    """The machine's rate, in the precision that training passes have."""
     dtype = autocast or torch.float32
-    found = [_rate_of(size, device, dtype) for size in _SIZES[device.type]]
-    return max(found, key=lambda rate: rate.flops)
+    rates = [_rate_of(size, device, dtype) for size in _SIZES[device.type]]
+    return max(rates, key=lambda rate: rate.flops)
 
 
 def _rate_of(size: int, device: torch.device, dtype: torch.dtype) -> Rate:
-    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    torch.mm(one, other)
-    seconds = [_seconds(lambda: torch.mm(one, other), device) for _ in range(_PRODUCTS)]
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    torch.mm(left, right)
+    seconds = [_seconds(lambda: torch.mm(left, right), device) for _ in range(_PRODUCTS)]
     return Rate(size, str(dtype).removeprefix("torch."), 2 * size**3 / float(np.median(seconds)))
 
 
 def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, rounds: int) -> Share:
-    """Forward and backward over `batches`, `rounds` times over."""
+    """Measure forward and backward over `batches`, `rounds` times over."""
     device, model = trial.batch.labels.device, trial.model
     operations = counted_operations(trial, batches)
 
@@ -71,14 +72,13 @@ def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, ro
     passes()
     rates = Spread.of([operations / _seconds(passes, device) for _ in range(rounds)])
     size = len(batches[0].ids)
-    share = rates.median / rate.flops
-    return Share(encoder, size, rates.median, rates.low, rates.high, share)
+    return Share(encoder, size, share=rates.median / rate.flops, **rates.columns("flops"))
 
 
 def counted_operations(trial: Trial, batches: Sequence[Batch]) -> int:
-    """Those of forward and backward of all, on padding where it is computed.
+    """The operations of forward and backward over all batches, also on padding in attention.
 
-    Counted while doing them, by the readable attention, which the counter has formulas for.
+    They are counted while they run, with the reference attention, which the counter knows.
     """
     job = RunConfig(option="finetune", tasks=(batches[0].name,)).resolved()
     encoder = BertModel(trial.model.encoder.config, "reference")

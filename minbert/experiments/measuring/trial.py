@@ -1,4 +1,4 @@
-"""What a training step takes on this machine: peak memory, and seconds in interleaved rounds."""
+"""The time and memory that a training step takes on this machine, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -38,9 +38,9 @@ class Trial:
 
     @classmethod
     def prepare(cls, config: RunConfig, encoder: BertModel, batch: Batch) -> Trial:
-        """On the batch's device. `encoder` is copied; `config` is resolved.
+        """A trial on the batch's device, with a copy of `encoder`; `config` is resolved.
 
-        One step is made, so that gradients and moments have their place in the allocator.
+        It makes one step, so that gradients and moments have their memory before anything is timed.
         """
         device = batch.labels.device
         model = build_model(config, copy.deepcopy(encoder), device).to(device)
@@ -50,14 +50,14 @@ class Trial:
         return trial
 
     def step(self) -> None:
-        """A training step, without what only the log needs."""
+        """Make a training step, without what only the log needs."""
         self.objective.backward(self.model, self.batch, seed=1)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.objective.after_step(self.model)
 
     def seconds(self) -> float:
-        """What a step takes, until the device has done it."""
+        """The seconds of a step, until the device has done it."""
         wait_for(self.batch.labels.device)
         began = time.perf_counter()
         self.step()
@@ -66,12 +66,12 @@ class Trial:
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes of tensors on the device at the highest point of `work`; None where none can tell.
+    """Bytes of tensors on the device at the highest point of `work`; None for other devices.
 
-    CUDA's allocator keeps the peak itself, what lay there before included. That of the CPU does
-    not, so the profiler lists every allocation in `work`. Either counts what tensors and kernels
-    hold: weights, gradients, moments, the graph, and not the interpreter and its libraries, which
-    a process's resident size would add alike to every method.
+    CUDA's allocator keeps the peak itself, including what lay there before. The CPU's allocator
+    does not, so the profiler lists every allocation in `work`. The count has what tensors and
+    kernels hold (weights, gradients, moments, the graph), and not the interpreter and its
+    libraries, which would add the same to every method.
     """
     gc.collect()
     if device.type == "cuda":
@@ -81,14 +81,19 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
     return _peak_on_cpu(work) if device.type == "cpu" else None
 
 
+def peak_of_first_steps(make: Callable[[], Trial], device: torch.device) -> int | None:
+    """Bytes at the highest point of making a trial, which makes a step, and of its next step."""
+    return peak_memory(lambda: make().step(), device)
+
+
 def _peak_on_cpu(work: Callable[[], object]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to stderr
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         work()
         gc.collect()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
-        found.export_chrome_trace(str(path))
+        profiled.export_chrome_trace(str(path))
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     changes = [event for event in events if event["name"] == "[memory]"]
     changes.sort(key=lambda event: event["ts"])
@@ -97,39 +102,24 @@ def _peak_on_cpu(work: Callable[[], object]) -> int:
 
 
 def interleaved(
-    measures: Mapping[str, Callable[[], float]], rounds: int, seed: int = 0
+    measures: Mapping[str, Callable[[], float]],
+    rounds: int,
+    seed: int = 0,
+    then: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """What each measure gave in each round. A round has every one once, in an order of its own.
+    """The values of each measure by its name, one for each round; `then` is called after each.
 
-    So a machine that slows down, or heats up in a fixed pattern, favours none of them.
+    A round calls every measure once, in random order, so that a machine that slows down, or heats
+    up in a fixed pattern, favours none of them.
     """
-    found: dict[str, list[float]] = {name: [] for name in measures}
+    values: dict[str, list[float]] = {name: [] for name in measures}
     for number in range(rounds):
         order = list(measures)
         Random(derive_seed(seed, "order of a round", number)).shuffle(order)  # noqa: S311
         for name in order:
-            found[name].append(measures[name]())
-    return found
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The median of several measurements, and their quartiles."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value or more."""
-        low, median, high = np.percentile(values, [25, 50, 75])
-        return cls(float(median), float(low), float(high))
-
-    @classmethod
-    def of_ratios(cls, values: Sequence[float], others: Sequence[float]) -> Spread:
-        """Of one over the other, round by round."""
-        return cls.of([one / other for one, other in zip(values, others, strict=True)])
+            values[name].append(measures[name]())
+            then()
+    return values
 
 
 def wait_for(device: torch.device) -> None:

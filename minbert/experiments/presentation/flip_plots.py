@@ -9,46 +9,42 @@ from matplotlib.axes import Axes
 
 from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.analysis.flips import Flips
+from minbert.experiments.presentation.task_picture import task_picture
 from minbert.reports.picture import Picture
-from minbert.reports.plotting import INK, OURS, THEIRS, WIDTH, drawn
-from minbert.tasks.registry import TITLES
+from minbert.reports.plotting import INK, OURS, THEIRS
 
 
-def flipped(analysis: Analysis, found: Sequence[Flips]) -> Iterator[Picture]:
-    """A task a picture: a line a comparison, in percent of the examples."""
+def flipped(analysis: Analysis, flips: Sequence[Flips]) -> Iterator[Picture]:
+    """A picture for each task: a line for each comparison, in percent of the examples."""
     numbers = {result.row.name: n for n, result in enumerate(analysis.rows, start=1)}
     for task in analysis.experiment.tasks:
-        own = [one for one in found if one.task == task]
-        if own:
-            lines = (
-                f"from {numbers[one.before]} {one.before} to {numbers[one.after]} {one.after}: "
-                f"{one.right} turn right, {one.wrong} turn wrong of {one.total}"
-                for one in own
+        pairs = [pair for pair in flips if pair.task == task]
+        if pairs:
+            words = "; ".join(
+                f"from {numbers[pair.before]} {pair.before} to {numbers[pair.after]} {pair.after}: "
+                f"{pair.right} turn right, {pair.wrong} turn wrong of {pair.total}"
+                for pair in pairs
             )
-            yield drawn(
-                f"{analysis.experiment.name}-flips-{task}",
-                f"{TITLES[task]}: examples that turn right or wrong",
-                "; ".join(lines),
-                partial(_draw, own=own, numbers=numbers),
-                (WIDTH, 0.28 * len(own) + 1.0),
-            )
+            draw = partial(_draw, pairs=pairs, numbers=numbers)
+            title, height = "examples that turn right or wrong", 0.28 * len(pairs) + 1.0
+            yield task_picture(analysis, task, "flips", title, words, draw, height)
 
 
-def _draw(axes: Axes, own: Sequence[Flips], numbers: Mapping[str, int]) -> None:
+def _draw(axes: Axes, pairs: Sequence[Flips], numbers: Mapping[str, int]) -> None:
     """Wrong to the left, striped; right to the right, plain; the counts at their ends."""
-    places = range(len(own))
-    right = [100 * one.right / one.total for one in own]
-    wrong = [-100 * one.wrong / one.total for one in own]
+    places = range(len(pairs))
+    right = [100 * pair.right / pair.total for pair in pairs]
+    wrong = [-100 * pair.wrong / pair.total for pair in pairs]
     axes.barh(places, right, color=OURS, height=0.7)
     axes.barh(places, wrong, color="none", edgecolor=THEIRS, hatch="////", height=0.7)
-    for place, one in enumerate(own):
-        axes.annotate(f"{one.right}", (right[place], place), (3, -3), textcoords="offset points")
+    for place, pair in enumerate(pairs):
+        axes.annotate(f"{pair.right}", (right[place], place), (3, -3), textcoords="offset points")
         axes.annotate(
-            f"{one.wrong}", (wrong[place], place), (-3, -3), textcoords="offset points", ha="right"
+            f"{pair.wrong}", (wrong[place], place), (-3, -3), textcoords="offset points", ha="right"
         )
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(places, [f"{numbers[one.before]} → {numbers[one.after]}" for one in own])
-    axes.set_ylim(len(own) - 0.5, -0.5)
+    axes.set_yticks(places, [f"{numbers[pair.before]} → {numbers[pair.after]}" for pair in pairs])
+    axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.margins(x=0.2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_xlabel("% of examples")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,12 +25,35 @@ _BINS = 18
 _SHADES = 16
 
 
-def confusion(result: RowResult, task: str) -> Array:
-    """How often each label (rows) was predicted as each class (columns), all seeds together.
+def _by_row(
+    analysis: Analysis,
+    tasks: Sequence[str],
+    kind: str,
+    title: str,
+    read: Callable[[RowResult, str], Any],
+    in_words: Callable[[Any], str],
+    draw: Callable[..., None],
+) -> Iterator[Picture]:
+    """A picture for each task and finished row, of what `read` finds in the row's results."""
+    for task in tasks:
+        for number, result in enumerate(analysis.rows, start=1):
+            if result.cells:
+                found, name = read(result, task), f"{number} {result.row.name}"
+                yield drawn(
+                    f"{analysis.experiment.name}-{kind}-{task}-{number}",
+                    f"{name}: {TITLES[task]} {title}",
+                    in_words(found),
+                    partial(draw, found=found, name=name),
+                    _SIZE,
+                )
 
-    Its sum is the number of dev examples with a label, times that of the seeds.
+
+def confusion(result: RowResult, task: str) -> Array:
+    """Counts of each label (rows) predicted as each class (columns), over all seeds.
+
+    Their sum is the number of dev examples with a label, times the number of seeds.
     """
-    predictions, labels = result.predictions(task, list(result.cells))
+    predictions, labels = result.predictions(task)
     classes = TASKS[task].num_outputs
     counts = np.zeros((classes, classes), dtype=np.int64)
     each = np.broadcast_to(labels.astype(np.int64), predictions.shape)
@@ -38,26 +62,20 @@ def confusion(result: RowResult, task: str) -> Array:
 
 
 def confusions(analysis: Analysis) -> Iterator[Picture]:
-    """A picture a row, for every task of more than two classes."""
-    for task in analysis.experiment.tasks:
-        if TASKS[task].num_outputs < 3:
-            continue
-        for number, result in enumerate(analysis.rows, start=1):
-            if result.cells:
-                counts = confusion(result, task)
-                lines = (f"{i} as {', '.join(map(str, own))}" for i, own in enumerate(counts))
-                yield drawn(
-                    f"{analysis.experiment.name}-confusion-{task}-{number}",
-                    f"{number} {result.row.name}: {TITLES[task]} labels and predictions",
-                    f"Label, predicted as 0, 1, ...: {'; '.join(lines)}",
-                    partial(_draw_confusion, counts=counts, name=f"{number} {result.row.name}"),
-                    _SIZE,
-                )
+    """A picture for each row and each task of more than two classes."""
+    tasks = [task for task in analysis.experiment.tasks if TASKS[task].num_outputs > 2]
+    words, draw = _confusion_in_words, _draw_confusion
+    return _by_row(analysis, tasks, "confusion", "labels and predictions", confusion, words, draw)
 
 
-def _draw_confusion(axes: Axes, counts: Array, name: str) -> None:
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    for (row, column), count in np.ndenumerate(counts):
+def _confusion_in_words(counts: Array) -> str:
+    lines = (f"{label} as {', '.join(map(str, row))}" for label, row in enumerate(counts))
+    return f"Label, predicted as 0, 1, ...: {'; '.join(lines)}"
+
+
+def _draw_confusion(axes: Axes, found: Array, name: str) -> None:
+    shares = found / np.maximum(found.sum(1, keepdims=True), 1)
+    for (row, column), count in np.ndenumerate(found):
         right = row == column
         corner = (column - 0.47, row - 0.47)
         shade = to_rgba(OURS, _DARKEST * float(shares[row, column]))
@@ -65,42 +83,25 @@ def _draw_confusion(axes: Axes, counts: Array, name: str) -> None:
         axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=shade, edgecolor=edge))
         weight = "bold" if right else "normal"
         axes.text(column, row, f"{count}", ha="center", va="center", weight=weight, fontsize=8)
-    classes = range(len(counts))
-    axes.set_xticks(classes)
-    axes.set_yticks(classes)
-    axes.set_xlim(-0.6, len(counts) - 0.4)
-    axes.set_ylim(len(counts) - 0.4, -0.6)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("label")
+    classes = range(len(found))
+    axes.set(xticks=classes, yticks=classes, xlabel="predicted", ylabel="label")
+    axes.set_xlim(-0.6, len(found) - 0.4)
+    axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_title(label(name), fontsize=9)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
 
 
 def values(analysis: Analysis) -> Iterator[Picture]:
-    """A picture a row, for every task with a scale: predicted values over true ones."""
-    for task in analysis.experiment.tasks:
-        if is_accuracy(task):
-            continue
-        for number, result in enumerate(analysis.rows, start=1):
-            if result.cells:
-                predictions, labels = result.predictions(task, list(result.cells))
-                yield drawn(
-                    f"{analysis.experiment.name}-values-{task}-{number}",
-                    f"{number} {result.row.name}: {TITLES[task]} predicted and true",
-                    _in_words(predictions, labels),
-                    partial(
-                        _draw_values,
-                        predictions=predictions,
-                        labels=labels,
-                        name=f"{number} {result.row.name}",
-                    ),
-                    _SIZE,
-                )
+    """A picture for each row and each task with a scale: predicted values over true ones."""
+    tasks = [task for task in analysis.experiment.tasks if not is_accuracy(task)]
+    read, title = RowResult.predictions, "predicted and true"
+    return _by_row(analysis, tasks, "values", title, read, _values_in_words, _draw_values)
 
 
-def _in_words(predictions: Array, labels: Array) -> str:
-    r = np.mean([pearson(own, labels) for own in predictions])
+def _values_in_words(found: tuple[Array, Array]) -> str:
+    predictions, labels = found
+    r = np.mean([pearson(of_seed, labels) for of_seed in predictions])
     steps = (
         f"{low} to {low + 1}: {predictions[:, inside].mean():.2f}"
         for low in range(int(np.floor(labels.max())) + 1)
@@ -109,8 +110,9 @@ def _in_words(predictions: Array, labels: Array) -> str:
     return f"Pearson r {r:.3f}; mean prediction for true values {', '.join(steps)}"
 
 
-def _draw_values(axes: Axes, predictions: Array, labels: Array, name: str) -> None:
+def _draw_values(axes: Axes, found: tuple[Array, Array], name: str) -> None:
     """Hexagons, the fuller the more examples: their number does not grow with that of examples."""
+    predictions, labels = found
     x, y = np.broadcast_to(labels, predictions.shape).ravel(), predictions.ravel()
     low = min(x.min(), y.min())
     high = max(x.max(), y.max(), low + 1)
@@ -122,6 +124,5 @@ def _draw_values(axes: Axes, predictions: Array, labels: Array, name: str) -> No
     means = [predictions[:, np.floor(labels) == step].mean() for step in known]
     middles = [labels[np.floor(labels) == step].mean() for step in known]
     axes.plot(middles, means, "D", color=INK, fillstyle="none", markersize=5)
-    axes.set_xlabel("true")
-    axes.set_ylabel("predicted")
+    axes.set(xlabel="true", ylabel="predicted")
     axes.set_title(label(name), fontsize=9)

@@ -1,6 +1,6 @@
 """Plots of an analysed grid's scores: against their cost, over seeds, by epoch.
 
-Rows go by their number where a name has no room, so that colour never stands alone.
+A row goes by its number where its name has no room, so that colour never stands alone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 from minbert.experiments.analysis.analysis import Analysis, scored
 from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
+from minbert.experiments.presentation.task_picture import task_picture
 from minbert.reports.picture import Picture
-from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, drawn, label
+from minbert.reports.plotting import HUES, OURS, THEIRS, label
 from minbert.tasks.registry import TASKS, TITLES
 from minbert.tasks.task import Array
 
@@ -40,25 +41,21 @@ def _summary(result: RowResult, task: str) -> str:
     return f"{over.mean:.3f} [{low:.3f}, {high:.3f}]{published}"
 
 
-# -------------------------------------------------------------------------- score against cost
+def _listed(scores: Sequence[float] | Array) -> str:
+    return ", ".join(f"{score:.3f}" for score in scores)
 
 
 def against_cost(analysis: Analysis) -> Iterator[Picture]:
-    """A task a picture: mean scores with their intervals over seconds an epoch, and published."""
+    """A picture for each task: mean scores and intervals over seconds an epoch, and published."""
     rows = _finished(analysis)
     for task in analysis.experiment.tasks:
-        lines = (
+        words = "; ".join(
             f"{number} {result.row.name}: {np.mean(result.seconds()):.3g} s an epoch, "
             f"{_summary(result, task)}"
             for number, result in rows
         )
-        yield drawn(
-            f"{analysis.experiment.name}-cost-{task}",
-            f"{TITLES[task]}: score against cost",
-            "; ".join(lines),
-            partial(_draw_costs, rows=rows, task=task),
-            (WIDTH, 3.1),
-        )
+        draw = partial(_draw_costs, rows=rows, task=task)
+        yield task_picture(analysis, task, "cost", "score against cost", words, draw)
 
 
 def _draw_costs(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
@@ -88,25 +85,17 @@ def _draw_costs(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
     axes.grid()
 
 
-# ----------------------------------------------------------------------------------- over seeds
-
-
 def over_seeds(analysis: Analysis) -> Iterator[Picture]:
-    """A task a picture: a dot a seed, the mean, its interval, and the published figure."""
+    """A picture for each task: a dot a seed, the mean, its interval, and the published figure."""
     rows = _finished(analysis)
     for task in analysis.experiment.tasks:
-        lines = (
-            f"{number} {result.row.name}: {_summary(result, task)}; by seed "
-            + ", ".join(f"{score:.3f}" for score in result.scores(task))
+        words = "; ".join(
+            f"{number} {result.row.name}: {_summary(result, task)}; "
+            f"by seed {_listed(result.scores(task))}"
             for number, result in rows
         )
-        yield drawn(
-            f"{analysis.experiment.name}-seeds-{task}",
-            f"{TITLES[task]}: every seed",
-            "; ".join(lines),
-            partial(_draw_seeds, rows=rows, task=task),
-            (WIDTH, 0.28 * len(rows) + 0.8),
-        )
+        draw, height = partial(_draw_seeds, rows=rows, task=task), 0.28 * len(rows) + 0.8
+        yield task_picture(analysis, task, "seeds", "every seed", words, draw, height)
 
 
 def _draw_seeds(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
@@ -118,58 +107,50 @@ def _draw_seeds(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
         axes.plot(scores, [place] * len(scores), "o", color=OURS, markersize=4, alpha=0.8)
         if (theirs := result.row.published.get(task)) is not None:
             axes.plot(theirs, place, "D", color=THEIRS, fillstyle="none")
-    axes.set_yticks(range(len(rows)), [label(f"{n} {one.row.name}") for n, one in rows])
+    axes.set_yticks(range(len(rows)), [label(f"{n} {result.row.name}") for n, result in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(_axis_title(task))
     axes.grid(axis="x")
 
 
-# -------------------------------------------------------------------------------------- by epoch
-
-
 def by_epoch(analysis: Analysis) -> Iterator[Picture]:
-    """A task a picture: dev score after each epoch, a line a row, thin ones for its seeds.
+    """A picture for each task: dev score after each epoch, a line a row, thin ones for its seeds.
 
-    None for a task whose runs all have one epoch.
+    A task whose runs all have one epoch has no picture.
     """
     for task in analysis.experiment.tasks:
-        curves = [
-            (number, result.row.name, _curves(result, task))
-            for number, result in _finished(analysis)
-        ]
-        if max((len(own[0]) for _, _, own in curves), default=0) < 2:
+        rows = _finished(analysis)
+        curves = [(number, _curves(result, task)) for number, result in rows]
+        if max((len(scores[0]) for _, scores in curves), default=0) < 2:
             continue
-        lines = (
-            f"{number} {name}: " + ", ".join(f"{score:.3f}" for score in own.mean(0))
-            for number, name, own in curves
+        lines = "; ".join(
+            f"{number} {result.row.name}: {_listed(scores.mean(0))}"
+            for (number, result), (_, scores) in zip(rows, curves, strict=True)
         )
-        yield drawn(
-            f"{analysis.experiment.name}-epochs-{task}",
-            f"{TITLES[task]}: by epoch",
-            "Means over the seeds after each epoch. " + "; ".join(lines),
-            partial(_draw_curves, curves=[(n, own) for n, _, own in curves], task=task),
-            (WIDTH, 3.1),
-        )
+        words = f"Means over the seeds after each epoch. {lines}"
+        draw = partial(_draw_curves, curves=curves, task=task)
+        yield task_picture(analysis, task, "epochs", "by epoch", words, draw)
 
 
 def _curves(result: RowResult, task: str) -> Array:
     """Dev scores (seeds, epochs)."""
-    manifests = [result.result(seed, task).manifest for seed in result.cells]
-    return np.array([[epoch["scores"][task] for epoch in one["epochs"]] for one in manifests])
+    runs = [result.result(seed, task).manifest["epochs"] for seed in result.cells]
+    return np.array([[epoch["scores"][task] for epoch in epochs] for epochs in runs])
 
 
 def _draw_curves(axes: Axes, curves: Sequence[tuple[int, Array]], task: str) -> None:
-    for place, (_, own) in enumerate(curves):
+    for place, (_, scores) in enumerate(curves):
         color, line = HUES[place % len(HUES)], _LINES[place // len(HUES) % len(_LINES)]
-        epochs = range(1, own.shape[1] + 1)
-        for scores in own:
-            axes.plot(epochs, scores, color=color, linewidth=0.6, alpha=0.5)
-        axes.plot(epochs, own.mean(0), line, color=color, marker=".")
+        epochs = range(1, scores.shape[1] + 1)
+        for of_seed in scores:
+            axes.plot(epochs, of_seed, color=color, linewidth=0.6, alpha=0.5)
+        axes.plot(epochs, scores.mean(0), line, color=color, marker=".")
     low, high = axes.get_ylim()
-    ends = [(own.shape[1], float(own.mean(0)[-1])) for _, own in curves]
-    heights = _apart([end for _, end in ends], 0.05 * (high - low))
-    for (number, _), (last, _), height in zip(curves, ends, heights, strict=True):
-        axes.annotate(f"{number}", (last, height), (6, -3), textcoords="offset points")
+    ends = [float(scores.mean(0)[-1]) for _, scores in curves]
+    heights = _apart(ends, 0.05 * (high - low))
+    for (number, scores), height in zip(curves, heights, strict=True):
+        end = (scores.shape[1], height)
+        axes.annotate(f"{number}", end, (6, -3), textcoords="offset points")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))

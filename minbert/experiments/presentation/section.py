@@ -20,7 +20,7 @@ from minbert.tasks.registry import TITLES
 
 
 def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()) -> Section:
-    """All there is to show; plots only of rows that have results."""
+    """The section with everything there is to show; plots only where a row has results."""
     done = any(result.cells for result in analysis.rows)
     return Section(
         title=analysis.experiment.title,
@@ -34,12 +34,9 @@ def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()
 
 
 def _machine(analysis: Analysis) -> list[str]:
-    """What the finished runs were made with and on."""
-    manifests = [
-        one.manifest for result in analysis.rows for own in result.cells.values() for one in own
-    ]
-    found = {line for line in map(_made_with, manifests) if line}
-    return sorted(found)
+    """The weights, machines and versions of the finished runs, a line for each combination."""
+    lines = {_made_with(cell.manifest) for row in analysis.rows for cell in row.all_cells()}
+    return sorted(lines - {""})
 
 
 def _made_with(manifest: Mapping[str, Any]) -> str:
@@ -55,6 +52,12 @@ def _made_with(manifest: Mapping[str, Any]) -> str:
 
 
 def _plots(analysis: Analysis) -> Iterator[Plots]:
+    yield from _score_plots(analysis)
+    yield from _prediction_plots(analysis)
+    yield _flip_plots(analysis)
+
+
+def _score_plots(analysis: Analysis) -> Iterator[Plots]:
     source = analysis.experiment.source
     theirs = f" Open diamonds are {source} figures." if source else ""
     yield Plots(
@@ -73,6 +76,9 @@ def _plots(analysis: Analysis) -> Iterator[Plots]:
         "Dev score after each epoch: thick the mean, thin every seed.",
         list(score_plots.by_epoch(analysis)),
     )
+
+
+def _prediction_plots(analysis: Analysis) -> Iterator[Plots]:
     yield Plots(
         "Which classes are taken for which",
         "Counts over all seeds. The fuller the colour, the larger the share of the label's "
@@ -85,32 +91,29 @@ def _plots(analysis: Analysis) -> Iterator[Plots]:
         "prediction for true values from 0 to 1, 1 to 2 and so on; the dotted line is equality.",
         list(prediction_plots.values(analysis)),
     )
+
+
+def _flip_plots(analysis: Analysis) -> Plots:
     found = flips.find(analysis)
-    yield Plots(
+    pairs = groupby(found, lambda pair: (pair.before, pair.after))
+    tables = [_examples(rows, list(tasks)) for rows, tasks in pairs]
+    return Plots(
         "Which examples flip",
         "From one row to another, examples that turn right, plain, and wrong, striped, all seeds "
         "together. On a scale an answer turns right where it comes nearer to the label by a point "
         "or more, and wrong where it moves away by as much.",
         list(flip_plots.flipped(analysis, found)),
-        [
-            table
-            for pair, own in groupby(found, _pair)
-            if (table := _examples(pair, list(own))).rows
-        ],
+        [table for table in tables if table.rows],
     )
 
 
-def _pair(one: Flips) -> tuple[str, str]:
-    return one.before, one.after
-
-
-def _examples(pair: tuple[str, str], found: Sequence[Flips]) -> Table:
+def _examples(pair: tuple[str, str], by_task: Sequence[Flips]) -> Table:
     """The clearest flips from one row to another, on every task."""
     rows = [
-        _line(one.task, turned, flip)
-        for one in found
-        for turned, several in (("right", one.gained), ("wrong", one.lost))
-        for flip in several
+        _line(of_task.task, turned, flip)
+        for of_task in by_task
+        for turned, flipped in (("right", of_task.gained), ("wrong", of_task.lost))
+        for flip in flipped
     ]
     header = ["task", "turned", "label", "before", "after", "id", "text"]
     notes = ["answers are means over the seeds"]

@@ -25,7 +25,7 @@ _NAMED = 5  # missing runs that a note lists
 
 
 def score_table(analysis: Analysis) -> Table:
-    """A row a line: every task's score with its interval, the published one, seconds an epoch."""
+    """A line for each row: every task's score and interval, seconds an epoch, published figures."""
     experiment = analysis.experiment
     shown = [task for task in (*experiment.tasks, SECONDS) if _is_published(analysis, task)]
     header = [
@@ -72,7 +72,7 @@ def _figure(value: float | None, task: str) -> str:
 
 
 def _incomplete(analysis: Analysis) -> list[str]:
-    """A note that says what is missing, where something is."""
+    """A note that says which runs are missing; [] where none is."""
     if not analysis.gaps:
         return []
     shown = "; ".join(map(str, analysis.gaps[:_NAMED]))
@@ -99,9 +99,9 @@ def _notes(analysis: Analysis) -> list[str]:
 
 
 def _on_epochs(analysis: Analysis) -> str:
-    """What the scores and seconds of several epochs are."""
-    runs = [one for row in analysis.rows for own in row.cells.values() for one in own]
-    counts = sorted({len(one.manifest["epochs"]) for one in runs})
+    """A note on what the scores and seconds of several epochs are."""
+    runs = [cell for row in analysis.rows for cell in row.all_cells()]
+    counts = sorted({len(cell.manifest["epochs"]) for cell in runs})
     if not counts or counts[-1] == 1:
         return f"{SECONDS}: {_SECONDS_OF}"
     several = "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
@@ -122,7 +122,7 @@ def _smallest(found: Detectable) -> str:
 
 
 def difference_table(analysis: Analysis) -> Table:
-    """A line a comparison and task: difference, interval, p-values."""
+    """A line for each comparison and task: difference, interval, p-values."""
     rows = [
         [
             f"{one.first} − {one.second}",
@@ -138,10 +138,8 @@ def difference_table(analysis: Analysis) -> Table:
         ]
         for one in analysis.differences
     ]
-    header = [
-        *("rows", "task", "seeds", "difference", "95% interval", "test of these models", "its p"),
-        *("p, other seeds too", "p (Holm)", "more than noise"),
-    ]
+    header = ["rows", "task", "seeds", "difference", "95% interval", "test of these models"]
+    header += ["its p", "p, other seeds too", "p (Holm)", "more than noise"]
     return Table("Which differences are more than noise", header, rows, _how_tested(analysis))
 
 
@@ -176,7 +174,7 @@ def _how_tested(analysis: Analysis) -> list[str]:
 
 
 def command_table(cells: Sequence[Cell]) -> Table:
-    """A line a row: the commands that make it with its first seed."""
+    """A line for each row: the commands that make it, with its first seed."""
     first = min(cell.seed for cell in cells)
     rows = [
         [cell.row, f"`python multitask_classifier.py {cell.command}`"]
@@ -188,7 +186,7 @@ def command_table(cells: Sequence[Cell]) -> Table:
 
 
 def as_csv(analysis: Analysis) -> str:
-    """A line a row, task and seed, with all digits, for programs."""
+    """A line for each row, task and seed, with all digits, for programs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "task", "metric", "seed", "score", "seconds_per_epoch", "published"])
@@ -204,10 +202,8 @@ def as_csv(analysis: Analysis) -> str:
 
 def result_tables(analysis: Analysis) -> list[Table]:
     """Scores, and differences where there are any."""
-    tables = [score_table(analysis)]
-    if analysis.differences:
-        tables.append(difference_table(analysis))
-    return tables
+    differences = [difference_table(analysis)] if analysis.differences else []
+    return [score_table(analysis), *differences]
 
 
 def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> str:
@@ -215,11 +211,6 @@ def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> st
     tables = result_tables(analysis)
     markdown = "\n".join(table.markdown() for table in (*tables, command_table(cells)))
     latex = "\n".join(table.latex() for table in tables)
-    durable_files.write_texts(
-        {
-            out / f"{name}.md": markdown,
-            out / f"{name}.csv": as_csv(analysis),
-            out / f"{name}.tex": latex,
-        }
-    )
+    texts = {"md": markdown, "csv": as_csv(analysis), "tex": latex}
+    durable_files.write_texts({out / f"{name}.{kind}": text for kind, text in texts.items()})
     return markdown

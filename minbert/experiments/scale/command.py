@@ -9,23 +9,19 @@ from pathlib import Path
 
 import torch
 
-from minbert.experiments.measuring.command import measuring_command, measuring_parser, where
-from minbert.experiments.measuring.outputs import as_csv, check_outputs
+from minbert.experiments.measuring.command import MeasuringCommand, on_device, where
+from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.rates import counted_operations
-from minbert.experiments.measuring.trial import Trial, interleaved, peak_memory
+from minbert.experiments.measuring.trial import Trial, interleaved, peak_of_first_steps
 from minbert.experiments.scale import data, report, steps
 from minbert.experiments.scale.config import AXES, ScaleConfig
-from minbert.experiments.scale.report import Row
+from minbert.experiments.scale.report import ScaleRow
 from minbert.finetune.config import RunConfig
-from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
-from minbert.support.device import pick_autocast, pick_device
 from minbert.support.errors import InputError
-from minbert.support.flags import OneLineParser
 from minbert.training import ranks
 from minbert.training.record import machine
 
-_SUFFIXES = {"json": (".json",), "csv": (".csv",), "plot": (".svg", ".png")}
 _DESCRIPTION = """\
 Measure how time and memory grow: with the pairs of a file that is read and encoded, and, for a
 training step on random ids, with tokens a text, layers of the encoder (random weights), pairs a
@@ -37,13 +33,11 @@ else. Typical:
 """
 
 
-def run(config: ScaleConfig, job: RunConfig) -> list[Row]:
+def run(config: ScaleConfig, job: RunConfig) -> list[ScaleRow]:
     """Measure, print the table, and write the files that are asked for. Raises InputError."""
-    check_outputs(config, _SUFFIXES, report.ABOUT, report.FIELDS)
-    device = pick_device(job.device)
-    lowered = pick_autocast(job.precision, device) is not None
-    job = dataclasses.replace(job, precision="bf16" if lowered else "fp32")
-    rows: list[Row] = []
+    check_outputs(config, report.ABOUT, ScaleRow)
+    job, device = on_device(job)
+    rows: list[ScaleRow] = []
     for axis in dict.fromkeys(config.axes):
         if axis == "rows":
             rows += _files(config, job)
@@ -52,21 +46,22 @@ def run(config: ScaleConfig, job: RunConfig) -> list[Row]:
         else:
             rows += _steps(config, job, axis, device)
     print(f"{_setting(config, job, device)}\n\n{report.table(rows).markdown()}", end="")
-    _write(config, rows, device)
+    facts = partial(_as_json, rows, device)
+    write_outputs(config, rows, ScaleRow, facts, plot=partial(_plot, rows))
     return rows
 
 
-def _files(config: ScaleConfig, job: RunConfig) -> Iterator[Row]:
+def _files(config: ScaleConfig, job: RunConfig) -> Iterator[ScaleRow]:
     source = Path(job.file(data.TASK, "train"))
     numbers = config.numbers("rows")
     with ProgressBar(len(numbers), "files", "files") as bar:
         for number in numbers:
-            found = data.measured(source, str(job.weights), number)
-            yield Row.of("rows", number, [found.seconds], found.memory, None)
+            cost = data.measured(source, str(job.weights), number)
+            yield ScaleRow.of("rows", number, [cost.seconds], cost.memory, None)
             bar.update(1)
 
 
-def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device) -> list[Row]:
+def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device) -> list[ScaleRow]:
     numbers = config.numbers(axis)
     encoders = {number: steps.encoder_of(job, {axis: number}) for number in numbers}
     make = {
@@ -76,39 +71,32 @@ def _steps(config: ScaleConfig, job: RunConfig, axis: str, device: torch.device)
     with ProgressBar((config.rounds + 1) * len(numbers), AXES[axis], "steps") as bar:
         peaks = {}
         for number in numbers:
-            peaks[number] = peak_memory(partial(steps.first_step, make[number]), device)
+            peaks[number] = peak_of_first_steps(make[number], device)
             bar.update(1)
         trials = {number: make[number]() for number in numbers}
-
-        def seconds(trial: Trial) -> float:
-            found = trial.seconds()
-            bar.update(1)
-            return found
-
-        turns = {str(number): partial(seconds, trial) for number, trial in trials.items()}
-        times = interleaved(turns, config.rounds)
+        turns = {str(number): trial.seconds for number, trial in trials.items()}
+        times = interleaved(turns, config.rounds, then=partial(bar.update, 1))
     return [
-        Row.of(
-            axis,
-            number,
-            times[str(number)],
-            peaks[number],
-            counted_operations(trial, [trial.batch]),
-        )
+        _step_row(axis, number, times[str(number)], peaks[number], trial)
         for number, trial in trials.items()
     ]
 
 
-def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterator[Row]:
-    """A step by more and more ranks. Numbers that have no place here are left out."""
+def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterator[ScaleRow]:
+    """A step by more and more ranks; the log names a number of ranks that has no place here."""
     for number in config.numbers("ranks"):
         try:
             ranks.check(number, device)
         except InputError as error:
             log.warning("%s: left out", error)
             continue
-        seconds, peak, trial = steps.of_ranks(config, job, number, device)
-        yield Row.of("ranks", number, seconds, peak, counted_operations(trial, [trial.batch]))
+        yield _step_row("ranks", number, *steps.of_ranks(config, job, number, device))
+
+
+def _step_row(
+    axis: str, value: int, seconds: Sequence[float], peak: int | None, trial: Trial
+) -> ScaleRow:
+    return ScaleRow.of(axis, value, seconds, peak, counted_operations(trial, [trial.batch]))
 
 
 def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:
@@ -118,24 +106,16 @@ def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:
     )
 
 
-def _write(config: ScaleConfig, rows: Sequence[Row], device: torch.device) -> None:
-    if config.json is not None:
-        found = [dataclasses.asdict(row) for row in rows]
-        facts = {"about": report.ABOUT, "rows": found, "machine": machine(device)}
-        durable_files.write_json(Path(config.json), facts)
-    if config.csv is not None:
-        durable_files.write_text(Path(config.csv), as_csv(rows, report.FIELDS))
-    if config.plot is not None:
-        from minbert.experiments.scale import plot  # matplotlib only where something is plotted
-
-        plot.plot(rows, Path(config.plot))
+def _as_json(rows: Sequence[ScaleRow], device: torch.device) -> dict[str, object]:
+    records = [dataclasses.asdict(row) for row in rows]
+    return {"about": report.ABOUT, "rows": records, "machine": machine(device)}
 
 
-def make_parser() -> OneLineParser:
-    """Its command line."""
-    return measuring_parser("scale", _DESCRIPTION, ScaleConfig)
+def _plot(rows: Sequence[ScaleRow], path: Path) -> None:
+    from minbert.experiments.scale import plot  # matplotlib only where something is plotted
+
+    plot.plot(rows, path)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; returns the exit code."""
-    return measuring_command(make_parser(), ScaleConfig, run, argv)
+_COMMAND = MeasuringCommand("scale", _DESCRIPTION, ScaleConfig, run)
+make_parser, main = _COMMAND.parser, _COMMAND.main

@@ -1,4 +1,4 @@
-"""What it takes to read and encode a file of many pairs: seconds, and memory at the highest point.
+"""The seconds and the peak memory that it takes to read and encode a file of many pairs.
 
 A process's peak never falls, so each size is measured in a process of its own.
 """
@@ -32,21 +32,21 @@ _UNIT = 1 if sys.platform == "darwin" else 1024  # of the peak that the system t
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Of one file: seconds, and bytes beyond what the process held before."""
+class FileCost:
+    """The seconds that a file took, and the bytes beyond what the process held before."""
 
     seconds: float
     memory: int
 
 
-def measured(source: Path, weights: str, rows: int) -> Reading:
+def measured(source: Path, weights: str, rows: int) -> FileCost:
     """Read and encode `rows` pairs made of those in `source`. Raises InputError, RunError."""
-    found = Path(weights).resolve()
+    encoder = str(Path(weights).resolve())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.csv"
         _write(path, source, rows)
         done = subprocess.run(
-            [sys.executable, "-m", "minbert.experiments.scale.data", str(path), str(found)],
+            [sys.executable, "-m", "minbert.experiments.scale.data", str(path), encoder],
             cwd=Path(__file__).parents[3],  # wherever this process is by now
             capture_output=True,
             text=True,
@@ -55,7 +55,7 @@ def measured(source: Path, weights: str, rows: int) -> Reading:
     if done.returncode:
         words = done.stderr.strip().splitlines() or ["no word"]
         raise RunError(f"reading {rows} pairs ended with exit code {done.returncode}: {words[-1]}")
-    return Reading(**json.loads(done.stdout))
+    return FileCost(**json.loads(done.stdout))
 
 
 def _write(path: Path, source: Path, rows: int) -> None:
@@ -69,7 +69,7 @@ def _write(path: Path, source: Path, rows: int) -> None:
 
 
 def _rows(examples: Sequence[Example], rows: int) -> Iterator[tuple[int, list[str], int]]:
-    """The examples over and over, each time with their words in another order: new texts."""
+    """`rows` pairs of texts: the examples, then again and again with their words shuffled."""
     for number, example in zip(range(rows), cycle(examples), strict=False):
         source = Random(derive_seed(0, "order of words", number))  # noqa: S311
         shuffled = [
@@ -79,9 +79,9 @@ def _rows(examples: Sequence[Example], rows: int) -> Iterator[tuple[int, list[st
 
 
 def peak() -> int:
-    """This process's highest resident size so far, in bytes.
+    """The highest resident size of this process so far, in bytes.
 
-    On Linux from the kernel's own count: what `getrusage` tells begins at the parent's peak.
+    On Linux the kernel's own count is read, since that of `getrusage` begins at the parent's peak.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -91,7 +91,7 @@ def peak() -> int:
 
 
 def main(path: str, weights: str) -> None:
-    """Measure in this process, and print it as JSON."""
+    """Measure in this process, and print the result as JSON."""
     job = RunConfig(option="finetune", tasks=(TASK,), weights=weights)
     tokenizer = build_tokenizer(job, EncoderConfig.from_file(Path(weights) / "config.json"))
     before, began = peak(), time.perf_counter()

@@ -9,22 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from minbert.experiments.scale.config import AXES
-from minbert.experiments.scale.report import ABOUT, Row, by_axis
+from minbert.experiments.scale.report import ABOUT, ScaleRow, by_axis
 from minbert.reports.plotting import OURS, THEIRS, save
 
 
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """All panels side by side, into an SVG or PNG file."""
+def plot(rows: Sequence[ScaleRow], path: Path) -> None:
+    """Draw all panels side by side, into an SVG or PNG file."""
     panels = list(by_axis(rows))
     figure = Figure(figsize=(3.2 * len(panels), 3), layout="constrained")
-    for axes, (axis, own) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        _draw(axes, AXES[axis], own)
+    places = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (axis, group) in zip(places, panels, strict=True):
+        _draw(axes, AXES[axis], group)
     save(figure, ABOUT, path)
 
 
-def _draw(axes: Axes, title: str, rows: Sequence[Row]) -> None:
+def _draw(axes: Axes, title: str, rows: Sequence[ScaleRow]) -> None:
     values, seconds = [row.value for row in rows], [row.seconds for row in rows]
     below = [row.seconds - row.low for row in rows]
     above = [row.high - row.seconds for row in rows]

@@ -1,14 +1,13 @@
-"""What the scale study found: a table, rows for programs, curves."""
+"""The rows that the scale study measures, and the table made of them."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from minbert.experiments.measuring.trial import Spread
+from minbert.experiments.measuring.spread import Spread, with_quartiles
 from minbert.experiments.scale.config import AXES
 from minbert.reports.tables import Table
 
@@ -17,10 +16,11 @@ GOAL = 100_000_000  # pairs, of the plan under the table
 
 
 @dataclass(frozen=True)
-class Row:
-    """One value of one axis. Seconds and bytes: of reading and encoding a file, or of a step.
+class ScaleRow:
+    """Seconds and bytes at one value of one axis: to read and encode a file, or to make a step.
 
-    `low` and `high` are quartiles over rounds; `flops` are the step's, None for a file.
+    Seconds are the median over rounds, `low` and `high` the quartiles. `flops` is the number of
+    operations of a step; None for a file.
     """
 
     axis: str
@@ -34,26 +34,23 @@ class Row:
     @classmethod
     def of(
         cls, axis: str, value: int, seconds: Sequence[float], memory: int | None, flops: int | None
-    ) -> Row:
-        """From the seconds of all rounds."""
+    ) -> ScaleRow:
+        """A row from the seconds of all rounds."""
         time = Spread.of(seconds)
         return cls(axis, value, time.median, time.low, time.high, memory, flops)
 
 
-FIELDS = tuple(entry.name for entry in dataclasses.fields(Row))
+def by_axis(rows: Sequence[ScaleRow]) -> Iterator[tuple[str, list[ScaleRow]]]:
+    """The axes in the order they were measured in, each with its rows."""
+    for axis, group in groupby(rows, lambda row: row.axis):
+        yield axis, list(group)
 
 
-def by_axis(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """The rows of each axis, as measured."""
-    for axis, own in groupby(rows, lambda row: row.axis):
-        yield axis, list(own)
-
-
-def table(rows: Sequence[Row]) -> Table:
-    """A line a value, with how fast it grew from the value before."""
+def table(rows: Sequence[ScaleRow]) -> Table:
+    """A line for each value, with how fast the seconds grew from the value before."""
     lines = []
-    for axis, own in by_axis(rows):
-        for before, row in zip([None, *own], own, strict=False):
+    for axis, group in by_axis(rows):
+        for before, row in zip([None, *group], group, strict=False):
             lines.append(
                 [
                     AXES[axis],
@@ -75,19 +72,24 @@ def table(rows: Sequence[Row]) -> Table:
     return Table(ABOUT, header, lines, notes + [plan for plan in [_plan(rows)] if plan])
 
 
-def _seconds(row: Row) -> str:
-    spread = "" if row.low == row.high else f" ({row.low:.3g} to {row.high:.3g})"
-    return f"{row.seconds:.3g}{spread}"
+def _seconds(row: ScaleRow) -> str:
+    if row.low == row.high:
+        return f"{row.seconds:.3g}"
+    return with_quartiles(row.seconds, row.low, row.high, digits=".3g")
 
 
-def _growth(before: Row | None, row: Row) -> str:
+def _growth(before: ScaleRow | None, row: ScaleRow) -> str:
     if before is None:
         return "–"
     return f"{math.log(row.seconds / before.seconds) / math.log(row.value / before.value):.2f}"
 
 
-def _plan(rows: Sequence[Row]) -> str | None:
-    """What `GOAL` pairs would take, by the largest file, what memory grew by, the fastest batch."""
+def _plan(rows: Sequence[ScaleRow]) -> str | None:
+    """The time and memory that `GOAL` pairs would take, or None where too little was measured.
+
+    Reading time is the largest file's, memory that by which the files' peaks grew, and the time of
+    an epoch that of the fastest batch size.
+    """
     files = [row for row in rows if row.axis == "rows" and row.memory is not None]
     batches = [row for row in rows if row.axis == "batch_sizes"]
     if len(files) < 2 or not batches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.experiments.measuring.batch import random_batch
-from minbert.experiments.measuring.trial import Trial, peak_memory
+from minbert.experiments.measuring.trial import Trial, peak_of_first_steps
 from minbert.experiments.scale import data
 from minbert.experiments.scale.config import ScaleConfig
 from minbert.finetune.config import RunConfig
@@ -24,7 +24,7 @@ from minbert.training.shared import SharedObjective
 
 
 def encoder_of(job: RunConfig, changed: Mapping[str, int]) -> BertModel:
-    """One of the encoder's shape, with random weights and as many layers as are asked for."""
+    """An encoder of the job's shape with random weights, and the layers or positions `changed`."""
     shape = EncoderConfig.from_file(Path(str(job.weights)) / "config.json")
     positions = max(shape.max_position_embeddings, changed.get("lengths", 0))
     layers = changed.get("layers", shape.num_hidden_layers)
@@ -39,7 +39,7 @@ def trial_of(
     encoder: BertModel,
     device: torch.device,
 ) -> Trial:
-    """A copy of the encoder about to train on random ids."""
+    """A trial of a copy of the encoder, on random ids; `changed` has the axis that grows."""
     batch = random_batch(
         data.TASK,
         changed.get("batch_sizes", config.batch_size),
@@ -54,13 +54,13 @@ def trial_of(
 def of_ranks(
     config: ScaleConfig, job: RunConfig, count: int, device: torch.device
 ) -> tuple[list[float], int | None, Trial]:
-    """Seconds of each round of a step that `count` ranks share, the memory of one, its trial."""
-    others = partial(_follow, config, job, count)
+    """A step that `count` ranks share: seconds of each round, one rank's memory, and its trial."""
+    others = partial(_measure_as_rank, config, job, count)
     with ranks.started(count, device, others):
         return _timed(config, job, count, device)
 
 
-def _follow(config: ScaleConfig, job: RunConfig, count: int) -> int:
+def _measure_as_rank(config: ScaleConfig, job: RunConfig, count: int) -> int:
     set_up_logging()
     _timed(config, job, count, pick_device(job.device))
     return 0
@@ -70,7 +70,7 @@ def _timed(
     config: ScaleConfig, job: RunConfig, count: int, device: torch.device
 ) -> tuple[list[float], int | None, Trial]:
     make = partial(_shared_trial, config, job, count, device)
-    peak = peak_memory(partial(first_step, make), device)
+    peak = peak_of_first_steps(make, device)
     trial = make()
     trial.seconds()
     return [trial.seconds() for _ in range(config.rounds)], peak, trial
@@ -82,8 +82,3 @@ def _shared_trial(config: ScaleConfig, job: RunConfig, count: int, device: torch
         return trial
     shared = SharedObjective(trial.objective, StopRequest())
     return dataclasses.replace(trial, objective=shared)
-
-
-def first_step(make: Callable[[], Trial]) -> None:
-    """The step with which a trial begins, and what it makes."""
-    make().step()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from minbert.experiments.grid.config import GRID, GridConfig
-from minbert.experiments.grid.experiment import Experiment, Row, flags_in
+from minbert.experiments.grid.experiment import Experiment, GridRow, flags_in
 from minbert.experiments.tables.command import grid_command
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
@@ -38,7 +38,7 @@ Combination = tuple[str, ...]  # words of the command line
 
 @dataclass(frozen=True)
 class AblateConfig(GridConfig):
-    """Which combinations are run, and how."""
+    """The axes of the grid, and how much of it is run."""
 
     over: tuple[str, ...] = flag(
         (),
@@ -65,42 +65,50 @@ class AblateConfig(GridConfig):
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Those given, or the preset's."""
+        """The axes that are given, or the preset's."""
         return self.over or PRESETS[str(self.preset)]
 
 
 def experiment(axes: Sequence[str], extra: Sequence[str] = ()) -> Experiment:
     """The grid of the axes beside the flags `extra`; every row is compared with the first.
 
-    Raises InputError for an axis that is none, or that does nothing in any combination.
+    Raises InputError for an axis that is unknown, or that does nothing in any combination.
     """
     values = [_values(axis) for axis in axes]
-    if twice := [axis for axis in axes if list(map(_name, axes)).count(_name(axis)) > 1]:
+    names = [_name(axis) for axis in axes]
+    if twice := [axis for axis in axes if names.count(_name(axis)) > 1]:
         raise InputError(f"--over {' '.join(twice)}: one axis, with all its values: FLAG=VALUE,...")
-    given = {f"--{_name(axis)}" for axis in axes} | flags_in(extra)
+    given = {f"--{name}" for name in names} | flags_in(extra)
     option = () if given & {"--option", "--fine-tune-mode"} else ("--option", "finetune")
-    rows: dict[Combination, Row] = {}
-    acting: set[str] = set()
+    combinations = _combinations(axes, values, (*option, *extra))
+    rows = tuple(
+        GridRow(" ".join(words) or "without", (shlex.join((*option, *words)),))
+        for words in combinations
+    )
+    compared = tuple((row.name, rows[0].name) for row in rows[1:])
+    title = f"Ablation over {', '.join(axes)}"
+    return Experiment("ablate-" + "-".join(names), title, tuple(TASKS), rows, compared)
+
+
+def _combinations(
+    axes: Sequence[str], values: Sequence[Sequence[Combination]], others: Sequence[str]
+) -> list[Combination]:
+    """The products of the axes' values, without idle flags, each combination once."""
+    kept: dict[Combination, None] = {}
     needs: dict[str, str] = {}
     for chosen in itertools.product(*values):
         words = tuple(itertools.chain.from_iterable(chosen))
-        while idle := _idle(words, (*option, *extra)):
+        while idle := _idle(words, others):
             needs |= idle  # the last combination has most of the flags: what it lacks is said
             words = _without(words, idle)
-        acting |= flags_in(words)
-        name = " ".join(words) or "without"
-        rows.setdefault(words, Row(name, (shlex.join((*option, *words)),)))
+        kept[words] = None
+    acting = flags_in(itertools.chain.from_iterable(kept))
     for axis in axes:
         if f"--{_name(axis)}" not in acting:
             raise InputError(
                 f"--over {axis}: would do nothing in any combination; it needs {needs[_name(axis)]}"
             )
-    names = [row.name for row in rows.values()]
-    compared = tuple((name, names[0]) for name in names[1:])
-    title = f"Ablation over {', '.join(axes)}"
-    return Experiment(
-        "ablate-" + "-".join(map(_name, axes)), title, tuple(TASKS), tuple(rows.values()), compared
-    )
+    return list(kept)
 
 
 def _name(axis: str) -> str:
@@ -108,7 +116,7 @@ def _name(axis: str) -> str:
 
 
 def _values(axis: str) -> list[Combination]:
-    """The choices of an axis, each as words of the command line; () is off."""
+    """The choices of an axis, each as words of the command line; () leaves the flag out."""
     name, given, text = axis.lstrip("-").partition("=")
     known = RunConfig.__dataclass_fields__
     if name not in known:
@@ -126,29 +134,23 @@ def _values(axis: str) -> list[Combination]:
 
 
 def _idle(words: Combination, others: Sequence[str]) -> dict[str, str]:
-    """Those flags among the words that would do nothing beside the others, and what each needs."""
+    """The flags among `words` that would do nothing beside `others`, and what each needs."""
     given = cli.make_parser().parse_args([*words, *others])
-    config = RunConfig(
-        **{k: v for k, v in vars(given).items() if k in RunConfig.__dataclass_fields__}
-    )
+    known = RunConfig.__dataclass_fields__
+    config = RunConfig(**{k: v for k, v in vars(given).items() if k in known})
     return dict(idle_flags(config, {flag.removeprefix("--") for flag in flags_in(words)}))
 
 
 def _without(words: Combination, idle: Collection[str]) -> Combination:
-    """The words without these flags and their values."""
-    return tuple(itertools.chain.from_iterable(_pairs(words, idle)))
-
-
-def _pairs(words: Combination, idle: Collection[str]) -> Iterable[Combination]:
-    """Flags with their value, without the idle ones."""
+    """The words without the idle flags and their values."""
     starts = [place for place, word in enumerate(words) if word.startswith("--")]
-    for start, end in itertools.pairwise([*starts, len(words)]):
-        if words[start].removeprefix("--") not in idle:
-            yield words[start:end]
+    flags = (words[start:end] for start, end in itertools.pairwise([*starts, len(words)]))
+    kept = (flag for flag in flags if flag[0].removeprefix("--") not in idle)
+    return tuple(itertools.chain.from_iterable(kept))
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run it; returns the exit code."""
+    """Run the grid; returns the exit code."""
     extra = argv[list(argv).index("--") + 1 :] if "--" in argv else ()
     return grid_command(
         "ablate", _DESCRIPTION, argv, AblateConfig, lambda config: experiment(config.axes, extra)

@@ -1,4 +1,4 @@
-"""What the commands that run a grid have in common: planning, running, tables, the report."""
+"""The way from a grid command's flags to its report: plan, run, analyse, write."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 from minbert.experiments.analysis.analysis import analyse
 from minbert.experiments.grid.cells import Cell, plan
 from minbert.experiments.grid.cluster import cluster_launch
-from minbert.experiments.grid.config import GridConfig, parse
+from minbert.experiments.grid.config import GridConfig, SomeGridConfig, parse
 from minbert.experiments.grid.experiment import Experiment
 from minbert.experiments.grid.runner import Launch, Runner
 from minbert.experiments.grid.unnamed import unnamed
@@ -22,17 +21,18 @@ from minbert.support.command import run_command
 from minbert.support.console import log
 from minbert.support.errors import RunError
 
-C = TypeVar("C", bound=GridConfig)
-
 
 def grid_command(
     name: str,
     description: str,
     argv: Sequence[str],
-    kind: type[C],
-    make: Callable[[C], Experiment],
+    kind: type[SomeGridConfig],
+    make: Callable[[SomeGridConfig], Experiment],
 ) -> int:
-    """Run a grid to its report; returns the exit code. Flags after -- are the main job's."""
+    """Run the grid that `make` describes, and report; returns the exit code.
+
+    Flags after -- are the main job's.
+    """
 
     def work(_stop: object) -> None:
         config, extra = parse(name, description, argv, kind)
@@ -48,7 +48,7 @@ def grid_command(
 
 @dataclass
 class Grid:
-    """An experiment as it is run: its cells, and, once it ran, why some failed, by key."""
+    """An experiment that is run: its cells, and, once it ran, why some of them failed, by key."""
 
     experiment: Experiment
     config: GridConfig
@@ -57,7 +57,7 @@ class Grid:
 
     @classmethod
     def planned(cls, experiment: Experiment, config: GridConfig, extra: Sequence[str]) -> Grid:
-        """Raises InputError where a row's flags, or the main job's in `extra`, are wrong."""
+        """Plan the cells. Raises InputError where a row's flags, or those in `extra`, are wrong."""
         if config.rows:
             experiment = experiment.only(config.rows)
         scale = config.how_much
@@ -75,13 +75,13 @@ class Grid:
 
     @property
     def name(self) -> str:
-        """What its tables' files are called: other rows, seeds or flags are other tables."""
+        """The name of the tables' files: other rows, seeds or flags make another name."""
         return f"{self.experiment.name}-{self.config.scale}-{digest(self.cells)}"
 
     def run(self) -> Section:
         """Run what is not done yet, analyse, write and print the tables.
 
-        Raises RunError for a damaged result; runs that fail are in `failed` then.
+        Raises RunError for a damaged result. Runs that fail are in `failed` afterwards.
         """
         runs = len({cell.key for cell in self.cells})
         rows = len(self.experiment.rows)
@@ -92,7 +92,7 @@ class Grid:
         analysis = analyse(self.experiment, self.cells, self.out)
         print(tables.write(analysis, self.cells, self.out, self.name))
         log.info("written: %s.md, .csv and .tex", self.out / self.name)
-        # with its plots: what is only asked for help need not wait for matplotlib
+        # imported late: --help need not wait for matplotlib
         from minbert.experiments.presentation import section
 
         return section.section(analysis, self.cells, [self._scale()])
@@ -101,8 +101,9 @@ class Grid:
         seeds = len({cell.seed for cell in self.cells})
         what = self.config.how_much
         rows = f"the first {what.limit:,} rows of every file" if what.limit else "all rows"
-        own = any("--epochs" in command for row in self.experiment.rows for command in row.commands)
-        epochs = "as the rows say" if own else what.epochs
+        commands = [command for row in self.experiment.rows for command in row.commands]
+        named = any("--epochs" in command for command in commands)
+        epochs = "as the rows say" if named else what.epochs
         return f"scale {self.config.scale}: epochs: {epochs}, {rows}; seeds: {seeds}"
 
     def log_failures(self) -> None:
@@ -120,7 +121,7 @@ def digest(cells: Sequence[Cell]) -> str:
 
 
 def write_report(out: Path, name: str, title: str, sections: Sequence[Section]) -> None:
-    """One page with all sections; its place is the last line on stdout."""
+    """Write one page with all sections, and print its path as the last line."""
     print(f"report: {report.write(out, name, title, sections)}")
 
 

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 
 from minbert.experiments.grid.config import GridConfig
-from minbert.experiments.grid.experiment import Experiment, Row
+from minbert.experiments.grid.experiment import Experiment, GridRow
 from minbert.experiments.tables.command import grid_command
 
 _DESCRIPTION = """\
@@ -29,13 +29,13 @@ _METHODS = {  # flags, and the cost of a step in forward units
 
 
 def experiment() -> Experiment:
-    """A row a method, all on the three tasks in turn.
+    """A row for each method, all on the three tasks in turn.
 
-    Each is compared with STD++, as there, and with standard fine-tuning, from which it differs by
-    the method alone.
+    Each is compared with STD++, as in the paper, and with standard fine-tuning, from which it
+    differs by the method alone.
     """
     rows = tuple(
-        Row(name, (f"--option finetune --rrobin {flags}".strip(),), cost=cost)
+        GridRow(name, (f"--option finetune --rrobin {flags}".strip(),), cost=cost)
         for name, (flags, cost) in _METHODS.items()
     )
     pairs = itertools.product(_METHODS, ("standard", "STD++"))
@@ -44,10 +44,10 @@ def experiment() -> Experiment:
         "Scores over seeds, a row a method",
         ("sst", "para", "sts"),
         rows,
-        compared=tuple((own, other) for own, other in pairs if own not in ("standard", other)),
+        compared=tuple(pair for pair in pairs if pair[0] not in ("standard", pair[1])),
     )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run it; returns the exit code."""
+    """Run the grid; returns the exit code."""
     return grid_command("seeds", _DESCRIPTION, argv, GridConfig, lambda _: experiment())

@@ -1,6 +1,6 @@
 """The poster's Table 1, `python -m minbert.experiments table1`: SST and CFIMDB, each alone.
 
-Figures are those of the poster "Walk Less and Only Down Smooth Valleys", on the dev sets.
+The figures are from the poster "Walk Less and Only Down Smooth Valleys", on the dev sets.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minbert.experiments.grid.config import GridConfig
-from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, Row
+from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, GridRow
 from minbert.experiments.tables.command import grid_command
 
 _DESCRIPTION = """\
@@ -20,11 +20,11 @@ poster's Table 1 with its figures beside ours. Flags of the main job follow afte
 
 
 def experiment() -> Experiment:
-    """Two rows of two runs each; seconds are the sum of the two."""
+    """The table's two rows, of two runs each; seconds are the sum of the two."""
 
-    def row(option: str, sst: float, cfimdb: float, seconds: float) -> Row:
+    def row(option: str, sst: float, cfimdb: float, seconds: float) -> GridRow:
         commands = tuple(f"--option {option} --tasks {task}" for task in ("sst", "cfimdb"))
-        return Row(option, commands, {"sst": sst, "cfimdb": cfimdb, SECONDS: seconds}, seconds)
+        return GridRow(option, commands, {"sst": sst, "cfimdb": cfimdb, SECONDS: seconds}, seconds)
 
     return Experiment(
         "table1",
@@ -41,5 +41,5 @@ def experiment() -> Experiment:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run it; returns the exit code."""
+    """Run the table; returns the exit code."""
     return grid_command("table1", _DESCRIPTION, argv, GridConfig, lambda _: experiment())

@@ -15,7 +15,7 @@ from scipy import stats
 
 from minbert.experiments.analysis.analysis import Analysis, analyse, scored
 from minbert.experiments.grid.cells import Cell
-from minbert.experiments.grid.experiment import Row
+from minbert.experiments.grid.experiment import GridRow
 from minbert.experiments.presentation.tables import (
     as_csv,
     command_table,
@@ -29,9 +29,9 @@ from tests.experiments.simulated import noisy
 
 Analysed = Callable[[int], tuple[Analysis, list[Cell]]]
 ROWS = (
-    Row("plain", ("--option finetune",), {"sst": 0.525, "s/epoch": 1420}),
-    Row("better", ("--option finetune --smart",)),
-    Row("missing", ("--option finetune --r3f",)),
+    GridRow("plain", ("--option finetune",), {"sst": 0.525, "s/epoch": 1420}),
+    GridRow("better", ("--option finetune --smart",)),
+    GridRow("missing", ("--option finetune --r3f",)),
 )
 GRID = experiment(*ROWS, compared=[("better", "plain"), ("missing", "plain")])
 

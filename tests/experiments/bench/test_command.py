@@ -13,7 +13,7 @@ import torch
 
 from minbert.experiments.__main__ import main
 from minbert.experiments.bench import command, ours, report
-from minbert.experiments.bench.contender import WORKS, Tokens
+from minbert.experiments.bench.contender import WORKS, TokenCount
 from minbert.experiments.bench.peers import _grouped
 from tests.helpers import TINY, save_encoder, write_course_files
 
@@ -117,7 +117,7 @@ def test_nothing_else_is_written_over(place: Path, capsys: pytest.CaptureFixture
 def test_ratios_are_taken_within_a_round() -> None:
     """A machine that is slower in one round changes no ratio."""
     seconds = {"ours": [1.0, 10.0, 2.0], "theirs": [3.0, 30.0, 6.0]}
-    tokens = {"ours": Tokens(10, 12), "theirs": Tokens(10, 20)}
+    tokens = {"ours": TokenCount(10, 12), "theirs": TokenCount(10, 20)}
     ours, theirs = report.make_rows("e", "step", 4, seconds, tokens)
     assert (theirs.ratio, theirs.ratio_low, theirs.ratio_high) == (3.0, 3.0, 3.0)
     assert (ours.seconds, ours.padded_per_real, theirs.padded_per_real) == (2.0, 1.2, 2.0)

@@ -16,7 +16,7 @@ from minbert.experiments.cost import command, plots, report
 from minbert.experiments.cost.config import CostConfig
 from minbert.experiments.cost.methods import METHODS
 from minbert.experiments.measuring.ledger import Count
-from minbert.experiments.measuring.outputs import as_csv
+from minbert.experiments.measuring.outputs import as_csv, columns
 from minbert.finetune.config import RunConfig
 from tests.helpers import TINY, save_encoder, write_course_files
 
@@ -74,7 +74,7 @@ def test_from_flags_to_table_and_files(
     with outputs["csv"].open(newline="") as stream:
         read = list(csv.DictReader(stream))
     for row, same in zip(ledger["methods"], read, strict=True):
-        assert list(row) == list(same) == list(report.FIELDS)
+        assert list(row) == list(same) == list(columns(report.CostRow))
         assert [("" if v is None else str(v)) for v in row.values()] == list(same.values())
         assert 0 < row["seconds_low"] <= row["seconds"] <= row["seconds_high"]
         assert row["memory_bytes"] >= ledger["methods"][0]["memory_bytes"]
@@ -176,7 +176,7 @@ def test_an_earlier_ledger_is_replaced(place: Path) -> None:
     outputs = ["--json", "x.json", "--csv", "x.csv", "--plot", "x.png"]
     outputs = [word.replace("x.", f"{place}/twice.") for word in outputs]
     for name in ("json", "csv", "png"):
-        mark = ",".join(report.FIELDS) if name == "csv" else report.ABOUT
+        mark = ",".join(columns(report.CostRow)) if name == "csv" else report.ABOUT
         (place / f"twice.{name}").write_text(mark)
     assert main(flags(place, *outputs)) == 0
     assert (place / "twice.png").read_bytes().startswith(b"\x89PNG")
@@ -199,7 +199,7 @@ def test_shared_flags_are_the_main_jobs() -> None:
 # ------------------------------------------------------------------------------------- the report
 
 
-def rows(**seconds: list[float]) -> list[report.Row]:
+def rows(**seconds: list[float]) -> list[report.CostRow]:
     times = {NAMED[name].name: own for name, own in zip(NAMED, seconds.values(), strict=False)}
     count = Count(1.0, 1.0, 300, 3.0)
     return [report.make_row(NAMED[name], count, times, {}) for name in times]
@@ -216,7 +216,7 @@ def test_a_ratio_is_taken_within_a_round() -> None:
 def test_memory_that_is_not_known_is_left_out(tmp_path: Path) -> None:
     found = rows(plain=[1.0], other=[2.0])
     assert "| 2.00 (2.00 to 2.00) | – |\n" in report.table(found).markdown()
-    assert as_csv(found, report.FIELDS).splitlines()[1].endswith(",,")
+    assert as_csv(found, report.CostRow).splitlines()[1].endswith(",,")
     plots.plot(found, tmp_path / "cost.svg")
     picture = (tmp_path / "cost.svg").read_text()
     assert "wall time" in picture

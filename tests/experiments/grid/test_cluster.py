@@ -16,7 +16,7 @@ import pytest
 from minbert.experiments.grid import cluster
 from minbert.experiments.grid.cells import Cell, plan
 from minbert.experiments.grid.cluster import cluster_launch
-from minbert.experiments.grid.experiment import Row, Scale
+from minbert.experiments.grid.experiment import GridRow, Scale
 from minbert.experiments.grid.runner import Runner
 from minbert.support.errors import InputError
 from tests.experiments.grids import Place, experiment
@@ -67,7 +67,7 @@ def test_a_job_that_has_just_ended_is_requeued(
 def test_a_job_at_its_time_limit_is_requeued_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """The signal that submitit sends before the limit comes in the middle of training."""
     place = Place.make(tmp_path)
-    row = Row("row", ("--option finetune --smart --rrobin",))
+    row = GridRow("row", ("--option finetune --smart --rrobin",))
     (cell,) = plan(experiment(row), Scale(40, None, 1), 1, place.extra)
     Runner([cell], tmp_path / "calm", 1).run("calm")
 

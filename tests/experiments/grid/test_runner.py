@@ -21,15 +21,15 @@ from minbert.experiments.grid import runner as module
 from minbert.experiments.grid.cell import LOG, launch
 from minbert.experiments.grid.cells import CLAIMS, DEV, FAILURE, RESULT, RUN, Cell, plan
 from minbert.experiments.grid.claims import TAKEN, is_free, take
-from minbert.experiments.grid.experiment import Row, Scale
+from minbert.experiments.grid.experiment import GridRow, Scale
 from minbert.experiments.grid.results import CellResult
 from minbert.experiments.grid.runner import Runner
 from minbert.support import durable_files
 from minbert.support.errors import RunError
 from tests.experiments.grids import Place, experiment
 
-GOOD = Row("good", ("--option finetune",))
-BAD = Row("bad", ("--option finetune --lr 1e30 --rrobin",))  # not finite after the first step
+GOOD = GridRow("good", ("--option finetune",))
+BAD = GridRow("bad", ("--option finetune --lr 1e30 --rrobin",))  # not finite after the first step
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place.make(tmp_path_factory.mktemp("grid"))
 
 
-def cells_of(place: Place, *rows: Row, seeds: int = 1, epochs: int = 1) -> list[Cell]:
+def cells_of(place: Place, *rows: GridRow, seeds: int = 1, epochs: int = 1) -> list[Cell]:
     return plan(experiment(*rows), Scale(epochs, None, 1), seeds, place.extra)
 
 
@@ -250,8 +250,8 @@ def test_a_result_with_weights_beside_it_is_tidied(tmp_path: Path) -> None:
 COMMAND = """\
 import json, sys
 from pathlib import Path
-from minbert.experiments.grid.cells import Cell
-from minbert.experiments.grid.runner import Runner
+from minbert.experiments.cells import Cell
+from minbert.experiments.runner import Runner
 from minbert.support.command import run_command
 cells = [Cell(**one) for one in json.loads(sys.argv[2])]
 sys.exit(run_command(lambda _: Runner(cells, Path(sys.argv[1]), 2).run("grid")))
@@ -280,7 +280,7 @@ def processes_of(out: Path) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 def test_twenty_kills_lose_nothing_and_repeat_nothing(place: Place, tmp_path: Path) -> None:
     """SIGKILL to the runner, to a cell, or to all at once, at random moments of the work."""
-    smart = Row("smart", ("--option finetune --smart --rrobin",))
+    smart = GridRow("smart", ("--option finetune --smart --rrobin",))
     cells = cells_of(place, GOOD, smart, seeds=5, epochs=20)
     calm, out, draw = tmp_path / "calm", tmp_path / "out", random.Random(0)
     began = time.monotonic()
@@ -318,7 +318,7 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(place: Place, tmp_path: Pa
 
 @pytest.mark.slow  # imports torch five times
 def test_a_stopped_runner_stops_its_cells(place: Place, tmp_path: Path) -> None:
-    cells = cells_of(place, Row("long", ("--option finetune --smart --rrobin",)), epochs=9999)
+    cells = cells_of(place, GridRow("long", ("--option finetune --smart --rrobin",)), epochs=9999)
     runner = start_runner(cells, tmp_path)
     log = cells[0].folder(tmp_path) / "run" / "log.jsonl"
     until = time.monotonic() + 120

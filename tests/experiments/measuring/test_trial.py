@@ -11,7 +11,8 @@ import torch
 
 from minbert.encoder.bert import BertModel
 from minbert.experiments.measuring.batch import random_batch
-from minbert.experiments.measuring.trial import Spread, Trial, interleaved, peak_memory
+from minbert.experiments.measuring.spread import Spread
+from minbert.experiments.measuring.trial import Trial, interleaved, peak_memory
 from minbert.finetune.config import RunConfig
 from tests.helpers import CPU, TINY, make_encoder, same_tensors
 

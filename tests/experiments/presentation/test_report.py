@@ -13,7 +13,7 @@ import pytest
 from minbert.experiments.analysis import flips
 from minbert.experiments.analysis.analysis import Analysis, analyse
 from minbert.experiments.grid.cells import FAILURE, Cell
-from minbert.experiments.grid.experiment import SECONDS, Row
+from minbert.experiments.grid.experiment import SECONDS, GridRow
 from minbert.experiments.presentation import section as grid_section
 from minbert.experiments.presentation.prediction_plots import confusion
 from minbert.reports import report
@@ -23,8 +23,8 @@ from tests.experiments.simulated import noisy
 
 HOSTILE = '<script>alert("1")</script> & <b>$x$'
 ROWS = (
-    Row("plain", ("--option finetune",), {"sst": 0.525, "sts": 0.24, SECONDS: 1420}),
-    Row(HOSTILE, ("--option finetune --weights '<i>&`'",)),
+    GridRow("plain", ("--option finetune",), {"sst": 0.525, "sts": 0.24, SECONDS: 1420}),
+    GridRow(HOSTILE, ("--option finetune --weights '<i>&`'",)),
 )
 GRID = experiment(*ROWS, compared=[(HOSTILE, "plain")])
 Made = Callable[[int, int], tuple[Analysis, list[Cell], Path]]

@@ -11,7 +11,7 @@ import pytest
 from minbert.data.examples import read_split
 from minbert.experiments.__main__ import main
 from minbert.experiments.scale import data, report
-from minbert.experiments.scale.report import Row
+from minbert.experiments.scale.report import ScaleRow
 from minbert.support.errors import RunError
 from minbert.tasks.registry import TASKS
 from tests.helpers import TINY, save_encoder, write_course_files
@@ -91,8 +91,8 @@ def test_a_process_that_fails_is_named(place: Path) -> None:
 
 
 def test_exponent_and_plan_by_hand() -> None:
-    def row(axis: str, value: int, seconds: float, memory: int) -> Row:
-        return Row.of(axis, value, [seconds], memory, None)
+    def row(axis: str, value: int, seconds: float, memory: int) -> ScaleRow:
+        return ScaleRow.of(axis, value, [seconds], memory, None)
 
     rows = [row("rows", 1000, 1.0, 10**6), row("rows", 4000, 16.0, 2 * 10**6)]
     rows += [row("batch_sizes", 1, 1.0, 1), row("batch_sizes", 100, 5.0, 1)]

@@ -169,7 +169,7 @@ def test_the_script_passes_flags_and_exit_codes_on_and_stays_in_the_callers_fold
 
 def test_epochs_and_seeds_may_be_given_in_place_of_the_scales(place: Place) -> None:
     config = GridConfig(scale="smoke", epochs=3, seeds=2)
-    row = experiment.Row("stdpp", ("--option finetune --stdpp",))
+    row = experiment.GridRow("stdpp", ("--option finetune --stdpp",))
     planned = Grid.planned(experiment.Experiment("x", "X", ("sst",), (row,)), config, place.extra)
     assert [cell.seed for cell in planned.cells] == [experiment.BASE_SEED, experiment.BASE_SEED + 1]
     assert all("--epochs 6 --limit 128 " in cell.command for cell in planned.cells)

@@ -1,4 +1,4 @@
-"""What the costs of all methods are measured with: the main job's settings, encoder and batch."""
+"""The settings, encoder and batch that the costs of all methods are measured with."""
 
 from __future__ import annotations
 
@@ -12,29 +12,27 @@ from minbert.encoder.bert import BertModel
 from minbert.experiments.cost.methods import Method
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.batch import random_batch, real_batch
+from minbert.experiments.measuring.command import on_device
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune.build import build_model, build_objective
 from minbert.finetune.config import RunConfig
-from minbert.support.device import pick_autocast, pick_device
 from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 from minbert.training.record import machine
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is the same for all methods. `job` is located, resolved, its precision decided."""
+class Workload:
+    """The job, encoder and batch of all methods; `job` is resolved, its precision decided."""
 
     job: RunConfig
     encoder: BertModel
     batch: Batch
 
     @classmethod
-    def prepare(cls, job: RunConfig, length: int | None) -> Setting:
+    def prepare(cls, job: RunConfig, length: int | None) -> Workload:
         """Load the encoder and read the batch, or draw one of this length. Raises InputError."""
-        device = pick_device(job.device)
-        lowered = pick_autocast(job.precision, device) is not None
-        job = dataclasses.replace(job, precision="bf16" if lowered else "fp32")
+        job, device = on_device(job)
         encoder = BertModel.from_pretrained(str(job.weights), job.attention)
         if length is None:
             return cls(job, encoder, real_batch(job, encoder, device))
@@ -42,25 +40,29 @@ class Setting:
 
     @property
     def tokens(self) -> Padded:
-        """The batch's."""
+        """The batch's tokens."""
         assert self.batch.tokens is not None
         return self.batch.tokens
 
     @property
     def device(self) -> torch.device:
-        """Where the batch is."""
+        """The device that the batch is on."""
         return self.batch.labels.device
 
     def job_with(self, method: Method) -> RunConfig:
-        """The job as the method has it."""
+        """The job with the method's settings."""
         return dataclasses.replace(self.job, **method.settings)
 
     def prepared(self, method: Method) -> Trial:
-        """The method about to train."""
+        """A trial of the method."""
         return Trial.prepare(self.job_with(method), self.encoder, self.batch)
 
+    def seconds(self, method: Method) -> float:
+        """The seconds of a step of the method."""
+        return self.prepared(method).seconds()
+
     def count(self, method: Method) -> ledger.Count:
-        """A step of it, counted on the shapes alone. Raises InputError where it has none."""
+        """Count a step on shapes alone. Raises InputError where the heads cannot have it."""
         with ledger.shapes_only():
             cpu, shape, job = torch.device("cpu"), self.encoder.config, self.job_with(method)
             batch = random_batch(
@@ -75,7 +77,7 @@ class Setting:
             return ledger.count(model, build_objective(job, model, steps=1), batch)
 
     def facts(self) -> dict[str, object]:
-        """What the numbers hold for."""
+        """The facts that the numbers hold for."""
         texts, tokens = self.tokens.input_ids.shape
         return {
             "weights": self.job.weights,
