@@ -3,8 +3,6 @@
 A pass can be replayed: word embeddings and the seed of the dropout masks determine its logits.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping
 

@@ -4,8 +4,6 @@ Small amounts stay in memory. The files have no name: they are gone when the pro
 it ends.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

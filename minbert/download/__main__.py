@@ -1,7 +1,5 @@
 """The command `python -m minbert.download`: the course's data and published encoders, checked."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

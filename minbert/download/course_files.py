@@ -1,7 +1,5 @@
 """The course's twelve data files, from its public repository, checked against pinned hashes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from minbert.download.fetch import Expected, fetch, open_client

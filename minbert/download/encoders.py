@@ -5,8 +5,6 @@ cache is; the bytes go through `fetch`, because `hf_hub_download` (2.4) throws a
 when it fails, compares sizes and not hashes, and waits for ever on a server that drips.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

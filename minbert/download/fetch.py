@@ -5,8 +5,6 @@ the bytes on disk were found to have the expected hash. When a try fails the par
 the next try, or the next process, asks for the rest of it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """How long to wait for a server, how often to ask again, and when to give up."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 

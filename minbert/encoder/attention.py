@@ -7,8 +7,6 @@ A heads, D = H / A.
 kernel where that is faster.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Masks come from torch's default generator, so that seeding it replays them. On a
 is slow: torch takes 64 random bits for each number. Here 16 bits do.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

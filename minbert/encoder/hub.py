@@ -1,7 +1,5 @@
 """Names of published encoders, and their copies in the local hub cache; no network is used."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

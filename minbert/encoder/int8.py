@@ -5,8 +5,6 @@ scale for each token (dynamic, symmetric quantization). Products of integers are
 32 bits. Weights stay within ±64, since CPUs without VNNI first add pairs of products in 16 bits.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

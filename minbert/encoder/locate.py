@@ -1,7 +1,5 @@
 """The folder that an encoder is read from: the one the user names, else one on disk."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Dimensions: B texts, T tokens of the longest, N tokens in all, S tokens selected
 A heads, D = H / A.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

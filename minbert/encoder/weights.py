@@ -4,8 +4,6 @@ A folder holds `config.json`, `vocab.txt` and `model.safetensors` (or the older 
 which is read and never written). The table below translates the tensors' names to this package's.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Mapping

@@ -1,7 +1,5 @@
 """`python -m minbert.experiments COMMAND`: measurements, and grids over methods and seeds."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module

@@ -3,8 +3,6 @@
 The poster's two tables and the R3F paper's table of costs, in one report.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ difference, and two p-values: of a paired permutation test, which takes the trai
 and of a t-test that counts the noise of the seeds too, Holm-corrected over the tasks.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

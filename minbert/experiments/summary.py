@@ -4,8 +4,6 @@ Runs that differ only in their seed form a row: mean and standard deviation of e
 the mean seconds of an epoch. Takes manifest.json files or run folders; prints a Markdown table.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -5,8 +5,6 @@
 table. Nothing trains; it takes a minute on a CPU. Flags that say what trains, and how, are decided.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import shlex
 import sys

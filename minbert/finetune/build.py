@@ -1,7 +1,5 @@
 """Turns a `RunConfig` into the parts of a run, with `build_data.py`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 

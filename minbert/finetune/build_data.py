@@ -1,7 +1,5 @@
 """The data of a run, from files to token ids."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from minbert.data.batches import Dataset, encode_split

@@ -1,7 +1,5 @@
 """The command line of the main job: flags to a `RunConfig` whose files are located."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Collection, Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Evaluation: pooled vectors of texts, predictions for a dataset, dev scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The flags of the tasks' files: each task of the registry brings those of its own splits."""
 
-from __future__ import annotations
-
 from dataclasses import make_dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The main job's flags, group by group; `config.py` makes one configuration of them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a run is, in JSON: the settings and files that decide its result, and how it went."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Which files a run reads: named ones win, else what lies on disk decides."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path

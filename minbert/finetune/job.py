@@ -1,7 +1,5 @@
 """One run, from a located configuration to prediction files."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time

@@ -1,7 +1,5 @@
 """Flags that stand for others: what is typed wins over what they set."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What an encoder's folder recommends to fine-tune it with: its `recommended.json`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection
 from pathlib import Path

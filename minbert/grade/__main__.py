@@ -1,7 +1,5 @@
 """The command `python -m minbert.grade`: prediction files in, scores with intervals out."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

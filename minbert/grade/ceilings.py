@@ -5,8 +5,6 @@ put where a model that good would score as high, or higher, by the luck of the d
 than once in a thousand such classes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Matrix products compare all pairs at once. With m submissions of n examples, results are (m, m).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The settings of a grading: what is graded against what, and where the results go."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What submissions are held against: the ids of every data file, and the labels of one split."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A graded class: the scores of every submission, its rank, and what is to be asked about it."""
 
-from __future__ import annotations
-
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

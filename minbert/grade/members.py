@@ -6,8 +6,6 @@ bytes an archive's list of names may take, and what a compressed byte may become
 deflated members are read: zipfile bounds their output, which for bzip2 and LZMA it does not.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import re

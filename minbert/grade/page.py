@@ -1,7 +1,5 @@
 """A graded class as one HTML page."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The problems of a submission: named, counted, one a line, and never a flood."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Read many submissions, on all processor cores."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Which files are predictions, and of what: by their header and ids first, by their name last."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A row that is missing or cannot be read never pays: it counts as wrong in accura
 the mean of the file's predictions, which says nothing, in the correlations.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

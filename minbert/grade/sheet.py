@@ -6,8 +6,6 @@ rows. `_PredictionReader.read` takes the common spelling of a row at once, and l
 at the other rows.
 """
 
-from __future__ import annotations
-
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """Find submissions in files, folders and zips, and read the prediction files of each."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

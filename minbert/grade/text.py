@@ -1,7 +1,5 @@
 """A graded class as text for a terminal."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """The command `python -m minbert.pretrain`: text files to an encoder."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The number of a run's steps; for a time budget, from the speed measured once."""
 
-from __future__ import annotations
-
 import copy
 import tempfile
 import time

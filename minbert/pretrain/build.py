@@ -1,7 +1,5 @@
 """The parts of a pretraining run, from a `PretrainConfig`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`PretrainConfig`: everything that decides a pretraining run; each field is a flag."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from minbert.encoder.config import EncoderConfig

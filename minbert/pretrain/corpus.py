@@ -4,8 +4,6 @@ Files may be plain, `.gz` or `.xz`; they are read as a stream, so they may be la
 The course's `.csv` files are read too; each of their texts is a document.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import lzma

@@ -1,7 +1,5 @@
 """One pretraining run, from text files to a folder in the published layout."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time

@@ -4,8 +4,6 @@ Devlin et al. 2019, section 3.1: 15% of a text's tokens are chosen; 80% of them 
 [MASK], 10% a random token, 10% stay. Dimensions: B rows, T tokens, M tokens chosen in all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

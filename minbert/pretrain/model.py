@@ -3,8 +3,6 @@
 Dimensions: B rows, T tokens, H hidden size, M masked tokens, V vocabulary.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from pathlib import Path

@@ -3,8 +3,6 @@
 Rows are masked anew at every step, from the step's seed. Dimensions: B rows, T tokens.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The order in which pretraining takes packed rows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

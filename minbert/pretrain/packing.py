@@ -3,8 +3,6 @@
 Dimensions: T tokens a row, special ones included.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """A WordPiece vocabulary trained on the text, by the `tokenizers` library."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

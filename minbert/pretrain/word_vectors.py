@@ -9,8 +9,6 @@ sections 2 and 3).
 Dimensions: N rows, T tokens a row, V vocabulary, D numbers a vector.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """FreeLB, "free" large-batch adversarial training (Zhu et al. 2020, algorithm 1)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What the main job must know of a regularizer: its flags, and what they make of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """The training objective: the task's loss plus every regularizer's weighted term."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor

@@ -5,8 +5,6 @@ distributions, sg(·) a value whose gradient is not taken. A softmax over one lo
 over one output every divergence between softmaxes is exactly 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """R3F and R4F, fine-tuning with noise in place of an adversary (Aghajanyan et al. 2021, sec. 2)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

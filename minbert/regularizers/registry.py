@@ -1,7 +1,5 @@
 """Every regularizer that the main job offers. A new one is a file of its own and a name here."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

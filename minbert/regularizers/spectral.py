@@ -4,8 +4,6 @@ A chain of matrices of norm 1 with LeakyReLU between them moves its outputs no f
 inputs move: a Lipschitz bound of 1. R4F (Aghajanyan et al. 2021, section 2) asks it of the head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -4,8 +4,6 @@
 and wide, on paper. A report's own template extends it and lies beside the code that fills it.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

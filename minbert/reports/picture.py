@@ -1,7 +1,5 @@
 """A plot as SVG: within a page, where it takes the page's text colour, and as a file of its own."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from html import escape
 

@@ -5,8 +5,6 @@ the data have middle lightness, to be seen on white and on black, and differ for
 too (after Okabe & Ito 2008). Equal data make equal bytes.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import warnings

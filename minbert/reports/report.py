@@ -1,7 +1,5 @@
 """A report: one HTML file that needs nothing beside it, and its plots as SVG files of their own."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Everything is drawn from the word lists and productions of this package; nothing
 data set. Scores on it say nothing about the real tasks.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

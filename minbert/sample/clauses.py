@@ -4,8 +4,6 @@ Words of praise and blame also stand in clauses that deny them, doubt them, or s
 film. So counting the words tells only part of the sentiment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from minbert.sample.draw import ExampleDraw

@@ -7,8 +7,6 @@ An example is *familiar* or *novel*. A familiar one is made of what train has; a
 takes from the words and productions that are held out, which only dev and test may do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import TypeVar

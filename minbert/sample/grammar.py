@@ -6,8 +6,6 @@ person. A slot may also be bound beforehand, to one concept in several wordings 
 wording may have slots of its own.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import cache

@@ -5,8 +5,6 @@ the verb is the first word ("run out of ideas", "runs out of ideas"). The head o
 a noun is the last word, or the one before "of" ("taxi drivers", "jars of honey").
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 

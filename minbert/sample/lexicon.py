@@ -8,8 +8,6 @@ of its relatives (paint, painter, painting) go with it, whichever list they stan
 one such word is held out as a whole. The words that productions spell out are never held out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import re

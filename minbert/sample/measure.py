@@ -4,8 +4,6 @@ Ceilings are the scores of the labels before noise: no model can be expected to 
 baselines know words but neither their order nor what they mean.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Label noise like that of human raters: neighbours, flips, and the mean of five opinions."""
 
-from __future__ import annotations
-
 from random import Random
 
 from minbert.sample.draw import gaussian

@@ -4,8 +4,6 @@ What others thought, what another film was like and what happens in the story ad
 and blame to a sentence, and nothing to its sentiment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from minbert.sample.clauses import Production, adjective_phrase, clause, opinionated, produced

@@ -7,8 +7,6 @@ one place and keep most of the words: another entity, number or place, the two r
 narrower scope, another intent. So counting the words that two questions share tells little.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A review leans one way, yet concedes a point now and then, quotes others, and tells of another film.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from minbert.sample.draw import ExampleDraw

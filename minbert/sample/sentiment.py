@@ -6,8 +6,6 @@ literature on shifting: a negation moves a valence towards the other side rather
 so "not superb" is lukewarm where "not good" is bad.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 VALENCES = {"hated": -2, "disliked": -1, "middling": 0, "liked": 1, "loved": 2}

@@ -6,8 +6,6 @@ much more than an adjective, and a synonym or another frame next to nothing. Cos
 tenths of a point, so that sums are exact; `scenes.toml` lists them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple

@@ -5,8 +5,6 @@ dev and test take something that is held out; train never does. Then noise is ad
 all three splits alike. No text occurs twice in a task.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

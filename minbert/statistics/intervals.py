@@ -7,8 +7,6 @@ An interval of one run's score knows the noise of the dev examples only; an inte
 knows the noise of the training only. They answer different questions and are not exchangeable.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Paired tests take the trained models as given and ask whether other dev examples
 difference as well. `with_seed_noise` asks whether other seeds would show it, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input, 130 and 143 stopped by a signal.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """The device that a run computes on: how it is chosen, its precision, its memory."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 from typing import Any

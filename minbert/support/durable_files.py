@@ -4,8 +4,6 @@ A file or folder is written under a temporary name beside its place, flushed to 
 a reader, or a run that was killed, sees the old content or the new, never a part.
 """
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import hashlib

@@ -1,7 +1,5 @@
 """The ways in which a run can fail; `command.py` turns each into an exit code."""
 
-from __future__ import annotations
-
 import signal
 
 

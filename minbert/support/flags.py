@@ -5,8 +5,6 @@ into arguments, `check_values` holds the values to what the flags promise, and `
 a flag that was typed where it would do nothing.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import itertools

@@ -4,8 +4,6 @@ The folder itself is locked, not a file in it: a lock leaves nothing behind, and
 back when its process ends, even by a kill.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

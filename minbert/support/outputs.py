@@ -1,7 +1,5 @@
 """The refusal of an output that cannot be written, before the work begins and not after it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Default places of files: the course's in the working folder, ours beside the package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 _BUNDLED = Path(__file__).resolve().parents[2] / "data"

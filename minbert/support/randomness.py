@@ -5,8 +5,6 @@ the run's seed, the draw's purpose and its position (`derive_seed`), so a run re
 the run that never stopped, with no random state to save.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Flags that fine-tuning and pretraining have in common; each job gives them its defaults."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from minbert.support.flags import NOT_NEGATIVE, POSITIVE, RATE, RATES, When, flag

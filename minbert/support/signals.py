@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM as a request that the training loop obeys between two steps."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 from collections.abc import Iterator

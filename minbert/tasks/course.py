@@ -5,8 +5,6 @@ sentences' values. The best public student results with bert-base-uncased are .5
 test, from which the ceilings keep their distance.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from minbert.tasks import heads, losses

@@ -4,8 +4,6 @@ A head takes the pooled vectors of a batch, (V, B, H): V = 1 for a single text o
 together, V = 2 for the two texts of a pair. It returns logits (B, k).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

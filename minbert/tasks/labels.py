@@ -1,7 +1,5 @@
 """Labels as files spell them, and predictions as logits imply them."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

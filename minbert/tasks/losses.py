@@ -4,8 +4,6 @@ A divergence d(s, t) compares two sets of logits of the same examples. It is sym
 they agree, and differentiable in both; which one fits is a property of the task.
 """
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Scores on a dev set: accuracy and Pearson's r."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A mixing is arithmetic on the sizes of the training sets; `minbert.training.samp
 rows the batches hold.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby

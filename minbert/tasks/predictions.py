@@ -4,8 +4,6 @@ A header `id <tab> Predicted_Sentiment`, then rows `{id} , {prediction}`; every 
 space before its newline, and the header has one on both sides of the tab.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

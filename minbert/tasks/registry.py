@@ -1,7 +1,5 @@
 """Every task that the package knows. A new task is an entry of its own and a name here."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a task is made of. Every task is one `Task`, listed in `registry.py`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ A checkpoint is written to a temporary sibling, flushed, and renamed, so it is w
 is verified when read, because a flipped bit loads silently in every format. Nothing is pickled.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ On an accelerator the values stay on the device for `flush_every` steps, so that
 make the host wait at every step. On a CPU every step is flushed.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence

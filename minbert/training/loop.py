@@ -1,7 +1,5 @@
 """The training loop. It knows no task and no regularizer by name, nor what the model is for."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice

@@ -1,7 +1,5 @@
 """AdamW by hand (Loshchilov & Hutter 2019, algorithm 2), parameter groups, rate schedules."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """The records and protocols that the training loop works on: what trains, on what, how long."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count

@@ -1,7 +1,5 @@
 """The progress of a run: the numbers it keeps, and the checkpoint it goes on from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """The manifest of how a run went: machine, versions, status, seconds, the scores of each epoch."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

@@ -1,7 +1,5 @@
 """The folder of a run: one run at a time holds it, and none overwrites an earlier one."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ An epoch's steps are a deterministic function of (seed, epoch). A run's position
 step, so it can go on from any step without replaying the draws before it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from itertools import chain

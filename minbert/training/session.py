@@ -1,7 +1,5 @@
 """The steps around `fit()` that every job takes: find where to begin, train, read the best back."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

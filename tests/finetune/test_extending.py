@@ -74,8 +74,8 @@ class Copy:
         text = path.read_text()
         assert list_begins in text
         text = text.replace(list_begins, f"{list_begins}{name}, ")
-        future = "from __future__ import annotations\n"
-        path.write_text(text.replace(future, f"{future}\nfrom {module} import {name}\n"))
+        first_import = text.index("\nfrom ")
+        path.write_text(f"{text[:first_import]}\nfrom {module} import {name}{text[first_import:]}")
 
     def run(self, *argv: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run Python with these arguments in the copy, and expect this exit code."""

@@ -1,7 +1,5 @@
 """A grid's results analysed: scores, differences, and the smallest that could have been found."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

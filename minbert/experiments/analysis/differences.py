@@ -7,8 +7,6 @@ rests on it: between two rows that differ by the seed alone the first test often
 and with many examples nearly always.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

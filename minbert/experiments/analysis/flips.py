@@ -1,7 +1,5 @@
 """The dev examples that turn right or wrong from one row to another."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

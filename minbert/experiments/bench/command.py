@@ -1,7 +1,5 @@
 """The bench: `python -m minbert.experiments bench`, this package beside the reference library."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import dataclasses

@@ -1,7 +1,5 @@
 """`BenchConfig`: what the bench compares, and on what; a field is a flag."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Contenders: stacks that do the same work on the same rows, each in its own way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

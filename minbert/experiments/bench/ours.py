@@ -1,7 +1,5 @@
 """This package as a contender: the main job without its log and its checkpoints."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator

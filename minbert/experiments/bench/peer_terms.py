@@ -4,8 +4,6 @@ Every branch is a forward pass of its own, with dropout on as training has it; t
 weights is kept tensor by tensor.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from importlib import import_module

@@ -6,8 +6,6 @@ pass for both texts of a pair; on a GPU also bf16 and compilation. Attention is 
 either way, which is the library's default.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

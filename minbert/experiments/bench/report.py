@@ -1,7 +1,5 @@
 """The bench's results, as rows for programs and as tables to read."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

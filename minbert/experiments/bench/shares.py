@@ -6,8 +6,6 @@ which autograd gives the same sequence number. Time that no operator took is Pyt
 idle time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time

@@ -1,7 +1,5 @@
 """The cost ledger: `python -m minbert.experiments cost`, one training step of every method."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial

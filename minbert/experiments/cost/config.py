@@ -1,7 +1,5 @@
 """`CostConfig`: what the cost ledger measures; a field is a flag."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass

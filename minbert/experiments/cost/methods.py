@@ -1,7 +1,5 @@
 """The training methods whose costs are compared: the main job's flags, and what a paper claims."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The cost ledger as bars: forward units, wall time, memory, a panel each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 

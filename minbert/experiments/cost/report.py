@@ -1,7 +1,5 @@
 """The cost ledger as rows: to print and to read by programs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

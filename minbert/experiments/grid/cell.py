@@ -4,8 +4,6 @@ The process claims the cell, goes on with the main job where an earlier process 
 publishes the result in one step. A fault, even a crash of the interpreter, stays within it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

@@ -7,8 +7,6 @@ libraries are not in the key, since several machines share a grid: a result may 
 rounding, and the report names them.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import hashlib

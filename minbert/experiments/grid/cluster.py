@@ -5,8 +5,6 @@ A job starts the cell's process as a runner does. Shortly before the job's time 
 There it goes on, and the results are the same bytes as those of an undisturbed job.
 """
 
-from __future__ import annotations
-
 import subprocess
 import time
 from importlib import import_module

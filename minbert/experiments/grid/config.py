@@ -1,7 +1,5 @@
 """The flags of the commands that run a grid: how much of it is run, and where."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass

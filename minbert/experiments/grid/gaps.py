@@ -1,7 +1,5 @@
 """The runs of a grid that have no whole result, and why."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Sequence

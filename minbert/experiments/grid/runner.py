@@ -5,8 +5,6 @@ Each starts whatever cell is free, waits for cells that others work on, and take
 process died. So the same command, started again on this machine or another, goes on with the grid.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import signal

@@ -6,8 +6,6 @@ say. A frozen encoder's heads have another learning rate than fine-tuning in the
 that difference is not reported.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The batch that costs are measured on: real rows, or random ids of one length."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

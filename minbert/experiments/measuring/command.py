@@ -1,7 +1,5 @@
 """The frame of every measuring command: its parser, its run, the machine it runs on."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence

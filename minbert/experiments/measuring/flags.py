@@ -1,7 +1,5 @@
 """The flags that several measuring commands have, and the main job that these flags describe."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The files that a measurement is written to: checked before it begins, written at its end."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import io

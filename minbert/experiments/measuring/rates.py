@@ -1,7 +1,5 @@
 """The machine's own rate of matrix products, and the share of it that training passes reach."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Bars of how many dev examples turn right, and wrong, from one row to another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 

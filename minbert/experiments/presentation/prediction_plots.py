@@ -1,7 +1,5 @@
 """Plots of what a grid's rows predicted on dev: which classes for which, and which values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any

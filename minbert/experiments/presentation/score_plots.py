@@ -3,8 +3,6 @@
 A row goes by its number where its name has no room, so that colour never stands alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import partial
 

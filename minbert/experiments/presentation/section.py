@@ -1,7 +1,5 @@
 """An analysed grid as a section of a report: its tables, its plots, its commands."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path

@@ -1,7 +1,5 @@
 """An analysed grid as tables: scores beside the published ones, differences, and commands."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

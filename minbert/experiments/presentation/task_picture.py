@@ -1,7 +1,5 @@
 """A plot of one task of a grid: its file's name, its title and its size."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from matplotlib.axes import Axes

@@ -1,7 +1,5 @@
 """The scale study: `python -m minbert.experiments scale`, cost as one thing after another grows."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial

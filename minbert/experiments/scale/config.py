@@ -1,7 +1,5 @@
 """`ScaleConfig`: what grows in the scale study, and what stays; a field is a flag."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

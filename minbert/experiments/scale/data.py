@@ -3,8 +3,6 @@
 A process's peak never falls, so each size is measured in a process of its own.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import json

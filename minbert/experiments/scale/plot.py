@@ -1,7 +1,5 @@
 """The scale study as curves: a panel for each thing that grows, both axes logarithmic."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The training steps that the scale study measures: one thing grows, the rest stays."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from functools import partial

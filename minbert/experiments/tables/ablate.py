@@ -5,8 +5,6 @@ combinations are one row: `--over smart smart_lambda=1,5` has the three rows wit
 and with 5.
 """
 
-from __future__ import annotations
-
 import itertools
 import shlex
 from collections.abc import Collection, Mapping, Sequence

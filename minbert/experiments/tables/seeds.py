@@ -3,8 +3,6 @@
 The R3F paper (Aghajanyan et al. 2021) shows them in Figures 1 and 2, over ten seeds.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 The figures are from the poster "Walk Less and Only Down Smooth Valleys", on the dev sets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """SMART's adversarial regularizer (Jiang et al. 2020, section 2.1, algorithm 1)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

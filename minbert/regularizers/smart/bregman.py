@@ -1,7 +1,5 @@
 """Bregman proximal point optimization with momentum (Jiang et al. 2020, section 2.2)."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

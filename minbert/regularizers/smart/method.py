@@ -1,7 +1,5 @@
 """SMART as the main job offers it: its flags, and its two terms built from them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

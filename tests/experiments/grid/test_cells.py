@@ -66,7 +66,12 @@ def test_the_code_is_all_that_the_main_job_imports(monkeypatch: pytest.MonkeyPat
     assert not any(name.startswith(("experiments", "sample", "pretrain/")) for name in names)
 
 
-DEEP = ("encoder/attention.py", "encoder/unpadding.py", "regularizers/smart/adversarial.py", "tasks/losses.py")
+DEEP = (
+    "encoder/attention.py",
+    "encoder/unpadding.py",
+    "regularizers/smart/adversarial.py",
+    "tasks/losses.py",
+)
 
 
 @pytest.mark.parametrize("module", DEEP)
