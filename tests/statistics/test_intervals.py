@@ -22,7 +22,7 @@ from minbert.statistics.intervals import (
     spearman_interval,
 )
 from minbert.tasks.metrics import accuracy, pearson
-from tests.experiments.simulated import correlated, noisy, share
+from tests.statistics.simulated import correlated, noisy, share
 
 
 def covers(interval: Interval, truth: float) -> bool:
