@@ -24,6 +24,12 @@ _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbe
 torch.set_num_threads(1)  # tiny models: a second thread only waits
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No worker processes where files or tests are named: they would only start slowly."""
+    return None if all(Path(argument).is_dir() for argument in config.args) else 0
+
+
 @pytest.fixture(autouse=True)
 def seeded_default_generator() -> None:
     """Random models of a test are the same in every run."""
