@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,16 @@ from huggingface_hub import constants
 from minbert.encoder.config import EncoderConfig
 from tests.helpers import TINY
 
+ROOT = Path(__file__).resolve().parents[1]
+_LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbert.finetune.cli")
+
 torch.set_num_threads(1)  # tiny models: a second thread only waits
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No worker processes where files or tests are named: they would only start slowly."""
+    return None if all(Path(argument).is_dir() for argument in config.args) else 0
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +59,30 @@ def no_cache_and_no_proxy_of_the_users(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
+@pytest.fixture(scope="session")
+def forking() -> ForkServerContext:
+    """Starts processes that are forked from one with the libraries loaded: loading takes 3 s."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_LIBRARIES))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(ROOT))
+        patched.setenv("TOKENIZERS_PARALLELISM", "false")
+        forkserver.ensure_running()
+    return context
+
+
+@pytest.fixture
+def forked_ranks(monkeypatch: pytest.MonkeyPatch, forking: ForkServerContext) -> None:
+    """The other ranks are forked from a process with the libraries, which takes 3 s less."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _kind: forking)
+
+
+@pytest.fixture
+def patient_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may keep a rank from ending for longer than a run waits to name it."""
+    monkeypatch.setattr("minbert.training.ranks._GRACE", 120.0)
+
+
 @pytest.fixture
 def tiny() -> EncoderConfig:
     """An encoder of two layers and 16 hidden units, dropout .1 as published."""
@@ -54,8 +90,7 @@ def tiny() -> EncoderConfig:
 
 
 def _real_data() -> Path:
-    root = Path(__file__).resolve().parent.parent
-    return Path(os.environ.get("MINBERT_REAL_DATA", root.parent / "shared" / "data"))
+    return Path(os.environ.get("MINBERT_REAL_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import re
@@ -131,11 +132,14 @@ def serving(files: Mapping[str, bytes]) -> Iterator[Server]:
         server.close()
 
 
+_BOUND = socket.socket()  # it never listens, and nobody else can take its port
+
+
+@functools.cache
 def closed_port() -> str:
     """An address at which every connection is refused."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+    _BOUND.bind(("127.0.0.1", 0))
+    return f"http://127.0.0.1:{_BOUND.getsockname()[1]}"
 
 
 # ------------------------------------------------------------------------------------ behaviours

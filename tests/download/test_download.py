@@ -204,27 +204,29 @@ def test_ctrl_c_keeps_a_partial_file_and_the_next_run_goes_on(
 ) -> None:
     path = "/storage/model.safetensors"
     half = len(server.files[path]) // 2
-    server.faults[path] = [faulty.stall(0.5, seconds=20)]
+    server.faults[path] = [faulty.stall(0.5, seconds=120)]
     there = environment(server, tmp_path)
     argv = [*COMMAND, "--weights", NAME]
     running = subprocess.Popen(
         argv, cwd=tmp_path, env=there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
-    while not any(asked == path for asked, _ in server.requests) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.3)
+    blobs = tmp_path / "home/hub/models--someone--tiny-bert/blobs"
+    while running.poll() is None and not (
+        any(asked == path for asked, _ in server.requests)
+        and any(part.stat().st_size for part in blobs.glob(".*.part"))
+    ):
+        time.sleep(0.02)
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=20)
+    out, err = running.communicate()
     assert (running.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("stopped by SIGINT; the same command goes on")
     assert "Traceback" not in err
-    blobs = tmp_path / "home/hub/models--someone--tiny-bert/blobs"
     (part,) = blobs.glob(".*.part")
-    assert part.stat().st_size == half
+    kept = part.stat().st_size
+    assert 0 < kept <= half
     done = subprocess.run(argv, cwd=tmp_path, env=there, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert server.requests[-1] == (path, half)
+    assert server.requests[-1] == (path, kept)
 
 
 # ------------------------------------------------------------------------------------ both at once

@@ -14,7 +14,18 @@ from minbert.download.retries import Unreachable
 from minbert.support.errors import RunError
 from tests.download import faulty_server as faulty
 from tests.download.faulty_server import Behaviour, Exchange, Server, closed_port, serving
-from tests.download.one_file import CONTENT, PATH, SOON, WHOLE, client, get, names, offsets
+from tests.download.one_file import (
+    CONTENT,
+    HASTY,
+    PATH,
+    SOON,
+    WHOLE,
+    client,
+    get,
+    names,
+    offsets,
+    patience_with,
+)
 
 # -------------------------------------------------------------------------------------- the hash
 
@@ -136,14 +147,14 @@ def test_a_passing_fault_is_mended(mirror: Server, tmp_path: Path, name: str, ke
     if kept:
         partial_of(target).write_bytes(CONTENT[:kept])
     mirror.faults[PATH] = [MENDED[name]]
-    get(mirror, target)
+    get(mirror, target, patience=patience_with(name, tries=20))
     assert target.read_bytes() == CONTENT
     assert names(tmp_path) == ["file.csv"]
 
 
 def test_what_had_come_is_not_asked_for_again(mirror: Server, tmp_path: Path) -> None:
     mirror.faults[PATH] = [faulty.truncate(0.5), faulty.reset(0.5), faulty.stall(0.5)]
-    get(mirror, tmp_path / "file.csv")
+    get(mirror, tmp_path / "file.csv", patience=replace(HASTY, tries=20))
     asked = offsets(mirror)
     assert asked[:2] == [0, 100_000] and asked == sorted(asked)
     assert len(set(asked)) >= 3
@@ -163,7 +174,7 @@ FINAL: dict[str, Advice] = {
     "truncate at once": (faulty.truncate(0.0), "given up after 3 tries in a row"),
     "stall": (faulty.stall(0.0), "went silent.*run the same command again"),
     "mute": (faulty.mute, "went silent"),
-    "drip": (faulty.drip, r"only \d+ bytes came in 0 s.*goes on from the \d+ bytes"),
+    "drip": (faulty.drip, r"only \d+ bytes came in \d+ s.*goes on from the \d+ bytes"),
     "corrupt": (faulty.corrupt(0.5), "has git blob SHA-1 .*nothing of it was kept"),
     "always from the start": (faulty.cut_unannounced(0.5), "ended after 100,000 of 200,000 bytes"),
     "short length": (faulty.short_length, "100,000 bytes, not 200,000"),
@@ -197,7 +208,7 @@ def test_a_fault_that_stays_leaves_the_target_as_it_was(
     behave, words = FINAL[name]
     mirror.always[PATH] = behave
     with pytest.raises(RunError, match=words) as raised:
-        get(mirror, target)
+        get(mirror, target, patience=patience_with(name))
     assert "\n" not in str(raised.value)
     assert "127.0.0.1" in str(raised.value) or "the address" in str(raised.value)
     assert target.read_bytes() == b"an earlier file"

@@ -12,7 +12,16 @@ from minbert.download.fetch import Expected, fetch, partial_of
 from minbert.support.errors import RunError
 from tests.download import faulty_server as faulty
 from tests.download.faulty_server import Behaviour, closed_port, serving
-from tests.download.one_file import CONTENT, PATH, PATIENT, SOON, WHOLE, client, names, offsets
+from tests.download.one_file import (
+    CONTENT,
+    PATH,
+    SOON,
+    WHOLE,
+    client,
+    names,
+    offsets,
+    patience_with,
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,8 @@ def play(it: Scenario, folder: Path) -> list[str]:
             server.faults[PATH] = [it.behave]
         address = closed_port() if it.behave is None else server.url
         try:
-            fetch(client(), address + PATH, target, expected, SOON)
+            patience = patience_with(it.kind)
+            fetch(client(patience), address + PATH, target, expected, patience)
             done = True
         except RunError:
             done = False
@@ -94,7 +104,7 @@ def play(it: Scenario, folder: Path) -> list[str]:
         server.requests.clear()
         server.always.clear()
         server.faults.clear()
-        fetch(client(PATIENT), server.url + PATH, target, expected, PATIENT)
+        fetch(client(), server.url + PATH, target, expected, SOON)
         if target.read_bytes() != CONTENT or names(folder) != ["file.csv"]:
             wrong.append("a good server did not mend it")
         resumable = not done and kept and CONTENT.startswith(kept) and len(kept) < len(CONTENT)

@@ -14,7 +14,7 @@ from minbert.encoder.hub import parse
 from minbert.support.errors import RunError
 from tests.download import faulty_server as faulty
 from tests.download.faulty_server import COMMIT, Behaviour, Server
-from tests.download.one_file import SOON
+from tests.download.one_file import SOON, patience_with
 from tests.download.our_hub import NAME, TENSORS, fetched, leftovers, repository
 
 FAULTS: dict[str, Behaviour] = {
@@ -42,7 +42,7 @@ def test_a_fault_leaves_no_half_checkpoint(
     path = f"/storage/{file}" if file == TENSORS else f"/{NAME}/resolve/{COMMIT}/{file}"
     server.always[path] = FAULTS[name]
     with pytest.raises(RunError):
-        fetch_weights(parse(NAME), replace(SOON, tries=2))
+        fetch_weights(parse(NAME), patience_with(name, tries=2))
     assert hub.cached(parse(NAME)) is None
     assert hub.cached(parse(f"{NAME}@{COMMIT}")) is None
     blobs = [path for path in (repository() / "blobs").iterdir() if path.suffix != ".part"]

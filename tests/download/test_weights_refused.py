@@ -12,7 +12,7 @@ from minbert.encoder.hub import parse
 from minbert.support.errors import InputError, RunError
 from tests.download import faulty_server as faulty
 from tests.download.faulty_server import Behaviour, Server, closed_port, publish
-from tests.download.one_file import SOON
+from tests.download.one_file import SOON, patience_with
 from tests.download.our_hub import NAME, TENSORS, cache, fetched, point_hub_at
 
 NOT_BERT = [
@@ -87,12 +87,12 @@ def test_a_hub_that_fails_is_one_line(server: Server, name: str) -> None:
     behave, kind, words = LISTING[name]
     server.always[API] = behave
     with pytest.raises(kind, match=words) as raised:
-        fetch_weights(parse(NAME), SOON)
+        fetch_weights(parse(NAME), patience_with(name))
     assert "\n" not in str(raised.value)
     assert not cache().exists()
     server.always.clear()
     server.faults[API] = [behave] if "given up" in words else []
-    fetch_weights(parse(NAME), SOON)
+    fetch_weights(parse(NAME), patience_with(name, tries=20))
 
 
 @pytest.mark.parametrize("blob", ["../../../../etc/x", "", "g" * 40, None])

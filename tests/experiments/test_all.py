@@ -99,6 +99,7 @@ def test_mistakes_are_said_before_anything_is_run(
 def test_costs_are_measured_once(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(command, "METHODS", FEW[:1])
     first = CostPart.planned("smoke", place.extra, tmp_path).run()
     (ledger,) = tmp_path.glob("*.json")
     assert json.loads(ledger.read_text())["examples"] == 4

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
 
 from minbert.encoder import locate as encoder_location
-from minbert.encoder.config import EncoderConfig
-from minbert.encoder.hub import BERT, BERT_REVISION
 from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
 from minbert.support.errors import InputError
 from minbert.support.places import SAMPLE
-from tests.helpers import cache_encoder, write_course_files
+from tests.helpers import write_course_files
 
 KEYS = [f"{task}_{split}" for task in ("sst", "para", "sts") for split in ("dev", "test")]
 
@@ -128,9 +125,6 @@ def test_links_that_lead_nowhere_are_no_absence(here: Path) -> None:
     (here / "data" / "sts-dev.csv").symlink_to("/no/such/place")
     with pytest.raises(InputError, match=r"data/ lacks .*sts-dev\.csv"):
         located()
-    (here / "data" / "sts-dev.csv").unlink()
-    (here / "data" / "bert-base-uncased").symlink_to("/no/such/place")
-    assert located().weights == "data/bert-base-uncased"
 
 
 def test_a_folder_named_data_without_the_courses_files_is_no_course_folder(here: Path) -> None:
@@ -145,12 +139,6 @@ def test_a_folder_named_data_without_the_courses_files_is_no_course_folder(here:
         ({"data_dir": "absent"}, "--data_dir absent: no such folder"),
         ({"sts_dev": "absent.csv"}, "--sts_dev absent.csv: no such file"),
         ({"weights": "absent"}, "--weights absent: no such folder, and no checkpoint of that name"),
-        ({"weights": "a/b"}, r"fetch it with: python -m minbert.download --weights a/b$"),
-        ({"weights": "../absent"}, r"--weights \.\./absent: no such folder$"),
-        ({"weights": "/no/such/place"}, "--weights /no/such/place: no such folder$"),
-        ({"weights": "a\0b"}, "no such folder$"),
-        ({"weights": "x" * 5000}, "no such folder$"),
-        ({"weights": "x/y@../.."}, "no such folder$"),
     ],
 )
 def test_what_was_named_and_is_not_there_is_an_error(typed: dict[str, str], words: str) -> None:
@@ -158,26 +146,15 @@ def test_what_was_named_and_is_not_there_is_an_error(typed: dict[str, str], word
         located(**typed)
 
 
-def test_weights_named_win_then_the_courses_then_the_bundled(
+def test_the_encoder_is_found_too_and_both_places_are_logged(
     here: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert located().weights == str(tmp_path / "bundled")
-    course = here / "data" / "bert-base-uncased"
-    course.mkdir(parents=True)
-    assert located().weights == "data/bert-base-uncased"
     (here / "mine").mkdir()
     with caplog.at_level("INFO", logger="minbert"):
         assert located(weights="mine").weights == "mine"
     assert "weights: mine/" in caplog.text
     assert "data: " in caplog.text
-
-
-def test_no_encoder_at_all_is_an_error_that_says_where_one_is_looked_for(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "bundled").rmdir()
-    with pytest.raises(InputError, match=r"no encoder: .*bert-base-uncased.*--weights"):
-        located()
 
 
 def test_locating_changes_nothing_else() -> None:
@@ -187,58 +164,6 @@ def test_locating_changes_nothing_else() -> None:
         *("finetune", 1e-4, 3),
         config.sst_dev_out,
     )
-
-
-# ------------------------------------------------------------------------- names in the local cache
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the hub's client."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
-
-
-def test_a_name_in_the_local_cache_is_taken(
-    cache: Path, tiny: EncoderConfig, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = cache_encoder(cache, "x/y", COMMIT, tiny)
-    with caplog.at_level("INFO", logger="minbert"):
-        assert located(weights="x/y").weights == str(folder)
-    assert f"(x/y at revision {COMMIT}, from the local cache)" in caplog.text
-    assert located(weights=f"x/y@{COMMIT}").weights == str(folder)
-    with pytest.raises(InputError, match=r"download --weights x/y@v2$"):
-        located(weights="x/y@v2")
-
-
-def test_a_folder_of_the_same_name_wins(cache: Path, here: Path, tiny: EncoderConfig) -> None:
-    cache_encoder(cache, "x/y", COMMIT, tiny)
-    (here / "x" / "y").mkdir(parents=True)
-    assert located(weights="x/y").weights == "x/y"
-
-
-@pytest.mark.parametrize("gone", ["vocab.txt", "model.safetensors"])
-def test_a_copy_that_is_not_whole_is_an_error(cache: Path, tiny: EncoderConfig, gone: str) -> None:
-    (cache_encoder(cache, "x/y", COMMIT, tiny) / gone).unlink()
-    with pytest.raises(InputError, match=rf"--weights x/y: .*not whole .*{gone}.*minbert.download"):
-        located(weights="x/y")
-
-
-def test_bert_by_name_is_the_folder_in_data_or_the_pinned_copy(
-    cache: Path, here: Path, tiny: EncoderConfig
-) -> None:
-    for name in ("bert-base-uncased", BERT):
-        with pytest.raises(InputError, match=rf"minbert.download --weights {name}$"):
-            located(weights=name)
-    cache_encoder(cache, "x", COMMIT, tiny)
-    pinned = cache_encoder(cache, BERT, BERT_REVISION, tiny)
-    assert located(weights="bert-base-uncased").weights == str(pinned)
-    (here / "data" / "bert-base-uncased").mkdir(parents=True)
-    for name in ("bert-base-uncased", BERT):
-        assert located(weights=name).weights == "data/bert-base-uncased"
-    assert located(weights="bert-base-uncased@main").weights == str(pinned)
 
 
 def test_what_is_missing_can_be_fetched_with_a_command_that_is_named(here: Path) -> None:

@@ -9,7 +9,7 @@ from scipy import stats
 from minbert.grade.ceilings import COURSE_CEILINGS, questions, tail
 from minbert.grade.scores import ClassScores, Scores, score
 from minbert.tasks.registry import TASKS
-from tests.experiments.simulated import correlated, noisy
+from tests.statistics.simulated import correlated, noisy
 
 LABELS = np.random.default_rng(0).integers(0, 5, 1101).astype(float)
 

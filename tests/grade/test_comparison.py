@@ -14,7 +14,7 @@ from minbert.grade.comparison import compare, kappa
 from minbert.statistics.paired_tests import mcnemar, paired_bootstrap, steiger
 from minbert.tasks.metrics import pearson
 from minbert.tasks.task import Array
-from tests.experiments.simulated import noisy
+from tests.statistics.simulated import noisy
 
 SIZES = {"sst": 1000, "para": 2000, "sts": 800}
 

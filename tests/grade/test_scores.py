@@ -26,7 +26,7 @@ from minbert.statistics.intervals import (
 )
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
-from tests.experiments.simulated import share
+from tests.statistics.simulated import share
 
 
 def arrays(task: str, seed: int, count: int = 300, skill: float = 0.5) -> tuple[Array, Array]:

@@ -64,8 +64,8 @@ def manifest() -> dict[str, Any]:
 
 
 def test_it_learns_words_and_neighbours(place: Path) -> None:
-    write_documents(place / "text.txt", learnable_documents(1500))
-    flags = ("--steps", "300", "--lr", "5e-3", "--dropout", "0", "--batch_size", "64")
+    write_documents(place / "text.txt", learnable_documents(800))
+    flags = ("--steps", "200", "--lr", "7e-3", "--dropout", "0", "--batch_size", "48")
     assert run(*flags) == 0
     (first, *_, last) = manifest()["epochs"]
     assert last["scores"]["perplexity"] < 0.5 * first["scores"]["perplexity"] < len(VOCAB)

@@ -23,7 +23,7 @@ from minbert.statistics.intervals import (
 )
 from minbert.tasks.metrics import accuracy, pearson
 from minbert.tasks.task import Array
-from tests.experiments.simulated import correlated, noisy, share
+from tests.statistics.simulated import correlated, noisy, share
 
 
 def covers(interval: Interval, truth: float) -> bool:

@@ -22,7 +22,7 @@ from minbert.statistics.paired_tests import (
     with_seed_noise,
 )
 from minbert.tasks.metrics import accuracy, pearson
-from tests.experiments.simulated import noisy, share
+from tests.statistics.simulated import noisy, share
 
 # ------------------------------------------------------------------------ permutation and Holm
 

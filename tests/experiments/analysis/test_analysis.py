@@ -25,7 +25,7 @@ from minbert.experiments.presentation.tables import (
 )
 from minbert.statistics.paired_tests import holm
 from tests.experiments.grids import experiment, write_result
-from tests.experiments.simulated import noisy
+from tests.statistics.simulated import noisy
 
 Analysed = Callable[[int], tuple[Analysis, list[Cell]]]
 ROWS = (

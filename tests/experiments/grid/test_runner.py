@@ -250,8 +250,8 @@ def test_a_result_with_weights_beside_it_is_tidied(tmp_path: Path) -> None:
 COMMAND = """\
 import json, sys
 from pathlib import Path
-from minbert.experiments.cells import Cell
-from minbert.experiments.runner import Runner
+from minbert.experiments.grid.cells import Cell
+from minbert.experiments.grid.runner import Runner
 from minbert.support.command import run_command
 cells = [Cell(**one) for one in json.loads(sys.argv[2])]
 sys.exit(run_command(lambda _: Runner(cells, Path(sys.argv[1]), 2).run("grid")))

@@ -19,7 +19,7 @@ from minbert.experiments.presentation.prediction_plots import confusion
 from minbert.reports import report
 from minbert.tasks.metrics import accuracy
 from tests.experiments.grids import experiment, write_result
-from tests.experiments.simulated import noisy
+from tests.statistics.simulated import noisy
 
 HOSTILE = '<script>alert("1")</script> & <b>$x$'
 ROWS = (

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from minbert.finetune import cli
 from minbert.training import loop
+from tests.helpers import TINY, save_encoder, write_course_files
 
 COURSE_TASKS = ("sst", "para", "sts")
 SIX = tuple(f"{task}-{split}-output.csv" for task in COURSE_TASKS for split in ("dev", "test"))
@@ -17,8 +21,28 @@ MAIN = ("--option", "finetune", "--rrobin", "--smart")
 SHORT = ("--weights", "encoder", "--output_dir", "out", "--epochs", "2", "--lr", "1e-3")
 
 
+def make_place(folder: Path) -> None:
+    """Write a tiny encoder and the course's files in `data/`, the same ones at every call."""
+    torch.manual_seed(0)
+    save_encoder(folder / "encoder", TINY)
+    write_course_files(folder / "data", tasks=(*COURSE_TASKS, "cfimdb"))
+
+
 def run(*argv: str) -> int:
     return cli.main([*SHORT, *argv])
+
+
+def in_process(folder: Path, argv: Sequence[str]) -> None:
+    """The whole life of a process that runs the command line in `folder`, as a shell would.
+
+    What it prints is added to `printed.txt` there.
+    """
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    with (folder / "printed.txt").open("a") as stream:
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+        sys.stdout = stream
+        sys.exit(cli.main(argv))
 
 
 def written(folder: Path = Path("predictions")) -> dict[str, bytes]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pytest
-import torch
 
-from minbert.finetune import cli
-from tests.finetune.job.running import MAIN, SIX, manifest, steps_logged, written
+from tests.finetune.job.conftest import Start
+from tests.finetune.job.running import MAIN, SIX, in_process, manifest, steps_logged, written
 
 LONG = (
     *(*MAIN, "--weights", "encoder", "--epochs", "4", "--lr", "1e-3", "--checkpoint_every", "2"),
@@ -24,55 +22,24 @@ LONG = (
 )
 
 
-def in_process(folder: Path, argv: tuple[str, ...]) -> None:
-    """The command line in a process of its own, as a shell would start it."""
-    os.chdir(folder)
-    torch.set_num_threads(1)
-    with (folder / "stderr.txt").open("a") as stream:
-        os.dup2(stream.fileno(), sys.stderr.fileno())
-        sys.stdout = stream
-        sys.exit(cli.main(argv))
+def killing_itself(lines: int, delay: float, folder: Path, argv: Sequence[str]) -> None:
+    """`in_process`, ended by SIGKILL `delay` seconds after its log has so many lines.
+
+    A thread of the process itself does it: one in another process could be kept waiting by a busy
+    machine until the run is over.
+    """
+    Thread(target=kill, args=(folder / "out" / "log.jsonl", lines, delay), daemon=True).start()
+    in_process(folder, argv)
 
 
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path, tuple[str, ...]], object]]:
-    """Start the command line in a fresh process, forked from one with the libraries loaded."""
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "scipy.stats", "tokenizers", "safetensors.torch"])
-    started: list[BaseProcess] = []
-
-    def begin(folder: Path, argv: tuple[str, ...]) -> BaseProcess:
-        process = context.Process(target=in_process, args=(folder, argv))
-        process.start()
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.is_alive():
-            process.kill()
-        process.join()
-
-
-def kill_at(process: BaseProcess, log: Path, lines: int, delay: float) -> bool:
-    """SIGKILL once the log has that many lines and `delay` seconds more; False if it ended."""
-    while process.is_alive():
-        try:
-            if log.read_bytes().count(b"\n") >= lines:
-                time.sleep(delay)
-                break
-        except FileNotFoundError:
-            pass
+def kill(log: Path, lines: int, delay: float) -> None:
+    while not log.exists() or log.read_bytes().count(b"\n") < lines:
         time.sleep(0.002)
-    if not process.is_alive():
-        return False
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
+    time.sleep(delay)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def check_kills(place: Path, start, kills: int) -> None:
+def check_kills(place: Path, start: Start, kills: int) -> None:
     """Killed again and again, resumed each time: the bytes are those of the run left in peace."""
     rng = random.Random(kills)
     calm, hit = place / "calm", place / "hit"
@@ -81,22 +48,23 @@ def check_kills(place: Path, start, kills: int) -> None:
         (folder / "data").symlink_to(place / "data")
         (folder / "encoder").symlink_to(place / "encoder")
     argv = (*LONG, "--output_dir", "out")
-    process = start(calm, argv)
+    process = start(calm, *argv)
     process.join()
-    assert process.exitcode == 0, (calm / "stderr.txt").read_text()
+    assert process.exitcode == 0, (calm / "printed.txt").read_text()
     total = len(steps_logged(calm / "out"))
     assert total == 24
     targets = sorted(rng.sample(range(1, total), kills - 1))
     landed = 0
     for number, lines in enumerate([*targets, total]):
         resume = ("--resume",) if number else ()
-        process = start(hit, (*argv, *resume))
         delay = rng.uniform(0, 0.2 if lines == total else 0.02)
-        landed += kill_at(process, hit / "out" / "log.jsonl", lines, delay)
+        process = start(hit, *argv, *resume, work=partial(killing_itself, lines, delay))
+        process.join()
+        landed += process.exitcode == -signal.SIGKILL
     assert landed >= kills - 1  # the last may come too late
-    process = start(hit, (*argv, "--resume"))
+    process = start(hit, *argv, "--resume")
     process.join()
-    said = (hit / "stderr.txt").read_text()
+    said = (hit / "printed.txt").read_text()
     assert process.exitcode == 0, said
     assert "resumed at step" in said
     assert written(hit / "predictions").keys() >= set(SIX)
@@ -108,10 +76,10 @@ def check_kills(place: Path, start, kills: int) -> None:
     assert again["dev"] == before["dev"] and again["best_epoch"] == before["best_epoch"]
 
 
-def test_killed_run_resumes_to_the_same_bytes(place: Path, start) -> None:
+def test_killed_run_resumes_to_the_same_bytes(place: Path, start: Start) -> None:
     check_kills(place, start, kills=3)
 
 
 @pytest.mark.slow
-def test_run_killed_many_times_resumes_to_the_same_bytes(place: Path, start) -> None:
+def test_run_killed_many_times_resumes_to_the_same_bytes(place: Path, start: Start) -> None:
     check_kills(place, start, kills=15)

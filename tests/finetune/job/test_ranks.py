@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing.spawn
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-import torch
 
 from minbert.finetune.config import RunConfig
-from minbert.regularizers.objective import Objective
-from minbert.regularizers.smart.adversarial import Adversarial
-from minbert.support.errors import InputError, RunError
-from minbert.support.signals import StopRequest
-from minbert.training import ranks
-from minbert.training.shared import SharedObjective
-from tests.finetune.job.running import SHORT, SIX, complaint, manifest, run, steps_logged, written
-from tests.helpers import TINY
-from tests.regularizers.test_smart import hold_noise
-from tests.tiny_models import Case, tiny_batch, tiny_model
+from minbert.support.errors import InputError
+from minbert.training import loop, ranks
+from tests.finetune.job.conftest import Start, Work
+from tests.finetune.job.running import (
+    SHORT,
+    SIX,
+    complaint,
+    in_process,
+    make_place,
+    manifest,
+    run,
+    steps_logged,
+    written,
+)
 
+pytestmark = pytest.mark.usefixtures("patient_ranks")
 CALM = ("--option", "finetune", "--rrobin", "--hidden_dropout_prob", "0", "--batch_size", "5")
 
 
@@ -40,7 +46,9 @@ def calm(place: Path) -> Path:
 
 
 @pytest.mark.parametrize("more", [[], ["--steps_per_task", "summed", "--clip", "0.5"]])
-def test_without_dropout_two_ranks_are_one(calm: Path, more: list[str]) -> None:
+def test_without_dropout_two_ranks_are_one(
+    calm: Path, capfd: pytest.CaptureFixture[str], more: list[str]
+) -> None:
     assert run(*CALM, *more) == 0
     lines, predicted = steps_logged(), written()
     assert run(*CALM, *more, "--ranks", "2", "--output_dir", "two") == 0
@@ -53,125 +61,130 @@ def test_without_dropout_two_ranks_are_one(calm: Path, more: list[str]) -> None:
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert ours["task_loss"] == pytest.approx(theirs["task_loss"], rel=1e-5)
     assert written()["sst-dev-output.csv"] == predicted["sst-dev-output.csv"]
+    assert capfd.readouterr().out.count("dev scores of the best epoch") == 2
 
 
-@pytest.mark.parametrize("case", [Case("sst", "bi"), Case("para", "relational"), Case("sts", "bi")])
-@pytest.mark.parametrize("count", [2, 3, 5])
-@pytest.mark.parametrize("terms", [[], [Adversarial(epsilon=0.02, sigma=0.01)]], ids=len)
-def test_parts_add_up_to_the_whole_batch(
-    monkeypatch: pytest.MonkeyPatch, case: Case, count: int, terms: list[Adversarial]
-) -> None:
-    """In float64, of 4 examples; 5 ranks are more than there are. Noise is the same everywhere."""
-    batch = tiny_batch(case, lengths=[7, 4, 5, 3] * case.views)
-    noise = torch.randn(batch.views, 4, 7, TINY.hidden_size, dtype=torch.float64)
-    model = tiny_model(case, dropout=0, head_dropout=0)
-    objective = Objective(terms)
-    hold_noise(monkeypatch, 0.01 * noise.flatten(0, 1))
-    plain = objective.backward(model, batch, seed=1)
-    whole = [own.grad.reshape(-1) for own in model.parameters() if own.grad is not None]
-    shared = SharedObjective(objective, StopRequest())
-    parts: list[torch.Tensor] = []
-    monkeypatch.setattr(ranks, "size", lambda: count)
-    monkeypatch.setattr(ranks, "summed", lambda tensor: parts.append(tensor.clone()) or tensor)
-    for number in range(count):
-        model.zero_grad()  # to None: what `whole` holds stays
-        monkeypatch.setattr(ranks, "rank", lambda number=number: number)
-        own = noise if count > 4 else noise[:, number::count]
-        longest = 7 if count > 4 else int(batch.part(number, count).tokens.lengths.max())
-        hold_noise(monkeypatch, 0.01 * own[:, :, :longest].flatten(0, 1))
-        values = shared.backward(model, batch, seed=1)
-    expected = [*whole, *(value.reshape(1) for value in plain.values())]
-    torch.testing.assert_close(sum(parts), torch.cat(expected), rtol=1e-8, atol=1e-10)
-    assert values.keys() == plain.keys()
-
-
+@pytest.mark.usefixtures("forked_ranks")
 @pytest.mark.parametrize(
     "method", [["--smart"], ["--r3f"], ["--freelb"], ["--option", "pretrain", "--rlayer"]]
 )
-def test_every_method_runs_and_ends_in_the_same_bytes_twice(
-    place: Path, method: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_every_method_runs_and_ends_in_the_same_bytes_twice(place: Path, method: list[str]) -> None:
     found = []
     for folder in ("once", "twice"):
         flags = ["--option", "finetune", "--rrobin", *method, "--ranks", "2", "--epochs", "1"]
         assert run(*flags, "--output_dir", folder) == 0
         found.append(written())
     assert found[0] == found[1] and set(found[0]) == set(SIX)
-    assert capfd.readouterr().out.count("dev scores of the best epoch") == 2
 
 
-COMMAND = (sys.executable, str(Path(__file__).parents[3] / "multitask_classifier.py"))
-LONG = (*COMMAND, *CALM, *SHORT, "--ranks", "2", "--epochs", "6")
+LONG = (*CALM, *SHORT, "--ranks", "2", "--epochs", "6")
+OTHERS = "others.json"  # process numbers of the ranks that rank 0 has started
 
 
-def begun(*more: str, until: Callable[[], bool]) -> tuple[subprocess.Popen, list[int]]:
-    """A job that has come so far, and the processes it has started."""
-    job = subprocess.Popen([*LONG, *more], stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: until() or job.poll() is not None)
-    others = children(job.pid)
-    assert job.poll() is None
-    return job, others
+def forking_ranks(folder: Path, argv: Sequence[str]) -> None:
+    """`in_process`, with the other ranks forked as by `forked_ranks`."""
+    context = multiprocessing.get_context("forkserver")
+    multiprocessing.get_context = lambda _kind: context
+    in_process(folder, argv)
 
 
-def training() -> bool:
-    log = Path("out/log.jsonl")
-    return log.exists() and log.stat().st_size > 0
+def telling(told: str, number: int, run_in: Work, folder: Path, argv: Sequence[str]) -> None:
+    """`run_in`, which in its fifth step sends a signal to the ranks that `told` says."""
+    make_step, calls = loop.train_step, itertools.count(1)
+
+    def hit(*arguments) -> None:
+        if next(calls) == 5:
+            tell(told, number)
+        make_step(*arguments)
+
+    loop.train_step, ranks._GRACE = hit, 120.0
+    run_in(folder, argv)
 
 
-def ended(job: subprocess.Popen, others: list[int]) -> tuple[int, str]:
-    """Its exit code and last line, once all is gone."""
-    said = job.communicate(timeout=60)[1].splitlines()[-1]
-    wait_until(lambda: not any(map(lives, others)))
-    return job.returncode, said
+def telling_while_waiting(number: int, folder: Path, argv: Sequence[str]) -> None:
+    """`in_process`, which sends itself a signal once it waits for the other rank to be ready."""
+    wait = ranks._Other.wait_until_ready
+
+    def hit(other: ranks._Other) -> None:
+        tell("parent", number)
+        wait(other)
+
+    ranks._Other.wait_until_ready = hit
+    in_process(folder, argv)
 
 
-@pytest.mark.parametrize("told", ["parent", "child", "group"])
-def test_stopped_all_stop_and_resume_to_the_same_bytes(place: Path, told: str) -> None:
-    assert subprocess.run([*LONG, "--output_dir", "whole"], check=False).returncode == 0
-    expected = written()
-    job, others = begun(until=training)
-    number = signal.SIGINT if told == "group" else signal.SIGTERM
-    for pid in {"parent": [job.pid], "child": others[-1:], "group": [job.pid, *others]}[told]:
+def tell(told: str, number: int) -> None:
+    """In rank 0: send the signal to `parent`, `child` or `group`."""
+    others = [process.pid for process in multiprocessing.active_children()]
+    Path(OTHERS).write_text(json.dumps(others))
+    own = os.getpid()
+    for pid in {"parent": [own], "child": others, "group": [*others, own]}[told]:
         os.kill(pid, number)
+
+
+def ended(job: BaseProcess, place: Path) -> tuple[int | None, str]:
+    """A job's exit code and the last line it printed, once all its ranks are gone."""
+    job.join(120)
+    (other,) = json.loads((place / OTHERS).read_text())
+    last = time.monotonic() + 120
+    while lives(other):
+        assert time.monotonic() < last
+        time.sleep(0.02)
+    said = (place / "printed.txt").read_text().splitlines()
+    return job.exitcode, said[-1] if said else ""
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, forking: ForkServerContext
+) -> tuple[dict[str, bytes], int]:
+    """The predictions of `LONG` where nothing stops it, and its number of steps."""
+    folder = tmp_path_factory.mktemp("whole")
+    make_place(folder)
+    job = forking.Process(target=forking_ranks, args=(folder, LONG))
+    job.start()
+    job.join()
+    assert job.exitcode == 0, (folder / "printed.txt").read_text()
+    return written(folder / "predictions"), len(steps_logged(folder / "out"))
+
+
+@pytest.mark.parametrize(
+    ("told", "run_in"),
+    [("parent", forking_ranks), ("child", forking_ranks), ("group", in_process)],
+    ids=["parent", "child", "group"],
+)
+def test_stopped_all_stop_and_resume_to_the_same_bytes(
+    place: Path, start: Start, whole: tuple[dict[str, bytes], int], told: str, run_in: Work
+) -> None:
+    number = signal.SIGINT if told == "group" else signal.SIGTERM
+    job = start(place, *LONG, work=partial(telling, told, number, run_in))
     words = f"stopped by {number.name}; the same command with --resume goes on"
-    assert ended(job, others) == (128 + number, words)
-    assert 0 < len(steps_logged()) < len(steps_logged(Path("whole")))
+    assert ended(job, place) == (128 + number, words)
+    assert 0 < len(steps_logged()) < whole[1]
     assert list(place.glob("out/step-*"))
-    assert subprocess.run([*LONG, "--resume"], check=False).returncode == 0
-    assert written() == expected
+    resumed = start(place, *LONG, "--resume", work=forking_ranks)
+    resumed.join()
+    assert resumed.exitcode == 0
+    assert written() == whole[0] and len(steps_logged()) == whole[1]
 
 
-def test_a_killed_rank_is_named(place: Path) -> None:
-    job, others = begun(until=training)
-    os.kill(others[-1], signal.SIGKILL)
-    assert ended(job, others) == (1, "error: rank 1 was killed by SIGKILL (out of memory?)")
+def test_a_killed_rank_is_named(place: Path, start: Start) -> None:
+    job = start(place, *LONG, work=partial(telling, "child", signal.SIGKILL, in_process))
+    assert ended(job, place) == (1, "error: rank 1 was killed by SIGKILL (out of memory?)")
     assert "killed by SIGKILL" in manifest()["status"] and written() == {}
 
 
-def test_ranks_end_with_the_first(place: Path) -> None:
-    job, others = begun(until=training)
-    job.kill()
-    assert ended(job, others)[0] == -signal.SIGKILL
+def test_ranks_end_with_the_first(place: Path, start: Start) -> None:
+    job = start(place, *LONG, work=partial(telling, "parent", signal.SIGKILL, in_process))
+    assert ended(job, place)[0] == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_wait_for_the_others(place: Path, number: signal.Signals) -> None:
-    job, others = begun(until=lambda: len(list(place.glob("out"))) > 0)
-    os.kill(job.pid, number)
-    assert ended(job, others)[0] == 128 + number
-
-
-def children(pid: int) -> list[int]:
-    """The processes that it started."""
-    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in listed.stdout.split()]
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    last = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < last
-        time.sleep(0.05)
+def test_a_signal_ends_the_wait_for_the_others(
+    place: Path, start: Start, number: signal.Signals
+) -> None:
+    job = start(place, *LONG, work=partial(telling_while_waiting, number))
+    assert ended(job, place)[0] == 128 + number
 
 
 def lives(pid: int) -> bool:
@@ -182,60 +195,6 @@ def lives(pid: int) -> bool:
     return True
 
 
-def fail() -> int:
-    raise RuntimeError("no memory left")
-
-
-def leave() -> int:
-    ranks.wait()
-    os._exit(3)
-
-
-def sum_up() -> int:
-    ranks.summed(torch.ones(3))
-    ranks.highest(ranks.rank())
-    ranks.wait()
-    return 0
-
-
-def test_ranks_add_up_and_agree() -> None:
-    threads = torch.get_num_threads()
-    with ranks.started(2, torch.device("cpu"), sum_up):
-        assert (ranks.rank(), ranks.size()) == (0, 2)
-        assert ranks.mine([0, 1, 2, 3, 4]) == [0, 2, 4]
-        assert ranks.summed(torch.ones(3)).tolist() == [2, 2, 2]
-        assert ranks.highest(0) == 1
-        ranks.wait()
-    assert (ranks.rank(), ranks.size()) == (0, 1) and torch.get_num_threads() == threads
-    assert ranks.summed(torch.ones(1)) == 1 and ranks.highest(7) == 7
-
-
-def test_a_rank_that_fails_is_quoted() -> None:
-    with (
-        pytest.raises(RunError, match=r"^rank 1: RuntimeError: no memory left$"),
-        ranks.started(2, torch.device("cpu"), fail),
-    ):
-        ranks.wait()
-
-
-def test_a_rank_that_goes_without_a_word_is_noticed() -> None:
-    with (
-        pytest.raises(RunError, match=r"^rank 1: exit code 3$"),
-        ranks.started(2, torch.device("cpu"), leave),
-    ):
-        ranks.wait()
-        ranks.summed(torch.ones(1))
-
-
-def test_a_rank_that_never_begins_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
-    with (
-        pytest.raises(RunError, match=r"^rank 1: exit code 1$"),
-        ranks.started(2, torch.device("cpu"), sum_up),
-    ):
-        pass
-
-
 def test_what_depends_on_a_whole_batch_has_no_parts() -> None:
     with pytest.raises(InputError, match="--ranks 2 --compat mtdnn: "):
         RunConfig(smart=True, compat="mtdnn", ranks=2)
@@ -243,15 +202,7 @@ def test_what_depends_on_a_whole_batch_has_no_parts() -> None:
         RunConfig(batch_size=2, ranks=3)
 
 
-def test_ranks_need_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    ranks.check(2, torch.device("cuda"))
-    with pytest.raises(InputError, match=r"^--ranks 3: 2 GPUs are here, one a rank$"):
-        ranks.check(3, torch.device("cuda"))
-    with pytest.raises(InputError, match=r"--ranks 2: not on mps; add --device cpu"):
-        ranks.check(2, torch.device("mps"))
-
-
+@pytest.mark.usefixtures("forked_ranks")
 def test_a_wrong_file_is_one_line_of_one_rank(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,9 +10,8 @@ from huggingface_hub import constants
 from minbert.encoder import hub
 from minbert.encoder.hub import BERT, BERT_REVISION, BERT_SHA256, Published, parse
 from minbert.support.errors import InputError
-from tests.download.faulty_server import COMMIT
 
-OTHER = "f" * 40
+COMMIT, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Shows that a change to the code left every result as it was, byte for byte.
 
-    python tests/reference_runs.py record BEFORE [--code CHECKOUT]
-    python tests/reference_runs.py record AFTER
-    python tests/reference_runs.py compare BEFORE AFTER
+    python tests/finetune/job/reference_runs.py record BEFORE [--code CHECKOUT]
+    python tests/finetune/job/reference_runs.py record AFTER
+    python tests/finetune/job/reference_runs.py compare BEFORE AFTER
 
 `record` runs the main job on the sample in seven ways, 60 steps each, on one thread, with the code
 of this checkout or of another. `compare` holds predictions, dev scores and every line of the log
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parents[3]
 RUNS = {
     "plain": "--option finetune --rrobin",
     "smart": "--option finetune --rrobin --smart",
