@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "minbert"
 MOST_ROOMS, MOST_FLOORS = 17, 8
 
-_MAIN_JOB = "support encoder tasks data model regularizers training"
+_MAIN_JOB = "support encoder tasks data model training regularizers"
 ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "support": "",
     "encoder": "support",
@@ -25,8 +25,8 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "sample": "support tasks",
     "data": "support tasks",
     "model": "support encoder data",
-    "regularizers": "support tasks data model",
     "training": "support encoder tasks",
+    "regularizers": "support tasks data model training",
     "finetune": _MAIN_JOB,
     "pretrain": f"{_MAIN_JOB} finetune",
     "grade": "support tasks data finetune statistics reports",

@@ -221,10 +221,10 @@ def prepare(argv: Sequence[str]) -> Bench:
     """The model and the batches that the main job's flags name. Raises InputError."""
     config = parse([*argv, *shlex.split(_DECIDED)]).resolved({"batch_size": EXAMPLES})
     parts = build(config, CPU)
-    exact = build(dataclasses.replace(config, precision="fp32"), CPU).model.double()
+    exact = build(dataclasses.replace(config, precision="fp32"), CPU).trainee.model.double()
     everything = np.arange(EXAMPLES)
     batches = {name: parts.datasets[name, "train"].batch(everything, CPU) for name in parts.trained}
-    return Bench(exact, parts.model, batches)
+    return Bench(exact, parts.trainee.model, batches)
 
 
 def measure(argv: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from minbert.tasks import heads, mixing
 from minbert.tasks.registry import TASKS, overall
 from minbert.tasks.task import Task
 from minbert.training.optimizer import AdamW, optimizer_for, rate_schedule, warmup_steps
-from minbert.training.plan import Evaluation, Plan
+from minbert.training.plan import Evaluation, Plan, Trainee
 from minbert.training.sampling import MixedTaskOrder
 
 
@@ -31,10 +31,7 @@ from minbert.training.sampling import MixedTaskOrder
 class Parts:
     """What a run consists of."""
 
-    model: MultitaskBert
-    objective: BatchObjective
-    optimizer: AdamW
-    plan: Plan[MultitaskBert, Batch]
+    trainee: Trainee[MultitaskBert, Batch]
     datasets: Mapping[Key, Dataset]
     bad_rows: Sequence[BadRow]
     trained: Sequence[str]  # the tasks whose batches train
@@ -58,8 +55,8 @@ def build(config: ResolvedConfig, device: torch.device) -> Parts:
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
     plan = _plan(config, trained, datasets, order, steps, device)
-    optimizer = build_optimizer(config, model)
-    return Parts(model, objective, optimizer, plan, datasets, bad_rows, trained)
+    trainee = Trainee(model, objective, build_optimizer(config, model), plan)
+    return Parts(trainee, datasets, bad_rows, trained)
 
 
 def build_model(config: ResolvedConfig, encoder: BertModel, device: torch.device) -> MultitaskBert:

@@ -56,9 +56,15 @@ def predict(model: MultitaskBert, dataset: Dataset, title: str) -> Array:
 
 
 def score(dataset: Dataset, predictions: Array) -> float:
-    """The task's metric over the examples that have a label."""
+    """The metric that decides, over the examples that have a label."""
+    return all_scores(dataset, predictions)[dataset.task.metric_name]
+
+
+def all_scores(dataset: Dataset, predictions: Array) -> dict[str, float]:
+    """Every metric of the task by its name, over the examples that have a label."""
     labelled = ~np.isnan(dataset.labels)
-    return dataset.task.metric(predictions[labelled], dataset.labels[labelled])
+    guesses, labels = predictions[labelled], dataset.labels[labelled]
+    return {metric.name: metric.score(guesses, labels) for metric in dataset.task.metrics}
 
 
 def evaluate(

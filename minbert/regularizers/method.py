@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
@@ -15,33 +14,15 @@ from minbert.support.errors import InputError
 from minbert.support.flags import PerTask, for_task
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
+from minbert.training.plan import TrainingObjective
 
 
-class BatchObjective(Protocol):
+class BatchObjective(TrainingObjective[MultitaskBert, Batch], Protocol):
     """What a step minimises: the task's loss with its terms, or something in its place."""
 
     @property
     def perturbs_inputs(self) -> bool:
         """Whether it needs the word embeddings of every batch."""
-        ...
-
-    def backward(
-        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
-    ) -> dict[str, Tensor]:
-        """Add a batch's gradients; return detached scalars for the log, `loss` among them."""
-        ...
-
-    def after_step(self, model: MultitaskBert) -> None:
-        """Called after every optimizer step."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The tensors that a resumed run needs back."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore `state_dict()`."""
-        ...
 
 
 def _allow(_config: Any, _others: Sequence[str]) -> None:

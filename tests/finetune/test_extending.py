@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,8 +78,8 @@ class Copy:
         first_import = text.index("\nfrom ")
         path.write_text(f"{text[:first_import]}\nfrom {module} import {name}{text[first_import:]}")
 
-    def run(self, *argv: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments in the copy, and expect this exit code."""
+    def run(self, *argv: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run Python with these arguments in the copy, and expect this exit code; None for any."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, *argv],
@@ -88,7 +89,7 @@ class Copy:
             text=True,
             check=False,
         )
-        assert done.returncode == code, done.stderr
+        assert code in (None, done.returncode), done.stderr
         return done
 
 
@@ -119,3 +120,90 @@ def test_a_regularizer_is_a_file_and_a_name(copied: Copy) -> None:
     log = (copied.folder / "run" / "log.jsonl").read_text()
     for row in map(json.loads, log.splitlines()):
         assert row["loss"] == pytest.approx(row["task_loss"] + 0.5 * row["pooled_l2"], rel=1e-5)
+
+
+NLI = '''
+"""Three-way inference over pairs, with two dev files and two scores."""
+
+from minbert.tasks import heads, losses
+from minbert.tasks.labels import class_label, largest
+from minbert.tasks.metrics import ACCURACY, Metric
+from minbert.tasks.task import Task
+
+NLI = Task(
+    name="nli",
+    title="Inference",
+    files={
+        "train": "nli-train.tsv",
+        "dev": "nli-dev.tsv",
+        "dev_other": "nli-dev-other.tsv",
+        "test": "nli-test.tsv",
+    },
+    text_columns=("premise", "hypothesis"),
+    label_column="label",
+    parse_label=class_label(3),
+    num_outputs=3,
+    loss=losses.cross_entropy,
+    divergence=losses.symmetric_kl,
+    decode=largest,
+    metrics=(ACCURACY, Metric("errors", lambda guesses, labels: float((guesses != labels).mean()))),
+    prediction_column="Predicted_Label",
+    quotes=False,
+    pair_head=lambda hidden_size: heads.DifferenceHead(hidden_size, 3),
+    relational=True,
+    other_names=("inference",),
+)
+'''
+
+
+def write_nli_files(folder: Path) -> None:
+    """Sixteen pairs a file; a quotation mark in a text means nothing."""
+    for name in ("nli-train", "nli-dev", "nli-dev-other", "nli-test"):
+        rows = [
+            f'{name}-{row}\tthe film was "very good\ta man {"sings " * row}\t{row % 3}'
+            for row in range(16)
+        ]
+        text = "\n".join(["id\tpremise\thypothesis\tlabel", *rows])
+        (folder / f"{name}.tsv").write_text(f"{text}\n")
+
+
+def test_a_task_is_an_entry_and_a_name(copied: Copy) -> None:
+    (copied.folder / "minbert" / "tasks" / "inference.py").write_text(NLI)
+    tasks = "TASKS: Mapping[str, Task] = {task.name: task for task in ("
+    copied.register("tasks/registry.py", tasks, "minbert.tasks.inference", "NLI")
+    write_nli_files(copied.folder / "data")
+    listed = copied.run(JOB[0], "--help").stdout
+    assert "--nli_dev_other FILE" in listed and "--nli_dev_other_out FILE" in listed
+    short = ("--epochs", "1", "--batch_size", "8", "--max_length", "24")
+    both = ("--tasks", "nli,sst", "--rrobin", "--rlayer", "--smart", *short)
+    printed = copied.run(*JOB, *both, "--output_dir", "run").stdout
+    assert re.search(r"nli +accuracy +\d\.\d+", printed)
+    assert re.search(r"errors +\d\.\d+ +on dev_other", printed)
+    manifest = json.loads((copied.folder / "run" / "manifest.json").read_text())
+    scores = manifest["metrics"]["nli"]
+    assert scores.keys() == {"dev", "dev_other"}
+    for values in scores.values():
+        assert values["accuracy"] + values["errors"] == pytest.approx(1)
+    assert manifest["dev"]["nli"] == scores["dev"]["accuracy"]
+    for split in ("dev", "dev_other", "test"):
+        path = copied.folder / "predictions" / f"finetune-nli-{split}-out.csv"
+        lines = path.read_text().splitlines()
+        assert lines[0] == "id \t Predicted_Label " and len(lines) == 17
+
+    # what a few steps have taught may be one class for all, which the grader complains of
+    grade = ("-m", "minbert.grade", "--gold", "data", "predictions")
+    graded = copied.run(*grade, code=None).stdout
+    accuracy = f"{scores['dev']['accuracy']:.3f}".lstrip("0")
+    assert re.search(rf"nli accuracy +{re.escape(accuracy)}", graded)
+
+    grid = ("ablate", "--over", "rlayer", "--scale", "smoke", "--seeds", "1", "--epochs", "1")
+    job = ("--tasks", "nli", "--weights", "encoder", "--max_length", "24")
+    copied.run("-m", "minbert.experiments", *grid, "--out", "grid", "--", *job)
+    (page,) = (copied.folder / "grid").glob("*.html")
+    assert "Inference accuracy" in page.read_text()
+
+    alone = (*JOB, "--tasks", "nli", "--freelb", *short)
+    refused = copied.run(*alone, code=2).stderr
+    assert "--freelb: nli has no published number; give --freelb_init nli=NUMBER" in refused
+    numbers = ("--freelb_init", "nli=0.1", "--freelb_radius", "nli=0.5")
+    copied.run(*alone, *numbers, "--max_steps", "2", "--output_dir", "freelb")

@@ -30,7 +30,7 @@ from tests.helpers import same_tensors, whole_batch
     ids=str,
 )
 def test_what_is_off_is_absent(place: Path, changes: dict[str, Any], names: list[str]) -> None:
-    terms = make(place, **changes).objective.regularizers
+    terms = make(place, **changes).trainee.objective.regularizers
     assert [term.name for term in terms] == names
 
 
@@ -45,7 +45,7 @@ def test_smarts_settings_reach_its_terms(place: Path) -> None:
         "bregman_mu": 0.5,
         "bregman_beta": 0.9,
     }
-    terms: Any = make(place, smart=True, **own).objective.regularizers
+    terms: Any = make(place, smart=True, **own).trainee.objective.regularizers
     adversarial, bregman = terms
     assert adversarial.weight == 3.0
     assert (adversarial.epsilon, adversarial.sigma) == (1e-3, 2e-3)
@@ -60,7 +60,7 @@ def test_smarts_settings_reach_its_terms(place: Path) -> None:
 def norms(parts: Parts) -> dict[str, float]:
     return {
         name: float(torch.linalg.matrix_norm(layer.weight.detach(), ord=2))
-        for name, layer in parts.model.named_modules()
+        for name, layer in parts.trainee.model.named_modules()
         if isinstance(layer, torch.nn.Linear) and not name.startswith("encoder")
     }
 
@@ -75,9 +75,9 @@ def test_r4f_normalises_the_whole_head_and_no_more(place: Path) -> None:
         "heads.sts.output",
     }
     assert list(found.values()) == pytest.approx([1.0] * 4, abs=1e-3)
-    plain = make(place, rlayer=True).model.encoder.state_dict()
-    assert same_tensors(parts.model.encoder.state_dict(), plain)
-    assert [term.name for term in parts.objective.regularizers] == ["r4f"]
+    plain = make(place, rlayer=True).trainee.model.encoder.state_dict()
+    assert same_tensors(parts.trainee.model.encoder.state_dict(), plain)
+    assert [term.name for term in parts.trainee.objective.regularizers] == ["r4f"]
 
 
 def test_r4f_of_the_last_layer_leaves_the_relational_one(place: Path) -> None:
@@ -100,11 +100,13 @@ def test_the_proximal_teacher_of_a_normalised_head_is_normalised(place: Path) ->
     parts = make(place, r4f=True, smart=True, no_adversarial=True, lr=0.05)
     batch = whole_batch(parts.datasets["sst", "train"])
     for step in range(5):
-        parts.objective.backward(parts.model, batch, step)
-        parts.optimizer.step()
-        parts.optimizer.zero_grad()
-        parts.objective.after_step(parts.model)
-    (teacher,) = (term._teacher for term in parts.objective.regularizers if term.name == "bregman")
+        parts.trainee.objective.backward(parts.trainee.model, batch, step)
+        parts.trainee.optimizer.step()
+        parts.trainee.optimizer.zero_grad()
+        parts.trainee.objective.after_step(parts.trainee.model)
+    (teacher,) = (
+        term._teacher for term in parts.trainee.objective.regularizers if term.name == "bregman"
+    )
     weight = teacher.heads["sst"].output.weight.detach()
     assert float(torch.linalg.matrix_norm(weight, ord=2)) == pytest.approx(1.0, abs=1e-3)
 
@@ -113,7 +115,7 @@ def test_the_proximal_teacher_of_a_normalised_head_is_normalised(place: Path) ->
 
 
 def terms_of(place: Path, **changes: Any) -> dict[str, Any]:
-    return {term.name: term for term in make(place, **changes).objective.regularizers}
+    return {term.name: term for term in make(place, **changes).trainee.objective.regularizers}
 
 
 def test_a_variant_goes_to_the_term_that_it_is_one_of(place: Path) -> None:

@@ -32,7 +32,7 @@ def test_every_file_a_run_needs_is_read_and_no_other(place: Path) -> None:
 
 def drawn(parts: Parts, epoch: int = 0) -> list[tuple[str, ...]]:
     """The tasks of each step."""
-    return [tuple(task for task, _ in step) for step in parts.plan.order.epoch(epoch)]
+    return [tuple(task for task, _ in step) for step in parts.trainee.plan.order.epoch(epoch)]
 
 
 @pytest.mark.parametrize("kind", MIXINGS)
@@ -41,7 +41,7 @@ def test_every_schedule_is_built_and_told(
 ) -> None:
     with caplog.at_level("INFO", logger="minbert"):
         parts = make(place, rrobin=kind)
-    plan = parts.plan
+    plan = parts.trainee.plan
     assert {task for step in drawn(parts, 1) for task in step} == {"sst", "para", "sts"}
     assert plan.epochs == (4 if kind == "pre" else 3)
     assert plan.total_steps == sum(
@@ -52,7 +52,7 @@ def test_every_schedule_is_built_and_told(
 
 
 def test_a_schedules_settings_reach_it(place: Path) -> None:
-    plan = make(place, rrobin="temperature", temperature=1e9, epoch_batches=30).plan
+    plan = make(place, rrobin="temperature", temperature=1e9, epoch_batches=30).trainee.plan
     counts = dict.fromkeys(("sst", "para", "sts"), 0)
     for ((task, _),) in plan.order.epoch(0):
         counts[task] += 1
@@ -66,15 +66,15 @@ def test_a_schedules_settings_reach_it(place: Path) -> None:
 
 def test_after_quora_alone_rate_and_optimizer_start_anew(place: Path) -> None:
     settings = {"lr": 1e-3, "schedule": "linear", "warmup": 0.5}
-    plan = make(place, rrobin="pre", **settings).plan  # 3 steps, then 3 epochs of 6
-    after = make(place, rrobin="equal", **settings).plan
+    plan = make(place, rrobin="pre", **settings).trainee.plan  # 3 steps, then 3 epochs of 6
+    after = make(place, rrobin="equal", **settings).trainee.plan
     assert (plan.fresh_at, plan.total_steps) == (3, 21)
     assert [plan.learning_rate(step) for step in range(3)] == pytest.approx([5e-4, 1e-3, 1e-3])
     assert [plan.learning_rate(step) for step in range(3, 21)] == [
         after.learning_rate(step) for step in range(18)
     ]
     assert after.fresh_at == 0
-    cut = make(place, rrobin="pre", max_steps=2, **settings).plan
+    cut = make(place, rrobin="pre", max_steps=2, **settings).trainee.plan
     assert [cut.learning_rate(step) for step in range(2)] == pytest.approx([1e-3, 1e-3])
 
 
@@ -97,23 +97,23 @@ def test_a_task_without_weights_cannot_train_alone_at_first(place: Path) -> None
 def test_heads_fit_the_model(place: Path, changes: dict[str, Any], kinds: dict[str, type]) -> None:
     parts = make(place, **changes)
     for task, kind in kinds.items():
-        assert type(parts.model.heads[task]) is kind
-        logits = parts.model(whole_batch(parts.datasets[task, "dev"]))
+        assert type(parts.trainee.model.heads[task]) is kind
+        logits = parts.trainee.model(whole_batch(parts.datasets[task, "dev"]))
         assert logits.shape == (10, TASKS[task].num_outputs)
-    assert (parts.model.relational is not None) == bool(changes.get("rlayer"))
+    assert (parts.trainee.model.relational is not None) == bool(changes.get("rlayer"))
 
 
 def test_the_seed_decides_the_heads_and_the_weights_file_the_encoder(place: Path) -> None:
-    first = make(place, seed=1).model
+    first = make(place, seed=1).trainee.model
     torch.rand(3)
-    assert same_tensors(first.state_dict(), make(place, seed=1).model.state_dict())
-    other = make(place, seed=2).model
+    assert same_tensors(first.state_dict(), make(place, seed=1).trainee.model.state_dict())
+    other = make(place, seed=2).trainee.model
     assert same_tensors(first.encoder.state_dict(), other.encoder.state_dict())
     assert not same_tensors(first.heads.state_dict(), other.heads.state_dict())
 
 
 def test_a_tasks_head_does_not_depend_on_what_else_trains(place: Path) -> None:
-    alone, both = make(place, tasks=("sst",)).model, make(place).model
+    alone, both = make(place, tasks=("sst",)).trainee.model, make(place).trainee.model
     assert same_tensors(alone.heads["sst"].state_dict(), both.heads["sst"].state_dict())
 
 
@@ -136,11 +136,11 @@ def test_settings_reach_the_parts_that_use_them(place: Path) -> None:
         checkpoint_every=9,
         seed=5,
     )
-    decays = {group["weight_decay"] for group in parts.optimizer.param_groups}
+    decays = {group["weight_decay"] for group in parts.trainee.optimizer.param_groups}
     assert decays == {0.0, 0.1}
-    for group in parts.optimizer.param_groups:
+    for group in parts.trainee.optimizer.param_groups:
         assert (group["betas"], group["eps"]) == ((0.8, 0.95), 1e-7)
-    plan = parts.plan
+    plan = parts.trainee.plan
     assert (plan.clip, plan.checkpoint_every, plan.seed) == (2.0, 9, 5)
     assert plan.order.start(1) == 6
     assert plan.total_steps == 18
@@ -151,15 +151,17 @@ def test_settings_reach_the_parts_that_use_them(place: Path) -> None:
 
 def test_heads_and_relational_layer_can_learn_at_a_rate_of_their_own(place: Path) -> None:
     parts = make(place, rlayer=True, lr=1e-4, head_lr=1e-3)
-    factor = {id(p): g["lr_factor"] for g in parts.optimizer.param_groups for p in g["params"]}
-    for name, param in parts.model.named_parameters():
+    factor = {
+        id(p): g["lr_factor"] for g in parts.trainee.optimizer.param_groups for p in g["params"]
+    }
+    for name, param in parts.trainee.model.named_parameters():
         expected = 1.0 if name.startswith("encoder.") else 10.0
         assert factor[id(param)] == pytest.approx(expected), name
 
 
 def test_the_models_settings_reach_it(place: Path) -> None:
-    changed = make(place, pooling="mean", hidden_dropout_prob=0.5, readable=True).model
-    plain = make(place).model
+    changed = make(place, pooling="mean", hidden_dropout_prob=0.5, readable=True).trainee.model
+    plain = make(place).trainee.model
     for model, pooling, dropout, attention in (
         (changed, "mean", 0.5, ATTENTION["reference"]),
         (plain, "cls", 0.3, ATTENTION["fused"]),
@@ -177,7 +179,7 @@ def test_a_frozen_head_without_weights_leaves_the_rounds_as_they_are(
     short.write_text("\n".join(lines[:6]) + "\n")  # 5 rows: one batch of 4
     frozen = make(place, option="pretrain", sts_train=str(short))
     assert frozen.trained == ["sst", "para"]
-    assert frozen.plan.order.start(1) == 2
+    assert frozen.trainee.plan.order.start(1) == 2
 
 
 def test_a_round_robin_that_one_task_would_be_left_of_is_refused(place: Path) -> None:
@@ -190,7 +192,7 @@ def test_a_round_robin_that_one_task_would_be_left_of_is_refused(place: Path) ->
 def test_max_steps_shortens_and_never_lengthens(
     place: Path, max_steps: int | None, total: int
 ) -> None:
-    assert make(place, max_steps=max_steps).plan.total_steps == total
+    assert make(place, max_steps=max_steps).trainee.plan.total_steps == total
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_a_frozen_encoders_texts_are_encoded_once_unless_something_enters_there(
 ) -> None:
     with caplog.at_level("INFO", logger="minbert"):
         parts = make(place, option="pretrain", rlayer=True, **changes)
-    assert not any(param.requires_grad for param in parts.model.encoder.parameters())
+    assert not any(param.requires_grad for param in parts.trainee.model.encoder.parameters())
     assert (parts.datasets["sst", "train"].features is not None) == kept
     assert parts.datasets["sst", "dev"].features is not None
     assert ("encoded anew" in caplog.text) != kept
@@ -219,14 +221,17 @@ def test_kept_features_lead_to_the_same_loss_as_texts(place: Path) -> None:
     anew = make(place, option="pretrain", rlayer=True, smart=True)
     for task in ("sst", "para", "sts"):
         rows = np.arange(4)
-        logits = [parts.model(parts.plan.draw(task, rows), mask_seed=3) for parts in (kept, anew)]
+        logits = [
+            parts.trainee.model(parts.trainee.plan.draw(task, rows), mask_seed=3)
+            for parts in (kept, anew)
+        ]
         torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
 
 
 def test_a_head_without_weights_is_only_scored_with_a_frozen_encoder(place: Path) -> None:
     parts = make(place, option="pretrain")
     assert set(drawn(parts)) == {("sst",), ("para",)}
-    scored = parts.plan.evaluate(parts.model)
+    scored = parts.trainee.plan.evaluate(parts.trainee.model)
     assert scored.scores.keys() == {"sst", "para", "sts"}
     trained = {task: scored.scores[task] for task in ("sst", "para")}
     assert scored.criterion == pytest.approx(overall(trained))
@@ -237,14 +242,16 @@ def test_a_head_without_weights_is_only_scored_with_a_frozen_encoder(place: Path
 
 def test_only_the_heads_train_over_a_frozen_encoder(place: Path) -> None:
     parts = make(place, option="pretrain", rlayer=True)
-    trained = {id(p) for group in parts.optimizer.param_groups for p in group["params"]}
-    names = {name.split(".")[0] for name, p in parts.model.named_parameters() if id(p) in trained}
+    trained = {id(p) for group in parts.trainee.optimizer.param_groups for p in group["params"]}
+    names = {
+        name.split(".")[0] for name, p in parts.trainee.model.named_parameters() if id(p) in trained
+    }
     assert names == {"heads", "relational"}
 
 
 def test_the_criterion_is_the_overall_of_what_trains(place: Path) -> None:
     parts = make(place, rrobin=None)
-    scored = parts.plan.evaluate(parts.model)
+    scored = parts.trainee.plan.evaluate(parts.trainee.model)
     assert scored.scores.keys() == {"sst", "para", "sts"}
     assert scored.criterion == pytest.approx(scored.scores["sst"])
 
@@ -311,5 +318,5 @@ def test_a_vocabulary_larger_than_the_encoders_is_an_error(
 def test_precision_is_lowered_only_where_asked_for(
     place: Path, option: str, precision: str
 ) -> None:
-    model = make(place, option=option, rlayer=True, precision=precision).model
+    model = make(place, option=option, rlayer=True, precision=precision).trainee.model
     assert model.lowers_precision == (precision == "bf16")
