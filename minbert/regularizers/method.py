@@ -65,7 +65,7 @@ class Method:
 
     @property
     def words(self) -> str:
-        """Its switches as a message names them."""
+        """The switches as a message names them."""
         return " or ".join(f"--{name}" for name in self.switches)
 
 

@@ -21,12 +21,12 @@ _DIVISOR = 1e-6  # added to what a step is divided by, and to probabilities in `
 
 
 def by_kind(classes: Divergence, regression: Divergence) -> Chosen:
-    """One divergence for labels that are classes, another for a regression."""
+    """A choice of one divergence for class labels, another for a regression."""
     return lambda task: regression if task.divergence is losses.squared_distance else classes
 
 
 def always(divergence: Divergence) -> Chosen:
-    """The same divergence for every task."""
+    """A choice of one divergence for every task."""
     return lambda _task: divergence
 
 
@@ -75,7 +75,7 @@ def summed_half_kl(s: Tensor, t: Tensor) -> Tensor:
 
 
 def mean_half_kl(s: Tensor, t: Tensor) -> Tensor:
-    """The same divided by B: mt-dnn's penalty."""
+    """`summed_half_kl` divided by B: mt-dnn's penalty."""
     return summed_half_kl(s, t) / len(s)
 
 

@@ -103,7 +103,7 @@ def check_values(config: Any) -> None:
 
 
 def idle_flags(config: Any, names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Those of the flags `names` that do nothing in this configuration, each with what it needs."""
+    """Yield each flag of `names` that does nothing in this configuration, with what it needs."""
     for entry in dataclasses.fields(config):
         if entry.name in names:
             unmet = (when.needs for when in entry.metadata["acts"] if not when.holds(config))

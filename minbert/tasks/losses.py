@@ -40,7 +40,7 @@ def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
 
 
 def symmetric_kl_bernoulli(first: Tensor, second: Tensor) -> Tensor:
-    """The same for two Bernoullis given by one logit each, (B, 1): (σ(s) - σ(t))(s - t)."""
+    """`symmetric_kl` of two Bernoullis given by one logit each, (B, 1): (σ(s) - σ(t))(s - t)."""
     s, t = at_least_fp32(first), at_least_fp32(second)
     return ((s.sigmoid() - t.sigmoid()) * (s - t)).mean()
 
