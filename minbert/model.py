@@ -92,6 +92,13 @@ class MultitaskBert(nn.Module):
         with self._masks(mask_seed), self._precision(exact):
             return self._logits(batch, self._pooled(batch, embeddings))
 
+    def pooled(
+        self, batch: Batch, embeddings: Tensor | None = None, *, mask_seed: int | None = None
+    ) -> Tensor:
+        """Pooled vectors (V, B, H) before the heads' dropout, replayable as the logits are."""
+        with self._masks(mask_seed):
+            return self._pooled(batch, embeddings)
+
     def embedding_output(
         self, batch: Batch, embeddings: Tensor, *, mask_seed: int | None
     ) -> Tensor:

@@ -60,7 +60,7 @@ class Bench:
         """Logits of a noised and of a clean branch, without dropout."""
         batch, clean = self.batches[task], self.clean(task)
         noised = R3F(sigma=sigma).copy(batch, clean.embeddings, SEED)
-        return self.model(batch, noised), clean.clean("off")
+        return self.model(batch, noised), clean.clean_logits("off")
 
     def slope(self, value: Tensor) -> float:
         """The norm of a value's gradient over all weights."""

@@ -1,4 +1,4 @@
-"""Turns a `RunConfig` into the parts of a run, with `build_data.py`."""
+"""From a `ResolvedConfig` to the parts of a run; `build_data.py` reads its data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

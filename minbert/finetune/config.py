@@ -104,7 +104,7 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         stay None, which is `lr`. The prediction files of what is evaluated get their names.
         """
         course = {"lr": COURSE_RATES[self.option], **_COURSE}
-        values = {**course, **self.followed(recommended or {})}
+        values = {**course, **self.taken_from(recommended or {})}
         if self.stdpp:
             values["epochs"] *= 2
         settings = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
@@ -114,7 +114,7 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         }
         return ResolvedConfig(**settings)
 
-    def followed(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
+    def taken_from(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
         """The recommended values for settings that the user left unset.
 
         A recommended `head_lr` is taken only together with the recommended `lr`, and where it acts.

@@ -58,7 +58,10 @@ def _data_folder(config: RunConfig) -> tuple[Path, str]:
         if not Path(config.data_dir).is_dir():
             raise InputError(f"--data_dir {config.data_dir}: no such folder")
         return Path(config.data_dir), "as --data_dir says"
-    course = [COURSE / name for task in TASKS.values() for name in task.files.values()]
-    if any(path.is_file() or path.is_symlink() for path in course):  # a link may lead nowhere
+    needed = {TASKS[task].files[split] for task, split in config.read_keys}
+    every = {name for task in TASKS.values() for name in task.files.values()}
+    # files that the run needs, or that the sample would stand in for
+    places = [COURSE / name for name in every if name in needed or (SAMPLE / name).is_file()]
+    if any(path.is_file() or path.is_symlink() for path in places):  # a link may lead nowhere
         return COURSE, "the course's files"
     return SAMPLE, "the bundled synthetic sample: its scores say nothing about the real tasks"

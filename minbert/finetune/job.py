@@ -46,21 +46,24 @@ class Result:
     manifest: Mapping[str, Any]
 
 
-def run(asked: RunConfig, stop: StopRequest) -> Result:
+def run(typed: RunConfig, stop: StopRequest) -> Result:
     """Train, score dev, and write the prediction files of every evaluated task.
 
-    The files of `asked` are located. Raises InputError, RunError or Stopped.
+    The files of `typed` are located. Raises InputError, RunError or Stopped.
     """
     began = time.monotonic()
-    advice = recommended(Path(str(asked.weights)), asked.option)
-    followed = list(asked.followed(advice))
-    config = asked.resolved(advice)
+    recommendation = recommended(Path(str(typed.weights)), typed.option)
+    taken = list(typed.taken_from(recommendation))
+    config = typed.resolved(recommendation)
     device = pick_device(config.device, require_gpu=config.use_gpu)
     ranks.check(config.ranks, device)
     folder = Path(config.output_dir or Path("runs") / run_name(config))
     outputs.check(config, folder)
-    with held(folder), ranks.started(config.ranks, device, partial(_follow, config, folder)):
-        _announce(config, followed, str(device), folder)
+    with (
+        held(folder),
+        ranks.started(config.ranks, device, partial(_run_other_rank, config, folder)),
+    ):
+        _announce(config, taken, str(device), folder)
         parts, facts, progress = _begin(config, folder, device, stop)
         manifest = new_manifest(config, facts["sha256"], device)
         with recorded(folder / MANIFEST, manifest, progress, began):
@@ -99,7 +102,7 @@ def _begin(
     return parts, facts, progress
 
 
-def _follow(config: ResolvedConfig, folder: Path) -> int:
+def _run_other_rank(config: ResolvedConfig, folder: Path) -> int:
     """Run as the ranks other than the first do: the same work, and nothing written."""
 
     def work(stop: StopRequest) -> None:
@@ -112,7 +115,7 @@ def _follow(config: ResolvedConfig, folder: Path) -> int:
     return run_command(work)
 
 
-def _announce(config: ResolvedConfig, followed: Sequence[str], device: str, folder: Path) -> None:
+def _announce(config: ResolvedConfig, taken: Sequence[str], device: str, folder: Path) -> None:
     trained, scored = ", ".join(config.trained_tasks), ", ".join(config.evaluated_tasks)
     order = "in turn" if config.rrobin in WITH_ROUNDS else "in random order"
     turns = f" {order} ({config.rrobin})" if config.rrobin else ""
@@ -121,8 +124,8 @@ def _announce(config: ResolvedConfig, followed: Sequence[str], device: str, fold
     length = f"{config.epochs} epochs, batch size {config.batch_size}, pooling {config.pooling}"
     rates = f"learning rate {config.lr:g}{heads}; {length}"
     log.info("%s; device %s; seed %d; run folder %s", rates, device, config.seed, folder)
-    if followed:
-        log.info("%s: as %s in the encoder's folder says", ", ".join(followed), RECOMMENDED)
+    if taken:
+        log.info("%s: as %s in the encoder's folder says", ", ".join(taken), RECOMMENDED)
     if config.steps_per_task == "summed":
         log.info("an optimizer step for every round, on the sum of its tasks' losses")
     if config.limit:

@@ -27,8 +27,8 @@ class TrainingPass:
     `embeddings` (V·B, T, H) are the batch's word embeddings, `seed` decides the dropout masks,
     `logits` (B, k) may have been computed in lower precision, and `copies` are the embeddings of
     the perturbed copies (V·B, T, H) that terms made of the batch before the pass, by the terms'
-    names. A term asks in two ways: `clean` gives the logits of the batch as it is, `pair` these and
-    the logits of the term's copy.
+    names. A term asks in two ways: `clean_logits` for the batch as it is, `pair_logits` for the
+    batch and the term's copy of it.
 
     Dropout policies: `off`, no dropout in either branch; `shared`, the masks of the training pass
     in both; `independent`, those masks in the clean branch and fresh ones in the other.
@@ -45,8 +45,9 @@ class TrainingPass:
         self.embeddings = model.embed(batch)
         made = {term.name: term.copy(batch, self.embeddings, seed) for term in terms}
         self.copies = {name: rows for name, rows in made.items() if rows is not None}
-        # Copies with masks of their own go through the encoder beside the batch, unless the pass is
-        # no exact branch, or a term replays its masks, which more rows would change.
+        # Copies with masks of their own run in one pass with the batch, except in bf16, where the
+        # training logits are too coarse to compare with, and where a term must use these dropout
+        # masks once more: a larger batch would draw others.
         alone = model.lowers_precision or any(term.replays_masks for term in terms)
         beside = [t.name for t in terms if t.name in self.copies and t.dropout == "independent"]
         self._copied: dict[str, Tensor] = {}  # logits of copies that went through with the batch
@@ -61,28 +62,29 @@ class TrainingPass:
             if not model.has_dropout:
                 self._branches[None] = self.logits
 
-    def clean(self, dropout: str) -> Tensor:
+    def clean_logits(self, dropout: str) -> Tensor:
         """Logits (B, k) of the unperturbed batch in the weights' precision, with gradients."""
         seed = None if dropout == "off" else self.seed
         if seed not in self._branches:
             self._branches[seed] = self._model(self._batch, self.embeddings, mask_seed=seed)
         return self._branches[seed]
 
-    def pair(self, name: str, dropout: str) -> tuple[Tensor, Tensor]:
+    def pair_logits(self, name: str, dropout: str) -> tuple[Tensor, Tensor]:
         """Logits (B, k) of the batch and of the copy that the term `name` made of it, both exact.
 
-        One pass computes both, where neither masks must be replayed nor the first is there already.
+        It takes two passes if both need the same masks, or if the clean logits are known already;
+        otherwise one pass computes both.
         """
         if name in self._copied:
             return self.logits, self._copied[name]
         copy, seed = self.copies[name], None if dropout == "off" else self.seed
         if dropout == "shared" or seed in self._branches:
             masks = self.mask_seed(dropout, name)
-            return self.clean(dropout), self._model(self._batch, copy, mask_seed=masks)
-        clean, copied = self._together([copy], seed)
+            return self.clean_logits(dropout), self._model(self._batch, copy, mask_seed=masks)
+        logits, copied = self._together([copy], seed)
         if seed is None:
-            self._branches[None] = clean
-        return clean, copied
+            self._branches[None] = logits
+        return logits, copied
 
     def mask_seed(self, dropout: str, *draw: str | int) -> int | None:
         """The seed of the perturbed branch's masks; `draw` tells independent passes apart."""
@@ -115,12 +117,12 @@ class Regularizer(Protocol):
         """The embeddings (V·B, T, H) of a perturbed copy of the batch; None for a term without."""
         return None
 
-    def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
-        """The unweighted term, a scalar, with gradients."""
+    def loss(self, model: MultitaskBert, batch: Batch, training: TrainingPass) -> Tensor:
+        """The unweighted term with gradients: a scalar, a mean over the batch's examples."""
         ...
 
     def probe(
-        self, _model: MultitaskBert, _batch: Batch, _clean: TrainingPass
+        self, _model: MultitaskBert, _batch: Batch, _training: TrainingPass
     ) -> dict[str, Tensor]:
         """What the log should know beside the term itself, now and then, without gradients."""
         return {}

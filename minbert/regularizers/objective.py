@@ -9,7 +9,8 @@ from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.support.flags import for_task
 
-# steps between two probes of the terms: prime to the number of tasks, which take turns
+# steps between two probes of the terms; it shares no factor with 2, 3 or 4 tasks that take turns,
+# so that probes come to every task
 PROBE_EVERY = 49
 
 
@@ -41,17 +42,17 @@ class Objective:
         """
         weights = {term.name: for_task(term.weight, batch.name) for term in self.regularizers}
         active = [term for term in self.regularizers if weights[term.name] > 0]
-        clean = TrainingPass(model, batch, seed, active)
-        terms = {"task_loss": batch.task.loss(clean.logits, batch.labels)}
+        training = TrainingPass(model, batch, seed, active)
+        terms = {"task_loss": batch.task.loss(training.logits, batch.labels)}
         total, rise = terms["task_loss"], self._rise(step)
         for term in active:
-            value = term.loss(model, batch, clean)
+            value = term.loss(model, batch, training)
             total = total + rise * weights[term.name] * value
             terms[term.name] = value
         total.backward()
         if step is not None and step % PROBE_EVERY == 0:
             for term in active:
-                terms |= term.probe(model, batch, clean)
+                terms |= term.probe(model, batch, training)
         return {name: value.detach() for name, value in {"loss": total, **terms}.items()}
 
     def _rise(self, step: int | None) -> float:

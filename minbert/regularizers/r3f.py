@@ -79,19 +79,21 @@ class R3F(Regularizer):
             embeddings = embeddings.detach()
         return embeddings + self.sigma * noise * real
 
-    def loss(self, _model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+    def loss(self, _model: MultitaskBert, batch: Batch, training: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
-        target, logits = clean.pair(self.name, self.dropout)
+        target, logits = training.pair_logits(self.name, self.dropout)
         return self._choices.divergence(batch.task)(logits, target)
 
     @torch.no_grad()
-    def probe(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> dict[str, Tensor]:
+    def probe(
+        self, model: MultitaskBert, batch: Batch, training: TrainingPass
+    ) -> dict[str, Tensor]:
         """What the term would be of dropout alone, and of noise alone (shared masks)."""
         divergence = self._choices.divergence(batch.task)
-        plain = model(batch, clean.embeddings, mask_seed=clean.seed)
-        other = derive_seed(clean.seed, "probe")
-        of_dropout = model(batch, clean.embeddings, mask_seed=other)
-        of_noise = model(batch, clean.copies[self.name], mask_seed=clean.seed)
+        plain = model(batch, training.embeddings, mask_seed=training.seed)
+        other = derive_seed(training.seed, "probe")
+        of_dropout = model(batch, training.embeddings, mask_seed=other)
+        of_noise = model(batch, training.copies[self.name], mask_seed=training.seed)
         return {
             f"{self.name}_of_dropout": divergence(of_dropout, plain),
             f"{self.name}_of_noise": divergence(of_noise, plain),

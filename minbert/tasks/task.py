@@ -33,7 +33,8 @@ class Task:
     metrics: tuple[Metric, ...]  # the first decides
     prediction_column: str  # in the header of prediction files
     quotes: bool = True  # whether a quotation mark in its files quotes, as in Python's csv
-    pair_head: Callable[[int], nn.Module] | None = None  # hidden size -> head over u and v
+    # hidden size -> head over the two texts' vectors; None for tasks of one text
+    pair_head: Callable[[int], nn.Module] | None = None
     center: float = 0.0  # where the outputs of a linear head start
     relational: bool = False  # whether a relational layer may stand before its head
     freelb_init: float | None = None  # magnitude of FreeLB's random start
@@ -41,7 +42,11 @@ class Task:
     in_course_mix: bool = False  # one of the course's multitask job, scored whatever trains
     other_names: tuple[str, ...] = ()  # what people's prediction files call it, too
     other_columns: tuple[str, ...] = ()  # further spellings of `prediction_column`
-    ceiling: float | None = None  # a score that no honest work on its data comes near
+    ceiling: float | None = None  # a score above which the grader asks how it came about
+
+    def __post_init__(self) -> None:
+        if self.is_pair and self.pair_head is None:
+            raise ValueError(f"{self.name}: two texts need a pair_head, or one of them is not read")
 
     @property
     def metric(self) -> Callable[[Array, Array], float]:

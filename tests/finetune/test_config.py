@@ -78,10 +78,10 @@ def test_a_heads_rate_is_recommended_beside_the_encoders_alone() -> None:
     assert RunConfig(option="finetune", lr=1e-5).resolved(advice).head_lr is None
     assert RunConfig(option="finetune", lr=1e-5, head_lr=1e-4).resolved(advice).head_lr == 1e-4
     assert RunConfig(option="finetune").resolved({"lr": 1e-4}).head_lr is None
-    assert RunConfig(option="finetune", lr=1e-5).followed(advice) == {}
-    assert RunConfig(option="finetune").followed({"head_lr": 3e-3}) == {}
-    assert RunConfig(option="pretrain").followed(advice) == {"lr": 1e-4}
-    assert RunConfig(option="finetune", tasks=("sts",)).followed(advice) == {"lr": 1e-4}
+    assert RunConfig(option="finetune", lr=1e-5).taken_from(advice) == {}
+    assert RunConfig(option="finetune").taken_from({"head_lr": 3e-3}) == {}
+    assert RunConfig(option="pretrain").taken_from(advice) == {"lr": 1e-4}
+    assert RunConfig(option="finetune", tasks=("sts",)).taken_from(advice) == {"lr": 1e-4}
 
 
 def test_resolved_leaves_what_is_set() -> None:

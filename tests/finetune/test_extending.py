@@ -36,8 +36,9 @@ class PooledL2(Regularizer):
     def __init__(self, weight):
         self.weight = weight
 
-    def loss(self, model, batch, clean):
-        return model.pool(batch.tokens, clean.embeddings).square().mean()
+    def loss(self, model, batch, training):
+        vectors = model.pooled(batch, training.embeddings, mask_seed=training.seed)
+        return vectors.square().mean()
 
 
 @dataclass(frozen=True)

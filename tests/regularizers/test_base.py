@@ -40,8 +40,8 @@ def test_clean_branch_of_shared_masks_is_the_training_pass_itself() -> None:
     model, batch = tiny_model(SST), tiny_batch(SST)
     passes = count_passes(model)
     record = TrainingPass(model, batch, SEED)
-    assert record.clean("shared") is record.logits
-    assert record.clean("independent") is record.logits
+    assert record.clean_logits("shared") is record.logits
+    assert record.clean_logits("independent") is record.logits
     assert len(passes) == 1
 
 
@@ -49,8 +49,8 @@ def test_clean_branch_without_dropout_is_one_more_pass_with_gradients() -> None:
     model, batch = tiny_model(SST), tiny_batch(SST)
     passes = count_passes(model)
     record = TrainingPass(model, batch, SEED)
-    branch = record.clean("off")
-    assert record.clean("off") is branch
+    branch = record.clean_logits("off")
+    assert record.clean_logits("off") is branch
     assert len(passes) == 2
     assert branch.requires_grad
     assert torch.equal(branch, model(batch))
@@ -59,21 +59,21 @@ def test_clean_branch_without_dropout_is_one_more_pass_with_gradients() -> None:
 def test_without_any_dropout_off_costs_nothing_more() -> None:
     model, batch = tiny_model(SST, dropout=0, head_dropout=0), tiny_batch(SST)
     record = TrainingPass(model, batch, SEED)
-    assert record.clean("off") is record.logits
+    assert record.clean_logits("off") is record.logits
 
 
 def test_frozen_encoder_without_dropout_costs_nothing_more_either() -> None:
     """Its encoder runs without dropout whatever the rates in its configuration."""
     model, batch = tiny_model(SST, dropout=0.1, head_dropout=0, frozen=True), tiny_batch(SST)
     record = TrainingPass(model, batch, SEED)
-    assert record.clean("off") is record.logits
+    assert record.clean_logits("off") is record.logits
 
 
 @pytest.mark.parametrize("rates", [(0.1, 0.0), (0.0, 0.3)])
 def test_dropout_in_the_encoder_or_before_the_head_alone_counts(rates: tuple[float, float]) -> None:
     model, batch = tiny_model(SST, dropout=rates[0], head_dropout=rates[1]), tiny_batch(SST)
     record = TrainingPass(model, batch, SEED)
-    assert not torch.equal(record.clean("off"), record.logits)
+    assert not torch.equal(record.clean_logits("off"), record.logits)
 
 
 @pytest.mark.parametrize("dropout", ["off", "shared", "independent"])
@@ -83,8 +83,8 @@ def test_lowered_precision_is_no_exact_branch_and_costs_one_pass(dropout: str) -
     batch = tiny_batch(SST)
     passes = count_passes(model)
     record = TrainingPass(model, batch, SEED)
-    branch = record.clean(dropout)
-    assert record.clean(dropout) is branch
+    branch = record.clean_logits(dropout)
+    assert record.clean_logits(dropout) is branch
     assert len(passes) == 2
     assert branch.dtype == torch.float32
     assert record.logits.dtype == torch.bfloat16
@@ -109,5 +109,5 @@ def test_independent_masks_change_with_the_step() -> None:
 def test_passes_leave_the_default_generator_where_it_was() -> None:
     model, batch = tiny_model(SST), tiny_batch(SST)
     before = torch.get_rng_state()
-    TrainingPass(model, batch, SEED).clean("off")
+    TrainingPass(model, batch, SEED).clean_logits("off")
     assert torch.equal(torch.get_rng_state(), before)

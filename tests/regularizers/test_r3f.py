@@ -101,7 +101,7 @@ def test_together_or_apart_is_the_same_without_dropout(case: Case) -> None:
     term = R3F(sigma=1e-2, dropout="off")
     together = value_of(term, model, batch)
     training = TrainingPass(model, batch, SEED, [term])
-    training.clean("off")  # it is there already, so the noised branch runs alone
+    training.clean_logits("off")  # it is there already, so the noised branch runs alone
     with seen_masks(model) as seen:
         apart = term.loss(model, batch, training).detach()
     assert seen == [None]
@@ -211,7 +211,7 @@ def test_gradients_flow_through_both_branches(case: Case) -> None:
     training = TrainingPass(model, batch, SEED, [term])
     term.loss(model, batch, training).backward(retain_graph=True)
     whole = gradients(model)
-    target, logits = training.pair(term.name, "shared")
+    target, logits = training.pair_logits(term.name, "shared")
     batch.task.divergence(logits, target.detach()).backward()
     half = gradients(model)
     assert any(

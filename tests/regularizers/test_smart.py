@@ -273,8 +273,8 @@ def test_gradient_flows_through_both_branches(case: Case, monkeypatch: pytest.Mo
     term = Adversarial(**LARGE)
     term.loss(model, batch, TrainingPass(model, batch, SEED)).backward()
     both = gradients(model)
-    branch = TrainingPass.clean
-    monkeypatch.setattr(TrainingPass, "clean", lambda *a: branch(*a).detach())
+    branch = TrainingPass.clean_logits
+    monkeypatch.setattr(TrainingPass, "clean_logits", lambda *a: branch(*a).detach())
     term.loss(model, batch, TrainingPass(model, batch, SEED)).backward()
     one = gradients(model)
     name = "encoder.layers.0.output.weight"

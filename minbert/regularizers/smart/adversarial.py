@@ -28,17 +28,17 @@ def _by_largest_entry(gradient: Tensor, views: int) -> Tensor:
     return (by_example / torch.where(largest > 0, largest, 1)).flatten(0, 1)
 
 
-def slope_of_clean(delta: Tensor, logits: Tensor, clean: TrainingPass, batch: Batch) -> Tensor:
+def slope_of_clean(delta: Tensor, logits: Tensor, training: TrainingPass, batch: Batch) -> Tensor:
     """sign(⟨∇s(x), δ⟩) ∇s(x), (V·B, T, H), for one output s and a small start δ.
 
-    By the chain rule ∇_x̃ l_s(s(x̃), s(x)) is ∇s(x̃) times a number of the sign of s(x̃) - s(x), and
-    of that number ‖g‖_∞ leaves the sign alone. Both are taken to first order in δ from the clean
-    pass, whose `logits` (B, 1) are there: no forward pass, and no difference of two nearly equal
-    outputs, which in fp32 may have the wrong sign. Where s has a kink at x (two equal texts under
-    |u - v|) the two gradients differ.
+    By the chain rule ∇_x̃ l_s(s(x̃), s(x)) is ∇s(x̃) times a number of the sign of s(x̃) - s(x).
+    Dividing by ‖g‖_∞ cancels that number's size, so that only its sign is left. Both are taken to
+    first order in δ from the clean pass, whose `logits` (B, 1) are there: no forward pass, and no
+    difference of two nearly equal outputs, which in fp32 may have the wrong sign. Where s has a
+    kink at x (two equal texts under |u - v|) the two gradients differ.
     """
-    assert clean.embeddings is not None
-    (slope,) = torch.autograd.grad(logits.sum(), clean.embeddings, retain_graph=True)
+    assert training.embeddings is not None
+    (slope,) = torch.autograd.grad(logits.sum(), training.embeddings, retain_graph=True)
     rises = (slope * delta).unflatten(0, (batch.views, -1)).sum(dim=(0, 2, 3))  # (B,)
     return rises.sign().repeat(batch.views)[:, None, None] * slope
 
@@ -94,28 +94,29 @@ class Adversarial(Regularizer):
         self.replays_masks = dropout == "shared"
         self.reuse_clean, self._choices = reuse_clean, choices
 
-    def loss(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+    def loss(self, model: MultitaskBert, batch: Batch, training: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
-        target = clean.clean(self.dropout)
-        delta = self.perturbation(model, batch, clean)
-        masks = clean.mask_seed(self.dropout, self.name, self.steps)
-        logits = model(batch, self._entry(model, batch, clean) + delta, mask_seed=masks)
+        target = training.clean_logits(self.dropout)
+        delta = self.perturbation(model, batch, training)
+        masks = training.mask_seed(self.dropout, self.name, self.steps)
+        logits = model(batch, self._entry(model, batch, training) + delta, mask_seed=masks)
         return self._choices.penalty(batch.task)(logits, target)
 
-    def perturbation(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+    def perturbation(self, model: MultitaskBert, batch: Batch, training: TrainingPass) -> Tensor:
         """x̃ - x after S ascent steps, (V·B, T, H), a constant."""
         assert batch.tokens is not None
         real = batch.tokens.attention_mask.unsqueeze(-1)  # (V·B, T, 1)
-        start = self._entry(model, batch, clean).detach()
-        target = clean.clean(self.dropout).detach()
+        start = self._entry(model, batch, training).detach()
+        target = training.clean_logits(self.dropout).detach()
         climbed = self._choices.climbed(batch.task)
-        delta = self._noise(start, clean.seed) * real
+        delta = self._noise(start, training.seed) * real
         for step in range(self.steps):
             if step == 0 and self.reuse_clean and batch.task.num_outputs == 1:
-                gradient = slope_of_clean(delta, clean.clean(self.dropout), clean, batch)
+                logits = training.clean_logits(self.dropout)
+                gradient = slope_of_clean(delta, logits, training, batch)
             else:
                 delta.requires_grad_()
-                masks = clean.mask_seed(self.dropout, self.name, step)
+                masks = training.mask_seed(self.dropout, self.name, step)
                 logits = model(batch, start + delta, mask_seed=masks)
                 (gradient,) = torch.autograd.grad(climbed(logits, target), delta)
             delta = self._choices.step(
@@ -123,13 +124,13 @@ class Adversarial(Regularizer):
             )
         return delta
 
-    def _entry(self, model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+    def _entry(self, model: MultitaskBert, batch: Batch, training: TrainingPass) -> Tensor:
         """x, (V·B, T, H): where the perturbation is added."""
-        assert clean.embeddings is not None
+        assert training.embeddings is not None
         if not self._choices.embedded_twice:
-            return clean.embeddings
-        masks = clean.mask_seed(self.dropout, self.name, "entry")
-        return model.embedding_output(batch, clean.embeddings, mask_seed=masks)
+            return training.embeddings
+        masks = training.mask_seed(self.dropout, self.name, "entry")
+        return model.embedding_output(batch, training.embeddings, mask_seed=masks)
 
     def _noise(self, like: Tensor, seed: int) -> Tensor:
         source = generator(derive_seed(seed, "adversarial start"), like.device)

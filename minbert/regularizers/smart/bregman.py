@@ -34,11 +34,11 @@ class Bregman(Regularizer):
         self.replays_masks = dropout == "shared"
         self._teacher = copy.deepcopy(model).requires_grad_(False)
 
-    def loss(self, _model: MultitaskBert, batch: Batch, clean: TrainingPass) -> Tensor:
+    def loss(self, _model: MultitaskBert, batch: Batch, training: TrainingPass) -> Tensor:
         """The term for this batch, a scalar."""
-        student = clean.clean(self.dropout)
+        student = training.clean_logits(self.dropout)
         with torch.no_grad():
-            teacher = self._teacher(batch, mask_seed=clean.mask_seed(self.dropout, self.name))
+            teacher = self._teacher(batch, mask_seed=training.mask_seed(self.dropout, self.name))
         return batch.task.divergence(student, teacher)
 
     @torch.no_grad()

@@ -181,8 +181,8 @@ def test_clean_branch_is_computed_once() -> None:
     model, batch = wide_model(), wide_batch()
     forward = flops(lambda: model(batch, mask_seed=1))
     record = TrainingPass(model, batch, 1)
-    assert flops(lambda: record.clean("off")) == forward
-    assert flops(lambda: record.clean("off")) == 0
+    assert flops(lambda: record.clean_logits("off")) == forward
+    assert flops(lambda: record.clean_logits("off")) == 0
 
 
 def test_kept_features_cost_no_encoder() -> None:
