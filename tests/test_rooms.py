@@ -7,6 +7,7 @@ which every room comes after those that it imports, so that no import can point 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
@@ -174,6 +175,21 @@ def test_the_package_shows_sixteen_entries() -> None:
 def test_tests_mirror_the_rooms() -> None:
     folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
     assert folders - {"__pycache__"} == ROOMS.keys() - {"model"}
+
+
+def test_the_map_in_the_docs_lists_every_file_of_the_rooms_that_it_opens() -> None:
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    tree = page.split("## The map")[1].split("```")[1]
+    listed: dict[str, set[str]] = {}
+    for line in tree.splitlines():
+        if found := re.match(r"[├└]── (\w+)(?:/|\.py)", line):
+            room = listed.setdefault(found.group(1), set())
+        elif found := re.match(r"│   [├└]── (\w+)(?:/|\.py)", line):
+            room.add(found.group(1))
+    assert listed.keys() == ROOMS.keys()
+    for room, names in listed.items():
+        there = {path.stem for path in (PACKAGE / room).glob("*") if path.stem[0] != "_"}
+        assert not names or room == "experiments" or names == there, room
 
 
 def test_init_files_are_empty() -> None:

@@ -168,22 +168,28 @@ def _whole_batches(settings: MixingSettings, task: str) -> int:
 
 EQUAL, PRE, ANNEALED, TEMPERATURE = "equal", "pre", "annealed", "temperature"
 ALONE = Mixing("alone", "a single task", alone)  # without --rrobin
-_MIXINGS = (
-    Mixing(EQUAL, "the tasks in turn, for as many rounds as the smallest has whole batches", equal),
-    Mixing(PRE, "first --pre_epochs of --pre_task alone, then equal, optimizer anew", pre),
-    Mixing(
-        "full",
-        "as many rounds as the largest has whole batches, the others' batches smaller, so that "
-        "all are through together",
-        full,
-    ),
-    Mixing("proportional", "batches in the ratio of the sizes", proportional, rounds=False),
-    Mixing("sqrt", "of their square roots", square_root, rounds=False),
-    Mixing(ANNEALED, "proportional in the first epoch, equal in the last", annealed, rounds=False),
-    Mixing(TEMPERATURE, "of sizes to the power 1 / --temperature", temperature, rounds=False),
-)
-MIXINGS: Mapping[str, Mixing] = {mixing.name: mixing for mixing in _MIXINGS}
-WITH_ROUNDS = tuple(mixing.name for mixing in _MIXINGS if mixing.rounds)
+MIXINGS: Mapping[str, Mixing] = {
+    mixing.name: mixing
+    for mixing in (
+        Mixing(
+            EQUAL, "the tasks in turn, for as many rounds as the smallest has whole batches", equal
+        ),
+        Mixing(PRE, "first --pre_epochs of --pre_task alone, then equal, optimizer anew", pre),
+        Mixing(
+            "full",
+            "as many rounds as the largest has whole batches, the others' batches smaller, so that "
+            "all are through together",
+            full,
+        ),
+        Mixing("proportional", "batches in the ratio of the sizes", proportional, rounds=False),
+        Mixing("sqrt", "of their square roots", square_root, rounds=False),
+        Mixing(
+            ANNEALED, "proportional in the first epoch, equal in the last", annealed, rounds=False
+        ),
+        Mixing(TEMPERATURE, "of sizes to the power 1 / --temperature", temperature, rounds=False),
+    )
+}
+WITH_ROUNDS = tuple(mixing.name for mixing in MIXINGS.values() if mixing.rounds)
 
 
 def table(shares_of: Callable[[int], Shares], sizes: Mapping[str, int], epochs: int) -> list[str]:
