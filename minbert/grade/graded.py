@@ -11,7 +11,6 @@ from minbert.grade.comparison import Comparison, compare
 from minbert.grade.gold import Gold
 from minbert.grade.scores import Overall, Scores, overall_of, score
 from minbert.grade.submission import OPTIONS, Submission
-from minbert.tasks.metrics import pearson
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.tasks.task import Array
 
@@ -103,7 +102,7 @@ def _standing(graded: Graded) -> tuple[float, ...]:
 
 def baseline(name: str, labels: Array) -> float:
     """Return the score of the best constant answer: the commonest label's share, or r = 0."""
-    if TASKS[name].metric is pearson:
+    if TASKS[name].is_correlation:
         return 0.0
     _, counts = np.unique(labels[~np.isnan(labels)], return_counts=True)
     return float(counts.max() / counts.sum())

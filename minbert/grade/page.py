@@ -10,7 +10,7 @@ from minbert.grade.comparison import Alike
 from minbert.grade.gold import Gold
 from minbert.grade.graded import Class, Graded
 from minbert.grade.problems import in_brief, readable
-from minbert.grade.scores import ClassScores, Overall, Scores
+from minbert.grade.scores import Overall, Scores
 from minbert.grade.text import number, second_score, span
 from minbert.reports.page import render
 from minbert.tasks.registry import COURSE_TASKS, TASKS, TITLES
@@ -65,16 +65,16 @@ def _row(graded: Graded) -> dict[str, Any]:
         "shown": list(in_brief(problems)),
         "details": list(_details(graded)),
         "confusions": [
-            {"title": TITLES[name], "labels": range(len(score.confusion)), "lines": _cells(score)}
+            {"title": TITLES[name], "labels": range(len(counts)), "lines": _cells(counts)}
             for name, score in graded.scores.items()
-            if isinstance(score, ClassScores)
+            if (counts := score.confusion) is not None
         ],
     }
 
 
-def _cells(score: ClassScores) -> list[list[tuple[int, bool]]]:
-    """Return the counts of the confusion, each with whether it counts right answers."""
-    square = score.confusion[:, :-1].tolist()
+def _cells(confusion: Array) -> list[list[tuple[int, bool]]]:
+    """Return the counts of a confusion, each with whether it counts right answers."""
+    square = confusion[:, :-1].tolist()
     return [[(n, i == j) for j, n in enumerate(line)] for i, line in enumerate(square)]
 
 

@@ -26,6 +26,8 @@ from minbert.grade.recognise import claimed, first_lines, header_column
 from minbert.grade.sheet import FileReport, Sheet, read_sheet
 from minbert.support.console import log
 from minbert.support.errors import InputError
+from minbert.tasks.predictions import default_file
+from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.tasks.task import Array
 
 OPTIONS = (None, "finetune", "pretrain")  # None: multitask, which wins
@@ -230,7 +232,8 @@ def _too_many_sheets() -> str:
 def _none(members: Sequence[Member]) -> str:
     if any(member.name.lower().endswith(ARCHIVES) for member in members):
         return "no prediction file, but an archive inside, which is not opened: unpack it"
-    return "no prediction file: expected such as predictions/sst-dev-output.csv"
+    example = default_file(TASKS[COURSE_TASKS[0]], "dev", alone=False)
+    return f"no prediction file: expected such as {example}"
 
 
 def _choose(sheets: Sequence[Sheet]) -> tuple[list[Sheet], list[Problem]]:
