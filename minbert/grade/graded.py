@@ -54,11 +54,10 @@ def grade(submissions: Sequence[Submission], gold: Gold, ceilings: Mapping[str, 
     if len(graded) < 2:
         return Class(graded, None, baselines)
     comparison = compare([result.predictions for result in graded], gold.labels)
-    ranks = [
-        {name: column[place] for name, column in comparison.ranks.items()}
-        for place in range(len(graded))
+    ranked = [
+        replace(result, ranks={name: column[i] for name, column in comparison.ranks.items()})
+        for i, result in enumerate(graded)
     ]
-    ranked = [replace(result, ranks=ranks[place]) for place, result in enumerate(graded)]
     return Class(ranked, comparison, baselines)
 
 
@@ -71,11 +70,10 @@ def _graded(
         for option, tasks in predictions.items()
     }
     first_predictions, first_scores = ChainMap(*predictions.values()), ChainMap(*scores.values())
-    chosen = [name for name in TASKS if name in first_scores]
-    by_task = {name: first_scores[name] for name in chosen}
+    by_task = {name: first_scores[name] for name in TASKS if name in first_scores}
     return Graded(
         submission,
-        {name: first_predictions[name] for name in chosen},
+        {name: first_predictions[name] for name in by_task},
         by_task,
         {option: tasks for option, tasks in scores.items() if option is not None and tasks},
         overall_of(by_task),

@@ -32,6 +32,7 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
         gold=readable(str(gold.folder)),
         split=gold.split,
         titles=[_title(name) for name in COURSE_TASKS],
+        points=[_points(name) for name in COURSE_TASKS],
         ranked=comparison is not None,
         rows=[_row(result) for result in graded.graded],
         baselines=[number(graded.baselines.get(name)) for name in COURSE_TASKS],
@@ -45,6 +46,13 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
 
 def _title(name: str) -> str:
     return f"{TITLES[name]} {TASKS[name].metric_name}"
+
+
+def _points(name: str) -> str:
+    """Spell what a task's score counts in the course's 2024 overall."""
+    if TASKS[name].is_correlation:
+        return f"({TITLES[name]} r + 1) / 2"
+    return _title(name)
 
 
 def _alike(pair: Alike, names: Sequence[str]) -> dict[str, Any]:

@@ -202,7 +202,10 @@ def _reports(source: Source, gold: Gold) -> tuple[list[FileReport], list[Problem
             report = read_sheet(member, gold, expected=bool(source.files))
             reports += [report] if report else []
             if len(reports) > _SHEETS:
-                raise Unreadable(_too_many_sheets())
+                say = f"more than {_SHEETS} prediction files: give each one once"
+                raise Unreadable(
+                    f"{say}; a class is a folder of folders and zips, so unpack a zip of it"
+                )
     if not reports:
         problems.add("none", _none(members))
     return reports, problems.listed()
@@ -222,11 +225,6 @@ def _members(source: Source, problems: Problems) -> Iterator[list[Member]]:
     else:
         with in_archive(path, problems) as members:
             yield members
-
-
-def _too_many_sheets() -> str:
-    say = f"more than {_SHEETS} prediction files: give each one once"
-    return f"{say}; a class is a folder of folders and zips, so unpack a zip of it"
 
 
 def _none(members: Sequence[Member]) -> str:

@@ -48,7 +48,8 @@ def pointed(make: Production) -> Production:
 
 def framed(draw: ExampleDraw, frames: str, **slots: str) -> str:
     """Fill one of the frames of that name; `said` stands at its end if it has no such slot."""
-    frame = draw.production(document("frames.toml")[frames])
+    choice = document("frames.toml")[frames]
+    frame = choice if isinstance(choice, str) else draw.production(choice)
     text = expand(draw, frame, slots)
     return text if "{said" in frame else text + slots.get("said", "")
 
@@ -69,7 +70,7 @@ def saying(
     return make
 
 
-adjective, predicate_words, verdict_words = map(graded, ("adjective", "predicate", "verdict"))
+adjective, predicate, verdict = map(graded, ("adjective", "predicate", "verdict"))
 pointed_adjective = pointed(adjective)
 
 
@@ -79,12 +80,6 @@ def strengthened(draw: ExampleDraw) -> Phrase:
     said = pointed_adjective(draw)
     adverb = "intensifier" if abs(said.valence) == 1 else "emphasiser"
     return Phrase(f"{expand(draw, f'{{{adverb}}}')} {said.text}", intensified(said.valence))
-
-
-def weakened(draw: ExampleDraw) -> Phrase:
-    """Return "rather dull"."""
-    said = pointed_adjective(draw)
-    return Phrase(expand(draw, "{downtoner} ") + said.text, toned_down(said.valence))
 
 
 def twofold(draw: ExampleDraw) -> Phrase:
@@ -99,7 +94,7 @@ def twofold(draw: ExampleDraw) -> Phrase:
 ADJECTIVE_PHRASES: Rule = {
     "plain": (5, adjective),  # dull
     "strengthened": (2, strengthened),
-    "weakened": (2, weakened),
+    "weakened": (2, saying(pointed_adjective, "weakened", toned_down)),
     "twofold": (2, twofold),
 }
 
@@ -110,12 +105,6 @@ def adjective_phrase(draw: ExampleDraw) -> Phrase:
 
 
 # ---- Clauses ------------------------------------------------------------------------------
-def predicate(draw: ExampleDraw) -> Phrase:
-    """Return "the pacing drags in the middle"."""
-    said = predicate_words(draw)
-    return Phrase(expand(draw, "the {part} {said|s}", {"said": said.text}), said.valence)
-
-
 def compared(draw: ExampleDraw) -> Phrase:
     """Return "the plot is sharper than that of the sequel", which an idle word may follow."""
     better = draw.chance(0.5)
@@ -144,11 +133,11 @@ def credited(draw: ExampleDraw) -> Phrase:
 
 CLAUSES: Rule = {
     "copula": (6, saying(adjective_phrase, "copula")),
-    "predicate": (4, predicate),
+    "predicate": (4, saying(predicate, "predicate")),
     "negated copula": (4, saying(pointed_adjective, "negated copula", negated)),
-    "negated predicate": (2, saying(pointed(predicate_words), "negated predicate", negated)),
-    "verdict": (3, saying(verdict_words, "verdict")),
-    "negated verdict": (1, saying(pointed(verdict_words), "negated verdict", negated)),
+    "negated predicate": (2, saying(pointed(predicate), "negated predicate", negated)),
+    "verdict": (3, saying(verdict, "verdict")),
+    "negated verdict": (1, saying(pointed(verdict), "negated verdict", negated)),
     # a hope that failed, or a danger that passed
     "unrealised": (2, saying(pointed_adjective, "hoped", unreal, blame="feared")),
     "compared": (2, compared),

@@ -60,7 +60,7 @@ class Task:
 
     @property
     def near_identical(self) -> float:
-        """The agreement, kappa or r, from which the predictions of two people are suspiciously alike.
+        """The agreement, kappa or r, of two submissions that are near-identical.
 
         Seeds of one recipe stay below it.
         """
