@@ -62,6 +62,7 @@ def test_the_page_is_whole_and_fetches_nothing(class_: Path, gold: Gold, tmp_pat
     assert "<script" not in text and "url(" not in text and "@import" not in text
     for words in ("anna", "emil", "Near-identical", "To be asked", "prefers-color-scheme: dark"):
         assert words in text
+    assert "2024 is (SST accuracy + Quora accuracy + (STS r + 1) / 2) / 3, overall 2023" in text
     alone = [str(class_ / "ben"), "--gold", str(gold.folder), "--html", str(out)]
     assert grade.main(alone) == 0
     assert "Agreement" not in out.read_text()
