@@ -16,6 +16,7 @@ from minbert.support.command import run_command
 from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
 from minbert.support.flags import OneLineParser, flag, parser_for
+from minbert.support.signals import StopRequest
 
 _DESCRIPTION = """\
 Fetch what the main job needs and never fetches itself: without flags the course's twelve data
@@ -87,11 +88,9 @@ def _checked_url(text: str) -> str:
 
 def make_parser() -> OneLineParser:
     """Return the parser: one flag for each field of DownloadConfig."""
+    program = "python -m minbert.download"
     return parser_for(
-        DownloadConfig,
-        prog="python -m minbert.download",
-        usage="%(prog)s [flags]",
-        description=_DESCRIPTION,
+        DownloadConfig, prog=program, usage="%(prog)s [flags]", description=_DESCRIPTION
     )
 
 
@@ -107,28 +106,25 @@ def run(config: DownloadConfig, patience: Patience) -> None:
         steps.append(lambda: fetch_data(base, patience))
     if wanted is not None:
         steps.append(lambda: fetch_weights(wanted, patience))
-    failed: Exception | None = None
+    failed: list[Exception] = []
     for step in steps:
         try:
             print(step(), flush=True)
         except (InputError, RunError, OSError) as error:
-            if failed is not None:
-                log.error("error: %s", failed)
-            failed = error
-    if failed is not None:
-        raise failed
+            failed.append(error)
+    for earlier in failed[:-1]:
+        log.error("error: %s", earlier)
+    if failed:
+        raise failed[-1]
 
 
 def main(argv: Sequence[str] | None = None, patience: Patience | None = None) -> int:
     """Run the command; returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
 
-    def work() -> None:
-        given = vars(make_parser().parse_args(arguments))
-        run(DownloadConfig(**given), patience or Patience())
+    def work(_stop: StopRequest) -> None:
+        run(DownloadConfig(**vars(make_parser().parse_args(argv))), patience or Patience())
 
-    stopped = "the same command goes on where it stopped"
-    return run_command(lambda _stop: work(), if_stopped=stopped)
+    return run_command(work, if_stopped="the same command goes on where it stopped")
 
 
 if __name__ == "__main__":

@@ -211,11 +211,9 @@ def _hub_errors(wanted: Published) -> Iterator[None]:
 def _needed(wanted: Published, there: dict[str, RepoSibling]) -> list[str]:
     """Return the names of BERT's layout that are there. Raises InputError where one is missing."""
     formats = ("model.safetensors", "pytorch_model.bin")
-    tensors = next((name for name in formats if name in there), None)
-    missing = [name for name in ("config.json", "vocab.txt") if name not in there]
-    if tensors is None:
-        missing.append("model.safetensors")
-    if missing or tensors is None:
+    tensors = next((name for name in formats if name in there), formats[0])
+    missing = [name for name in ("config.json", "vocab.txt", tensors) if name not in there]
+    if missing:
         raise InputError(f"{wanted}: not in BERT's layout: lacks {', '.join(missing)}")
     return ["config.json", *(name for name in weights.VOCAB_FILES if name in there), tensors]
 

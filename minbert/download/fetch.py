@@ -47,9 +47,7 @@ class Expected:
         # git puts "blob", the size and a zero byte before the content
         total = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
         with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                total.update(block)
-        return total.hexdigest()
+            return hashlib.file_digest(stream, lambda: total).hexdigest()
 
     def holds(self, path: Path) -> bool:
         """Return whether there is a file at `path`, with these very bytes."""

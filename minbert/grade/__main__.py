@@ -20,6 +20,7 @@ from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
 from minbert.support.flags import OneLineParser, add_flags
 from minbert.support.outputs import refusing_unwritable
+from minbert.support.signals import StopRequest
 from minbert.tasks.predictions import is_prediction_file
 from minbert.tasks.registry import COURSE_TASKS
 
@@ -138,14 +139,13 @@ def _name_incomplete(graded: Class) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
 
-    def work() -> None:
-        given = vars(make_parser().parse_args(arguments))
+    def work(_stop: StopRequest) -> None:
+        given = vars(make_parser().parse_args(argv))
         paths = given.pop("paths")
         run(GradeConfig(**given), paths)
 
-    return run_command(lambda _stop: work(), if_stopped="nothing was written")
+    return run_command(work, if_stopped="nothing was written")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from minbert.grade.scores import ClassScores, Scores
+from minbert.grade.scores import Scores
 from minbert.tasks.registry import TASKS
 
 COURSE_CEILINGS: Mapping[str, float] = {
@@ -56,12 +56,12 @@ def tail(score: Scores, ceiling: float) -> float:
 
     Binomial for accuracies; for Pearson's r normal after Fisher's atanh, variance 1 / (n - 3).
     """
-    if isinstance(score, ClassScores):
-        right = round(score.accuracy * score.rows)
+    if score.confusion is not None:
+        right = round(score.score * score.rows)
         return float(stats.binom.sf(right - 1, score.rows, ceiling))
     if score.rows < 4:
         return 1.0
-    if score.pearson >= 1:
+    if score.score >= 1:
         return 0.0
-    z = (math.atanh(score.pearson) - math.atanh(ceiling)) * math.sqrt(score.rows - 3)
+    z = (math.atanh(score.score) - math.atanh(ceiling)) * math.sqrt(score.rows - 3)
     return float(stats.norm.sf(z))

@@ -10,13 +10,10 @@ import numpy as np
 from scipy import stats
 
 from minbert.statistics.paired_tests import holm, mcnemar_p_values, steiger_statistics
-from minbert.tasks.metrics import pearson
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.tasks.task import Array
 
 LEVEL = 0.05
-# Agreement from which two submissions are shown as near-identical. Seeds of one recipe stay below.
-NEAR = {"sst": 0.97, "para": 0.97, "sts": 0.999}
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def _pairs(name: str, predictions: Sequence[Mapping[str, Array]], labels: Array)
     known = ~np.isnan(labels)
     who = np.asarray([i for i, tasks in enumerate(predictions) if name in tasks])
     rows = np.stack([predictions[i][name][known] for i in who])  # (m, n)
-    if TASKS[name].metric is pearson:
+    if TASKS[name].is_correlation:
         return _correlated(who, rows, labels[known])
     return _classified(who, rows, labels[known])
 
@@ -187,7 +184,8 @@ def _alike(pairs: Mapping[str, Pairs]) -> list[Alike]:
     """Return the pairs above the bound on any task, the closest first."""
     near: dict[tuple[int, int], dict[str, float]] = {}
     for name, task in pairs.items():
-        for i, j in np.argwhere(np.triu(np.nan_to_num(task.agreement) >= NEAR[name], 1)):
+        near_identical = np.nan_to_num(task.agreement) >= TASKS[name].near_identical
+        for i, j in np.argwhere(np.triu(near_identical, 1)):
             pair = (int(task.who[i]), int(task.who[j]))
             near.setdefault(pair, {})[name] = float(task.agreement[i, j])
     order = sorted(near, key=lambda pair: (-len(near[pair]), -sum(near[pair].values()), pair))

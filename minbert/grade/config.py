@@ -12,6 +12,8 @@ from minbert.support.places import SAMPLE
 from minbert.tasks.registry import COURSE_TASKS
 
 _INPUT, _OUTPUT = "what is held against what", "output besides the table"
+_CEILINGS = [f"{name}={value:g}" for name, value in COURSE_CEILINGS.items()]
+_EXAMPLE = ",".join(_CEILINGS[::2]).replace("=0.", "=.")
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,8 @@ class GradeConfig:
     ceiling: PerTask | None = flag(
         None,
         _INPUT,
-        "score above which a question is put, as in sst=.6,sts=.93; a task not named has none; "
-        f"default {','.join(f'{name}={value:g}' for name, value in COURSE_CEILINGS.items())}, on "
-        "the bundled sample none",
+        f"score above which a question is put, as in {_EXAMPLE}; a task not named has none; "
+        f"default {','.join(_CEILINGS)}, on the bundled sample none",
         limit=RATE,
         metavar="SCORE",
     )

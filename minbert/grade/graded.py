@@ -11,7 +11,6 @@ from minbert.grade.comparison import Comparison, compare
 from minbert.grade.gold import Gold
 from minbert.grade.scores import Overall, Scores, overall_of, score
 from minbert.grade.submission import OPTIONS, Submission
-from minbert.tasks.metrics import pearson
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.tasks.task import Array
 
@@ -55,11 +54,10 @@ def grade(submissions: Sequence[Submission], gold: Gold, ceilings: Mapping[str, 
     if len(graded) < 2:
         return Class(graded, None, baselines)
     comparison = compare([result.predictions for result in graded], gold.labels)
-    ranks = [
-        {name: column[place] for name, column in comparison.ranks.items()}
-        for place in range(len(graded))
+    ranked = [
+        replace(result, ranks={name: column[i] for name, column in comparison.ranks.items()})
+        for i, result in enumerate(graded)
     ]
-    ranked = [replace(result, ranks=ranks[place]) for place, result in enumerate(graded)]
     return Class(ranked, comparison, baselines)
 
 
@@ -72,11 +70,10 @@ def _graded(
         for option, tasks in predictions.items()
     }
     first_predictions, first_scores = ChainMap(*predictions.values()), ChainMap(*scores.values())
-    chosen = [name for name in TASKS if name in first_scores]
-    by_task = {name: first_scores[name] for name in chosen}
+    by_task = {name: first_scores[name] for name in TASKS if name in first_scores}
     return Graded(
         submission,
-        {name: first_predictions[name] for name in chosen},
+        {name: first_predictions[name] for name in by_task},
         by_task,
         {option: tasks for option, tasks in scores.items() if option is not None and tasks},
         overall_of(by_task),
@@ -103,7 +100,7 @@ def _standing(graded: Graded) -> tuple[float, ...]:
 
 def baseline(name: str, labels: Array) -> float:
     """Return the score of the best constant answer: the commonest label's share, or r = 0."""
-    if TASKS[name].metric is pearson:
+    if TASKS[name].is_correlation:
         return 0.0
     _, counts = np.unique(labels[~np.isnan(labels)], return_counts=True)
     return float(counts.max() / counts.sum())

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from minbert.grade.graded import Class, Graded
-from minbert.grade.scores import ClassScores, Scores
+from minbert.grade.scores import Scores, score_names
 from minbert.grade.submission import Submission
-from minbert.tasks.registry import COURSE_TASKS
+from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.task import Task
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 _YEARS = ("2023", "2024")
@@ -39,16 +40,13 @@ def lint_json(submissions: Sequence[Submission]) -> dict[str, Any]:
 
 def _entry(graded: Graded) -> dict[str, Any]:
     overall = graded.overall
+    blank: dict[str, Any] = dict.fromkeys(_YEARS)
     return {
         "name": graded.name,
         "scores": _scores_json(graded.scores),
-        "overall": {year: overall[year].score if overall else None for year in _YEARS},
-        "overall_intervals": {
-            year: list(overall[year].interval) if overall else None for year in _YEARS
-        },
-        "single_task": {
-            option: _scores_json(tasks) for option, tasks in graded.single_task.items()
-        },
+        "overall": blank | {year: entry.score for year, entry in overall.items()},
+        "overall_intervals": blank | {y: list(entry.interval) for y, entry in overall.items()},
+        "single_task": {name: _scores_json(tasks) for name, tasks in graded.single_task.items()},
         "ranks": dict(graded.ranks),
         "questions": [{**vars(asked), "what": str(asked)} for asked in graded.questions],
         **_checked(graded.submission),
@@ -62,30 +60,22 @@ def _checked(submission: Submission) -> dict[str, Any]:
 
 
 def _scores_json(scores: Mapping[str, Scores]) -> dict[str, Any]:
-    return {name: _score_json(score) for name, score in scores.items()}
+    return {name: _score_json(TASKS[name], score) for name, score in scores.items()}
 
 
-def _score_json(score: Scores) -> dict[str, Any]:
+def _score_json(task: Task, score: Scores) -> dict[str, Any]:
     """Return one task's scores under their metrics' names; `interval` is that of the first."""
-    counts = {"rows": score.rows, "missing": score.missing}
-    if isinstance(score, ClassScores):
-        f1 = "f1" if len(score.confusion) == 2 else "macro_f1"
-        return {
-            "accuracy": score.accuracy,
-            "interval": list(score.interval),
-            f1: score.f1,
-            f"{f1}_interval": list(score.f1_interval),
-            "confusion": score.confusion[:, :-1].tolist(),
-            "majority": score.majority,
-            **counts,
-        }
-    return {
-        "pearson": score.pearson,
+    first, second = score_names(task)
+    entry: dict[str, Any] = {
+        first: score.score,
         "interval": list(score.interval),
-        "spearman": score.spearman,
-        "spearman_interval": list(score.spearman_interval),
-        **counts,
+        second: score.second,
+        f"{second}_interval": list(score.second_interval),
     }
+    if score.confusion is not None:
+        entry["confusion"] = score.confusion[:, :-1].tolist()
+        entry["majority"] = float(score.confusion.sum(axis=1).max() / score.rows)
+    return {**entry, "rows": score.rows, "missing": score.missing}
 
 
 def _rounded(matrix: Any) -> list[list[float | None]]:
@@ -138,9 +128,7 @@ def _csv_row(graded: Graded) -> dict[str, Any]:
     }
     for name in COURSE_TASKS:
         score = entry["scores"].get(name, {})
-        metrics = ("pearson", "spearman") if name == "sts" else ("accuracy",)
-        f1 = {"sst": ("macro_f1",), "para": ("f1",)}.get(name, ())
-        row |= {f"{name}_{metric}": score.get(metric) for metric in (*metrics, *f1)}
+        row |= {f"{name}_{metric}": score.get(metric) for metric in score_names(TASKS[name])}
         row[f"{name}_low"], row[f"{name}_high"] = score.get("interval", (None, None))
         row |= {f"{name}_missing": score.get("missing"), f"{name}_rank": graded.ranks.get(name)}
     return {**row, "problems": len(entry["problems"]), "questions": len(graded.questions)}

@@ -10,7 +10,7 @@ from minbert.grade.comparison import Alike
 from minbert.grade.gold import Gold
 from minbert.grade.graded import Class, Graded
 from minbert.grade.problems import in_brief, readable
-from minbert.grade.scores import ClassScores, Overall, Scores
+from minbert.grade.scores import Overall, Scores
 from minbert.grade.text import number, second_score, span
 from minbert.reports.page import render
 from minbert.tasks.registry import COURSE_TASKS, TASKS, TITLES
@@ -32,6 +32,7 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
         gold=readable(str(gold.folder)),
         split=gold.split,
         titles=[_title(name) for name in COURSE_TASKS],
+        points=[_points(name) for name in COURSE_TASKS],
         ranked=comparison is not None,
         rows=[_row(result) for result in graded.graded],
         baselines=[number(graded.baselines.get(name)) for name in COURSE_TASKS],
@@ -45,6 +46,13 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
 
 def _title(name: str) -> str:
     return f"{TITLES[name]} {TASKS[name].metric_name}"
+
+
+def _points(name: str) -> str:
+    """Spell what a task's score counts in the course's 2024 overall."""
+    if TASKS[name].is_correlation:
+        return f"({TITLES[name]} r + 1) / 2"
+    return _title(name)
 
 
 def _alike(pair: Alike, names: Sequence[str]) -> dict[str, Any]:
@@ -65,16 +73,16 @@ def _row(graded: Graded) -> dict[str, Any]:
         "shown": list(in_brief(problems)),
         "details": list(_details(graded)),
         "confusions": [
-            {"title": TITLES[name], "labels": range(len(score.confusion)), "lines": _cells(score)}
+            {"title": TITLES[name], "labels": range(len(counts)), "lines": _cells(counts)}
             for name, score in graded.scores.items()
-            if isinstance(score, ClassScores)
+            if (counts := score.confusion) is not None
         ],
     }
 
 
-def _cells(score: ClassScores) -> list[list[tuple[int, bool]]]:
-    """Return the counts of the confusion, each with whether it counts right answers."""
-    square = score.confusion[:, :-1].tolist()
+def _cells(confusion: Array) -> list[list[tuple[int, bool]]]:
+    """Return the counts of a confusion, each with whether it counts right answers."""
+    square = confusion[:, :-1].tolist()
     return [[(n, i == j) for j, n in enumerate(line)] for i, line in enumerate(square)]
 
 

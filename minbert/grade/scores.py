@@ -25,55 +25,29 @@ _ROUNDS = 2000
 
 
 @dataclass(frozen=True)
-class ClassScores:
-    """Scores of a classification with k classes.
+class Scores:
+    """A file's two scores for a task: the one that the course counts, and another beside it.
 
-    The confusion (k, k + 1) has a row for each label and a column for each prediction, the last
-    one for no prediction. With two classes `f1` is the F1 of class 1, otherwise the mean over the
-    classes that occur.
+    They are accuracy and F1 or, of a regression, Pearson's and Spearman's correlation (0 with a
+    constant). The confusion (k, k + 1) has a row for each label and a column for each prediction,
+    the last one for no prediction. With two classes F1 is that of class 1, otherwise the mean over
+    the classes that occur.
     """
 
-    accuracy: float
+    score: float
     interval: Interval
-    f1: float
-    f1_interval: Interval
-    confusion: Array
-    majority: float  # accuracy of always answering the commonest label
-
-    @property
-    def score(self) -> float:
-        """The accuracy, which is what the course counts."""
-        return self.accuracy
-
-    @property
-    def missing(self) -> int:
-        """Rows without a prediction."""
-        return int(self.confusion[:, -1].sum())
-
-    @property
-    def rows(self) -> int:
-        """Rows that are scored."""
-        return int(self.confusion.sum())
+    second: float
+    second_interval: Interval
+    rows: int  # that are scored
+    missing: int  # rows without a prediction
+    confusion: Array | None = None  # of a classification
 
 
-@dataclass(frozen=True)
-class CorrelationScores:
-    """Scores of a regression. A correlation with a constant is 0."""
-
-    pearson: float
-    interval: Interval
-    spearman: float
-    spearman_interval: Interval
-    rows: int
-    missing: int
-
-    @property
-    def score(self) -> float:
-        """Pearson's r, which is what the course counts."""
-        return self.pearson
-
-
-Scores = ClassScores | CorrelationScores
+def score_names(task: Task) -> tuple[str, str]:
+    """Return the names that outputs give to a task's two scores."""
+    if task.is_correlation:
+        return "pearson", "spearman"
+    return "accuracy", "macro_f1" if task.num_outputs > 2 else "f1"
 
 
 @dataclass(frozen=True)
@@ -91,24 +65,24 @@ def score(task: Task, predictions: Array, labels: Array) -> Scores:
     """
     known = ~np.isnan(labels)
     predictions, labels = predictions[known], labels[known]
-    given = ~np.isnan(predictions)
-    if not given.any():
+    if np.isnan(predictions).all():
         raise ValueError("no prediction of a labelled row")
-    if task.metric is pearson:
-        filled = np.where(given, predictions, predictions[given].mean())
-        return _correlations(filled, labels, missing=int((~given).sum()))
+    if task.is_correlation:
+        return _correlations(predictions, labels)
     return _classes(confusion_of(predictions, labels, max(2, task.num_outputs)))
 
 
-def _correlations(predictions: Array, labels: Array, missing: int) -> CorrelationScores:
-    constant = np.ptp(predictions) == 0 or np.ptp(labels) == 0
-    return CorrelationScores(
-        pearson=pearson(predictions, labels),
-        interval=pearson_interval(predictions, labels),
-        spearman=0.0 if constant else float(stats.spearmanr(predictions, labels).statistic),
-        spearman_interval=spearman_interval(predictions, labels),
+def _correlations(predictions: Array, labels: Array) -> Scores:
+    missing = np.isnan(predictions)
+    filled = np.where(missing, predictions[~missing].mean(), predictions)
+    constant = np.ptp(filled) == 0 or np.ptp(labels) == 0
+    return Scores(
+        score=pearson(filled, labels),
+        interval=pearson_interval(filled, labels),
+        second=0.0 if constant else float(stats.spearmanr(filled, labels).statistic),
+        second_interval=spearman_interval(filled, labels),
         rows=len(labels),
-        missing=missing,
+        missing=int(missing.sum()),
     )
 
 
@@ -119,17 +93,17 @@ def confusion_of(predictions: Array, labels: Array, classes: int) -> Array:
     return np.bincount(cells, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
 
 
-def _classes(confusion: Array) -> ClassScores:
-    total = int(confusion.sum())
-    right = int(np.trace(confusion))
+def _classes(confusion: Array) -> Scores:
+    total, right = int(confusion.sum()), int(np.trace(confusion))
     f1 = f1_of_class_one if len(confusion) == 2 else macro_f1
-    return ClassScores(
-        accuracy=right / total,
+    return Scores(
+        score=right / total,
         interval=accuracy_interval(right, total),
-        f1=float(f1(confusion)),
-        f1_interval=cell_bootstrap(f1, confusion),
+        second=float(f1(confusion)),
+        second_interval=cell_bootstrap(f1, confusion),
+        rows=total,
+        missing=int(confusion[:, -1].sum()),
         confusion=confusion,
-        majority=float(confusion.sum(axis=1).max() / total),
     )
 
 
@@ -178,18 +152,16 @@ def overall_of(scores: Mapping[str, Scores]) -> dict[str, Overall]:
     if any(name not in scores for name in COURSE_TASKS):
         return {}
     three = {name: scores[name] for name in COURSE_TASKS}
-    plain = {name: three[name].score for name in three}
+    plain = {name: task.score for name, task in three.items()}
     third = 1 / len(three)
-    slopes = {name: TASKS[name].points(1.0) - TASKS[name].points(0.0) for name in three}
-    weights = {name: third * slope for name, slope in slopes.items()}
-    mean, points = float(np.mean(list(plain.values()))), overall(plain)
+    slopes = {name: third * (TASKS[name].points(1.0) - TASKS[name].points(0.0)) for name in three}
     return {
-        "2023": Overall(mean, _arms(mean, three, dict.fromkeys(three, third))),
-        "2024": Overall(points, _arms(points, three, weights)),
+        "2023": _sum(float(np.mean(list(plain.values()))), three, dict.fromkeys(three, third)),
+        "2024": _sum(overall(plain), three, slopes),
     }
 
 
-def _arms(total: float, scores: Mapping[str, Scores], weights: Mapping[str, float]) -> Interval:
+def _sum(total: float, scores: Mapping[str, Scores], weights: Mapping[str, float]) -> Overall:
     below = [weights[name] * (task.score - task.interval.low) for name, task in scores.items()]
     above = [weights[name] * (task.interval.high - task.score) for name, task in scores.items()]
-    return Interval(total - math.hypot(*below), total + math.hypot(*above))
+    return Overall(total, Interval(total - math.hypot(*below), total + math.hypot(*above)))

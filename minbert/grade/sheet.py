@@ -27,7 +27,6 @@ from minbert.grade.recognise import (
     part_of,
 )
 from minbert.tasks.labels import plain_number
-from minbert.tasks.metrics import pearson
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array, Task
 
@@ -240,7 +239,7 @@ class _PredictionReader:
                 raise ValueError(f"{quoted(value)} is not a number")
             self._values[row] = self._task.parse_label(text)
         except ValueError as error:
-            kept = self._task.metric is pearson and _is_number(value)
+            kept = self._task.is_correlation and _is_number(value)
             fate = "is scored as it is: clip it" if kept else "counts as none: mend it"
             self._problems.add("value", f"prediction {error}; it {fate}", number)
             if kept:
@@ -266,7 +265,7 @@ class _PredictionReader:
 
 def _quick(task: Task) -> Callable[[bytes], float | None]:
     """Return a fast reader of the common spellings, which gives None for all others."""
-    if task.metric is pearson:
+    if task.is_correlation:
         return lambda text: _similarity(task, text)
     spelled: dict[bytes, float] = {}
     for number in range(max(2, task.num_outputs)):

@@ -26,6 +26,8 @@ from minbert.grade.recognise import claimed, first_lines, header_column
 from minbert.grade.sheet import FileReport, Sheet, read_sheet
 from minbert.support.console import log
 from minbert.support.errors import InputError
+from minbert.tasks.predictions import default_file
+from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.tasks.task import Array
 
 OPTIONS = (None, "finetune", "pretrain")  # None: multitask, which wins
@@ -200,7 +202,10 @@ def _reports(source: Source, gold: Gold) -> tuple[list[FileReport], list[Problem
             report = read_sheet(member, gold, expected=bool(source.files))
             reports += [report] if report else []
             if len(reports) > _SHEETS:
-                raise Unreadable(_too_many_sheets())
+                say = f"more than {_SHEETS} prediction files: give each one once"
+                raise Unreadable(
+                    f"{say}; a class is a folder of folders and zips, so unpack a zip of it"
+                )
     if not reports:
         problems.add("none", _none(members))
     return reports, problems.listed()
@@ -222,15 +227,11 @@ def _members(source: Source, problems: Problems) -> Iterator[list[Member]]:
             yield members
 
 
-def _too_many_sheets() -> str:
-    say = f"more than {_SHEETS} prediction files: give each one once"
-    return f"{say}; a class is a folder of folders and zips, so unpack a zip of it"
-
-
 def _none(members: Sequence[Member]) -> str:
     if any(member.name.lower().endswith(ARCHIVES) for member in members):
         return "no prediction file, but an archive inside, which is not opened: unpack it"
-    return "no prediction file: expected such as predictions/sst-dev-output.csv"
+    example = default_file(TASKS[COURSE_TASKS[0]], "dev", alone=False)
+    return f"no prediction file: expected such as {example}"
 
 
 def _choose(sheets: Sequence[Sheet]) -> tuple[list[Sheet], list[Problem]]:

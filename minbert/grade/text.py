@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from minbert.grade.graded import Class, Graded
-from minbert.grade.scores import ClassScores, Overall, Scores
+from minbert.grade.scores import Overall, Scores
 from minbert.grade.submission import Submission
 from minbert.statistics.intervals import Interval
 from minbert.tasks.registry import COURSE_TASKS, TASKS
@@ -59,10 +59,10 @@ def span(interval: Interval) -> str:
 
 def second_score(score: Scores) -> tuple[str, str]:
     """Spell the score that stands beside the one that counts, and its interval."""
-    if isinstance(score, ClassScores):
+    word = "Spearman"
+    if score.confusion is not None:
         word = "F1" if len(score.confusion) == 2 else "macro-F1"
-        return f"{word} {number(score.f1)}", span(score.f1_interval)
-    return f"Spearman {number(score.spearman)}", span(score.spearman_interval)
+    return f"{word} {number(score.second)}", span(score.second_interval)
 
 
 def _leaderboard(graded: Class) -> str:
@@ -113,7 +113,7 @@ def _line(name: str, score: Scores, baseline: float) -> list[str]:
 
 
 def _confusion(name: str, score: Scores) -> str:
-    if not isinstance(score, ClassScores) or len(score.confusion) == 2:
+    if score.confusion is None or len(score.confusion) == 2:
         return ""
     classes = [str(label) for label in range(len(score.confusion))]
     rows = [[f"{name}: label, predicted as", *classes]]

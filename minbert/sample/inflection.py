@@ -91,9 +91,7 @@ def _article(match: re.Match[str]) -> str:
 
 
 def _with_s(word: str) -> str:
-    if _SIBILANT.search(word):
-        return word + "es"
-    if word.endswith("o") and word in ("go", "do", "undergo", "veto"):
+    if _SIBILANT.search(word) or word in ("go", "do", "undergo", "veto"):
         return word + "es"
     return _CONSONANT_Y.sub("ie", word) + "s"
 

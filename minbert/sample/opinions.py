@@ -4,14 +4,22 @@ What others thought, what another film was like and what happens in the story ad
 and blame to a sentence, and nothing to its sentiment.
 """
 
-from collections.abc import Mapping
-
-from minbert.sample.clauses import Production, adjective_phrase, clause, opinionated, produced
+from minbert.sample.clauses import (
+    Rule,
+    adjective_phrase,
+    clause,
+    framed,
+    pointed,
+    pointed_adjective,
+    produced,
+    saying,
+)
 from minbert.sample.draw import ExampleDraw
 from minbert.sample.grammar import expand, tidy
-from minbert.sample.sentiment import Phrase, clipped, contrasted, joined, sign
+from minbert.sample.sentiment import Phrase, clipped, conceding, contrasted, joined
 
 ADVICE = {"reject": -2, "warn": -1, "shrug": 0, "suggest": 1, "urge": 2}
+pointed_clause = pointed(clause)
 
 
 def one_clause(draw: ExampleDraw) -> Phrase:
@@ -49,62 +57,22 @@ def paired(draw: ExampleDraw) -> Phrase:
 
 def opposed(draw: ExampleDraw) -> Phrase:
     """Set a clause against another; where the weaker one stands depends on the conjunction."""
-    aside = _pointed_clause(draw)
+    aside = pointed_clause(draw)
     main = draw.until(lambda: clause(draw), lambda made: aside.valence * made.valence < 0)
-    frame = draw.production(
-        (
-            "{aside} , but {main}",
-            "{aside} , yet {main}",
-            "although {aside} , {main}",
-            "{main} , even though {aside}",
-            "while {aside} , {main}",
-            "*granted , {aside} ; still , {main}",
-            "*{main} , never mind that {aside}",
-        )
-    )
-    text = expand(draw, frame, {"aside": aside.text, "main": main.text})
+    text = framed(draw, "opposed", aside=aside.text, main=main.text)
     return Phrase(text, contrasted(aside.valence, main.valence))
-
-
-def _pointed_clause(draw: ExampleDraw) -> Phrase:
-    return draw.until(lambda: clause(draw), lambda made: made.valence != 0)
-
-
-def conceded(draw: ExampleDraw) -> Phrase:
-    """Return "for all its charm, the plot drags"."""
-    said = _pointed_clause(draw)
-    noun = "{asset}" if said.valence < 0 else "{flaw}"
-    frame = draw.production(
-        (f"for all its {noun} , ", f"despite its {noun} , ", f"*its {noun} aside , ")
-    )
-    return Phrase(expand(draw, frame) + said.text, contrasted(-sign(said.valence), said.valence))
 
 
 def reported(draw: ExampleDraw) -> Phrase:
     """Return "the critics called it superb, but the plot drags": only the speaker counts."""
-    hearsay, said = opinionated(draw, "adjective"), clause(draw)
-    frame = draw.production(
-        (
-            "{crowd} called it {a} , but ",
-            "{crowd} led me to expect something {a} ; ",
-            "whatever {crowd} had to say about the {a} {part} , ",
-            "*never trust {crowd} , who found it {a} : ",
-        )
-    )
-    return Phrase(expand(draw, frame, {"a": hearsay.text}) + said.text, said.valence)
+    hearsay, said = pointed_adjective(draw), clause(draw)
+    return Phrase(framed(draw, "reported", said=hearsay.text) + said.text, said.valence)
 
 
 def unlike_source(draw: ExampleDraw) -> Phrase:
     """Return "the novel was superb; here the plot drags"."""
-    said, rival = clause(draw), opinionated(draw, "adjective")
-    frame = draw.production(
-        (
-            "the {rival} was {a} ; here ",
-            "where the {rival} was {a} , ",
-            "*do not expect the {a} {rival} : ",
-        )
-    )
-    return Phrase(expand(draw, frame, {"a": rival.text}) + said.text, said.valence)
+    said, rival = clause(draw), pointed_adjective(draw)
+    return Phrase(framed(draw, "unlike source", said=rival.text) + said.text, said.valence)
 
 
 def advised(draw: ExampleDraw) -> Phrase:
@@ -115,14 +83,14 @@ def advised(draw: ExampleDraw) -> Phrase:
     return Phrase(said.text + link + expand(draw, f"{{{level}}}"), clipped(1.2 * said.valence))
 
 
-STATEMENTS: Mapping[str, tuple[int, Production]] = {
+STATEMENTS: Rule = {
     "one clause": (6, one_clause),
     "film": (4, film),
     "synopsis": (1, synopsis),
     "judged story": (2, judged_story),
     "paired": (2, paired),
     "opposed": (2, opposed),
-    "conceded": (1, conceded),
+    "conceded": (1, saying(pointed_clause, "despite flaws", conceding, blame="despite assets")),
     "reported": (1, reported),
     "unlike source": (1, unlike_source),
     "advised": (3, advised),

@@ -17,11 +17,6 @@ from minbert.sample.draw import ExampleDraw, exchanged, shuffled
 from minbert.sample.grammar import expand, tidy
 from minbert.sample.lexicon import concepts, document
 
-OPENINGS = (
-    "Please tell me: ", "Quick question: ", "Out of curiosity, ", "Does anyone know this? ",
-    "Just wondering: ", "I have always wanted to know: ", "Help! ", "A simple question: ",
-    "*Seriously, ", "*Dear all, ", "*My son asks me: ",
-)  # fmt: skip
 EASY = 0.8  # of the negatives: they merely share a topic, or not even that
 LEFT_OUT = 0.55  # of the optional slots
 OPENED = 0.1  # of the questions
@@ -36,7 +31,7 @@ class Topic:
     name: str
     intents: Mapping[str, tuple[str, ...]]
     slots: Mapping[str, tuple[str, ...]]
-    optional: tuple[str, ...]
+    optional: str
     swap: tuple[str, ...]
     symmetric: tuple[str, ...]
 
@@ -77,7 +72,7 @@ def _topic(entry: Mapping[str, Any], common: Mapping[str, list[str]]) -> Topic:
     slots = {name: concepts(text) for name, text in entry["slots"].items() if name != "optional"}
     intents = {name: tuple(common[name]) for name in entry.get("common", ())}
     intents |= {name: tuple(texts) for name, texts in entry.get("intents", {}).items()}
-    optional = (entry["slots"].get("optional", "context"),)
+    optional = entry["slots"].get("optional", "context")
     swap, symmetric = tuple(entry.get("swap", ())), tuple(entry.get("symmetric", ()))
     return Topic(entry["name"], intents, slots, optional, swap, symmetric)
 
@@ -88,7 +83,7 @@ def question(draw: ExampleDraw, topic: Topic) -> AskedQuestion:
     intent, slots = draw.pick(tuple(topic.intents)), dict[str, str]()
     for name, options in topic.slots.items():
         idle = name not in mentioned(topic, intent)
-        empty = name in topic.optional and (idle or draw.chance(LEFT_OUT))
+        empty = name == topic.optional and (idle or draw.chance(LEFT_OUT))
         taken = [slots.get(role, "") for role in topic.swap]
         slots[name] = "" if empty else draw.other(options, taken)
     return AskedQuestion(topic, intent, slots)
@@ -116,11 +111,11 @@ def swapped(draw: ExampleDraw, asked: AskedQuestion) -> AskedQuestion:
 
 def rescoped(draw: ExampleDraw, asked: AskedQuestion) -> AskedQuestion:
     """Make the question narrower by a condition, or wider by one less."""
-    for slot in asked.topic.optional:
-        if slot in asked.slots:
-            concept = "" if asked.slots[slot] else draw.word(asked.topic.slots[slot])
-            return asked._replace(slots={**asked.slots, slot: concept})
-    return other_word(draw, asked)
+    slot = asked.topic.optional
+    if slot not in asked.slots:
+        return other_word(draw, asked)
+    concept = "" if asked.slots[slot] else draw.word(asked.topic.slots[slot])
+    return asked._replace(slots={**asked.slots, slot: concept})
 
 
 CHANGES = (other_word, other_word, other_intent, swapped, swapped, rescoped)
@@ -166,7 +161,9 @@ def spelled(draw: ExampleDraw, wording: Wording) -> str:
     """Write a question out, now and then with something polite before it."""
     text = expand(draw, wording.production, wording.said)
     text = tidy(text.replace(" ?", "?").replace(" .", ".").replace(" ,", ","))
-    return framed(draw.production(OPENINGS), text) if draw.chance(OPENED) else text
+    if not draw.chance(OPENED):
+        return text
+    return framed(draw.production(document("questions.toml")["openings"]), text)
 
 
 def framed(opening: str, text: str) -> str:

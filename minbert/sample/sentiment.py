@@ -68,3 +68,8 @@ def joined(first: float, second: float) -> float:
 def contrasted(aside: float, main: float) -> float:
     """Return the valence of "superb but dull" and "dull though superb": the main clause wins."""
     return clipped(0.35 * aside + 0.75 * main)
+
+
+def conceding(valence: float) -> float:
+    """Return the valence of "for all its charm, the plot drags" from that of its main clause."""
+    return contrasted(-sign(valence), valence)

@@ -38,13 +38,6 @@ class Scene(NamedTuple):
     slots: Mapping[str, str]
 
 
-class Edited(NamedTuple):
-    """An edited scene, and what the edits cost in tenths of a point."""
-
-    scene: Scene
-    cost: int
-
-
 @cache
 def kinds() -> tuple[SceneKind, ...]:
     """Read the kinds of scene."""
@@ -85,8 +78,8 @@ def changed(draw: ExampleDraw, before: Scene, slot: str) -> str:
     return draw.other(before.kind.slots[slot], before.slots.values())
 
 
-def edited(draw: ExampleDraw, before: Scene, rate: float) -> Edited:
-    """Change each slot with probability `rate`, and count what that costs."""
+def edited(draw: ExampleDraw, before: Scene, rate: float) -> tuple[Scene, int]:
+    """Change each slot with probability `rate`; return the cost, in tenths of a point, as well."""
     slots, cost = dict(before.slots), 0
     for slot in before.slots:
         if draw.chance(rate):
@@ -95,7 +88,7 @@ def edited(draw: ExampleDraw, before: Scene, rate: float) -> Edited:
     if before.kind.swap and draw.chance(rate):
         slots = exchanged(slots, before.kind.swap)
         cost += costs()["exchange"]
-    return Edited(Scene(before.kind, slots), cost)
+    return Scene(before.kind, slots), cost
 
 
 # ---- Wordings -----------------------------------------------------------------------------
@@ -104,8 +97,10 @@ def worded(draw: ExampleDraw, told: Scene) -> dict[str, str]:
     return {slot: draw.wording(concept) for slot, concept in told.slots.items()}
 
 
-def reworded(draw: ExampleDraw, told: Scene, said: Mapping[str, str], rate: float) -> Edited:
-    """Word a scene as another was, but for synonyms taken at `rate`, which are the edits."""
+def reworded(
+    draw: ExampleDraw, told: Scene, said: Mapping[str, str], rate: float
+) -> tuple[dict[str, str], int]:
+    """Word a scene as another was, but for synonyms taken at `rate`; return their cost as well."""
     again, cost = worded(draw, told), 0
     for slot, concept in told.slots.items():
         wordings = concept.split("/")
@@ -116,7 +111,7 @@ def reworded(draw: ExampleDraw, told: Scene, said: Mapping[str, str], rate: floa
             again[slot], cost = draw.pick(synonyms), cost + costs()["synonym"]
         else:
             again[slot] = said[slot]
-    return Edited(Scene(told.kind, again), cost)
+    return again, cost
 
 
 def described(draw: ExampleDraw, frame: str, said: Mapping[str, str]) -> str:
@@ -159,12 +154,12 @@ def _alone(draw: ExampleDraw, kind: SceneKind) -> str:
 def edit_pair(draw: ExampleDraw, rate: float) -> Pair:
     """Draw a scene, edit it at `rate`, and describe both, in random order."""
     before = scene(draw, draw.pick(kinds()))
-    after = edited(draw, before, rate)
+    after, edits = edited(draw, before, rate)
     said = worded(draw, before)
-    again = reworded(draw, after.scene, said, SYNONYMS)
+    again, synonyms = reworded(draw, after, said, SYNONYMS)
     frames = [draw.production(before.kind.frames)]
     frames.append(frames[0] if draw.chance(SAME_FRAME) else draw.production(before.kind.frames))
-    cost = after.cost + again.cost + costs()["frame"] * (frames[0] != frames[1])
-    texts = [described(draw, frames[0], said), described(draw, frames[1], again.scene.slots)]
+    cost = edits + synonyms + costs()["frame"] * (frames[0] != frames[1])
+    texts = [described(draw, frames[0], said), described(draw, frames[1], again)]
     first, second = shuffled(draw.rng, texts)
     return Pair((first, second), max(0, FULL - cost) / 10)

@@ -22,6 +22,7 @@ from minbert.sample.similarity import scene_pair
 SPLITS = ("train", "dev", "test-student")
 NOVEL = (2, 1)  # familiar and novel examples of dev and test
 PATIENCE = 20_000  # draws
+Recipe = Callable[[ExampleDraw, int], tuple[tuple[str, ...], float]]  # label -> texts, truth
 
 
 class SampleRow(NamedTuple):
@@ -42,38 +43,33 @@ class SampleTask(NamedTuple):
     label: str  # name of the column
     rows: tuple[int, int, int]
     shares: tuple[int, ...]  # of the rows, for each label
-    draw: Callable[[ExampleDraw, int], tuple[tuple[str, ...], float]]
+    draw: Recipe
     spell: Callable[[Random, float], str]
     pair: bool
 
 
-def _graded(draw: ExampleDraw, grade: int) -> tuple[tuple[str, ...], float]:
-    return (" " + sentence_of(draw, grade),), grade  # the course's sentences begin with a space
-
-
-def _asked(draw: ExampleDraw, duplicate: int) -> tuple[tuple[str, ...], float]:
-    return question_pair(draw, duplicate), duplicate
-
-
-def _reviewed(draw: ExampleDraw, liked: int) -> tuple[tuple[str, ...], float]:
-    return (" " + review(draw, liked),), liked
+def _one_text(write: Callable[[ExampleDraw, int], str]) -> Recipe:
+    # the course's sentences begin with a space
+    return lambda draw, label: ((" " + write(draw, label),), label)
 
 
 # The shares are about those of the real sets.
 TASKS = (
     SampleTask(
-        "ids-sst", "sentiment", (2000, 500, 500), (13, 26, 19, 27, 15), _graded, noise.neighbour,
-        pair=False,
+        "ids-sst", "sentiment", (2000, 500, 500), (13, 26, 19, 27, 15), _one_text(sentence_of),
+        noise.neighbour, pair=False,
     ),
     SampleTask(
-        "quora", "is_duplicate", (2400, 800, 800), (63, 37), _asked, noise.flipped, pair=True
+        "quora", "is_duplicate", (2400, 800, 800), (63, 37),
+        lambda draw, label: (question_pair(draw, label), label), noise.flipped, pair=True,
     ),
     SampleTask(
         "sts", "similarity", (640, 400, 400), (10, 13, 19, 23, 22, 13), scene_pair, noise.rated,
         pair=True,
     ),
     SampleTask(
-        "ids-cfimdb", "sentiment", (240, 80, 80), (1, 1), _reviewed, noise.misread, pair=False
+        "ids-cfimdb", "sentiment", (240, 80, 80), (1, 1), _one_text(review), noise.misread,
+        pair=False,
     ),
 )  # fmt: skip
 

@@ -210,7 +210,7 @@ def _per_task(text: str) -> PerTask:
             raise ValueError("no task")
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a number nor one a task, as in sst=5,sts=1"
+            f"{text!r} is neither a number nor one a task, as in TASK=5,TASK=1"
         ) from None
     if len(numbers) < len(pairs):
         raise argparse.ArgumentTypeError(f"{text!r} names a task twice")

@@ -59,6 +59,19 @@ class Task:
         return self.metrics[0].name
 
     @property
+    def is_correlation(self) -> bool:
+        """Whether a correlation decides: predictions are numbers then, and else classes."""
+        return self.metrics[0].is_correlation
+
+    @property
+    def near_identical(self) -> float:
+        """The agreement, kappa or r, of two submissions that are near-identical.
+
+        Seeds of one recipe stay below it.
+        """
+        return 0.999 if self.is_correlation else 0.97
+
+    @property
     def is_pair(self) -> bool:
         """Whether an example has two texts."""
         return len(self.text_columns) == 2

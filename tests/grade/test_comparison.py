@@ -13,6 +13,7 @@ from minbert.grade import comparison as comparison_module
 from minbert.grade.comparison import compare, kappa
 from minbert.statistics.paired_tests import mcnemar, paired_bootstrap, steiger
 from minbert.tasks.metrics import pearson
+from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
 from tests.statistics.simulated import noisy
 
@@ -129,6 +130,19 @@ def test_agreement_is_the_mean_over_the_common_tasks() -> None:
 def alike(*class_: Mapping[str, Array]) -> list[tuple[int, int, set[str]]]:
     found = compare(class_, LABELS).alike
     return [(pair.first, pair.second, set(pair.agreement)) for pair in found]
+
+
+def test_near_identical_means_more_where_a_correlation_decides() -> None:
+    bounds = {name: task.near_identical for name, task in TASKS.items()}
+    assert bounds == {"sst": 0.97, "para": 0.97, "sts": 0.999, "cfimdb": 0.97}
+    assert alike({"sts": LABELS["sts"]}, {"sts": noisy_similarity(0.98)}) == []
+    assert alike({"sts": LABELS["sts"]}, {"sts": noisy_similarity(0.9995)}) == [(0, 1, {"sts"})]
+
+
+def noisy_similarity(r: float) -> Array:
+    """Predictions that correlate with the labels by about `r`."""
+    noise = np.random.default_rng(4).normal(0, LABELS["sts"].std(), SIZES["sts"])
+    return np.asarray(r * LABELS["sts"] + np.sqrt(1 - r * r) * noise)
 
 
 def test_near_identical_submissions_are_shown_closest_first() -> None:

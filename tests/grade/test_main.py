@@ -61,6 +61,7 @@ def test_scores_are_scikit_learns_and_scipys(class_: Path, gold: Gold) -> None:
         )
         expected = metrics.confusion_matrix(labels["sst"], values["sst"], labels=range(5))
         assert sst["confusion"] == expected.tolist()
+        assert sst["majority"] == expected.sum(axis=1).max() / ROWS
         assert para["accuracy"] == pytest.approx(
             metrics.accuracy_score(labels["para"], values["para"])
         )

@@ -62,6 +62,7 @@ def test_the_page_is_whole_and_fetches_nothing(class_: Path, gold: Gold, tmp_pat
     assert "<script" not in text and "url(" not in text and "@import" not in text
     for words in ("anna", "emil", "Near-identical", "To be asked", "prefers-color-scheme: dark"):
         assert words in text
+    assert "2024 is (SST accuracy + Quora accuracy + (STS r + 1) / 2) / 3, overall 2023" in text
     alone = [str(class_ / "ben"), "--gold", str(gold.folder), "--html", str(out)]
     assert grade.main(alone) == 0
     assert "Agreement" not in out.read_text()
@@ -72,6 +73,9 @@ def test_the_csv_has_a_line_a_submission(class_: Path, gold: Gold, tmp_path: Pat
     _, found = graded(gold, class_, "--csv", out)
     rows = {row["name"]: row for row in csv.DictReader(out.read_text().splitlines())}
     assert rows.keys() == found.keys()
+    scores = ["sst_accuracy", "sst_macro_f1", "para_accuracy", "para_f1"]
+    scores += ["sts_pearson", "sts_spearman"]
+    assert [column for column in rows["anna"] if column in scores] == scores
     for name, row in rows.items():
         assert float(row["overall_2024"]) == pytest.approx(found[name]["overall"]["2024"])
         assert float(row["sts_spearman"]) == pytest.approx(found[name]["scores"]["sts"]["spearman"])

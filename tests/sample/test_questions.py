@@ -9,9 +9,8 @@ import pytest
 
 from minbert.sample import questions
 from minbert.sample.draw import ExampleDraw
-from minbert.sample.lexicon import lists
+from minbert.sample.lexicon import document, lists
 from minbert.sample.questions import (
-    OPENINGS,
     AskedQuestion,
     Topic,
     Wording,
@@ -32,7 +31,7 @@ BY_NAME = {topic.name: topic for topic in topics()}
 def plain(draw: ExampleDraw, asked: AskedQuestion) -> str:
     """A wording without what is polite."""
     text = spelled(draw, worded(draw, asked))
-    for opening in OPENINGS:
+    for opening in document("questions.toml")["openings"]:
         text = text.removeprefix(opening.removeprefix("*"))
     return text[:1].upper() + text[1:]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minbert.sample.sentiment import (
+    conceding,
     contrasted,
     grade,
     intensified,
@@ -47,6 +48,8 @@ DREADFUL, DULL, PLAIN, GOOD, SUPERB = -2, -1, 0, 1, 2
         ("superb but dreadful", contrasted(SUPERB, DREADFUL), 1),
         ("good but dreadful", contrasted(GOOD, DREADFUL), 1),
         ("good but dull", contrasted(GOOD, DULL), 2),
+        ("dreadful for all its charm", conceding(DREADFUL), 1),
+        ("superb despite its cliches", conceding(SUPERB), 3),
     ],
 )
 def test_grades(said: str, valence: float, expected: int) -> None:
@@ -63,7 +66,7 @@ def test_grades_are_mirrored_and_in_order() -> None:
 
 def test_nothing_leaves_the_scale() -> None:
     for one in (-2.0, -0.8, 0.0, 1.0, 2.0):
-        for made in (intensified(one), negated(one), refused(one), unreal(one)):
+        for made in (intensified(one), negated(one), refused(one), unreal(one), conceding(one)):
             assert -2 <= made <= 2
         for two in (-2.0, 0.0, 2.0):
             assert -2 <= joined(one, two) <= 2 and -2 <= contrasted(one, two) <= 2
