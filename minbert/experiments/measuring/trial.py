@@ -58,11 +58,7 @@ class Trial:
 
     def seconds(self) -> float:
         """The seconds of a step, until the device has done it."""
-        wait_for(self.batch.labels.device)
-        began = time.perf_counter()
-        self.step()
-        wait_for(self.batch.labels.device)
-        return time.perf_counter() - began
+        return seconds_of(self.step, self.batch.labels.device)
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
@@ -122,7 +118,15 @@ def interleaved(
     return values
 
 
-def wait_for(device: torch.device) -> None:
-    """Return when the device has done all it was told to."""
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """The seconds that `work` takes, from an idle device until the device has done it."""
+    _wait_for(device)
+    began = time.perf_counter()
+    work()
+    _wait_for(device)
+    return time.perf_counter() - began
+
+
+def _wait_for(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

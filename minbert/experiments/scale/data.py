@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -29,16 +28,11 @@ TASK = "para"
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of the peak that the system tells, in bytes
 
 
-@dataclass(frozen=True)
-class FileCost:
-    """The seconds that a file took, and the bytes beyond what the process held before."""
+def measured(source: Path, weights: str, rows: int) -> tuple[float, int]:
+    """Read and encode `rows` pairs made of those in `source`. Raises InputError, RunError.
 
-    seconds: float
-    memory: int
-
-
-def measured(source: Path, weights: str, rows: int) -> FileCost:
-    """Read and encode `rows` pairs made of those in `source`. Raises InputError, RunError."""
+    Returns the seconds, and the bytes at the peak beyond what the process held before.
+    """
     encoder = str(Path(weights).resolve())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.csv"
@@ -53,7 +47,8 @@ def measured(source: Path, weights: str, rows: int) -> FileCost:
     if done.returncode:
         words = done.stderr.strip().splitlines() or ["no word"]
         raise RunError(f"reading {rows} pairs ended with exit code {done.returncode}: {words[-1]}")
-    return FileCost(**json.loads(done.stdout))
+    seconds, memory = json.loads(done.stdout)
+    return seconds, memory
 
 
 def _write(path: Path, source: Path, rows: int) -> None:
@@ -94,7 +89,7 @@ def main(path: str, weights: str) -> None:
     tokenizer = build_tokenizer(job, EncoderConfig.from_file(Path(weights) / "config.json"))
     before, began = peak(), time.perf_counter()
     encoded(job, read_split(TASKS[TASK], "train", Path(path)), tokenizer)
-    print(json.dumps({"seconds": time.perf_counter() - began, "memory": peak() - before}))
+    print(json.dumps([time.perf_counter() - began, peak() - before]))
 
 
 if __name__ == "__main__":
