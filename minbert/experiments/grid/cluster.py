@@ -74,7 +74,7 @@ class ClusterProcess:
 
 
 def cluster_launch(
-    cluster: str, folder: Path, *, minutes: float, partition: str | None = None, gpus: int = 0
+    cluster: str, folder: Path, minutes: float, partition: str | None = None, gpus: int = 0
 ) -> Launch:
     """Return what starts a cell as a job. Raises InputError without submitit or the cluster."""
     try:
