@@ -79,16 +79,13 @@ def spearman_interval(predictions: Array, labels: Array, confidence: float = 0.9
     r = float(stats.spearmanr(predictions, labels).statistic)
     if abs(r) >= 1:
         return Interval(r, r)
-    margin = _quantile(confidence) * math.sqrt((1 + r * r / 2) / (len(labels) - 3))
+    quantile = float(stats.norm.ppf((1 + confidence) / 2))
+    margin = quantile * math.sqrt((1 + r * r / 2) / (len(labels) - 3))
     return Interval(math.tanh(math.atanh(r) - margin), math.tanh(math.atanh(r) + margin))
 
 
 def _has_correlation(predictions: Array, labels: Array) -> bool:
     return len(labels) >= 4 and np.ptp(predictions) > 0 and np.ptp(labels) > 0
-
-
-def _quantile(confidence: float) -> float:
-    return float(stats.norm.ppf((1 + confidence) / 2))
 
 
 def bootstrap_examples(

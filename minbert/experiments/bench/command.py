@@ -52,10 +52,7 @@ else. Typical:
 
 
 def run(config: BenchConfig, job: RunConfig) -> BenchReport:
-    """Measure, print the tables, and write the files that are asked for.
-
-    `job` is the main job on the same rows. Raises InputError; RunError where losses disagree.
-    """
+    """Measure, print and write. Raises InputError; RunError where losses disagree."""
     check_outputs(config, report.ABOUT, BenchRow)
     job, device = on_device(job)
     config = _without_idle_work(config, device)

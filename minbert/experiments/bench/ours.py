@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Ours:
     """`minbert`, as the main job uses it."""
 
     name = "minbert"
-    works = tuple(WORKS)
+    works: Sequence[str] = tuple(WORKS)
 
     def __init__(self, material: Material) -> None:
         self._material = material

@@ -112,17 +112,17 @@ def _owner(event: Any, owners: dict[int, str]) -> str:
 
 def _scope_of(event: Any) -> str:
     """The part whose scope is the innermost around a forward operator."""
-    while event is not None:
-        if event.name in _SCOPES:
-            return _SCOPES[event.name]
-        event = event.cpu_parent
-    return "head and loss"
+    scope = _innermost(event, _SCOPES.__contains__)
+    return "head and loss" if scope is None else _SCOPES[scope.name]
 
 
 def _backward_of(event: Any) -> Any:
     """The autograd node that an operator ran for; None for one of a forward pass."""
-    while event is not None:
-        if event.name.startswith(_BACKWARD):
-            return event
+    return _innermost(event, lambda name: name.startswith(_BACKWARD))
+
+
+def _innermost(event: Any, is_wanted: Callable[[str], bool]) -> Any:
+    """The event itself, or the first around it, whose name is wanted; None where there is none."""
+    while event is not None and not is_wanted(event.name):
         event = event.cpu_parent
-    return None
+    return event

@@ -32,10 +32,7 @@ and peak memory against the standard method's. Nothing is trained for use. Typic
 
 
 def run(config: CostConfig, job: RunConfig) -> list[CostRow]:
-    """Measure, print the table, and write the files that are asked for. Raises InputError.
-
-    `job` is the main job of the same flags.
-    """
+    """Measure, print the table, and write the files that are asked for. Raises InputError."""
     check_outputs(config, report.ABOUT, CostRow)
     workload = Workload.prepare(job, config.length)
     print(workload, flush=True)

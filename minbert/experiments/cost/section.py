@@ -67,7 +67,9 @@ class CostPart:
         job = config.job(given)
         command = f"python -m minbert.experiments cost {typed(given, shlex.quote)}"
         methods = [(method.name, method.flags) for method in METHODS]
-        decisive = json.dumps([key_of(job), config.rounds, methods, _here()])
+        # wall times depend on the machine; the state of the code is in the cell's key
+        here = {**machine(torch.device("cpu")), "git": None, "host": platform.node()}
+        decisive = json.dumps([key_of(job), config.rounds, methods, here])
         digest = hashlib.sha256(decisive.encode()).hexdigest()[:6]
         return cls(config, job, command, out, f"cost-{scale}-{digest}")
 
@@ -108,8 +110,3 @@ class CostPart:
         table = report.table(rows)
         facts = [workload, report.standard(rows[0])]
         return Section(TITLE, facts, tables=[table], plots=[bars], commands=commands)
-
-
-def _here() -> dict[str, Any]:
-    """The facts that wall times depend on; the state of the code is in the cell's key."""
-    return {**machine(torch.device("cpu")), "git": None, "host": platform.node()}

@@ -67,14 +67,7 @@ class Workload:
         """Count a step on shapes alone. Raises InputError where the heads cannot have it."""
         with ledger.shapes_only():
             cpu, shape, job = torch.device("cpu"), self.encoder.config, self.job_with(method)
-            batch = random_batch(
-                self.batch.name,
-                len(self.batch.ids),
-                self.tokens.input_ids.size(1),
-                views=self.batch.views,
-                vocab_size=shape.vocab_size,
-                device=cpu,
-            )
+            batch = _random_batch(job, self.encoder, self.tokens.input_ids.size(1), cpu)
             model = build_model(job, BertModel(shape, "reference"), cpu)
             return ledger.count(model, build_objective(job, model, steps=1), batch)
 

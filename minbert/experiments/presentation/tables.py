@@ -114,18 +114,18 @@ def difference_table(analysis: Analysis) -> Table:
     """A line for each comparison and task: difference, interval, p-values."""
     rows = [
         [
-            f"{one.first} − {one.second}",
-            TITLES[one.task],
-            str(one.seeds),
-            f"{one.value:+.3f}",
-            f"[{one.interval.low:+.3f}, {one.interval.high:+.3f}]",
-            one.test,
-            _p(one.p_models),
-            _p(one.p_value) if one.seeds > 1 else _NOTHING,
-            _p(one.corrected),
-            one.verdict,
+            f"{pair.first} − {pair.second}",
+            TITLES[pair.task],
+            str(pair.seeds),
+            f"{pair.value:+.3f}",
+            f"[{pair.interval.low:+.3f}, {pair.interval.high:+.3f}]",
+            pair.test,
+            _p(pair.p_models),
+            _p(pair.p_value) if pair.seeds > 1 else _NOTHING,
+            _p(pair.corrected),
+            pair.verdict,
         ]
-        for one in analysis.differences
+        for pair in analysis.differences
     ]
     header = ["rows", "task", "seeds", "difference", "95% interval", "test of these models"]
     header += ["its p", "p, other seeds too", "p (Holm)", "more than noise"]
@@ -142,14 +142,14 @@ def _how_tested(analysis: Analysis) -> list[str]:
         "given: a small p says that other examples would show the difference, not that other seeds "
         "would"
     ]
-    if any(difference.seeds > 1 for difference in analysis.differences):
+    if any(pair.seeds > 1 for pair in analysis.differences):
         notes.append(
             "a permutation test's p is never below 0.0010; p, other seeds too: Student's t, with "
             "the noise of the examples (bootstrap) and that of the seeds, taken to be the same in "
             "all rows that train the task (those that do not are pooled apart); the interval is "
             "this test's, over the seeds that both rows have"
         )
-    if any(difference.seeds == 1 for difference in analysis.differences):
+    if any(pair.seeds == 1 for pair in analysis.differences):
         notes.append(
             "with one seed p and interval (bootstrap) are those of these models: whether the "
             "method makes the difference is not known"

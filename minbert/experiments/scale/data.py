@@ -11,12 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from random import Random
 
-from minbert.data.examples import Example, read_split
+from minbert.data.examples import read_split
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build_data import build_tokenizer, encoded
 from minbert.finetune.config import RunConfig
@@ -52,23 +52,18 @@ def measured(source: Path, weights: str, rows: int) -> tuple[float, int]:
 
 
 def _write(path: Path, source: Path, rows: int) -> None:
+    """Write `rows` pairs: the examples of `source`, then again and again, their words shuffled."""
     task = TASKS[TASK]
     examples = read_split(task, "train", source).examples
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(["", "id", *task.text_columns, task.label_column])
-        for number, texts, label in _rows(examples, rows):
-            writer.writerow([number, f"{number:025x}", *texts, label])
-
-
-def _rows(examples: Sequence[Example], rows: int) -> Iterator[tuple[int, list[str], int]]:
-    """`rows` pairs of texts: the examples, then again and again with their words shuffled."""
-    for number, example in zip(range(rows), cycle(examples), strict=False):
-        source = Random(derive_seed(0, "order of words", number))  # noqa: S311
-        shuffled = [
-            " ".join(source.sample(words, len(words))) for words in map(str.split, example.texts)
-        ]
-        yield number, shuffled if number >= len(examples) else list(example.texts), number % 2
+        for number, example in zip(range(rows), cycle(examples), strict=False):
+            draw = Random(derive_seed(0, "order of words", number))  # noqa: S311
+            texts: Sequence[str] = example.texts
+            if number >= len(examples):
+                texts = [" ".join(draw.sample(w, len(w))) for w in map(str.split, example.texts)]
+            writer.writerow([number, f"{number:025x}", *texts, number % 2])
 
 
 def peak() -> int:
