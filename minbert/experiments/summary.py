@@ -28,24 +28,24 @@ def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dic
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests:
-        config = {
-            name: value
-            for name, value in manifest["config"].items()
-            if value is not None and name not in _FREE and not name.endswith("_out")
-        }
+        config = {n: value for n, value in _settings(manifest).items() if value is not None}
         groups.setdefault(json.dumps(config, sort_keys=True), []).append(manifest)
     return list(groups.values())
 
 
+def _settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in which the runs of one row may not differ."""
+    config = manifest["config"].items()
+    return {n: value for n, value in config if n not in _FREE and not n.endswith("_out")}
+
+
 def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
     """A label for each group: the settings in which the groups differ, as flags."""
-    configs = [group[0]["config"] for group in groups]
+    configs = [_settings(group[0]) for group in groups]
     names = [
         name
         for name in dict.fromkeys(name for config in configs for name in config)
-        if name not in _FREE
-        and not name.endswith("_out")
-        and len({json.dumps(config.get(name)) for config in configs}) > 1
+        if len({json.dumps(config.get(name)) for config in configs}) > 1
     ]
     labels = []
     for config in configs:

@@ -129,20 +129,16 @@ def _both(
 def lost_gradients(bench: Bench) -> list[Measured]:
     """The share of the term's gradient that reaches the weights."""
 
-    def norm(task: str, divergence: Divergence) -> float:
-        return bench.slope(divergence(*bench.branches(task, sigma=1e-3)))
+    def relative(task: str, theirs: Divergence, whose: str) -> Measured:
+        norms = [
+            bench.slope(divergence(*bench.branches(task, sigma=1e-3)))
+            for divergence in (theirs, TASKS[task].divergence)
+        ]
+        return Measured(f"gradient norm, relative ({task})", 1.0, norms[0] / norms[1], whose)
 
     return [
-        Measured(
-            f"gradient norm, relative ({task})",
-            1.0,
-            norm(task, theirs) / norm(task, TASKS[task].divergence),
-            whose,
-        )
-        for task, theirs, whose in (
-            ("sst", published.mean_half_kl, "detached targets"),
-            ("sts", published.two_kls, "softmax, and left out, for a regression"),
-        )
+        relative("sst", published.mean_half_kl, "detached targets"),
+        relative("sts", published.two_kls, "softmax, and left out, for a regression"),
     ]
 
 

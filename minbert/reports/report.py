@@ -65,10 +65,7 @@ def write(out: Path, name: str, title: str, sections: Sequence[Section]) -> Path
 
 def _columns(table: Table) -> list[str]:
     """A CSS class for each column: numbers stand to the right, long texts wrap."""
-    wide = [
-        any(len(row[column]) > _LONG for row in table.rows) for column in range(len(table.header))
-    ]
     return [
-        "number" if number else "text" if long else ""
-        for number, long in zip(table.are_numbers, wide, strict=True)
+        "number" if number else "text" if any(len(row[at]) > _LONG for row in table.rows) else ""
+        for at, number in enumerate(table.are_numbers)
     ]

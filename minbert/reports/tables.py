@@ -1,8 +1,11 @@
-"""A table of text as Markdown and as LaTeX."""
+"""A table of text as Markdown and as LaTeX, and rows of values as CSV."""
 
+import csv
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -63,6 +66,13 @@ class Table:
             all(_NUMBER.match(row[column]) for row in self.rows)
             for column in range(len(self.header))
         ]
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """The rows as CSV with all digits, for programs; a value of None is left empty."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _piped(cells: Sequence[str]) -> str:

@@ -50,8 +50,8 @@ def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> Int
     Unlike mean ± 1.96 standard errors it stays within 0..1 and keeps its coverage near the ends
     (Brown, Cai & DasGupta 2001). Raises ValueError unless 0 <= correct <= total and total >= 1.
     """
-    found = stats.binomtest(correct, total).proportion_ci(confidence, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    result = stats.binomtest(correct, total)
+    return Interval(*map(float, result.proportion_ci(confidence, method="wilson")))
 
 
 def pearson_interval(predictions: Array, labels: Array, confidence: float = 0.95) -> Interval:
@@ -65,8 +65,7 @@ def pearson_interval(predictions: Array, labels: Array, confidence: float = 0.95
     with warnings.catch_warnings():  # nearly constant scores are no error: see `metrics.pearson`
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
         result = stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64))
-    found = result.confidence_interval(confidence)
-    return Interval(float(found.low), float(found.high))
+    return Interval(*map(float, result.confidence_interval(confidence)))
 
 
 def spearman_interval(predictions: Array, labels: Array, confidence: float = 0.95) -> Interval:
@@ -80,16 +79,13 @@ def spearman_interval(predictions: Array, labels: Array, confidence: float = 0.9
     r = float(stats.spearmanr(predictions, labels).statistic)
     if abs(r) >= 1:
         return Interval(r, r)
-    margin = _quantile(confidence) * math.sqrt((1 + r * r / 2) / (len(labels) - 3))
+    quantile = float(stats.norm.ppf((1 + confidence) / 2))
+    margin = quantile * math.sqrt((1 + r * r / 2) / (len(labels) - 3))
     return Interval(math.tanh(math.atanh(r) - margin), math.tanh(math.atanh(r) + margin))
 
 
 def _has_correlation(predictions: Array, labels: Array) -> bool:
     return len(labels) >= 4 and np.ptp(predictions) > 0 and np.ptp(labels) > 0
-
-
-def _quantile(confidence: float) -> float:
-    return float(stats.norm.ppf((1 + confidence) / 2))
 
 
 def bootstrap_examples(
@@ -110,8 +106,7 @@ def bootstrap_examples(
         batch=RESAMPLES_AT_ONCE,
         rng=np.random.default_rng(seed),
     )
-    found = result.confidence_interval
-    return Interval(float(found.low), float(found.high))
+    return Interval(*map(float, result.confidence_interval))
 
 
 def quick_pearson(predictions: Array, labels: Array) -> float:

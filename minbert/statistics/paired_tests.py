@@ -190,8 +190,6 @@ def with_seed_noise(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) correction: the smallest p times m, the next times m - 1, never falling."""
     order = np.argsort(p_values, kind="stable")
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        corrected[index] = highest
-    return corrected
+    scaled = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    corrected = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(p_value) for p_value in corrected[np.argsort(order)]]

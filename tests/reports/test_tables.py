@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minbert.reports.tables import Table
+from minbert.reports.tables import Table, csv_text
 
 TABLE = Table("A & B", ["row", "score"], [["a|b_c", "0.5 ± 0.1"], ["50% --x", "–"]], ["n < 5"])
 
@@ -33,3 +33,7 @@ def test_a_note_is_text_not_markup() -> None:
     said = "<b>bad</b> *x* `y` __z__ [a](b) c\\d &lt; n < 5 [0, 1]"
     (line,) = Table("t", ["a"], [], [said]).markdown().splitlines()[-1:]
     assert line == (r"- \<b>bad\</b> \*x\* \`y\` \_\_z\_\_ [a\](b) c\\d \&lt; n < 5 [0, 1]")
+
+
+def test_csv_keeps_all_digits_and_leaves_what_is_unknown_empty() -> None:
+    assert csv_text([("a", "b, c"), (1 / 3, None)]) == 'a,"b, c"\n0.3333333333333333,\n'

@@ -28,14 +28,6 @@ _ALIKE = 1 - 1e-6  # a correlation of rows that predict the same
 
 
 @dataclass(frozen=True)
-class SeedNoise:
-    """The variance of a task's score over seeds, pooled over rows; 0 and 0 where it is unknown."""
-
-    variance: float
-    freedom: int
-
-
-@dataclass(frozen=True)
 class Difference:
     """One row's mean score minus another's on a task, over the seeds that both have.
 
@@ -100,11 +92,12 @@ def compare(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[Diffe
     return [replace(d, corrected=p) for d, p in zip(differences, corrected, strict=True)]
 
 
-def _seed_noise(rows: Sequence[RowResult], task: str) -> dict[bool, SeedNoise]:
-    """The noise of rows that train the task, under True, and of rows that do not, under False.
+def _seed_noise(rows: Sequence[RowResult], task: str) -> dict[bool, VarianceEstimate]:
+    """The variance of a task's score over seeds, pooled over rows; 0 and 0 where it is unknown.
 
-    A row that no seed changes (a frozen encoder under a head without weights) says nothing of the
-    noise. An untrained head is the same draw in every row of a seed, so those rows count as one.
+    True has that of rows that train the task, False that of rows that do not. A row that no seed
+    changes (a frozen encoder under a head without weights) says nothing of the noise. An untrained
+    head is the same draw in every row of a seed, so those rows count as one.
     """
     noise = {}
     for trained in (True, False):
@@ -113,12 +106,12 @@ def _seed_noise(rows: Sequence[RowResult], task: str) -> dict[bool, SeedNoise]:
         freedom = sum(one.count - 1 for one in over)
         pooled = sum((one.count - 1) * one.sd**2 for one in over)
         known = freedom if trained else max((one.count - 1 for one in over), default=0)
-        noise[trained] = SeedNoise(pooled / freedom if freedom else 0.0, known)
+        noise[trained] = VarianceEstimate(pooled / freedom if freedom else 0.0, known)
     return noise
 
 
 def _difference(
-    first: RowResult, second: RowResult, task: str, noise: Mapping[bool, SeedNoise]
+    first: RowResult, second: RowResult, task: str, noise: Mapping[bool, VarianceEstimate]
 ) -> Difference:
     seeds = sorted(first.cells.keys() & second.cells.keys())
     one, labels = first.predictions(task, seeds)
@@ -131,14 +124,11 @@ def _difference(
     if len(seeds) > 1:
         sides = [row.trains(task) for row in (first, second)]
         parts = [
-            VarianceEstimate(
-                sides.count(trained) * noise[trained].variance / len(seeds), own.freedom
-            )
-            for trained, own in noise.items()
+            VarianceEstimate(sides.count(trained) * variance / len(seeds), freedom)
+            for trained, (variance, freedom) in noise.items()
             if trained in sides
         ]
         p_value, interval = paired_tests.with_seed_noise(value, interval, parts)
-    correlation = _correlation(task, one, other, labels)
     return Difference(
         first=first.row.name,
         second=second.row.name,
@@ -150,7 +140,7 @@ def _difference(
         p_models=p_models,
         p_value=p_value,
         corrected=p_value,
-        correlation=correlation,
+        correlation=_correlation(task, one, other, labels),
     )
 
 

@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from minbert.data.examples import read_split
 from minbert.experiments.analysis.analysis import Analysis
-from minbert.experiments.grid.results import CellResult, RowResult, is_accuracy
-from minbert.support import durable_files
+from minbert.experiments.grid.finished import FinishedRun
+from minbert.experiments.grid.results import RowResult, is_accuracy
 from minbert.support.errors import InputError
-from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
 
 _SHOWN = 3  # examples each way
@@ -73,8 +70,7 @@ def _flips(before: RowResult, after: RowResult, task: str, texts: Mapping[str, s
                 str(ids[at]),
                 texts.get(str(ids[at]), ""),
                 float(labels[at]),
-                float(old[:, at].mean()),
-                float(new[:, at].mean()),
+                *(float(side[:, at].mean()) for side in (old, new)),
             )
             for at in order
             if gain[at] > 0 and (gain[at] >= 1 or is_accuracy(task))
@@ -102,17 +98,13 @@ def _closeness(task: str, predictions: Array, labels: Array) -> Array:
 def _texts(rows: Sequence[RowResult], task: str) -> Mapping[str, str]:
     """The dev examples' texts by id; empty where the file is not what the runs were scored on."""
     row = next((row for row in rows if row.cells), None)
-    return {} if row is None else _read_texts(row.result(next(iter(row.cells)), task), task)
-
-
-def _read_texts(result: CellResult, task: str) -> Mapping[str, str]:
-    config, hashes = result.manifest.get("config", {}), result.manifest.get("sha256", {})
-    path = Path(config.get(f"{task}_dev", ""))
-    if not path.is_file() or durable_files.sha256_of(path) != hashes.get(f"{task}_dev"):
+    if row is None:
         return {}
+    cell = row.result(next(iter(row.cells)), task)
     try:
-        split = read_split(TASKS[task], "dev", path, limit=config.get("limit"))
-    except InputError:
+        run = FinishedRun(cell.folder, cell.manifest["config"], cell.manifest["sha256"], {})
+        split = run.split(task)
+    except (KeyError, InputError):
         return {}
     return {example.id: _shortened(" / ".join(example.texts)) for example in split.examples}
 

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import dataclasses
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -28,7 +27,7 @@ from minbert.experiments.bench.shares import shares
 from minbert.experiments.measuring.command import MeasuringCommand, on_device, where
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.rates import Rate, Share, measured_rate, reached
-from minbert.experiments.measuring.trial import interleaved, wait_for
+from minbert.experiments.measuring.trial import interleaved, seconds_of
 from minbert.finetune.build import build_model
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
@@ -53,31 +52,38 @@ else. Typical:
 
 
 def run(config: BenchConfig, job: RunConfig) -> BenchReport:
-    """Measure, print the tables, and write the files that are asked for.
-
-    `job` is the main job on the same rows. Raises InputError; RunError where losses disagree.
-    """
+    """Measure, print and write. Raises InputError; RunError where losses disagree."""
     check_outputs(config, report.ABOUT, BenchRow)
     job, device = on_device(job)
     config = _without_idle_work(config, device)
-    split = _rows(config, job)
+    # the first rows, as many as the largest work takes, or all there are
+    most = max(config.rows, config.steps * max(config.sizes))
+    path = Path(job.file(config.task, "train"))
+    split = read_split(TASKS[config.task], "train", path, limit=most)
     rows: list[BenchRow] = []
     reach: list[Share] = []
     parts = {}
     rate = measured_rate(device, pick_autocast(job.precision, device))
     for name in config.weights or (str(job.weights),):
         with _material(config, job, split, name, device) as material:
-            rows += _timed(config, material, _short(name))
+            encoder = _short(name)
+            rows += _timed(config, material, encoder)
             if "step" in config.works:
-                reach += _reached(config, material, _short(name), rate)
-                parts[_short(name)] = _parts(config, material)
-    found = BenchReport(_setting(config, job, device), rate, rows, reach, parts)
+                ours = Ours(material)
+                reach += _reached(config, ours, encoder, rate)
+                drawn = partial(ours.drawn, "step", config.sizes[0])
+                parts[encoder] = shares(ours.trial("plain"), map(drawn, count()).__next__)
+    setting = (
+        f"{config.task}; {where(device, job.precision)}; {config.rounds} rounds, "
+        f"stretches of {config.steps} steps, epochs and inference of {config.rows} rows."
+    )
+    found = BenchReport(setting, rate, rows, reach, parts)
     print(report.markdown(found), end="")
     write_outputs(
         config,
         rows,
         BenchRow,
-        lambda: {**report.as_json(found), "machine": machine(device)},
+        {"about": report.ABOUT, **dataclasses.asdict(found), "machine": machine(device)},
         markdown=lambda path: durable_files.write_text(path, report.markdown(found)),
     )
     return found
@@ -91,12 +97,6 @@ def _without_idle_work(config: BenchConfig, device: torch.device) -> BenchConfig
     if not works:
         raise InputError(f"--works int8 is for a CPU, and this is on {device.type}")
     return dataclasses.replace(config, works=works)
-
-
-def _rows(config: BenchConfig, job: RunConfig) -> Split:
-    """The first rows of the train file, as many as the largest work takes, or all there are."""
-    most = max(config.rows, config.steps * max(config.sizes))
-    return read_split(TASKS[config.task], "train", Path(job.file(config.task, "train")), limit=most)
 
 
 @contextlib.contextmanager
@@ -170,12 +170,9 @@ def _timed_work(
     with ProgressBar((rounds + 1) * len(able), f"{encoder}, {work}, batch {size}", "turns") as bar:
 
         def seconds(name: str, do: Callable[[int], TokenCount], numbers: Iterator[int]) -> float:
+            turn = lambda: tokens.update({name: do(next(numbers))})  # noqa: E731
             with seeded(derive_seed(0, name), material.device):
-                wait_for(material.device)
-                began = time.perf_counter()
-                tokens[name] = do(next(numbers))
-                wait_for(material.device)
-                taken = time.perf_counter() - began
+                taken = seconds_of(turn, material.device)
             bar.update(1)
             return taken / steps
 
@@ -189,8 +186,7 @@ def _timed_work(
     return report.make_rows(encoder, work, size, times, tokens)
 
 
-def _reached(config: BenchConfig, material: Material, encoder: str, rate: Rate) -> list[Share]:
-    ours = Ours(material)
+def _reached(config: BenchConfig, ours: Ours, encoder: str, rate: Rate) -> list[Share]:
     trial = ours.trial("plain")
     return [
         reached(encoder, trial, list(ours.drawn("step", size, 0)), rate, config.rounds)
@@ -198,23 +194,10 @@ def _reached(config: BenchConfig, material: Material, encoder: str, rate: Rate) 
     ]
 
 
-def _parts(config: BenchConfig, material: Material) -> dict[str, float]:
-    ours, size = Ours(material), config.sizes[0]
-    numbers = count()
-    return shares(ours.trial("plain"), lambda: ours.drawn("step", size, next(numbers)))
-
-
 def _short(encoder: str) -> str:
     """An encoder's name: its folder's, or that of the folder above where its own is `model`."""
     path = Path(encoder)
     return path.parent.name if path.name == "model" else path.name
-
-
-def _setting(config: BenchConfig, job: RunConfig, device: torch.device) -> str:
-    return (
-        f"{config.task}; {where(device, job.precision)}; {config.rounds} rounds, "
-        f"stretches of {config.steps} steps, epochs and inference of {config.rows} rows."
-    )
 
 
 _COMMAND = MeasuringCommand("bench", _DESCRIPTION, BenchConfig, run)

@@ -58,8 +58,8 @@ class BenchConfig:
         _RUN,
         "how often each contender does each work; a round has all of them, in an order of its own",
     )
-    json: str | None = flags.json()
-    csv: str | None = flags.csv()
+    json: str | None = flags.file(flags.JSON)
+    csv: str | None = flags.file(flags.CSV)
     markdown: str | None = flags.file("the tables as printed")
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Contenders: stacks that do the same work on the same rows, each in its own way."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -53,11 +53,6 @@ class Material:
         """The name of the rows' task."""
         return self.split.task.name
 
-    @property
-    def autocast(self) -> torch.dtype | None:
-        """The lower precision of training passes; None for fp32."""
-        return torch.bfloat16 if self.job.precision == "bf16" else None
-
     def rows_of(self, work: str, batch_size: int) -> int:
         """The number of rows, from the first on, that a work takes."""
         wanted = self.steps * batch_size if work in IN_STEPS else self.rows
@@ -90,11 +85,7 @@ class Contender(Protocol):
     """A stack to train with, used in one way."""
 
     name: str
-
-    @property
-    def works(self) -> Collection[str]:
-        """The works that it does."""
-        ...
+    works: Sequence[str]  # that it does
 
     def loss(self, count: int) -> float:
         """The task's loss of the first `count` rows as one batch, without dropout, in fp32."""

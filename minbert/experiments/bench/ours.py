@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,11 @@ class Ours:
     """`minbert`, as the main job uses it."""
 
     name = "minbert"
-    works = tuple(WORKS)
+    works: Sequence[str] = tuple(WORKS)
 
     def __init__(self, material: Material) -> None:
         self._material = material
-        self._data = self._encoded(material.rows_of("epoch", 1), whole=True)
+        self._data = self._encoded()
 
     def loss(self, count: int) -> float:
         """The task's loss of the first rows as one batch, without dropout, in fp32."""
@@ -85,10 +85,10 @@ class Ours:
         count = self._material.rows_of(work, batch_size)
         return self.batches(self._data, count, batch_size, number)
 
-    def _encoded(self, count: int, *, whole: bool = False) -> Dataset:
+    def _encoded(self, count: int | None = None) -> Dataset:
+        """The first `count` rows, by default all, tokenised."""
         split = self._material.split
-        if not whole:
-            split = dataclasses.replace(split, examples=split.examples[:count])
+        split = dataclasses.replace(split, examples=split.examples[:count])
         job = self._material.job
         return encoded(job, split, build_tokenizer(job, self._material.encoder.config))
 

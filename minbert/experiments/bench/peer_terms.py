@@ -5,9 +5,11 @@ weights is kept tensor by tensor.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,62 +21,47 @@ from minbert.regularizers.base import Divergence
 Embeddings = Sequence[Tensor]
 
 
-class Terms(Protocol):
-    """A regularizer: what it adds to the task's loss, and what it does after a step."""
+Addition = Callable[[Any, Any, Embeddings, Tensor], Tensor]
 
-    def added(
-        self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
-    ) -> Tensor | float:
-        """The addition, from the training pass's word embeddings and logits."""
-        ...
 
-    def after_step(self, model: nn.Module) -> None:
-        """Take note that the weights have moved."""
-        ...
+@dataclass(frozen=True)
+class Terms:
+    """A regularizer; by default none, for plain training.
+
+    `added` makes what the task's loss gets in addition, from the model, the batch, and the training
+    pass's word embeddings and logits. `after_step` is told of the model whose weights have moved.
+    """
+
+    added: Callable[[Any, Any, Embeddings, Tensor], Tensor | float] = lambda *_: 0.0
+    after_step: Callable[[nn.Module], None] = lambda _model: None
 
 
 def make(method: str, package: str, model: nn.Module, divergence: Divergence) -> Terms:
     """The terms of a method; SMART's adversarial one may be a `package`'s."""
     if method == "plain":
-        return Plain()
+        return Terms()
     if method == "r3f":
-        return R3F(divergence)
-    if package == "own":
-        return Smart(model, divergence)
-    return PackagedSmart(model, divergence, import_module(package))
+        return Terms(partial(_r3f, divergence))
+    adversarial = partial(_adversarial, divergence)
+    if package != "own":
+        adversarial = partial(_packaged_adversarial, import_module(package))
+    smart = Smart(model, divergence, adversarial)
+    return Terms(smart.added, smart.after_step)
 
 
-class Plain:
-    """Plain training, without a regularizer."""
-
-    def added(self, _model: Any, _batch: Any, _embeddings: Embeddings, _logits: Tensor) -> float:
-        """Return 0."""
-        return 0.0
-
-    def after_step(self, _model: nn.Module) -> None:
-        """Nothing to do."""
-
-
-class R3F:
-    """λ · d(f(x), f(x + z)), z ~ N(0, σ²)."""
-
-    def __init__(self, divergence: Divergence) -> None:
-        self._divergence = divergence
-
-    def added(self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor) -> Tensor:
-        """λ times the divergence of a second pass, of the noised embeddings."""
-        noised = [words + contender.NOISE * torch.randn_like(words) for words in embeddings]
-        return contender.R3F_WEIGHT * self._divergence(model(batch, noised), logits)
-
-    def after_step(self, _model: nn.Module) -> None:
-        """Nothing to do."""
+def _r3f(
+    divergence: Divergence, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
+) -> Tensor:
+    """λ · d(f(x), f(x + z)), z ~ N(0, σ²): a second pass, of the noised embeddings."""
+    noised = [words + contender.NOISE * torch.randn_like(words) for words in embeddings]
+    return contender.R3F_WEIGHT * divergence(model(batch, noised), logits)
 
 
 class Smart:
     """The adversarial term with one ascent step, and the proximal term with its average."""
 
-    def __init__(self, model: nn.Module, divergence: Divergence) -> None:
-        self._divergence = divergence
+    def __init__(self, model: nn.Module, divergence: Divergence, adversarial: Addition) -> None:
+        self._divergence, self._adversarial = divergence, adversarial
         self._teacher = copy.deepcopy(model).requires_grad_(False)
 
     def added(self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor) -> Tensor:
@@ -84,25 +71,27 @@ class Smart:
         adversarial = self._adversarial(model, batch, embeddings, logits)
         return contender.SMART_WEIGHT * adversarial + self._divergence(logits, target)
 
-    def _adversarial(
-        self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
-    ) -> Tensor:
-        starts = [words.detach() for words in embeddings]
-        deltas = [(contender.START * torch.randn_like(start)).requires_grad_() for start in starts]
-        perturbed = [start + delta for start, delta in zip(starts, deltas, strict=True)]
-        climbed = self._divergence(model(batch, perturbed), logits.detach())
-        slopes = torch.autograd.grad(climbed, deltas)
-        others = [
-            words + _climbed(delta, slope)
-            for words, delta, slope in zip(embeddings, deltas, slopes, strict=True)
-        ]
-        return self._divergence(model(batch, others), logits)
-
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
         """Move the average of the weights."""
         for average, param in zip(self._teacher.parameters(), model.parameters(), strict=True):
             average.mul_(contender.MEMORY).add_(param, alpha=1 - contender.MEMORY)
+
+
+def _adversarial(
+    divergence: Divergence, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
+) -> Tensor:
+    """SMART's adversarial term, written by hand."""
+    starts = [words.detach() for words in embeddings]
+    deltas = [(contender.START * torch.randn_like(start)).requires_grad_() for start in starts]
+    perturbed = [start + delta for start, delta in zip(starts, deltas, strict=True)]
+    climbed = divergence(model(batch, perturbed), logits.detach())
+    slopes = torch.autograd.grad(climbed, deltas)
+    others = [
+        words + _climbed(delta, slope)
+        for words, delta, slope in zip(embeddings, deltas, slopes, strict=True)
+    ]
+    return divergence(model(batch, others), logits)
 
 
 def _climbed(delta: Tensor, slope: Tensor) -> Tensor:
@@ -112,32 +101,20 @@ def _climbed(delta: Tensor, slope: Tensor) -> Tensor:
     return moved.clamp(-contender.RADIUS, contender.RADIUS).detach()
 
 
-class PackagedSmart(Smart):
-    """SMART with the adversarial term of the package `smart_pytorch`, at its defaults.
+def _packaged_adversarial(
+    package: Any, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
+) -> Tensor:
+    """SMART's adversarial term by the package `smart_pytorch`, at its defaults.
 
     Over a single logit the package's softmax is always 1, so the squared difference takes the
     divergence's place there.
     """
-
-    def __init__(self, model: nn.Module, divergence: Divergence, package: Any) -> None:
-        super().__init__(model, divergence)
-        self._package = package
-
-    def _adversarial(
-        self, model: Any, batch: Any, embeddings: Embeddings, logits: Tensor
-    ) -> Tensor:
-        lengths = [words.size(1) for words in embeddings]
-
-        def passed(joined: Tensor) -> Tensor:
-            views = joined.split(lengths, dim=1)
-            logits: Tensor = model(batch, views)
-            return logits
-
-        several = logits.size(-1) > 1
-        term = self._package.SMARTLoss(
-            eval_fn=passed,
-            loss_fn=self._package.kl_loss if several else F.mse_loss,
-            loss_last_fn=self._package.sym_kl_loss if several else F.mse_loss,
-        )
-        value: Tensor = term(torch.cat(list(embeddings), dim=1), logits)
-        return value
+    lengths = [words.size(1) for words in embeddings]
+    several = logits.size(-1) > 1
+    term = package.SMARTLoss(
+        eval_fn=lambda joined: model(batch, joined.split(lengths, dim=1)),
+        loss_fn=package.kl_loss if several else F.mse_loss,
+        loss_last_fn=package.sym_kl_loss if several else F.mse_loss,
+    )
+    value: Tensor = term(torch.cat(list(embeddings), dim=1), logits)
+    return value

@@ -6,9 +6,9 @@ pass for both texts of a pair; on a GPU also bf16 and compilation. Attention is 
 either way, which is the library's default.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -32,6 +32,7 @@ from minbert.tasks.heads import DifferenceHead, VectorHead
 from minbert.training.sampling import POOL
 
 RowNumbers = NDArray[np.int64]
+TokenIds = Sequence[Sequence[list[int]]]  # [text of a pair][row]
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,10 @@ class PeerBatch:
     texts: int  # an example's
 
     @property
-    def padded(self) -> int:
-        """The number of tokens with padding."""
-        return sum(text["input_ids"].numel() for text in self.inputs)
+    def tokens(self) -> tuple[int, int]:
+        """The number of tokens, without padding and with it."""
+        masks = [text["attention_mask"] for text in self.inputs]
+        return sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
 
 
 class PeerModel(nn.Module):
@@ -111,7 +113,8 @@ class Peer:
         model = self._model()
         count = self._material.rows_of(work, batch_size)
         if work in ("inference", "int8"):
-            return lambda _number: self._predict(model, self._drawn(count, batch_size, None))
+            drawn = partial(self._drawn, self._ids, count, batch_size, None)
+            return lambda _number: self._predict(model, drawn())
         if work == "adamw":
             return update_alone(model.parameters(), self._optimizer(model.parameters()))
         trained: nn.Module = model
@@ -124,7 +127,7 @@ class Peer:
 
         def steps(number: int) -> TokenCount:
             ids = self._tokenized(count) if work == "epoch" else self._ids
-            batches = self._drawn(count, batch_size, number, ids)
+            batches = self._drawn(ids, count, batch_size, number)
             return self._trained(model, terms, optimizer, batches)
 
         return steps
@@ -146,22 +149,16 @@ class Peer:
             return torch.optim.AdamW(params, lr=LR, fused=True)
         return torch.optim.AdamW(params, lr=LR)
 
-    def _tokenized(self, count: int) -> list[list[list[int]]]:
-        """Token ids of the first rows: [text of a pair][row]."""
+    def _tokenized(self, count: int) -> TokenIds:
+        """Token ids of the first rows."""
         examples = self._material.split.examples[:count]
         columns = zip(*(example.texts for example in examples), strict=True)
         return [self._tokenizer(list(texts))["input_ids"] for texts in columns]
 
     def _drawn(
-        self,
-        count: int,
-        batch_size: int,
-        number: int | None,
-        ids: Sequence[Sequence[list[int]]] | None = None,
+        self, ids: TokenIds, count: int, batch_size: int, number: int | None
     ) -> Iterator[PeerBatch]:
         """The first rows in batches: shuffled by `number`, or in their order for None."""
-        ids = self._ids if ids is None else ids
-
         how: dict[str, Any] = {"batch_size": batch_size}
         if self._tuned:
             lengths = np.max([[len(text) for text in view[:count]] for view in ids], axis=0)
@@ -173,7 +170,7 @@ class Peer:
             DataLoader(rows, collate_fn=lambda part: self._batch(ids, np.asarray(part)), **how)
         )
 
-    def _batch(self, ids: Sequence[Sequence[list[int]]], rows: RowNumbers) -> PeerBatch:
+    def _batch(self, ids: TokenIds, rows: RowNumbers) -> PeerBatch:
         views = [[{"input_ids": view[row]} for row in rows] for view in ids]
         if self._tuned:
             views = [[text for view in views for text in view]]
@@ -187,9 +184,10 @@ class Peer:
         optimizer: torch.optim.Optimizer,
         batches: Iterator[PeerBatch],
     ) -> TokenCount:
-        tokens = TokenCount()
+        tokens, precision = TokenCount(), self._material.job.precision if self._tuned else "fp32"
+        lower = torch.bfloat16 if precision == "bf16" else None
         for batch in batches:
-            with self._precision():
+            with torch.autocast(self._material.device.type, lower, enabled=lower is not None):
                 embeddings = model.embed(batch)
                 logits = model(batch, embeddings)
                 loss = _loss(logits, batch.labels) + terms.added(model, batch, embeddings, logits)
@@ -197,7 +195,7 @@ class Peer:
             optimizer.step()
             optimizer.zero_grad()
             terms.after_step(model)
-            tokens.add(_real(batch), batch.padded)
+            tokens.add(*batch.tokens)
         return tokens
 
     def _predict(self, model: PeerModel, batches: Iterator[PeerBatch]) -> TokenCount:
@@ -206,24 +204,14 @@ class Peer:
         with torch.inference_mode():
             for batch in batches:
                 model(batch).cpu()
-                tokens.add(_real(batch), batch.padded)
+                tokens.add(*batch.tokens)
         return tokens
-
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        lower = self._material.autocast if self._tuned else None
-        if lower is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self._material.device.type, dtype=lower)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     if logits.size(-1) > 1:
         return F.cross_entropy(logits.float(), labels.long())
     return F.binary_cross_entropy_with_logits(logits.float().squeeze(-1), labels)
-
-
-def _real(batch: PeerBatch) -> int:
-    return sum(int(text["attention_mask"].sum()) for text in batch.inputs)
 
 
 def _grouped(lengths: RowNumbers, batch_size: int, number: int | None) -> list[list[int]]:

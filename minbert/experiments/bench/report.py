@@ -1,6 +1,5 @@
 """The bench's results, as rows for programs and as tables to read."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -131,8 +130,3 @@ def _shares(found: BenchReport) -> Table:
     ]
     notes = ["Attention's dropout counts as dropout; Python is what no operator took."]
     return Table("Where a training step's time goes", ["encoder", *PARTS], lines, notes)
-
-
-def as_json(found: BenchReport) -> dict[str, object]:
-    """The whole report as plain values."""
-    return {"about": ABOUT, **dataclasses.asdict(found)}

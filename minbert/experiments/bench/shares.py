@@ -8,7 +8,6 @@ idle time.
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
@@ -21,7 +20,7 @@ from minbert.data.batches import Batch
 from minbert.encoder import attention, dropout
 from minbert.encoder.attention import AttentionChoice
 from minbert.encoder.bert import BertModel
-from minbert.experiments.measuring.trial import Trial, wait_for
+from minbert.experiments.measuring.trial import Trial, seconds_of
 
 PARTS = ("encoder", "attention", "dropout", "head and loss", "optimizer", "data", "Python")
 _BACKWARD = "autograd::engine::evaluate_function"
@@ -32,11 +31,7 @@ def shares(trial: Trial, draw: Callable[[], Iterator[Batch]]) -> dict[str, float
     """Each part's share of the time of steps over the batches that `draw` gives."""
     device = trial.batch.labels.device
     _steps(trial, draw())
-    wait_for(device)
-    began = time.perf_counter()
-    _steps(trial, draw())
-    wait_for(device)
-    seconds = time.perf_counter() - began
+    seconds = seconds_of(lambda: _steps(trial, draw()), device)
     parts = _profiled(trial, draw, device)
     parts["Python"] = max(seconds - sum(parts.values()), 0.0)
     total = sum(parts.values())
@@ -57,6 +52,7 @@ def _steps(trial: Trial, batches: Iterator[Batch]) -> None:
 
 
 def _scope(part: str) -> record_function:
+    """A part's announcement to the profiler: for a block, or for a function as a decorator."""
     return record_function(f"minbert.{part}")
 
 
@@ -72,11 +68,10 @@ def _profiled(
         _steps(trial, draw())
     events = [event for event in profiled.events() if event.name not in _SCOPES]
     owners = _owners_by_number(events)
+    total = f"self_{'device' if device.type == 'cuda' else 'cpu'}_time_total"
     seconds = dict.fromkeys(PARTS, 0.0)
     for event in events:
-        on_device = device.type == "cuda"
-        microseconds = event.self_device_time_total if on_device else event.self_cpu_time_total
-        seconds[_owner(event, owners)] += microseconds / 1e6
+        seconds[_owner(event, owners)] += getattr(event, total) / 1e6
     return seconds
 
 
@@ -86,22 +81,14 @@ def _scoped(model: nn.Module) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module in model.modules():
             if isinstance(module, BertModel):
-                choice = AttentionChoice(*(_inside("attention", f) for f in module.attention))
+                choice = AttentionChoice(*(_scope("attention")(f) for f in module.attention))
                 stack.enter_context(mock.patch.object(module, "attention", choice))
-                encode = _inside("encoder", module.encode)
+                encode = _scope("encoder")(module.encode)
                 stack.enter_context(mock.patch.object(module, "encode", encode))
         for user, name in ((attention, "drop"), (dropout, "dropout")):
-            inner = _inside("dropout", dropout.dropout)
+            inner = _scope("dropout")(dropout.dropout)
             stack.enter_context(mock.patch.object(user, name, inner))
         yield
-
-
-def _inside(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def inner(*arguments: Any, **named: Any) -> Any:
-        with _scope(part):
-            return function(*arguments, **named)
-
-    return inner
 
 
 def _owners_by_number(events: Sequence[Any]) -> dict[int, str]:
@@ -109,36 +96,33 @@ def _owners_by_number(events: Sequence[Any]) -> dict[int, str]:
 
     Where several operators have a number, the last of them made the node.
     """
-    ordered = sorted(events, key=lambda event: event.time_range.start)
     return {
         event.sequence_nr: _scope_of(event)
-        for event in ordered
+        for event in sorted(events, key=lambda event: event.time_range.start)
         if event.sequence_nr >= 0 and _backward_of(event) is None
     }
 
 
 def _owner(event: Any, owners: dict[int, str]) -> str:
-    backward = _backward_of(event)
-    if backward is None:
+    if (backward := _backward_of(event)) is None:
         return _scope_of(event)
-    return owners.get(
-        backward.sequence_nr, "encoder"
-    )  # it sums up gradients of the encoder's weights
+    # a node without an owner sums up gradients of the encoder's weights
+    return owners.get(backward.sequence_nr, "encoder")
 
 
 def _scope_of(event: Any) -> str:
     """The part whose scope is the innermost around a forward operator."""
-    while event is not None:
-        if event.name in _SCOPES:
-            return _SCOPES[event.name]
-        event = event.cpu_parent
-    return "head and loss"
+    scope = _innermost(event, _SCOPES.__contains__)
+    return "head and loss" if scope is None else _SCOPES[scope.name]
 
 
 def _backward_of(event: Any) -> Any:
     """The autograd node that an operator ran for; None for one of a forward pass."""
-    while event is not None:
-        if event.name.startswith(_BACKWARD):
-            return event
+    return _innermost(event, lambda name: name.startswith(_BACKWARD))
+
+
+def _innermost(event: Any, is_wanted: Callable[[str], bool]) -> Any:
+    """The event itself, or the first around it, whose name is wanted; None where there is none."""
+    while event is not None and not is_wanted(event.name):
         event = event.cpu_parent
-    return None
+    return event

@@ -32,64 +32,52 @@ and peak memory against the standard method's. Nothing is trained for use. Typic
 
 
 def run(config: CostConfig, job: RunConfig) -> list[CostRow]:
-    """Measure, print the table, and write the files that are asked for. Raises InputError.
-
-    `job` is the main job of the same flags.
-    """
+    """Measure, print the table, and write the files that are asked for. Raises InputError."""
     check_outputs(config, report.ABOUT, CostRow)
     workload = Workload.prepare(job, config.length)
     print(workload, flush=True)
     rows = measure(workload, config.rounds)
     print(f"{report.standard(rows[0])}\n\n{report.table(rows).markdown()}", end="")
-    facts = partial(as_json, workload, config.rounds, rows)
+    facts = as_json(workload, config.rounds, rows)
     write_outputs(config, rows, CostRow, facts, plot=partial(_plot, rows))
     return rows
 
 
 def measure(workload: Workload, rounds: int) -> list[CostRow]:
     """A row for each method that the workload's heads can have."""
-    counts = _counted(workload)
+    counts = _each(METHODS, "counting", partial(_counted, workload))
     methods = [method for method in METHODS if method.name in counts]
-    peaks = _each(methods, "peak memory", lambda method: _peak(workload, method))
-    memory = {name: peak for name, peak in peaks.items() if peak is not None}
-    seconds = _timed(workload, methods, rounds)
+    memory = _each(
+        methods,
+        "peak memory",
+        lambda method: peak_of_first_steps(partial(workload.prepared, method), workload.device),
+    )
+    turns = {method.name: partial(workload.seconds, method) for method in methods}
+    with ProgressBar(rounds * len(methods), "timing", "steps") as bar:
+        seconds = interleaved(turns, rounds, then=partial(bar.update, 1))
     return [report.make_row(m, counts[m.name], seconds, memory) for m in methods]
 
 
-def _counted(workload: Workload) -> dict[str, ledger.Count]:
-    """Counts by method; the log says why a method is left out that the heads here cannot have."""
-
-    def count(method: Method) -> ledger.Count | None:
-        try:
-            return workload.count(method)
-        except InputError as error:
-            log.info("%s is left out: %s", method.name, error)
-            return None
-
-    counts = _each(METHODS, "counting", count)
-    return {name: counted for name, counted in counts.items() if counted is not None}
-
-
-def _peak(workload: Workload, method: Method) -> int | None:
-    return peak_of_first_steps(partial(workload.prepared, method), workload.device)
-
-
-def _timed(workload: Workload, methods: Sequence[Method], rounds: int) -> dict[str, list[float]]:
-    turns = {method.name: partial(workload.seconds, method) for method in methods}
-    with ProgressBar(rounds * len(methods), "timing", "steps") as bar:
-        return interleaved(turns, rounds, then=partial(bar.update, 1))
+def _counted(workload: Workload, method: Method) -> ledger.Count | None:
+    """A method's count; the log says why a method is left out that the heads here cannot have."""
+    try:
+        return workload.count(method)
+    except InputError as error:
+        log.info("%s is left out: %s", method.name, error)
+        return None
 
 
 def _each(
-    methods: Sequence[Method], title: str, find: Callable[[Method], Found]
+    methods: Sequence[Method], title: str, find: Callable[[Method], Found | None]
 ) -> dict[str, Found]:
-    """The results of `find` for all methods, by name, behind a progress bar."""
-    found = {}
+    """What `find` finds for the methods, by name, without None, behind a progress bar."""
+    results = {}
     with ProgressBar(len(methods), title, "methods") as bar:
         for method in methods:
-            found[method.name] = find(method)
+            if (result := find(method)) is not None:
+                results[method.name] = result
             bar.update(1)
-    return found
+    return results
 
 
 def _plot(rows: Sequence[CostRow], path: Path) -> None:

@@ -40,8 +40,8 @@ class CostConfig:
     rounds: int = flags.count(
         5, _RUN, "timed steps of every method; a round has each method once, in an order of its own"
     )
-    json: str | None = flags.json()
-    csv: str | None = flags.csv()
+    json: str | None = flags.file(flags.JSON)
+    csv: str | None = flags.file(flags.CSV)
     plot: str | None = flags.file("bars, as .svg or .png")
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """The cost ledger as bars: forward units, wall time, memory, a panel each."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from minbert.experiments.cost.report import ABOUT, CostRow
 from minbert.reports.picture import Picture
 from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, drawn, save
 
-_Panel = tuple[str, Callable[[Axes, Sequence[CostRow]], None], Callable[[CostRow], str]]
+_Panel = tuple[str, Callable[..., None], Callable[[CostRow], str]]
 
 
 def plot(rows: Sequence[CostRow], path: Path) -> None:
@@ -28,15 +29,10 @@ def plot(rows: Sequence[CostRow], path: Path) -> None:
 
 def pictures(rows: Sequence[CostRow]) -> Iterator[Picture]:
     """A picture for each panel."""
-    for name, panel in _panels(rows).items():
-        yield _picture(name, panel, rows)
-
-
-def _picture(name: str, panel: _Panel, rows: Sequence[CostRow]) -> Picture:
-    title, draw, in_words = panel
-    words = "; ".join(f"{row.method}: {in_words(row)}" for row in rows)
-    size = (WIDTH, 0.22 * len(rows) + 1.1)
-    return drawn(f"cost-{name}", title, words, lambda axes: draw(axes, rows), size)
+    for name, (title, draw, in_words) in _panels(rows).items():
+        words = "; ".join(f"{row.method}: {in_words(row)}" for row in rows)
+        size = (WIDTH, 0.22 * len(rows) + 1.1)
+        yield drawn(f"cost-{name}", title, words, partial(draw, rows=rows), size)
 
 
 def _panels(rows: Sequence[CostRow]) -> dict[str, _Panel]:

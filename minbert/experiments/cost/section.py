@@ -19,7 +19,7 @@ from minbert.experiments.cost import command, report
 from minbert.experiments.cost.config import CostConfig
 from minbert.experiments.cost.methods import METHODS, typed
 from minbert.experiments.cost.report import CostRow
-from minbert.experiments.cost.workload import Workload
+from minbert.experiments.cost.workload import Workload, described
 from minbert.experiments.grid.cells import key_of
 from minbert.experiments.measuring.outputs import as_csv
 from minbert.finetune import cli
@@ -67,7 +67,9 @@ class CostPart:
         job = config.job(given)
         command = f"python -m minbert.experiments cost {typed(given, shlex.quote)}"
         methods = [(method.name, method.flags) for method in METHODS]
-        decisive = json.dumps([key_of(job), config.rounds, methods, _here()])
+        # wall times depend on the machine; the state of the code is in the cell's key
+        here = {**machine(torch.device("cpu")), "git": None, "host": platform.node()}
+        decisive = json.dumps([key_of(job), config.rounds, methods, here])
         digest = hashlib.sha256(decisive.encode()).hexdigest()[:6]
         return cls(config, job, command, out, f"cost-{scale}-{digest}")
 
@@ -100,22 +102,11 @@ class CostPart:
     def _section(self, ledger: Mapping[str, Any], rows: Sequence[CostRow]) -> Section:
         from minbert.experiments.cost import plots  # matplotlib only where something is plotted
 
-        machine = ledger["machine"]
-        facts = [
-            f"{ledger['examples']} examples of {TITLES[ledger['task']]}, {ledger['texts']} texts "
-            f"padded to {ledger['tokens']} tokens; weights {Path(ledger['weights']).name}, "
-            f"{ledger['layers']} layers of {ledger['hidden_size']}; {machine['device']}, "
-            f"{ledger['precision']}, threads: {machine['threads']}, "
-            f"torch {machine['versions']['torch']}",
-            report.standard(rows[0]),
-        ]
+        weights = f"weights {Path(ledger['weights']).name}"
+        workload = described(ledger, task=TITLES[ledger["task"]], weights=weights)
         words = "Bars are what was counted and measured here, open diamonds what the paper claims."
         bars = Plots("Bars", words, list(plots.pictures(rows)))
         commands = Table("Commands", ["table", "command"], [[TITLE, f"`{self.command}`"]])
         table = report.table(rows)
+        facts = [workload, report.standard(rows[0])]
         return Section(TITLE, facts, tables=[table], plots=[bars], commands=commands)
-
-
-def _here() -> dict[str, Any]:
-    """The facts that wall times depend on; the state of the code is in the cell's key."""
-    return {**machine(torch.device("cpu")), "git": None, "host": platform.node()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -65,14 +67,7 @@ class Workload:
         """Count a step on shapes alone. Raises InputError where the heads cannot have it."""
         with ledger.shapes_only():
             cpu, shape, job = torch.device("cpu"), self.encoder.config, self.job_with(method)
-            batch = random_batch(
-                self.batch.name,
-                len(self.batch.ids),
-                self.tokens.input_ids.size(1),
-                views=self.batch.views,
-                vocab_size=shape.vocab_size,
-                device=cpu,
-            )
+            batch = _random_batch(job, self.encoder, self.tokens.input_ids.size(1), cpu)
             model = build_model(job, BertModel(shape, "reference"), cpu)
             return ledger.count(model, build_objective(job, model, steps=1), batch)
 
@@ -95,14 +90,16 @@ class Workload:
         }
 
     def __str__(self) -> str:
-        texts, tokens = self.tokens.input_ids.shape
-        shape = self.encoder.config
-        return (
-            f"{len(self.batch.ids)} examples of {self.batch.name}, {texts} texts padded to "
-            f"{tokens} tokens; {self.job.weights}, {shape.num_hidden_layers} layers of "
-            f"{shape.hidden_size}; {self.device.type}, {self.job.precision}, "
-            f"threads: {torch.get_num_threads()}, torch {torch.__version__}"
-        )
+        return described(self.facts(), device=self.device.type, torch=torch.__version__)
+
+
+def described(facts: Mapping[str, Any], **others: str) -> str:
+    """A line of a workload's `facts()`, in which `others` take the place of some."""
+    machine = facts["machine"]
+    return (
+        "{examples} examples of {task}, {texts} texts padded to {tokens} tokens; {weights}, "
+        "{layers} layers of {hidden_size}; {device}, {precision}, threads: {threads}, torch {torch}"
+    ).format_map({**facts, **machine, **machine["versions"], **others})
 
 
 def _random_batch(job: RunConfig, encoder: BertModel, length: int, device: torch.device) -> Batch:

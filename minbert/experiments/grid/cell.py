@@ -41,7 +41,7 @@ def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
     package = str(Path(job.__file__).parents[2])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     defaults = {"OMP_NUM_THREADS": str(threads)}
-    arguments = [str(out), json.dumps(cell.as_json()), str(os.getpid())]
+    arguments = [str(out), json.dumps(dataclasses.asdict(cell)), str(os.getpid())]
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "minbert.experiments.grid.cell", *arguments],
@@ -120,7 +120,7 @@ def _publish(cell: Cell, folder: Path, claim: Claim, result: job.Result) -> None
     with durable_files.replacing(folder / DEV) as draft:
         with draft.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
-        record = {"cell": cell.as_json(), "sha256": durable_files.sha256_of(draft)}
+        record = {"cell": dataclasses.asdict(cell), "sha256": durable_files.sha256_of(draft)}
         claim.check()
         if _is_published(folder):
             raise ClaimLost(f"{folder / RESULT}: another process has made it")

@@ -14,10 +14,9 @@ import json
 import logging
 import shlex
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from minbert.experiments.grid.experiment import BASE_SEED, Experiment, GridRow, Scale, flags_in
 from minbert.finetune import cli
@@ -53,9 +52,13 @@ class Cell:
         """The cell's folder below the runner's."""
         return out / "cells" / self.key
 
-    def as_json(self) -> dict[str, Any]:
-        """The fields, as `Cell(**...)` takes them."""
-        return asdict(self)
+    def failure(self, out: Path, since: float = 0.0) -> str | None:
+        """Return why the last process failed, if it did, and not before `since`, in seconds."""
+        path = self.folder(out) / FAILURE
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if path.stat().st_mtime >= since:
+                return str(json.loads(path.read_text(encoding="utf-8"))["why"])
+        return None
 
 
 def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str]) -> list[Cell]:

@@ -123,15 +123,12 @@ class Claim:
         if not self.holds():
             raise ClaimLost(f"{self.path}: another process has taken over")
 
-    def _is_outdone(self) -> bool:
-        highest = _highest(self.path.parent)
-        return highest is not None and int(highest.stem) > int(self.path.stem)
-
     def _beat(self, over: threading.Event, parent: int) -> None:
         touched, warned = time.monotonic(), False
         while not over.wait(_LOOK):
             with contextlib.suppress(OSError):  # a file server that is away for a moment
-                if self._is_outdone():
+                highest = _highest(self.path.parent)
+                if highest is not None and int(highest.stem) > int(self.path.stem):
                     os._exit(TAKEN)
                 if time.monotonic() - touched >= BEAT:
                     touched = time.monotonic()

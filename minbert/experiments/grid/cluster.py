@@ -70,28 +70,24 @@ class ClusterProcess:
         """Take the job out of the queue, or end it."""
         self._job.cancel()
 
-    def kill(self) -> None:
-        """Take the job out of the queue, or end it; the cluster ends what does not stop."""
-        self._job.cancel()
+    kill = terminate  # the cluster ends what does not stop
 
 
 def cluster_launch(
-    cluster: str, folder: Path, *, minutes: float, partition: str | None = None, gpus: int = 0
+    cluster: str, folder: Path, minutes: float, partition: str | None = None, gpus: int = 0
 ) -> Launch:
     """Return what starts a cell as a job. Raises InputError without submitit or the cluster."""
     try:
         submitit: Any = import_module("submitit")
     except ImportError as error:
         raise InputError(f"--cluster {cluster}: needs submitit (pip install submitit)") from error
-    kind, time_limit = (
-        (submitit.SlurmExecutor, "time")
-        if cluster == "slurm"
-        else (submitit.LocalExecutor, "timeout_min")
-    )
-    parameters: dict[str, Any] = {time_limit: minutes, "gpus_per_node": gpus}
+    kind, time_limit = submitit.LocalExecutor, "timeout_min"
+    parameters: dict[str, Any] = {"gpus_per_node": gpus}
     parameters["signal_delay_s"] = min(_WARNING, round(minutes * 30))
-    if cluster == "slurm" and partition is not None:
-        parameters["partition"] = partition
+    if cluster == "slurm":
+        kind, time_limit = submitit.SlurmExecutor, "time"
+        parameters |= {} if partition is None else {"partition": partition}
+    parameters[time_limit] = minutes
     try:
         executor = kind(folder, max_num_timeout=_REQUEUED)
         executor.update_parameters(**parameters)

@@ -57,14 +57,12 @@ class FinishedRun:
     def split(self, task: str) -> Split:
         """A task's dev examples. Raises InputError where the file is not what the run read."""
         if task not in self._splits:
-            self._splits[task] = self._read_split(task)
+            path, read = Path(self.config[f"{task}_dev"]), self.dev_hashes[f"{task}_dev"]
+            if not path.is_file() or durable_files.sha256_of(path) != read:
+                raise InputError(f"{path}: not the file that {self.folder} was scored on")
+            limit = self.config["limit"]
+            self._splits[task] = read_split(TASKS[task], "dev", path, limit=limit)
         return self._splits[task]
-
-    def _read_split(self, task: str) -> Split:
-        path = Path(self.config[f"{task}_dev"])
-        if not path.is_file() or durable_files.sha256_of(path) != self.dev_hashes[f"{task}_dev"]:
-            raise InputError(f"{path}: not the file that {self.folder} was scored on")
-        return read_split(TASKS[task], "dev", path, limit=self.config["limit"])
 
     def labels(self, task: str) -> Array:
         """A task's dev labels, NaN where there is none."""

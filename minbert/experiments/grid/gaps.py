@@ -1,12 +1,10 @@
 """The runs of a grid that have no whole result, and why."""
 
-import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbert.experiments.grid.cells import FAILURE, Cell
+from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.results import CellResult
 from minbert.support.errors import RunError
 
@@ -30,13 +28,7 @@ def read(cells: Sequence[Cell], out: Path) -> tuple[dict[str, CellResult], list[
             if result := CellResult.read(cell, out):
                 results[cell.key] = result
             else:
-                missing.append(Gap(cell.name, _failure(cell.folder(out))))
+                missing.append(Gap(cell.name, cell.failure(out)))
         except RunError as error:
             missing.append(Gap(cell.name, str(error)))
     return results, missing
-
-
-def _failure(folder: Path) -> str | None:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["why"])
-    return None

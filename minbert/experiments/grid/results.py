@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,19 +124,20 @@ def gather(
     experiment: Experiment, cells: Sequence[Cell], results: Mapping[str, CellResult]
 ) -> list[RowResult]:
     """Every row with the seeds for which `results` (by key) has all of its commands."""
-    rows = []
-    for row in experiment.rows:
-        by_seed: dict[int, list[CellResult | None]] = {}
-        for cell in cells:
-            if cell.row == row.name:
-                by_seed.setdefault(cell.seed, []).append(results.get(cell.key))
-        whole = {
-            seed: tuple(result for result in of_seed if result is not None)
-            for seed, of_seed in by_seed.items()
-            if None not in of_seed
-        }
-        rows.append(RowResult(row, whole))
-    return rows
+    keys: defaultdict[str, dict[int, list[str]]] = defaultdict(dict)
+    for cell in cells:
+        keys[cell.row].setdefault(cell.seed, []).append(cell.key)
+    return [
+        RowResult(
+            row,
+            {
+                seed: tuple(results[key] for key in of_seed)
+                for seed, of_seed in keys[row.name].items()
+                if results.keys() >= set(of_seed)
+            },
+        )
+        for row in experiment.rows
+    ]
 
 
 def is_accuracy(task: str) -> bool:

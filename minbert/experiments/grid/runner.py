@@ -6,7 +6,6 @@ process died. So the same command, started again on this machine or another, goe
 """
 
 import contextlib
-import json
 import signal
 import subprocess
 import time
@@ -149,7 +148,7 @@ class Runner:
             if len(self._running) >= self._workers:
                 return
             folder = cell.folder(self._out)
-            why = self._failed_elsewhere(folder)
+            why = cell.failure(self._out, self._began)  # of another runner's attempt meanwhile
             try:
                 if why is None and is_free(folder / CLAIMS):
                     path = folder / LOG
@@ -162,13 +161,6 @@ class Runner:
             if why is not None:
                 self._pending.remove(cell)
                 self._fail(cell, why)
-
-    def _failed_elsewhere(self, folder: Path) -> str | None:
-        """Say why another runner's attempt failed, if that was after this runner began."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if (folder / FAILURE).stat().st_mtime >= self._began:
-                return str(json.loads((folder / FAILURE).read_text(encoding="utf-8"))["why"])
-        return None
 
     def _status(self, count: int, open_cells: Sequence[Cell]) -> dict[str, str]:
         done = count - len(open_cells) - len(self.failed)

@@ -1,6 +1,5 @@
 """The flags that several measuring commands have, and the main job that these flags describe."""
 
-from collections.abc import Collection
 from typing import Any
 
 from minbert.finetune.config import RunConfig
@@ -9,21 +8,16 @@ from minbert.support.flags import AT_LEAST_ONE, Limit, flag
 SHORTEST = 5  # tokens of a text: [CLS], [SEP] and something between them
 
 
-def whole_numbers(least: int) -> Limit:
-    """The limit of a flag that takes several whole numbers, each `least` or more."""
-
-    def holds(texts: Collection[str]) -> bool:
-        return len(texts) > 0 and all(text.isdecimal() and int(text) >= least for text in texts)
-
-    return Limit(holds, f"whole numbers, {least} or more")
-
-
+JSON, CSV = "all that was found, and on which machine", "the table, with all fields"
 LONG_ENOUGH = Limit(lambda n: n >= SHORTEST, f"{SHORTEST} or more")
 
 
 def numbers(default: str, group: str, help: str, least: int = 1) -> Any:
     """A flag that takes whole numbers, separated by blanks as in `default`."""
-    limit = whole_numbers(least)
+    limit = Limit(
+        lambda texts: texts and all(text.isdecimal() and int(text) >= least for text in texts),
+        f"whole numbers, {least} or more",
+    )
     return flag(tuple(default.split()), group, help, limit=limit, metavar="N", several=True)
 
 
@@ -35,16 +29,6 @@ def count(default: int, group: str, help: str) -> Any:
 def file(help: str) -> Any:
     """A flag that names a file to write."""
     return flag(None, "files to write", help, metavar="FILE")
-
-
-def json() -> Any:
-    """The flag `--json`."""
-    return file("all that was found, and on which machine")
-
-
-def csv() -> Any:
-    """The flag `--csv`."""
-    return file("the table, with all fields")
 
 
 def main_job(config: Any, task: str, *names: str, **settings: Any) -> RunConfig:

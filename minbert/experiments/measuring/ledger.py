@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -44,11 +46,22 @@ def count(model: MultitaskBert, objective: BatchObjective, batch: Batch) -> Coun
         objective.backward(model, batch, seed=1)
         objective.after_step(model)
 
-    with _counted_passes() as passes:
+    passes: Counter[str] = Counter()
+    with register_module_forward_hook(partial(_count_pass, passes)):
         operations = flops(step)
     assert batch.tokens is not None
     whole = len(batch.tokens.input_ids) * model.encoder.config.num_hidden_layers
-    return Count(passes.forward / whole, passes.backward / whole, operations, operations / forward)
+    forwards, backwards = passes["forward"] / whole, passes["backward"] / whole
+    return Count(forwards, backwards, operations, operations / forward)
+
+
+def _count_pass(passes: Counter[str], module: nn.Module, inputs: Any, output: Any) -> None:
+    """Add the texts that pass a layer of any encoder to `forward`, and later to `backward`."""
+    if isinstance(module, BertLayer):
+        texts = len(inputs[1].layout.key_mask)
+        passes["forward"] += texts
+        if output.requires_grad:
+            output.register_hook(lambda _gradient: passes.update(backward=texts))
 
 
 def flops(work: Callable[[], object]) -> int:
@@ -72,31 +85,3 @@ class _Shapes(FakeTensorMode):
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> _Shapes:
         return self
-
-
-@dataclass
-class _LayerPasses:
-    """The number of texts that passed a layer of any encoder, forward and backward."""
-
-    forward: int = 0
-    backward: int = 0
-
-    def count_forward(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(module, BertLayer):
-            texts = len(inputs[1].layout.key_mask)
-            self.forward += texts
-            if output.requires_grad:
-                output.register_hook(lambda _gradient: self.count_backward(texts))
-
-    def count_backward(self, texts: int) -> None:
-        self.backward += texts
-
-
-@contextlib.contextmanager
-def _counted_passes() -> Iterator[_LayerPasses]:
-    passes = _LayerPasses()
-    hook = register_module_forward_hook(passes.count_forward)
-    try:
-        yield passes
-    finally:
-        hook.remove()

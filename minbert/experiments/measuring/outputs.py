@@ -1,12 +1,11 @@
 """The files that a measurement is written to: checked before it begins, written at its end."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from minbert.reports.tables import csv_text
 from minbert.support import durable_files
 from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
@@ -26,11 +25,7 @@ def columns(kind: type) -> tuple[str, ...]:
 
 def as_csv(rows: Sequence[Any], kind: type) -> str:
     """The rows, each a `kind`, with all fields; a value of None is left empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns(kind), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return text.getvalue()
+    return csv_text([columns(kind), *map(dataclasses.astuple, rows)])
 
 
 def check_outputs(config: Any, about: str, kind: type) -> None:
@@ -62,12 +57,12 @@ def write_outputs(
     config: Any,
     rows: Sequence[Any],
     kind: type,
-    facts: Callable[[], object],
+    facts: object,
     **others: Callable[[Path], object],
 ) -> None:
     """Write the files that `config` names: `facts` as JSON, the rows as CSV, `others` by flag."""
     writers = {
-        "json": lambda path: durable_files.write_json(path, facts()),
+        "json": lambda path: durable_files.write_json(path, facts),
         "csv": lambda path: durable_files.write_text(path, as_csv(rows, kind)),
         **others,
     }

@@ -1,7 +1,6 @@
 """The machine's own rate of matrix products, and the share of it that training passes reach."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from minbert.data.batches import Batch
 from minbert.encoder.bert import BertModel
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.spread import Spread
-from minbert.experiments.measuring.trial import Trial, wait_for
+from minbert.experiments.measuring.trial import Trial, seconds_of
 from minbert.finetune.build import build_model
 from minbert.finetune.config import RunConfig
 
@@ -53,7 +52,7 @@ def measured_rate(device: torch.device, autocast: torch.dtype | None) -> Rate:
 def _rate_of(size: int, device: torch.device, dtype: torch.dtype) -> Rate:
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     torch.mm(left, right)
-    seconds = [_seconds(lambda: torch.mm(left, right), device) for _ in range(_PRODUCTS)]
+    seconds = [seconds_of(lambda: torch.mm(left, right), device) for _ in range(_PRODUCTS)]
     return Rate(size, str(dtype).removeprefix("torch."), 2 * size**3 / float(np.median(seconds)))
 
 
@@ -68,7 +67,7 @@ def reached(encoder: str, trial: Trial, batches: Sequence[Batch], rate: Rate, ro
             model.zero_grad()
 
     passes()
-    rates = Spread.of([operations / _seconds(passes, device) for _ in range(rounds)])
+    rates = Spread.of([operations / seconds_of(passes, device) for _ in range(rounds)])
     size = len(batches[0].ids)
     return Share(encoder, size, share=rates.median / rate.flops, **rates.columns("flops"))
 
@@ -88,11 +87,3 @@ def counted_operations(trial: Trial, batches: Sequence[Batch]) -> int:
             batch.task.loss(model(batch), batch.labels).backward()
 
     return ledger.flops(work)
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    wait_for(device)
-    began = time.perf_counter()
-    work()
-    wait_for(device)
-    return time.perf_counter() - began

@@ -58,11 +58,7 @@ class Trial:
 
     def seconds(self) -> float:
         """The seconds of a step, until the device has done it."""
-        wait_for(self.batch.labels.device)
-        began = time.perf_counter()
-        self.step()
-        wait_for(self.batch.labels.device)
-        return time.perf_counter() - began
+        return seconds_of(self.step, self.batch.labels.device)
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
@@ -104,7 +100,6 @@ def _peak_on_cpu(work: Callable[[], object]) -> int:
 def interleaved(
     measures: Mapping[str, Callable[[], float]],
     rounds: int,
-    seed: int = 0,
     then: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """The values of each measure by its name, one for each round; `then` is called after each.
@@ -115,14 +110,22 @@ def interleaved(
     values: dict[str, list[float]] = {name: [] for name in measures}
     for number in range(rounds):
         order = list(measures)
-        Random(derive_seed(seed, "order of a round", number)).shuffle(order)  # noqa: S311
+        Random(derive_seed(0, "order of a round", number)).shuffle(order)  # noqa: S311
         for name in order:
             values[name].append(measures[name]())
             then()
     return values
 
 
-def wait_for(device: torch.device) -> None:
-    """Return when the device has done all it was told to."""
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """The seconds that `work` takes, from an idle device until the device has done it."""
+    _wait_for(device)
+    began = time.perf_counter()
+    work()
+    _wait_for(device)
+    return time.perf_counter() - began
+
+
+def _wait_for(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

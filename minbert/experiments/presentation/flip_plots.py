@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.analysis.flips import Flips
-from minbert.experiments.presentation.task_picture import task_picture
+from minbert.experiments.presentation.score_plots import task_picture
 from minbert.reports.picture import Picture
 from minbert.reports.plotting import INK, OURS, THEIRS
 
@@ -42,10 +42,9 @@ def _draw(axes: Axes, pairs: Sequence[Flips], numbers: Mapping[str, int]) -> Non
         )
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(places, [f"{numbers[pair.before]} → {numbers[pair.after]}" for pair in pairs])
-    axes.set_ylim(len(pairs) - 0.5, -0.5)
+    axes.set(ylim=(len(pairs) - 0.5, -0.5), xlabel="% of examples")
     axes.margins(x=0.2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    axes.set_xlabel("% of examples")
     axes.set_title("← turn wrong", loc="left", fontsize=9)
     axes.set_title("turn right →", loc="right", fontsize=9)
     axes.spines["left"].set_visible(False)

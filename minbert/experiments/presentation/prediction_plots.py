@@ -82,9 +82,9 @@ def _draw_confusion(axes: Axes, found: Array, name: str) -> None:
         weight = "bold" if right else "normal"
         axes.text(column, row, f"{count}", ha="center", va="center", weight=weight, fontsize=8)
     classes = range(len(found))
-    axes.set(xticks=classes, yticks=classes, xlabel="predicted", ylabel="label")
-    axes.set_xlim(-0.6, len(found) - 0.4)
-    axes.set_ylim(len(found) - 0.4, -0.6)
+    low, high = -0.6, len(found) - 0.4
+    axes.set(xticks=classes, yticks=classes, xlim=(low, high), ylim=(high, low))
+    axes.set(xlabel="predicted", ylabel="label")
     axes.set_title(label(name), fontsize=9)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -3,7 +3,7 @@
 A row goes by its number where its name has no room, so that colour never stands alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,9 +13,8 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 from minbert.experiments.analysis.analysis import Analysis, scored
 from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
-from minbert.experiments.presentation.task_picture import task_picture
 from minbert.reports.picture import Picture
-from minbert.reports.plotting import HUES, OURS, THEIRS, label
+from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, drawn, label
 from minbert.tasks.registry import TASKS, TITLES
 from minbert.tasks.task import Array
 
@@ -43,17 +42,46 @@ def _listed(scores: Sequence[float] | Array) -> str:
     return ", ".join(f"{score:.3f}" for score in scores)
 
 
+def task_picture(
+    analysis: Analysis,
+    task: str,
+    kind: str,
+    title: str,
+    words: str,
+    draw: Callable[[Axes], object],
+    height: float,
+) -> Picture:
+    """A picture about one task, `height` inches high; `kind` is a part of its file's name."""
+    name = f"{analysis.experiment.name}-{kind}-{task}"
+    return drawn(name, f"{TITLES[task]}: {title}", words, draw, (WIDTH, height))
+
+
+def _by_task(
+    analysis: Analysis,
+    tasks: Sequence[str],
+    kind: str,
+    title: str,
+    in_words: Callable[[RowResult, str], str],
+    draw: Callable[..., None],
+    intro: str = "",
+    height: float = 3.1,
+) -> Iterator[Picture]:
+    """A picture for each task, with `intro` and then `in_words` for each finished row."""
+    rows = _finished(analysis)
+    for task in tasks:
+        lines = (f"{number} {result.row.name}: {in_words(result, task)}" for number, result in rows)
+        words, draw_task = intro + "; ".join(lines), partial(draw, rows=rows, task=task)
+        yield task_picture(analysis, task, kind, title, words, draw_task, height)
+
+
 def against_cost(analysis: Analysis) -> Iterator[Picture]:
     """A picture for each task: mean scores and intervals over seconds an epoch, and published."""
-    rows = _finished(analysis)
-    for task in analysis.experiment.tasks:
-        words = "; ".join(
-            f"{number} {result.row.name}: {np.mean(result.seconds()):.3g} s an epoch, "
-            f"{_summary(result, task)}"
-            for number, result in rows
-        )
-        draw = partial(_draw_costs, rows=rows, task=task)
-        yield task_picture(analysis, task, "cost", "score against cost", words, draw)
+    tasks, title = analysis.experiment.tasks, "score against cost"
+    return _by_task(analysis, tasks, "cost", title, _cost_in_words, _draw_costs)
+
+
+def _cost_in_words(result: RowResult, task: str) -> str:
+    return f"{np.mean(result.seconds()):.3g} s an epoch, {_summary(result, task)}"
 
 
 def _draw_costs(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
@@ -78,22 +106,19 @@ def _draw_costs(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.08)
-    axes.set_xlabel("seconds of training an epoch")
-    axes.set_ylabel(_axis_title(task))
+    axes.set(xlabel="seconds of training an epoch", ylabel=_axis_title(task))
     axes.grid()
 
 
 def over_seeds(analysis: Analysis) -> Iterator[Picture]:
     """A picture for each task: a dot a seed, the mean, its interval, and the published figure."""
-    rows = _finished(analysis)
-    for task in analysis.experiment.tasks:
-        words = "; ".join(
-            f"{number} {result.row.name}: {_summary(result, task)}; "
-            f"by seed {_listed(result.scores(task))}"
-            for number, result in rows
-        )
-        draw, height = partial(_draw_seeds, rows=rows, task=task), 0.28 * len(rows) + 0.8
-        yield task_picture(analysis, task, "seeds", "every seed", words, draw, height)
+    tasks, height = analysis.experiment.tasks, 0.28 * len(_finished(analysis)) + 0.8
+    words, draw = _seeds_in_words, _draw_seeds
+    return _by_task(analysis, tasks, "seeds", "every seed", words, draw, height=height)
+
+
+def _seeds_in_words(result: RowResult, task: str) -> str:
+    return f"{_summary(result, task)}; by seed {_listed(result.scores(task))}"
 
 
 def _draw_seeds(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
@@ -106,8 +131,7 @@ def _draw_seeds(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
         if (theirs := result.row.published.get(task)) is not None:
             axes.plot(theirs, place, "D", color=THEIRS, fillstyle="none")
     axes.set_yticks(range(len(rows)), [label(f"{n} {result.row.name}") for n, result in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(_axis_title(task))
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=_axis_title(task))
     axes.grid(axis="x")
 
 
@@ -116,18 +140,18 @@ def by_epoch(analysis: Analysis) -> Iterator[Picture]:
 
     A task whose runs all have one epoch has no picture.
     """
-    for task in analysis.experiment.tasks:
-        rows = _finished(analysis)
-        curves = [(number, _curves(result, task)) for number, result in rows]
-        if max((len(scores[0]) for _, scores in curves), default=0) < 2:
-            continue
-        lines = "; ".join(
-            f"{number} {result.row.name}: {_listed(scores.mean(0))}"
-            for (number, result), (_, scores) in zip(rows, curves, strict=True)
-        )
-        words = f"Means over the seeds after each epoch. {lines}"
-        draw = partial(_draw_curves, curves=curves, task=task)
-        yield task_picture(analysis, task, "epochs", "by epoch", words, draw)
+    rows = _finished(analysis)
+    tasks = [
+        task
+        for task in analysis.experiment.tasks
+        if any(_curves(result, task).shape[1] > 1 for _, result in rows)
+    ]
+    intro = "Means over the seeds after each epoch. "
+    return _by_task(analysis, tasks, "epochs", "by epoch", _curve_in_words, _draw_curves, intro)
+
+
+def _curve_in_words(result: RowResult, task: str) -> str:
+    return _listed(_curves(result, task).mean(0))
 
 
 def _curves(result: RowResult, task: str) -> Array:
@@ -136,7 +160,8 @@ def _curves(result: RowResult, task: str) -> Array:
     return np.array([[epoch["scores"][task] for epoch in epochs] for epochs in runs])
 
 
-def _draw_curves(axes: Axes, curves: Sequence[tuple[int, Array]], task: str) -> None:
+def _draw_curves(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
+    curves = [(number, _curves(result, task)) for number, result in rows]
     for place, (_, scores) in enumerate(curves):
         color, line = HUES[place % len(HUES)], _LINES[place // len(HUES) % len(_LINES)]
         epochs = range(1, scores.shape[1] + 1)
@@ -149,10 +174,9 @@ def _draw_curves(axes: Axes, curves: Sequence[tuple[int, Array]], task: str) -> 
     for (number, scores), height in zip(curves, heights, strict=True):
         end = (scores.shape[1], height)
         axes.annotate(f"{number}", end, (6, -3), textcoords="offset points")
-    axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
-    axes.set_ylabel(_axis_title(task))
+    axes.set(xlabel="epoch", ylabel=_axis_title(task))
     axes.grid()
 
 

@@ -1,6 +1,6 @@
 """An analysed grid as a section of a report: its tables, its plots, its commands."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,40 @@ from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.results import is_accuracy
 from minbert.experiments.presentation import flip_plots, prediction_plots, score_plots
 from minbert.experiments.presentation.tables import command_table, result_tables
+from minbert.reports.picture import Picture
 from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
 from minbert.tasks.registry import TITLES
+
+_PLOTS: Sequence[tuple[str, str, Callable[[Analysis], Iterator[Picture]]]] = (
+    (
+        "Score against cost",
+        "Dots are means over the seeds, lines their 95% intervals.{theirs}{elsewhere}",
+        score_plots.against_cost,
+    ),
+    (
+        "Every seed",
+        "A dot a seed; the upright stroke is the mean, the band its 95% interval.{theirs}",
+        score_plots.over_seeds,
+    ),
+    (
+        "Learning curves",
+        "Dev score after each epoch: thick the mean, thin every seed.",
+        score_plots.by_epoch,
+    ),
+    (
+        "Which classes are taken for which",
+        "Counts over all seeds. The fuller the colour, the larger the share of the label's "
+        "examples; right answers are framed.",
+        prediction_plots.confusions,
+    ),
+    (
+        "Predicted and true values",
+        "The fuller a hexagon, the more examples of all seeds lie there. Diamonds are the mean "
+        "prediction for true values from 0 to 1, 1 to 2 and so on; the dotted line is equality.",
+        prediction_plots.values,
+    ),
+)
 
 
 def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()) -> Section:
@@ -50,45 +81,13 @@ def _made_with(manifest: Mapping[str, Any]) -> str:
 
 
 def _plots(analysis: Analysis) -> Iterator[Plots]:
-    yield from _score_plots(analysis)
-    yield from _prediction_plots(analysis)
-    yield _flip_plots(analysis)
-
-
-def _score_plots(analysis: Analysis) -> Iterator[Plots]:
     source = analysis.experiment.source
     theirs = f" Open diamonds are {source} figures." if source else ""
-    yield Plots(
-        "Score against cost",
-        "Dots are means over the seeds, lines their 95% intervals."
-        + (f"{theirs} Their seconds are another machine's." if theirs else ""),
-        list(score_plots.against_cost(analysis)),
-    )
-    yield Plots(
-        "Every seed",
-        f"A dot a seed; the upright stroke is the mean, the band its 95% interval.{theirs}",
-        list(score_plots.over_seeds(analysis)),
-    )
-    yield Plots(
-        "Learning curves",
-        "Dev score after each epoch: thick the mean, thin every seed.",
-        list(score_plots.by_epoch(analysis)),
-    )
-
-
-def _prediction_plots(analysis: Analysis) -> Iterator[Plots]:
-    yield Plots(
-        "Which classes are taken for which",
-        "Counts over all seeds. The fuller the colour, the larger the share of the label's "
-        "examples; right answers are framed.",
-        list(prediction_plots.confusions(analysis)),
-    )
-    yield Plots(
-        "Predicted and true values",
-        "The fuller a hexagon, the more examples of all seeds lie there. Diamonds are the mean "
-        "prediction for true values from 0 to 1, 1 to 2 and so on; the dotted line is equality.",
-        list(prediction_plots.values(analysis)),
-    )
+    elsewhere = " Their seconds are another machine's." if source else ""
+    for title, words, pictures in _PLOTS:
+        words = words.format(theirs=theirs, elsewhere=elsewhere)
+        yield Plots(title, words, list(pictures(analysis)))
+    yield _flip_plots(analysis)
 
 
 def _flip_plots(analysis: Analysis) -> Plots:

@@ -1,7 +1,5 @@
 """An analysed grid as tables: scores beside the published ones, differences, and commands."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from minbert.experiments.analysis.differences import Detectable
 from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
-from minbert.reports.tables import Table
+from minbert.reports.tables import Table, csv_text
 from minbert.support import durable_files
 from minbert.tasks.registry import TASKS, TITLES
 
@@ -25,7 +23,8 @@ _NAMED = 5  # missing runs that a note lists
 def score_table(analysis: Analysis) -> Table:
     """A line for each row: every task's score and interval, seconds an epoch, published figures."""
     experiment = analysis.experiment
-    shown = [task for task in (*experiment.tasks, SECONDS) if _is_published(analysis, task)]
+    published = {task for result in analysis.rows for task in result.row.published}
+    shown = [task for task in (*experiment.tasks, SECONDS) if task in published]
     header = [
         "dev",
         "seeds",
@@ -46,21 +45,13 @@ def score_table(analysis: Analysis) -> Table:
     return Table(experiment.title, header, rows, _notes(analysis))
 
 
-def _is_published(analysis: Analysis, task: str) -> bool:
-    return any(task in result.row.published for result in analysis.rows)
-
-
 def _score(result: RowResult, task: str) -> str:
     if not result.cells:
         return _NOTHING
     over, (low, high) = scored(result, task)
     spread = "" if math.isnan(over.sd) else f" ± {over.sd:.3f}"
-    remark = "" if _trained(result, task) else f" {_UNTRAINED}"
+    remark = "" if result.trains(task) else f" {_UNTRAINED}"
     return f"{over.mean:.3f}{spread} [{low:.3f}, {high:.3f}]{remark}"
-
-
-def _trained(result: RowResult, task: str) -> bool:
-    return not result.cells or result.trains(task)
 
 
 def _figure(value: float | None, task: str) -> str:
@@ -90,7 +81,7 @@ def _notes(analysis: Analysis) -> list[str]:
             "one seed: [95% interval over dev examples, Wilson's for accuracy, Fisher's z for r]; "
             "what another seed would give is not in it"
         )
-    if any(not _trained(result, task) for result in analysis.rows for task in tasks):
+    if any(not result.trains(task) for result in analysis.rows for task in tasks):
         notes.append(f"{_UNTRAINED}: untrained, no batch of the row is of this task")
     notes += [_on_epochs(analysis), *map(_smallest, analysis.detectable), *analysis.left_out]
     return [note for note in notes if note]
@@ -123,18 +114,18 @@ def difference_table(analysis: Analysis) -> Table:
     """A line for each comparison and task: difference, interval, p-values."""
     rows = [
         [
-            f"{one.first} − {one.second}",
-            TITLES[one.task],
-            str(one.seeds),
-            f"{one.value:+.3f}",
-            f"[{one.interval.low:+.3f}, {one.interval.high:+.3f}]",
-            one.test,
-            _p(one.p_models),
-            _p(one.p_value) if one.seeds > 1 else _NOTHING,
-            _p(one.corrected),
-            one.verdict,
+            f"{pair.first} − {pair.second}",
+            TITLES[pair.task],
+            str(pair.seeds),
+            f"{pair.value:+.3f}",
+            f"[{pair.interval.low:+.3f}, {pair.interval.high:+.3f}]",
+            pair.test,
+            _p(pair.p_models),
+            _p(pair.p_value) if pair.seeds > 1 else _NOTHING,
+            _p(pair.corrected),
+            pair.verdict,
         ]
-        for one in analysis.differences
+        for pair in analysis.differences
     ]
     header = ["rows", "task", "seeds", "difference", "95% interval", "test of these models"]
     header += ["its p", "p, other seeds too", "p (Holm)", "more than noise"]
@@ -146,20 +137,19 @@ def _p(value: float) -> str:
 
 
 def _how_tested(analysis: Analysis) -> list[str]:
-    several = any(one.seeds > 1 for one in analysis.differences)
     notes = [
         "tests of these models are paired on the same dev examples and take the trained models as "
         "given: a small p says that other examples would show the difference, not that other seeds "
         "would"
     ]
-    if several:
+    if any(pair.seeds > 1 for pair in analysis.differences):
         notes.append(
             "a permutation test's p is never below 0.0010; p, other seeds too: Student's t, with "
             "the noise of the examples (bootstrap) and that of the seeds, taken to be the same in "
             "all rows that train the task (those that do not are pooled apart); the interval is "
             "this test's, over the seeds that both rows have"
         )
-    if any(one.seeds == 1 for one in analysis.differences):
+    if any(pair.seeds == 1 for pair in analysis.differences):
         notes.append(
             "with one seed p and interval (bootstrap) are those of these models: whether the "
             "method makes the difference is not known"
@@ -185,17 +175,22 @@ def command_table(cells: Sequence[Cell]) -> Table:
 
 def as_csv(analysis: Analysis) -> str:
     """A line for each row, task and seed, with all digits, for programs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "task", "metric", "seed", "score", "seconds_per_epoch", "published"])
-    for result in analysis.rows:
-        for task in analysis.experiment.tasks:
-            for seed, score in zip(result.cells, result.scores(task), strict=True):
-                seconds = result.result(seed, task).seconds
-                published = result.row.published.get(task, "")
-                metric = TASKS[task].metric_name
-                writer.writerow([result.row.name, task, metric, seed, score, seconds, published])
-    return text.getvalue()
+    header = ["row", "task", "metric", "seed", "score", "seconds_per_epoch", "published"]
+    rows = (
+        [
+            result.row.name,
+            task,
+            TASKS[task].metric_name,
+            seed,
+            score,
+            result.result(seed, task).seconds,
+            result.row.published.get(task),
+        ]
+        for result in analysis.rows
+        for task in analysis.experiment.tasks
+        for seed, score in zip(result.cells, result.scores(task), strict=True)
+    )
+    return csv_text([header, *rows])
 
 
 def result_tables(analysis: Analysis) -> list[Table]:

@@ -10,6 +10,7 @@ import torch
 from minbert.experiments.measuring.command import MeasuringCommand, on_device, where
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.rates import counted_operations
+from minbert.experiments.measuring.spread import Spread
 from minbert.experiments.measuring.trial import Trial, interleaved, peak_of_first_steps
 from minbert.experiments.scale import data, report, steps
 from minbert.experiments.scale.config import AXES, ScaleConfig
@@ -43,8 +44,14 @@ def run(config: ScaleConfig, job: RunConfig) -> list[ScaleRow]:
             rows += _ranks(config, job, device)
         else:
             rows += _steps(config, job, axis, device)
-    print(f"{_setting(config, job, device)}\n\n{report.table(rows).markdown()}", end="")
-    facts = partial(_as_json, rows, device)
+    print(
+        f"{job.weights}; {where(device, job.precision)}; {config.rounds} rounds; "
+        f"{config.batch_size} pairs a batch, {config.length} tokens a text where they do not grow."
+        f"\n\n{report.table(rows).markdown()}",
+        end="",
+    )
+    records = [dataclasses.asdict(row) for row in rows]
+    facts = {"about": report.ABOUT, "rows": records, "machine": machine(device)}
     write_outputs(config, rows, ScaleRow, facts, plot=partial(_plot, rows))
     return rows
 
@@ -54,8 +61,8 @@ def _files(config: ScaleConfig, job: RunConfig) -> Iterator[ScaleRow]:
     numbers = config.numbers("rows")
     with ProgressBar(len(numbers), "files", "files") as bar:
         for number in numbers:
-            cost = data.measured(source, str(job.weights), number)
-            yield ScaleRow.of("rows", number, [cost.seconds], cost.memory, None)
+            seconds, memory = data.measured(source, str(job.weights), number)
+            yield ScaleRow("rows", number, *Spread.of([seconds]), memory, None)
             bar.update(1)
 
 
@@ -94,19 +101,8 @@ def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterato
 def _step_row(
     axis: str, value: int, seconds: Sequence[float], peak: int | None, trial: Trial
 ) -> ScaleRow:
-    return ScaleRow.of(axis, value, seconds, peak, counted_operations(trial, [trial.batch]))
-
-
-def _setting(config: ScaleConfig, job: RunConfig, device: torch.device) -> str:
-    return (
-        f"{job.weights}; {where(device, job.precision)}; {config.rounds} rounds; "
-        f"{config.batch_size} pairs a batch, {config.length} tokens a text where they do not grow."
-    )
-
-
-def _as_json(rows: Sequence[ScaleRow], device: torch.device) -> dict[str, object]:
-    records = [dataclasses.asdict(row) for row in rows]
-    return {"about": report.ABOUT, "rows": records, "machine": machine(device)}
+    operations = counted_operations(trial, [trial.batch])
+    return ScaleRow(axis, value, *Spread.of(seconds), peak, operations)
 
 
 def _plot(rows: Sequence[ScaleRow], path: Path) -> None:

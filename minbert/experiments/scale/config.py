@@ -46,8 +46,8 @@ class ScaleConfig:
     device: str = same_flag(RunConfig, "device", _STAYS)
     precision: str = same_flag(RunConfig, "precision", _STAYS)
     rounds: int = flags.count(5, _STAYS, "timed steps of every value; values take turns")
-    json: str | None = flags.json()
-    csv: str | None = flags.csv()
+    json: str | None = flags.file(flags.JSON)
+    csv: str | None = flags.file(flags.CSV)
     plot: str | None = flags.file("the curves, as .svg or .png")
 
     def __post_init__(self) -> None:

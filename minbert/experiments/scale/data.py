@@ -11,13 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from random import Random
 
-from minbert.data.examples import Example, read_split
+from minbert.data.examples import read_split
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build_data import build_tokenizer, encoded
 from minbert.finetune.config import RunConfig
@@ -29,16 +28,11 @@ TASK = "para"
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of the peak that the system tells, in bytes
 
 
-@dataclass(frozen=True)
-class FileCost:
-    """The seconds that a file took, and the bytes beyond what the process held before."""
+def measured(source: Path, weights: str, rows: int) -> tuple[float, int]:
+    """Read and encode `rows` pairs made of those in `source`. Raises InputError, RunError.
 
-    seconds: float
-    memory: int
-
-
-def measured(source: Path, weights: str, rows: int) -> FileCost:
-    """Read and encode `rows` pairs made of those in `source`. Raises InputError, RunError."""
+    Returns the seconds, and the bytes at the peak beyond what the process held before.
+    """
     encoder = str(Path(weights).resolve())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.csv"
@@ -53,27 +47,23 @@ def measured(source: Path, weights: str, rows: int) -> FileCost:
     if done.returncode:
         words = done.stderr.strip().splitlines() or ["no word"]
         raise RunError(f"reading {rows} pairs ended with exit code {done.returncode}: {words[-1]}")
-    return FileCost(**json.loads(done.stdout))
+    seconds, memory = json.loads(done.stdout)
+    return seconds, memory
 
 
 def _write(path: Path, source: Path, rows: int) -> None:
+    """Write `rows` pairs: the examples of `source`, then again and again, their words shuffled."""
     task = TASKS[TASK]
     examples = read_split(task, "train", source).examples
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(["", "id", *task.text_columns, task.label_column])
-        for number, texts, label in _rows(examples, rows):
-            writer.writerow([number, f"{number:025x}", *texts, label])
-
-
-def _rows(examples: Sequence[Example], rows: int) -> Iterator[tuple[int, list[str], int]]:
-    """`rows` pairs of texts: the examples, then again and again with their words shuffled."""
-    for number, example in zip(range(rows), cycle(examples), strict=False):
-        source = Random(derive_seed(0, "order of words", number))  # noqa: S311
-        shuffled = [
-            " ".join(source.sample(words, len(words))) for words in map(str.split, example.texts)
-        ]
-        yield number, shuffled if number >= len(examples) else list(example.texts), number % 2
+        for number, example in zip(range(rows), cycle(examples), strict=False):
+            draw = Random(derive_seed(0, "order of words", number))  # noqa: S311
+            texts: Sequence[str] = example.texts
+            if number >= len(examples):
+                texts = [" ".join(draw.sample(w, len(w))) for w in map(str.split, example.texts)]
+            writer.writerow([number, f"{number:025x}", *texts, number % 2])
 
 
 def peak() -> int:
@@ -94,7 +84,7 @@ def main(path: str, weights: str) -> None:
     tokenizer = build_tokenizer(job, EncoderConfig.from_file(Path(weights) / "config.json"))
     before, began = peak(), time.perf_counter()
     encoded(job, read_split(TASKS[TASK], "train", Path(path)), tokenizer)
-    print(json.dumps({"seconds": time.perf_counter() - began, "memory": peak() - before}))
+    print(json.dumps([time.perf_counter() - began, peak() - before]))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import itertools
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from minbert.experiments.grid.config import GRID, GridConfig
 from minbert.experiments.grid.experiment import Experiment, GridRow, flags_in
@@ -147,9 +148,10 @@ def _without(words: Combination, idle: Collection[str]) -> Combination:
     return tuple(itertools.chain.from_iterable(kept))
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the grid; returns the exit code."""
-    extra = argv[list(argv).index("--") + 1 :] if "--" in argv else ()
-    return grid_command(
-        "ablate", _DESCRIPTION, argv, AblateConfig, lambda config: experiment(config.axes, extra)
-    )
+main = partial(
+    grid_command,
+    "ablate",
+    _DESCRIPTION,
+    AblateConfig,
+    lambda config, extra: experiment(config.axes, extra),
+)

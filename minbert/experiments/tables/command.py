@@ -12,7 +12,7 @@ from minbert.experiments.grid.cells import Cell, plan
 from minbert.experiments.grid.cluster import cluster_launch
 from minbert.experiments.grid.config import GridConfig, SomeGridConfig, parse
 from minbert.experiments.grid.experiment import Experiment
-from minbert.experiments.grid.runner import Launch, Runner
+from minbert.experiments.grid.runner import Runner
 from minbert.experiments.grid.unnamed import unnamed
 from minbert.experiments.presentation import tables
 from minbert.reports import report
@@ -25,18 +25,18 @@ from minbert.support.errors import RunError
 def grid_command(
     name: str,
     description: str,
-    argv: Sequence[str],
     kind: type[SomeGridConfig],
-    make: Callable[[SomeGridConfig], Experiment],
+    make: Callable[[SomeGridConfig, Sequence[str]], Experiment],
+    argv: Sequence[str],
 ) -> int:
     """Run the grid that `make` describes, and report; returns the exit code.
 
-    Flags after -- are the main job's.
+    `make` is given the flags before --, as a configuration, and the main job's, after it.
     """
 
     def work(_stop: object) -> None:
         config, extra = parse(name, description, argv, kind)
-        grid = Grid.planned(make(config), config, extra)
+        grid = Grid.planned(make(config, extra), config, extra)
         section = grid.run()
         write_report(grid.out, grid.name, grid.experiment.title, [section])
         grid.log_failures()
@@ -76,7 +76,9 @@ class Grid:
     @property
     def name(self) -> str:
         """The name of the tables' files: other rows, seeds or flags make another name."""
-        return f"{self.experiment.name}-{self.config.scale}-{digest(self.cells)}"
+        commands = "\n".join(sorted(cell.command for cell in self.cells))
+        digest = hashlib.sha256(commands.encode()).hexdigest()[:6]
+        return f"{self.experiment.name}-{self.config.scale}-{digest}"
 
     def run(self) -> Section:
         """Run what is not done yet, analyse, write and print the tables.
@@ -86,7 +88,11 @@ class Grid:
         runs = len({cell.key for cell in self.cells})
         rows = len(self.experiment.rows)
         log.info("%s: %d rows, %d runs, in %s/cells", self.experiment.title, rows, runs, self.out)
-        runner = Runner(self.cells, self.out, self.config.workers, _launch(self.config, self.out))
+        config, launch = self.config, None
+        if config.cluster is not None:
+            limits = (config.minutes, config.partition, config.gpus)
+            launch = cluster_launch(config.cluster, self.out / "submitit", *limits)
+        runner = Runner(self.cells, self.out, config.workers, launch)
         runner.run(self.experiment.name)
         self.failed = runner.failed
         analysis = analyse(self.experiment, self.cells, self.out)
@@ -114,24 +120,6 @@ class Grid:
                 log.error("failed: %s: %s (%s)", cell.name, self.failed[cell.key], place)
 
 
-def digest(cells: Sequence[Cell]) -> str:
-    """Six hex digits over the commands."""
-    text = "\n".join(sorted(cell.command for cell in cells))
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
-
-
 def write_report(out: Path, name: str, title: str, sections: Sequence[Section]) -> None:
     """Write one page with all sections, and print its path as the last line."""
     print(f"report: {report.write(out, name, title, sections)}")
-
-
-def _launch(config: GridConfig, out: Path) -> Launch | None:
-    if config.cluster is None:
-        return None
-    return cluster_launch(
-        config.cluster,
-        out / "submitit",
-        minutes=config.minutes,
-        partition=config.partition,
-        gpus=config.gpus,
-    )

@@ -4,7 +4,7 @@ The R3F paper (Aghajanyan et al. 2021) shows them in Figures 1 and 2, over ten s
 """
 
 import itertools
-from collections.abc import Sequence
+from functools import partial
 
 from minbert.experiments.grid.config import GridConfig
 from minbert.experiments.grid.experiment import Experiment, GridRow
@@ -37,15 +37,9 @@ def experiment() -> Experiment:
         for name, (flags, cost) in _METHODS.items()
     )
     pairs = itertools.product(_METHODS, ("standard", "STD++"))
-    return Experiment(
-        "seeds",
-        "Scores over seeds, a row a method",
-        ("sst", "para", "sts"),
-        rows,
-        compared=tuple(pair for pair in pairs if pair[0] not in ("standard", pair[1])),
-    )
+    compared = tuple(pair for pair in pairs if pair[0] not in ("standard", pair[1]))
+    title = "Scores over seeds, a row a method"
+    return Experiment("seeds", title, ("sst", "para", "sts"), rows, compared)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the grid; returns the exit code."""
-    return grid_command("seeds", _DESCRIPTION, argv, GridConfig, lambda _: experiment())
+main = partial(grid_command, "seeds", _DESCRIPTION, GridConfig, lambda *_: experiment())

@@ -3,7 +3,7 @@
 The figures are from the poster "Walk Less and Only Down Smooth Valleys", on the dev sets.
 """
 
-from collections.abc import Sequence
+from functools import partial
 
 from minbert.experiments.grid.config import GridConfig
 from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, GridRow
@@ -38,6 +38,4 @@ def experiment() -> Experiment:
     )
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the table; returns the exit code."""
-    return grid_command("table1", _DESCRIPTION, argv, GridConfig, lambda _: experiment())
+main = partial(grid_command, "table1", _DESCRIPTION, GridConfig, lambda *_: experiment())

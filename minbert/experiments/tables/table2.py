@@ -5,6 +5,7 @@ The figures are from the poster "Walk Less and Only Down Smooth Valleys", on the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from minbert.experiments.grid.config import GRID, GridConfig
@@ -87,16 +88,8 @@ def experiment(mode: str = MATCHED) -> Experiment:
     """The nine rows and the comparisons, with the settings of this `mode`."""
     shared = _BATCH if mode == MATCHED else ""
     rows = tuple(_row(name, mode) for name in _PUBLISHED)
-    return Experiment(
-        f"table2-{mode}",
-        f"Table 2, {mode}",
-        ("sst", "para", "sts"),
-        rows,
-        _COMPARED,
-        POSTER,
-        shared,
-        _NOTES[mode],
-    )
+    what = (f"table2-{mode}", f"Table 2, {mode}", ("sst", "para", "sts"))
+    return Experiment(*what, rows, _COMPARED, POSTER, shared, _NOTES[mode])
 
 
 def _row(name: str, mode: str) -> GridRow:
@@ -107,8 +100,8 @@ def _row(name: str, mode: str) -> GridRow:
     return GridRow(name, (" ".join(word for word in words if word),), published, seconds)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the table; returns the exit code."""
-    return grid_command(
-        "table2", _DESCRIPTION, argv, Table2Config, lambda config: experiment(config.settings)
-    )
+def _of_settings(config: Table2Config, _extra: Sequence[str]) -> Experiment:
+    return experiment(config.settings)
+
+
+main = partial(grid_command, "table2", _DESCRIPTION, Table2Config, _of_settings)

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,7 +73,7 @@ def _do(out: Path, log: Path, work: Callable[[], object]) -> None:
 
 def start_cell(cell: Cell, out: Path) -> Forked:
     cell.folder(out).mkdir(parents=True, exist_ok=True)
-    arguments = [str(out), json.dumps(cell.as_json()), str(os.getpid())]
+    arguments = [str(out), json.dumps(asdict(cell)), str(os.getpid())]
     return Forked(out, cell.folder(out) / LOG, lambda: cell_module.main(arguments))
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -259,7 +260,7 @@ sys.exit(run_command(lambda _: Runner(cells, Path(sys.argv[1]), 2).run("grid")))
 
 
 def start_runner(cells: list[Cell], out: Path) -> subprocess.Popen[bytes]:
-    text = json.dumps([cell.as_json() for cell in cells])
+    text = json.dumps([asdict(cell) for cell in cells])
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(out), text], stderr=subprocess.DEVNULL
     )

@@ -100,7 +100,7 @@ def test_a_process_that_fails_is_named(place: Path) -> None:
 
 def test_exponent_and_plan_by_hand() -> None:
     def row(axis: str, value: int, seconds: float, memory: int) -> ScaleRow:
-        return ScaleRow.of(axis, value, [seconds], memory, None)
+        return ScaleRow(axis, value, seconds, seconds, seconds, memory, None)
 
     rows = [row("rows", 1000, 1.0, 10**6), row("rows", 4000, 16.0, 2 * 10**6)]
     rows += [row("batch_sizes", 1, 1.0, 1), row("batch_sizes", 100, 5.0, 1)]
@@ -137,10 +137,12 @@ def test_memory_hardly_grows_with_the_pairs_and_a_large_parent_does_not_hide_it(
     """A process on Linux begins at its parent's peak, by one of the counts."""
     ballast = b"x" * (data.peak() + 2**28)
     source = place / "data" / "quora-train.csv"
-    few, many = (data.measured(source, str(place / "encoder"), n) for n in (8_000, 40_000))
+    (_, few), (_, many) = (
+        data.measured(source, str(place / "encoder"), n) for n in (8_000, 40_000)
+    )
     del ballast
-    assert few.memory > 2**20
-    assert many.memory - few.memory < 800 * 32_000  # as objects in memory they take 1,300 each
+    assert few > 2**20
+    assert many - few < 800 * 32_000  # as objects in memory they take 1,300 each
 
 
 def test_an_axis_named_twice_is_measured_once(place: Path) -> None:
