@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from minbert.encoder.unpadding import Layout, texts_shape
-
-Move = Callable[[Tensor], Tensor]
+from minbert.encoder.unpadding import Layout, Move, texts_shape
 
 
 @dataclass(frozen=True)
