@@ -6,7 +6,6 @@ Dimensions: N rows, T tokens a row.
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 import json
@@ -64,7 +63,7 @@ class PackedText:
         except (OSError, ValueError, KeyError) as error:
             raise _damaged(folder, error) from error
         self.key = folder.name  # of text, vocabulary and recipe
-        self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        self.starts = np.cumsum([0, *self.sizes], dtype=np.int64)
         load = functools.partial(_load, folder, split)
         for shard in range(len(self.sizes)):  # damage is better known now than in an hour
             load(shard)
@@ -72,13 +71,6 @@ class PackedText:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
-
-    def first(self, most: int) -> PackedText:
-        """This text up to its row `most`."""
-        short = copy.copy(self)
-        short.sizes = np.clip(most - self.starts[:-1], 0, self.sizes)
-        short.starts = np.concatenate([[0], np.cumsum(short.sizes)]).astype(np.int64)
-        return short
 
     def sample(self, most: int) -> PackedRows:
         """At most `most` rows, evenly spaced over the whole text."""

@@ -78,15 +78,6 @@ def spelled(ids: np.ndarray) -> str:
     return "".join(f" {index}," for index in ids)
 
 
-def test_the_first_rows_alone(folder: Path) -> None:
-    text = PackedText(folder, TRAIN)
-    everything = whole(text)
-    for most in (1, int(text.sizes[0]), int(text.sizes[0]) + 1, 10**6):
-        short = text.first(most)
-        assert len(short) == min(most, len(text))
-        np.testing.assert_array_equal(whole(short).ids, everything.ids[:most])
-
-
 def test_it_is_packed_once(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "read_documents", None)
     again = cached(tmp_path / "cache", [tmp_path / "a.txt"], TOKENIZER, RECIPE)
