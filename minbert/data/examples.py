@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import math
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, islice
@@ -138,33 +139,27 @@ def _read_rows(
 ) -> tuple[StoredExamples, list[BadRow], int]:
     """The examples, of each id the first; the reported rows; the number of rows seen."""
     examples, ids, places = StoredExamples(task), spooled.Equals(), spooled.GrowingArray(np.int64)
-    bad_rows: list[BadRow] = []
+    complaints: defaultdict[int, list[str]] = defaultdict(list)  # by line
     rows = 0
     for number, raw in lines:
         rows += 1
         example, complaint = reader.read(raw)
         if complaint:
-            bad_rows.append(BadRow(str(path), number, complaint))
+            complaints[number].append(complaint)
         if example is not None:
             examples.append(example)
             ids.append(example.id)
             places.append(number)
     is_repeated = ids.first() != np.arange(len(examples))
-    if not is_repeated.any():
-        return examples, bad_rows, rows
-    repeated = compress(zip(places.whole().tolist(), examples, strict=True), is_repeated)
-    named = [BadRow(str(path), line, f"duplicate id {example.id}") for line, example in repeated]
-    return StoredExamples(task, compress(examples, ~is_repeated)), _merged(bad_rows, named), rows
-
-
-def _merged(bad_rows: list[BadRow], repeated: list[BadRow]) -> list[BadRow]:
-    """All reported rows in the file's order, one for each line."""
-    by_line = {row.line: row for row in bad_rows}
-    for row in repeated:
-        if earlier := by_line.get(row.line):
-            row = replace(row, what=f"{earlier.what}; {row.what}")
-        by_line[row.line] = row
-    return [by_line[line] for line in sorted(by_line)]
+    if is_repeated.any():
+        repeated = compress(zip(places.whole().tolist(), examples, strict=True), is_repeated)
+        for number, example in repeated:
+            complaints[number].append(f"duplicate id {example.id}")
+        examples = StoredExamples(task, compress(examples, ~is_repeated))
+    bad_rows = [
+        BadRow(str(path), line, "; ".join(what)) for line, what in sorted(complaints.items())
+    ]
+    return examples, bad_rows, rows
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -211,14 +206,14 @@ def _fields(raw: bytes) -> list[str]:
         raise _RowError(f"broken quoting ({error})") from error
 
 
+@dataclass(frozen=True)
 class _RowReader:
     """A parser of lines, each into an example, a complaint, or both."""
 
-    def __init__(
-        self, task: Task, header: dict[str, int], *, labelled: bool, keep_unlabelled: bool
-    ) -> None:
-        self._task, self._header = task, header
-        self._labelled, self._keep = labelled, keep_unlabelled
+    task: Task
+    header: dict[str, int]
+    labelled: bool
+    keep_unlabelled: bool
 
     def read(self, raw: bytes) -> tuple[Example | None, str | None]:
         complaints: list[str] = []
@@ -228,13 +223,13 @@ class _RowReader:
             return None, "; ".join([*complaints, "no id"])
         if any(unicodedata.category(letter) == "Cc" for letter in identifier):
             return None, "; ".join([*complaints, f"control character in id {identifier!r}"])
-        texts = tuple(self._field(fields, column) for column in self._task.text_columns)
-        named = zip(self._task.text_columns, texts, strict=True)
+        texts = tuple(self._field(fields, column) for column in self.task.text_columns)
+        named = zip(self.task.text_columns, texts, strict=True)
         complaints += [f"empty {column}" for column, text in named if not text.strip()]
-        label = self._label(fields, complaints) if self._labelled else None
+        label = self._label(fields, complaints) if self.labelled else None
         if not complaints:
             return Example(identifier, texts, label), None
-        kept = Example(identifier, texts, None) if self._keep else None
+        kept = Example(identifier, texts, None) if self.keep_unlabelled else None
         return kept, f"id {identifier}: {'; '.join(complaints)}"
 
     def _split(self, raw: bytes, complaints: list[str]) -> list[str]:
@@ -244,21 +239,21 @@ class _RowReader:
         except _RowError as error:
             complaints.append(str(error))
             return raw.decode("utf-8", errors="replace").split("\t")
-        if len(fields) != self._header[""]:
-            complaints.append(f"{len(fields)} columns, not {self._header['']}")
+        if len(fields) != self.header[""]:
+            complaints.append(f"{len(fields)} columns, not {self.header['']}")
         return fields
 
     def _field(self, fields: list[str], column: str) -> str:
-        index = self._header[column]
+        index = self.header[column]
         return fields[index] if index < len(fields) else ""
 
     def _label(self, fields: list[str], complaints: list[str]) -> float | None:
-        text = self._field(fields, self._task.label_column).strip()
+        text = self._field(fields, self.task.label_column).strip()
         if not text:
             complaints.append("no label")
             return None
         try:
-            return self._task.parse_label(text)
+            return self.task.parse_label(text)
         except ValueError as error:
             complaints.append(f"label {error}")
             return None

@@ -13,43 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 Move = Callable[[Tensor], Tensor]
 _MOST_TOKENS = 0.95  # share of tokens that are no padding, up to which the gathers pay
-
-
-class Layout(Protocol):
-    """A batch as padded texts (B, T, ...) and as rows (N, ...), and the ways between the two."""
-
-    @property
-    def heads(self) -> int:
-        """The number of attention heads, A."""
-
-    @property
-    def key_mask(self) -> Tensor:
-        """The attention mask (B, 1, 1, T), True at tokens and False at padding."""
-
-    def flatten(self, texts: Tensor) -> Tensor:
-        """Padded texts (B, T, H) to rows (N, H)."""
-
-    def unflatten(self, rows: Tensor) -> Tensor:
-        """Rows (N, H) to padded texts (B, T, H), 0 where nothing was computed."""
-
-    def cls_rows(self, rows: Tensor) -> Tensor:
-        """Rows (N, H) to those of [CLS], the first token of each text: (B, H)."""
-
-    def row_numbers(self, positions: Tensor) -> Tensor:
-        """Positions (M,), none of them padding, to the numbers of their rows (M,)."""
-
-    def split_heads(self, rows: Tensor) -> Tensor:
-        """Rows (N, H) to padded texts for each head, (B, A, T, D)."""
-
-    def join_heads(self, context: Tensor) -> Tensor:
-        """Padded texts for each head, (B, A, T, D), to rows (N, H)."""
 
 
 def choose_layout(attention_mask: Tensor, heads: int, token_count: int | None = None) -> Layout:
@@ -76,26 +46,32 @@ def texts_shape(layout: Layout) -> tuple[int, int]:
 class PaddedLayout:
     """N = B · T rows: padding is computed like any token, and masked as a key."""
 
-    key_mask: Tensor
-    heads: int
+    key_mask: Tensor  # (B, 1, 1, T), True at tokens and False at padding
+    heads: int  # A
 
     def flatten(self, texts: Tensor) -> Tensor:
+        """Padded texts (B, T, H) to rows (N, H)."""
         return texts.flatten(0, 1)
 
     def unflatten(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to padded texts (B, T, H), 0 where nothing was computed."""
         return rows.unflatten(0, texts_shape(self))
 
     def cls_rows(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to those of [CLS], the first token of each text: (B, H)."""
         # contiguous, as torch multiplies a strided matrix in another way where gradients are wanted
         return self.unflatten(rows)[:, 0].contiguous()
 
     def row_numbers(self, positions: Tensor) -> Tensor:
+        """Positions (M,), none of them padding, to the numbers of their rows (M,)."""
         return positions
 
     def split_heads(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to padded texts for each head, (B, A, T, D)."""
         return self.unflatten(rows).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def join_heads(self, context: Tensor) -> Tensor:
+        """Padded texts for each head, (B, A, T, D), to rows (N, H)."""
         return context.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
@@ -103,8 +79,9 @@ class PaddedLayout:
 class UnpaddedLayout:
     """N rows, tokens alone; padding exists between `split_heads` and `join_heads`, where it is 0.
 
-    A part is what one head has of one row, (D,). Parts are numbered as they lie in the rows, and
-    their places as they lie in the padded heads.
+    Fields and methods named as in PaddedLayout do what they do there. A part is what one head has
+    of one row, (D,). Parts are numbered as they lie in the rows, and their places as they lie in
+    the padded heads.
     """
 
     key_mask: Tensor
@@ -163,6 +140,9 @@ class UnpaddedLayout:
     def _join(self, context: Tensor) -> Tensor:
         parts = context.reshape(len(self.part_numbers), -1)  # (B · A · T, D)
         return parts.index_select(0, self.part_places).view(len(self.positions), -1)
+
+
+Layout = PaddedLayout | UnpaddedLayout
 
 
 class _Move(torch.autograd.Function):

@@ -180,7 +180,7 @@ def _pack(
     documents: list[Document], name: str, tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> Iterator[PackedRow]:
     frame = Frame(tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"], recipe.length)
-    texts = tokenizer.encode_plain([s for document in documents for s in document])
+    texts = tokenizer.encode([(s,) for document in documents for s in document], special=False)
     sentences = Sentences(texts, np.cumsum([0, *map(len, documents)], dtype=np.int64))
     if not recipe.pairs:
         yield from full_rows(sentences, frame)
