@@ -192,10 +192,7 @@ def pad(
 def by_length(
     lengths: NDArray[np.int64], most_tokens: int, most_rows: int = 256
 ) -> Iterator[NDArray[np.int64]]:
-    """Indices of all texts in batches of similar length, at most `most_tokens` padded tokens each.
-
-    Passes without gradients take texts in this order, as the order does not matter to them.
-    """
+    """Indices of all texts, longest first, in batches of at most `most_tokens` padded tokens."""
     order = np.argsort(-lengths, kind="stable")
     first = 0
     while first < len(order):

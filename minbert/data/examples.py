@@ -124,8 +124,8 @@ def read_split(
     columns, without a usable row; with `strict`, for any bad row too.
     """
     lines = _lines(path)
-    header = _header(task, name, path, lines)
-    reader = _RowReader(task, header, labelled=name != "test", keep_unlabelled=name != "train")
+    columns = _header(task, name, path, lines)
+    reader = _RowReader(task, columns, labelled=name != "test", keep_unlabelled=name != "train")
     examples, bad_rows, rows = _read_rows(task, path, islice(lines, limit), reader)
     _report(path, rows, bad_rows, strict)
     if not any(name == "test" or example.label is not None for example in examples):
@@ -175,10 +175,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, content
 
 
-def _header(
-    task: Task, name: str, path: Path, lines: Iterator[tuple[int, bytes]]
-) -> dict[str, int]:
-    """The index of each needed column, and under "" the number of columns."""
+def _header(task: Task, name: str, path: Path, lines: Iterator[tuple[int, bytes]]) -> list[str]:
+    """The names of all columns, the needed ones among them."""
     needed = ["id", *task.text_columns, *([task.label_column] if name != "test" else [])]
     expected = f"expected tab-separated columns {', '.join(needed)}"
     number, raw = next(lines, (0, b""))
@@ -192,7 +190,7 @@ def _header(
         raise InputError(f"{path}:{number}: one column, so tab is not its delimiter; {expected}")
     if missing := [column for column in needed if column not in columns]:
         raise InputError(f"{path}:{number}: no column {', '.join(missing)}; {expected}")
-    return {"": len(columns), **{column: columns.index(column) for column in needed}}
+    return columns
 
 
 def _fields(raw: bytes) -> list[str]:
@@ -211,7 +209,7 @@ class _RowReader:
     """A parser of lines, each into an example, a complaint, or both."""
 
     task: Task
-    header: dict[str, int]
+    columns: list[str]
     labelled: bool
     keep_unlabelled: bool
 
@@ -239,12 +237,12 @@ class _RowReader:
         except _RowError as error:
             complaints.append(str(error))
             return raw.decode("utf-8", errors="replace").split("\t")
-        if len(fields) != self.header[""]:
-            complaints.append(f"{len(fields)} columns, not {self.header['']}")
+        if len(fields) != len(self.columns):
+            complaints.append(f"{len(fields)} columns, not {len(self.columns)}")
         return fields
 
     def _field(self, fields: list[str], column: str) -> str:
-        index = self.header[column]
+        index = self.columns.index(column)
         return fields[index] if index < len(fields) else ""
 
     def _label(self, fields: list[str], complaints: list[str]) -> float | None:

@@ -46,10 +46,7 @@ class EncodedTexts:
 
 
 class WordPieceTokenizer:
-    """A map of texts to token ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with types 0 and 1.
-
-    A pair too long loses tokens from its longer text first.
-    """
+    """A map of texts to ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with types 0 and 1."""
 
     def __init__(
         self,
@@ -79,7 +76,7 @@ class WordPieceTokenizer:
         self._tokenizer.add_special_tokens(
             [AddedToken(token, special=True) for token in SPECIAL_TOKENS]
         )
-        self._tokenizer.enable_truncation(max_length)
+        self._tokenizer.enable_truncation(max_length)  # the longer text of a pair first
 
     @classmethod
     def from_folder(

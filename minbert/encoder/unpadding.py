@@ -163,5 +163,4 @@ class _Move(torch.autograd.Function):
 
 def _moved(x: Tensor, there: Move, back: Move) -> Tensor:
     """Return `there(x)`, with a gradient that goes `back`."""
-    result: Tensor = _Move.apply(x, there, back)
-    return result
+    return _Move.apply(x, there, back)

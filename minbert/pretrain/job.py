@@ -31,10 +31,7 @@ _PLACES = ("text", "weights", "vocab")
 
 
 def run(config: PretrainConfig, stop: StopRequest) -> None:
-    """Pretrain, and write the encoder with the best held-out score.
-
-    Raises InputError, RunError or Stopped.
-    """
+    """Pretrain; write the encoder that scores best. Raises InputError, RunError or Stopped."""
     began = time.monotonic()
     corpus.check_files(text_files(config))
     device = pick_device(config.device)

@@ -124,7 +124,7 @@ def _fill(
     folder: Path, documents: Iterable[Document], tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> None:
     counts: dict[str, list[int]] = {TRAIN: [], HELD_OUT: []}
-    read = lost = 0
+    read = lost = 0  # documents; lost are those that begin no row
     for split, buffer in _buffers(documents, recipe.held_out):
         shard = len(counts[split])
         rows = list(_pack(buffer, f"{split}-{shard}", tokenizer, recipe))
@@ -132,7 +132,8 @@ def _fill(
         if rows:
             _write(folder / f"{split}-{shard:05d}", rows, recipe.length, tokenizer)
             counts[split].append(len(rows))
-        lost += _left_out(buffer, rows, recipe)
+        if recipe.pairs or not rows:
+            lost += len(buffer) - len({row.document for row in rows})
     _check(counts, read, lost, recipe.length)
     durable_files.write_json(folder / _META, {"rows": counts})
 
@@ -153,13 +154,6 @@ def _check(counts: Mapping[str, Sequence[int]], read: int, lost: int, length: in
             read,
             length,
         )
-
-
-def _left_out(buffer: Sequence[Document], rows: Sequence[PackedRow], recipe: Recipe) -> int:
-    """The number of documents that begin no row."""
-    if rows and not recipe.pairs:
-        return 0
-    return len(buffer) - len({row.document for row in rows})
 
 
 def _buffers(documents: Iterable[Document], share: float) -> Iterator[tuple[str, list[Document]]]:

@@ -89,10 +89,7 @@ class CheckpointStore:
     def save_best(
         self, epoch: int, model: Mapping[str, Tensor], predictions: Mapping[str, Tensor]
     ) -> None:
-        """Keep the model after `epoch` epochs and what it predicts on dev.
-
-        An earlier best model stays as long as a checkpoint relies on it.
-        """
+        """Keep an epoch's model and predictions; earlier ones stay if a checkpoint needs them."""
         save(self._best(epoch), {"model": model, "predictions": predictions}, {})
 
     def load_best(self, epoch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -108,10 +105,7 @@ class CheckpointStore:
                 shutil.rmtree(old)
 
     def load_last(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-        """The newest whole checkpoint, None without one. Damaged ones are named and set aside.
-
-        The checkpoint of a finished run has no tensors.
-        """
+        """The newest whole checkpoint, None without one; damaged ones are named and set aside."""
         for folder in reversed([*self._numbered(_STEP), *self.folder.glob(_FINISHED)]):
             try:
                 groups, facts = load(folder)
