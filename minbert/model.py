@@ -103,7 +103,7 @@ class MultitaskBert(nn.Module):
     def pool(
         self, tokens: Padded, embeddings: Tensor | None = None, *, scoring: bool = False
     ) -> Tensor:
-        """One vector a text, (V·B, H), before the heads' dropout; with `scoring`, no gradient is wanted."""
+        """One vector a text, (V·B, H), before the heads' dropout; `scoring` needs no gradient."""
         if embeddings is None:
             embeddings = self.encoder.embed(tokens.input_ids)
         mask, types = tokens.attention_mask, tokens.token_type_ids

@@ -43,7 +43,7 @@ def every_token(layout: Layout) -> TokenSelection:
 
 
 def cls_token(layout: Layout) -> TokenSelection:
-    """Select [CLS] of each text, at a sixth of the layer's work; `last_hidden_state` is (B, 1, H)."""
+    """Select [CLS] of each text, a sixth of the layer's work; `last_hidden_state` is (B, 1, H)."""
     return TokenSelection(
         layout,
         querying=layout.cls_rows,

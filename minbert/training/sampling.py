@@ -66,7 +66,7 @@ class MixedTaskOrder:
         *,
         summed: bool = False,
     ) -> None:
-        """`lengths`: tokens of each task's rows; `summed` makes a round one step, if there are any."""
+        """`lengths`: tokens of each task's rows; with `summed`, a step is a whole round."""
         self.shares = cache(partial(mixing.shares, settings))
         self._rounds, self._summed, self._seed = mixing.rounds, summed, seed
         self._samplers = {task: TaskSampler(task, rows, seed) for task, rows in lengths.items()}
