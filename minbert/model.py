@@ -4,7 +4,7 @@ A pass can be replayed: word embeddings and the seed of the dropout masks determ
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -110,10 +110,7 @@ class MultitaskBert(nn.Module):
     def pool(
         self, tokens: Padded, embeddings: Tensor | None = None, *, scoring: bool = False
     ) -> Tensor:
-        """One vector a text, (V·B, H), before the heads' dropout.
-
-        `scoring` says that no gradient is wanted: attention may take another kernel.
-        """
+        """One vector a text, (V·B, H), before the heads' dropout; `scoring` needs no gradient."""
         if embeddings is None:
             embeddings = self.encoder.embed(tokens.input_ids)
         mask, types = tokens.attention_mask, tokens.token_type_ids
@@ -137,14 +134,9 @@ class MultitaskBert(nn.Module):
             return [self.heads[task]]
         return [self.relational, self.heads[task]]
 
-    def head_parameters(self, task: str) -> Iterator[nn.Parameter]:
-        """The weights between pooled vectors and a task's logits."""
-        for module in self.head_chain(task):
-            yield from module.parameters()
-
     def has_head_weights(self, task: str) -> bool:
         """Whether any weights lie between pooled vectors and a task's logits: a cosine has none."""
-        return any(True for _ in self.head_parameters(task))
+        return any(True for module in self.head_chain(task) for _ in module.parameters())
 
     def _pooled(self, batch: Batch, embeddings: Tensor | None) -> Tensor:
         if batch.tokens is None:

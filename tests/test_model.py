@@ -174,7 +174,7 @@ def test_the_relational_layer_learns_from_both_pair_tasks_and_not_from_sst(
         assert ("relational.dense.weight" in reached[task]) == (task != "sst")
         heads = {name.split(".")[1] for name in reached[task] if name.startswith("heads.")}
         assert heads == {task}
-        own = {id(p) for p in model.head_parameters(task)}
+        own = {id(p) for module in model.head_chain(task) for p in module.parameters()}
         names = {name for name, p in model.named_parameters() if id(p) in own}
         assert any(name.startswith("relational") for name in names) == (task != "sst")
     assert not torch.equal(

@@ -7,7 +7,7 @@ first the B first texts, then the B second ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
@@ -35,10 +35,10 @@ class Padded:
     token_type_ids: Tensor
     lengths: NDArray[np.int64]
 
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """`input_ids`, `attention_mask`, `token_type_ids`."""
-        return self.input_ids, self.attention_mask, self.token_type_ids
+    def mapped(self, change: Callable[[Tensor], Tensor], lengths: NDArray[np.int64]) -> Padded:
+        """The texts after `change` of each tensor, with their `lengths` after it."""
+        ids, mask, types = map(change, (self.input_ids, self.attention_mask, self.token_type_ids))
+        return Padded(ids, mask, types, lengths)
 
     @property
     def real(self) -> int:
@@ -69,9 +69,8 @@ class Batch:
     def repeated(self, count: int) -> Batch:
         """The batch `count` times over, as one batch of `count` · B examples."""
         assert self.tokens is not None
-        ids, mask, types = (stacked([tensor] * count, self.views) for tensor in self.tokens.tensors)
         lengths = np.tile(self.tokens.lengths.reshape(self.views, -1), count).reshape(-1)
-        tokens = Padded(ids, mask, types, lengths)
+        tokens = self.tokens.mapped(lambda rows: stacked([rows] * count, self.views), lengths)
         return replace(self, ids=self.ids * count, labels=self.labels.repeat(count), tokens=tokens)
 
     def part(self, first: int, step: int) -> Batch:
@@ -81,12 +80,12 @@ class Batch:
             assert self.features is not None
             return replace(self, ids=ids, labels=labels, features=self.features[:, first::step])
         lengths = self.tokens.lengths.reshape(self.views, -1)[:, first::step].reshape(-1)
-        input_ids, mask, types = (
-            tensor.unflatten(0, (self.views, -1))[:, first::step, : lengths.max()].flatten(0, 1)
-            for tensor in self.tokens.tensors
-        )
-        tokens = Padded(input_ids, mask, types, lengths)
-        return replace(self, ids=ids, labels=labels, tokens=tokens)
+
+        def taken(rows: Tensor) -> Tensor:  # (V·B, T)
+            texts = rows.unflatten(0, (self.views, -1))  # (V, B, T)
+            return texts[:, first::step, : lengths.max()].flatten(0, 1)
+
+        return replace(self, ids=ids, labels=labels, tokens=self.tokens.mapped(taken, lengths))
 
     @property
     def real_tokens(self) -> int:
@@ -185,19 +184,15 @@ def pad(
     input_ids[mask] = texts.ids[flat]
     type_ids = np.zeros(mask.shape, dtype=np.int64)
     type_ids[mask] = texts.type_ids[flat]
-    ids, attention_mask, types = (
-        to_device(array, device) for array in (input_ids, mask.astype(np.int64), type_ids)
-    )
+    tensors = (input_ids, mask.astype(np.int64), type_ids)
+    ids, attention_mask, types = (to_device(array, device) for array in tensors)
     return Padded(ids, attention_mask, types, lengths)
 
 
 def by_length(
     lengths: NDArray[np.int64], most_tokens: int, most_rows: int = 256
 ) -> Iterator[NDArray[np.int64]]:
-    """Indices of all texts in batches of similar length, at most `most_tokens` padded tokens each.
-
-    Passes without gradients take texts in this order, as the order does not matter to them.
-    """
+    """Indices of all texts, longest first, in batches of at most `most_tokens` padded tokens."""
     order = np.argsort(-lengths, kind="stable")
     first = 0
     while first < len(order):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import math
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, islice
@@ -124,8 +125,8 @@ def read_split(
     columns, without a usable row; with `strict`, for any bad row too.
     """
     lines = _lines(path)
-    header = _header(task, name, path, lines)
-    reader = _RowReader(task, header, labelled=name != "test", keep_unlabelled=name != "train")
+    columns = _header(task, name, path, lines)
+    reader = _RowReader(task, columns, labelled=name != "test", keep_unlabelled=name != "train")
     examples, bad_rows, rows = _read_rows(task, path, islice(lines, limit), reader)
     _report(path, rows, bad_rows, strict)
     if not any(name == "test" or example.label is not None for example in examples):
@@ -139,33 +140,27 @@ def _read_rows(
 ) -> tuple[StoredExamples, list[BadRow], int]:
     """The examples, of each id the first; the reported rows; the number of rows seen."""
     examples, ids, places = StoredExamples(task), spooled.Equals(), spooled.GrowingArray(np.int64)
-    bad_rows: list[BadRow] = []
+    complaints: defaultdict[int, list[str]] = defaultdict(list)  # by line
     rows = 0
     for number, raw in lines:
         rows += 1
         example, complaint = reader.read(raw)
         if complaint:
-            bad_rows.append(BadRow(str(path), number, complaint))
+            complaints[number].append(complaint)
         if example is not None:
             examples.append(example)
             ids.append(example.id)
             places.append(number)
     is_repeated = ids.first() != np.arange(len(examples))
-    if not is_repeated.any():
-        return examples, bad_rows, rows
-    repeated = compress(zip(places.whole().tolist(), examples, strict=True), is_repeated)
-    named = [BadRow(str(path), line, f"duplicate id {example.id}") for line, example in repeated]
-    return StoredExamples(task, compress(examples, ~is_repeated)), _merged(bad_rows, named), rows
-
-
-def _merged(bad_rows: list[BadRow], repeated: list[BadRow]) -> list[BadRow]:
-    """All reported rows in the file's order, one for each line."""
-    by_line = {row.line: row for row in bad_rows}
-    for row in repeated:
-        if earlier := by_line.get(row.line):
-            row = replace(row, what=f"{earlier.what}; {row.what}")
-        by_line[row.line] = row
-    return [by_line[line] for line in sorted(by_line)]
+    if is_repeated.any():
+        repeated = compress(zip(places.whole().tolist(), examples, strict=True), is_repeated)
+        for number, example in repeated:
+            complaints[number].append(f"duplicate id {example.id}")
+        examples = StoredExamples(task, compress(examples, ~is_repeated))
+    bad_rows = [
+        BadRow(str(path), line, "; ".join(what)) for line, what in sorted(complaints.items())
+    ]
+    return examples, bad_rows, rows
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -181,10 +176,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, content
 
 
-def _header(
-    task: Task, name: str, path: Path, lines: Iterator[tuple[int, bytes]]
-) -> dict[str, int]:
-    """The index of each needed column, and under "" the number of columns."""
+def _header(task: Task, name: str, path: Path, lines: Iterator[tuple[int, bytes]]) -> list[str]:
+    """The names of all columns, the needed ones among them."""
     needed = ["id", *task.text_columns, *([task.label_column] if name != "test" else [])]
     expected = f"expected tab-separated columns {', '.join(needed)}"
     number, raw = next(lines, (0, b""))
@@ -198,7 +191,7 @@ def _header(
         raise InputError(f"{path}:{number}: one column, so tab is not its delimiter; {expected}")
     if missing := [column for column in needed if column not in columns]:
         raise InputError(f"{path}:{number}: no column {', '.join(missing)}; {expected}")
-    return {"": len(columns), **{column: columns.index(column) for column in needed}}
+    return columns
 
 
 def _fields(raw: bytes, *, quotes: bool) -> list[str]:
@@ -214,14 +207,14 @@ def _fields(raw: bytes, *, quotes: bool) -> list[str]:
         raise _RowError(f"broken quoting ({error})") from error
 
 
+@dataclass(frozen=True)
 class _RowReader:
     """A parser of lines, each into an example, a complaint, or both."""
 
-    def __init__(
-        self, task: Task, header: dict[str, int], *, labelled: bool, keep_unlabelled: bool
-    ) -> None:
-        self._task, self._header = task, header
-        self._labelled, self._keep = labelled, keep_unlabelled
+    task: Task
+    columns: list[str]
+    labelled: bool
+    keep_unlabelled: bool
 
     def read(self, raw: bytes) -> tuple[Example | None, str | None]:
         complaints: list[str] = []
@@ -231,13 +224,13 @@ class _RowReader:
             return None, "; ".join([*complaints, "no id"])
         if any(unicodedata.category(letter) == "Cc" for letter in identifier):
             return None, "; ".join([*complaints, f"control character in id {identifier!r}"])
-        texts = tuple(self._field(fields, column) for column in self._task.text_columns)
-        named = zip(self._task.text_columns, texts, strict=True)
+        texts = tuple(self._field(fields, column) for column in self.task.text_columns)
+        named = zip(self.task.text_columns, texts, strict=True)
         complaints += [f"empty {column}" for column, text in named if not text.strip()]
-        label = self._label(fields, complaints) if self._labelled else None
+        label = self._label(fields, complaints) if self.labelled else None
         if not complaints:
             return Example(identifier, texts, label), None
-        kept = Example(identifier, texts, None) if self._keep else None
+        kept = Example(identifier, texts, None) if self.keep_unlabelled else None
         return kept, f"id {identifier}: {'; '.join(complaints)}"
 
     def _split(self, raw: bytes, complaints: list[str]) -> list[str]:
@@ -247,21 +240,21 @@ class _RowReader:
         except _RowError as error:
             complaints.append(str(error))
             return raw.decode("utf-8", errors="replace").split("\t")
-        if len(fields) != self._header[""]:
-            complaints.append(f"{len(fields)} columns, not {self._header['']}")
+        if len(fields) != len(self.columns):
+            complaints.append(f"{len(fields)} columns, not {len(self.columns)}")
         return fields
 
     def _field(self, fields: list[str], column: str) -> str:
-        index = self._header[column]
+        index = self.columns.index(column)
         return fields[index] if index < len(fields) else ""
 
     def _label(self, fields: list[str], complaints: list[str]) -> float | None:
-        text = self._field(fields, self._task.label_column).strip()
+        text = self._field(fields, self.task.label_column).strip()
         if not text:
             complaints.append("no label")
             return None
         try:
-            return self._task.parse_label(text)
+            return self.task.parse_label(text)
         except ValueError as error:
             complaints.append(f"label {error}")
             return None

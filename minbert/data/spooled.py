@@ -1,7 +1,7 @@
 """Numbers and texts in temporary files, so that memory need not grow with what is read.
 
 Small amounts stay in memory. The files have no name: they are gone when the process ends, however
-it ends.
+it ends. Every method raises RunError where the disk has no room.
 """
 
 import contextlib
@@ -61,10 +61,7 @@ class _Bytes:
 
 
 class GrowingArray(Generic[N]):
-    """An array of numbers that grows at its end.
-
-    Every method raises RunError where the disk has no room.
-    """
+    """An array of numbers that grows at its end."""
 
     def __init__(self, dtype: type[N] | np.dtype[N]) -> None:
         self._dtype, self._bytes = np.dtype(dtype), _Bytes()
@@ -102,10 +99,7 @@ class GrowingArray(Generic[N]):
 
 
 class Stored(Sequence[T]):
-    """A sequence whose items are made anew from storage whenever they are asked for.
-
-    Every method raises RunError where the disk has no room.
-    """
+    """A sequence whose items are made anew from storage whenever they are asked for."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> list[T]:
@@ -174,13 +168,10 @@ class Equals:
         self._digests.append(hashlib.blake2b(key.encode(), digest_size=16).digest())
 
     def first(self) -> NDArray[np.int64]:
-        """The position of the first key equal to each key, (n,).
-
-        The keys are compared in parts: equal keys leave the same remainder, and so share a part.
-        """
+        """The position of the first key equal to each key, (n,)."""
         first = np.empty(len(self._digests), dtype=np.int64)
         parts = min(len(first) // _PART + 1, _PASSES)
-        for part in range(parts):
+        for part in range(parts):  # equal keys leave the same remainder, and so share a part
             where, digests = self._part(part, parts)
             order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: the first comes first
             where, digests = where[order], digests[order]

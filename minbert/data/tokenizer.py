@@ -46,10 +46,7 @@ class EncodedTexts:
 
 
 class WordPieceTokenizer:
-    """A map of texts to token ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with types 0 and 1.
-
-    A pair too long loses tokens from its longer text first.
-    """
+    """A map of texts to ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with types 0 and 1."""
 
     def __init__(
         self,
@@ -79,7 +76,7 @@ class WordPieceTokenizer:
         self._tokenizer.add_special_tokens(
             [AddedToken(token, special=True) for token in SPECIAL_TOKENS]
         )
-        self._tokenizer.enable_truncation(max_length)
+        self._tokenizer.enable_truncation(max_length)  # the longer text of a pair first
 
     @classmethod
     def from_folder(
@@ -107,18 +104,12 @@ class WordPieceTokenizer:
         decisive = json.dumps([sorted(self.vocab.items()), self._settings])
         return hashlib.sha256(decisive.encode()).hexdigest()
 
-    def encode_plain(self, sentences: Iterable[str]) -> EncodedTexts:
-        """Encode sentences alone, without [CLS] and [SEP] around them."""
-        return self._encode(((sentence,) for sentence in sentences), special=False)
-
-    def encode(self, texts: Iterable[tuple[str, ...]]) -> EncodedTexts:
+    def encode(self, texts: Iterable[tuple[str, ...]], *, special: bool = True) -> EncodedTexts:
         """Encode single texts (1-tuples) or pairs (2-tuples), on all cores.
 
-        Raises RunError where the disk has no room for what memory need not hold.
+        `special` puts [CLS] and [SEP] around them. Raises RunError where the disk has no room for
+        what memory need not hold.
         """
-        return self._encode(texts, special=True)
-
-    def _encode(self, texts: Iterable[tuple[str, ...]], *, special: bool) -> EncodedTexts:
         ids, type_ids = spooled.GrowingArray(np.int32), spooled.GrowingArray(np.int8)
         starts = spooled.GrowingArray(np.int64)
         starts.append(0)

@@ -144,5 +144,4 @@ class BertModel(nn.Module):
         return embeddings + positions + types
 
     def _normed(self, summed: Tensor) -> Tensor:
-        normed: Tensor = self.dropout(self.embedding_norm(summed))
-        return normed
+        return self.dropout(self.embedding_norm(summed))

@@ -23,10 +23,7 @@ _IMPLEMENTED = {
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The shape and dropout rates of a BERT encoder; fields are keys of a published config.json.
-
-    Raises InputError for a value of the wrong type or out of range.
-    """
+    """A BERT encoder's shape and dropout, by published key. Raises InputError for a bad value."""
 
     vocab_size: int = 30522
     hidden_size: int = 768

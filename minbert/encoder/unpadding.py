@@ -11,43 +11,15 @@ in any case, and the same copy puts the padding back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
+Move = Callable[[Tensor], Tensor]
 _MOST_TOKENS = 0.95  # share of tokens that are no padding, up to which the gathers pay
-
-
-class Layout(Protocol):
-    """A batch as padded texts (B, T, ...) and as rows (N, ...), and the ways between the two."""
-
-    @property
-    def heads(self) -> int:
-        """The number of attention heads, A."""
-
-    @property
-    def key_mask(self) -> Tensor:
-        """The attention mask (B, 1, 1, T), True at tokens and False at padding."""
-
-    def flatten(self, texts: Tensor) -> Tensor:
-        """Padded texts (B, T, H) to rows (N, H)."""
-
-    def unflatten(self, rows: Tensor) -> Tensor:
-        """Rows (N, H) to padded texts (B, T, H), 0 where nothing was computed."""
-
-    def cls_rows(self, rows: Tensor) -> Tensor:
-        """Rows (N, H) to those of [CLS], the first token of each text: (B, H)."""
-
-    def row_numbers(self, positions: Tensor) -> Tensor:
-        """Positions (M,), none of them padding, to the numbers of their rows (M,)."""
-
-    def split_heads(self, rows: Tensor) -> Tensor:
-        """Rows (N, H) to padded texts for each head, (B, A, T, D)."""
-
-    def join_heads(self, context: Tensor) -> Tensor:
-        """Padded texts for each head, (B, A, T, D), to rows (N, H)."""
 
 
 def choose_layout(attention_mask: Tensor, heads: int, token_count: int | None = None) -> Layout:
@@ -74,26 +46,32 @@ def texts_shape(layout: Layout) -> tuple[int, int]:
 class PaddedLayout:
     """N = B · T rows: padding is computed like any token, and masked as a key."""
 
-    key_mask: Tensor
-    heads: int
+    key_mask: Tensor  # (B, 1, 1, T), True at tokens and False at padding
+    heads: int  # A
 
     def flatten(self, texts: Tensor) -> Tensor:
+        """Padded texts (B, T, H) to rows (N, H)."""
         return texts.flatten(0, 1)
 
     def unflatten(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to padded texts (B, T, H), 0 where nothing was computed."""
         return rows.unflatten(0, texts_shape(self))
 
     def cls_rows(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to those of [CLS], the first token of each text: (B, H)."""
         # contiguous, as torch multiplies a strided matrix in another way where gradients are wanted
         return self.unflatten(rows)[:, 0].contiguous()
 
     def row_numbers(self, positions: Tensor) -> Tensor:
+        """Positions (M,), none of them padding, to the numbers of their rows (M,)."""
         return positions
 
     def split_heads(self, rows: Tensor) -> Tensor:
+        """Rows (N, H) to padded texts for each head, (B, A, T, D)."""
         return self.unflatten(rows).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def join_heads(self, context: Tensor) -> Tensor:
+        """Padded texts for each head, (B, A, T, D), to rows (N, H)."""
         return context.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
@@ -101,8 +79,9 @@ class PaddedLayout:
 class UnpaddedLayout:
     """N rows, tokens alone; padding exists between `split_heads` and `join_heads`, where it is 0.
 
-    A part is what one head has of one row, (D,). Parts are numbered as they lie in the rows, and
-    their places as they lie in the padded heads.
+    Fields and methods named as in PaddedLayout do what they do there. A part is what one head has
+    of one row, (D,). Parts are numbered as they lie in the rows, and their places as they lie in
+    the padded heads.
     """
 
     key_mask: Tensor
@@ -127,13 +106,10 @@ class UnpaddedLayout:
         return cls(mask[:, None, None, :], heads, positions, starts, places, numbers)
 
     def flatten(self, texts: Tensor) -> Tensor:
-        rows: Tensor = _Flatten.apply(texts.flatten(0, 1), self.positions)
-        return rows
+        return _moved(texts, self._to_rows, self._to_texts)
 
     def unflatten(self, rows: Tensor) -> Tensor:
-        count, length = texts_shape(self)
-        empty = rows.new_zeros(count * length, *rows.shape[1:])
-        return empty.index_copy(0, self.positions, rows).unflatten(0, (count, length))
+        return _moved(rows, self._to_texts, self._to_rows)
 
     def cls_rows(self, rows: Tensor) -> Tensor:
         return rows.index_select(0, self.cls_numbers)
@@ -142,58 +118,49 @@ class UnpaddedLayout:
         return torch.searchsorted(self.positions, positions)
 
     def split_heads(self, rows: Tensor) -> Tensor:
-        heads: Tensor = _SplitHeads.apply(rows, self)
-        return heads
+        return _moved(rows, self._split, self._join)
 
     def join_heads(self, context: Tensor) -> Tensor:
-        rows: Tensor = _JoinHeads.apply(context, self)
-        return rows
+        return _moved(context, self._join, self._split)
 
+    def _to_rows(self, texts: Tensor) -> Tensor:
+        return texts.flatten(0, 1).index_select(0, self.positions)
 
-# Torch's own gradients of these gathers add row by row, as if a row could be taken twice. Here no
-# row is taken twice, so that the gradient is the opposite gather.
+    def _to_texts(self, rows: Tensor) -> Tensor:
+        count, length = texts_shape(self)
+        empty = rows.new_zeros(count * length, *rows.shape[1:])
+        return empty.index_copy(0, self.positions, rows).unflatten(0, (count, length))
 
-
-class _Flatten(torch.autograd.Function):
-    """Padded tokens (B · T, H) to the rows at `positions`."""
-
-    @staticmethod
-    def forward(ctx: Any, tokens: Tensor, positions: Tensor) -> Tensor:
-        ctx.positions, ctx.count = positions, len(tokens)
-        return tokens.index_select(0, positions)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        empty = gradient.new_zeros(ctx.count, *gradient.shape[1:])
-        return empty.index_copy(0, ctx.positions, gradient), None
-
-
-class _SplitHeads(torch.autograd.Function):
-    """Rows (N, H) to (B, A, T, D), 0 at padding."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, layout: UnpaddedLayout) -> Tensor:
-        ctx.layout = layout
-        parts = rows.reshape(len(layout.part_places), -1)  # (N · A, D)
+    def _split(self, rows: Tensor) -> Tensor:
+        parts = rows.reshape(len(self.part_places), -1)  # (N · A, D)
         parts = torch.cat([parts, parts.new_zeros(1, parts.size(1))])
-        count, length = texts_shape(layout)
-        shape = (count, layout.heads, length)
-        return parts.index_select(0, layout.part_numbers).unflatten(0, shape)
+        count, length = texts_shape(self)
+        return parts.index_select(0, self.part_numbers).unflatten(0, (count, self.heads, length))
+
+    def _join(self, context: Tensor) -> Tensor:
+        parts = context.reshape(len(self.part_numbers), -1)  # (B · A · T, D)
+        return parts.index_select(0, self.part_places).view(len(self.positions), -1)
+
+
+Layout = PaddedLayout | UnpaddedLayout
+
+
+class _Move(torch.autograd.Function):
+    """A move of tokens to other places; its gradient is the move back.
+
+    No token is moved twice. Torch's own gradient would add up token by token, as if one could be.
+    """
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.layout.join_heads(gradient), None
-
-
-class _JoinHeads(torch.autograd.Function):
-    """Padded heads (B, A, T, D) to rows (N, H)."""
+    def forward(ctx: Any, x: Tensor, there: Move, back: Move) -> Tensor:
+        ctx.there, ctx.back = there, back
+        return there(x)
 
     @staticmethod
-    def forward(ctx: Any, context: Tensor, layout: UnpaddedLayout) -> Tensor:
-        ctx.layout = layout
-        parts = context.reshape(len(layout.part_numbers), -1)  # (B · A · T, D)
-        return parts.index_select(0, layout.part_places).view(len(layout.positions), -1)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _moved(gradient, ctx.back, ctx.there), None, None
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.layout.split_heads(gradient), None
+
+def _moved(x: Tensor, there: Move, back: Move) -> Tensor:
+    """Return `there(x)`, with a gradient that goes `back`."""
+    return _Move.apply(x, there, back)

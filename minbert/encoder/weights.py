@@ -21,7 +21,7 @@ from minbert.support.errors import InputError
 VOCAB_FILES = ("vocab.txt", "tokenizer_config.json")
 WRITTEN = ("model.safetensors", *VOCAB_FILES, "config.json")  # config.json makes it a checkpoint
 
-# (published, ours): the first pair that matches a name's start renames it
+# (published, ours): names without .weight or .bias; {} stands for a layer's number
 _NAMES = (
     ("embeddings.LayerNorm", "embedding_norm"),
     ("embeddings.word_embeddings", "word_embeddings"),
@@ -45,6 +45,7 @@ _HEADS = (
     ("cls.seq_relationship", "nsp"),
 )
 _OURS = dict((*_NAMES, *_HEADS))
+_PUBLISHED = {ours: published for published, ours in _OURS.items()}
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str | None:
@@ -128,7 +129,8 @@ def _translate(
         bare = published.removeprefix("bert.")
         if bare == "embeddings.position_ids":  # 0, 1, 2, ...: a buffer that older writers saved
             continue
-        name = _our_name(bare)
+        modern = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", bare))
+        name = _rename(modern, _OURS)
         if published.startswith("cls.") and name not in wanted:
             unused.append(published)
         elif name is None:
@@ -138,11 +140,6 @@ def _translate(
         else:
             tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
     return tensors, unused, unknown
-
-
-def _our_name(bare: str) -> str | None:
-    modern = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", bare))
-    return _rename(modern, _OURS)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -176,8 +173,8 @@ def write(
     the published prefix `bert.`. `dtype` converts what is stored; None keeps it.
     """
     prefix = "bert." if heads else ""
-    published = {f"{prefix}{_published(name, _NAMES)}": t for name, t in tensors.items()}
-    published |= {_published(name, _HEADS): t for name, t in (heads or {}).items()}
+    published = {f"{prefix}{_published(name)}": t for name, t in tensors.items()}
+    published |= {_published(name): t for name, t in (heads or {}).items()}
     stored = {name: t.detach().cpu().to(dtype).contiguous() for name, t in published.items()}
     given = {name: vocab_files[name] for name in VOCAB_FILES if name in vocab_files}
     given["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
@@ -193,7 +190,7 @@ def write(
             (folder / name).unlink(missing_ok=True)
 
 
-def _published(name: str, names: tuple[tuple[str, str], ...]) -> str:
-    renamed = _rename(name, {ours: published for published, ours in names})
+def _published(name: str) -> str:
+    renamed = _rename(name, _PUBLISHED)
     assert renamed is not None, name
     return renamed

@@ -18,7 +18,7 @@ from minbert.pretrain.objective import PretrainingObjective, TextBatch, score_he
 from minbert.pretrain.order import ShuffledShards
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
 from minbert.pretrain.vocabulary import cached_vocabulary
-from minbert.pretrain.word_vectors import cached_vectors, read_vectors
+from minbert.pretrain.word_vectors import cached_vectors
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
 from minbert.training.optimizer import optimizer_for, rate_schedule
@@ -131,7 +131,7 @@ def _take_vectors(model: PretrainingBert, packed: Path, tokenizer: WordPieceToke
     """Begin word embeddings with the text's word vectors; tokens without one stay random."""
     words = model.encoder.word_embeddings.weight  # (V, H)
     special = np.array([tokenizer.vocab[token] for token in SPECIAL_TOKENS])
-    file = cached_vectors(packed, words.size(0), special, words.size(1))
-    vectors = torch.from_numpy(read_vectors(file)).to(words)
+    found = cached_vectors(packed, words.size(0), special, words.size(1))
+    vectors = torch.from_numpy(found).to(words)
     known = vectors.abs().amax(dim=1) > 0
     words[known] = vectors[known]

@@ -1,6 +1,7 @@
 """`PretrainConfig`: everything that decides a pretraining run; each field is a flag."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from minbert.encoder.config import EncoderConfig
 from minbert.support import shared_flags
@@ -16,18 +17,17 @@ from minbert.support.flags import (
     flag,
 )
 
-TEXT, ENCODER, MASKS, LENGTH, OPTIMIZATION, RUN = (
-    "text",
-    "the encoder",
-    "what is guessed",
-    "how long (one of the three; default --passes 1)",
-    "optimization",
-    "the run",
-)
+TEXT, ENCODER, MASKS = "text", "the encoder", "what is guessed"
+LENGTH = "how long (one of the three; default --passes 1)"
+OPTIMIZATION, RUN = "optimization", "the run"
 SHARE = Limit(lambda x: 0 < x < 1, "above 0 and below 1")
-_NEW = When(lambda c: c.weights is None, "no --weights, which bring their own shape")
-_GIVEN = When(lambda c: c.weights is not None, "--weights")
+_SIXTEEN = Limit(lambda n: n >= 16, "16 or more")
+_NEW = [When(lambda c: c.weights is None, "no --weights, which bring their own shape")]
+_GIVEN = [When(lambda c: c.weights is not None, "--weights")]
 _UNITS = {"s": 1, "m": 60, "h": 3600}
+
+_share = partial(flag, limit=SHARE, metavar="SHARE")
+_count = partial(flag, limit=AT_LEAST_ONE)
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,11 @@ class PretrainConfig(shared_flags.Readable):
     cache: str = flag(
         "runs/text", TEXT, "folder that keeps the packed text for later runs", metavar="FOLDER"
     )
-    held_out: float = flag(
-        0.005,
-        TEXT,
-        "share of the documents that is never trained on and measures progress",
-        limit=SHARE,
-        metavar="SHARE",
+    held_out: float = _share(
+        0.005, TEXT, "share of the documents that is never trained on and measures progress"
     )
     sequence_length: int = flag(
-        128,
-        TEXT,
-        "tokens a row, [CLS] and [SEP] included",
-        limit=Limit(lambda n: n >= 16, "16 or more"),
-        metavar="TOKENS",
+        128, TEXT, "tokens a row, [CLS] and [SEP] included", limit=_SIXTEEN, metavar="TOKENS"
     )
     no_nsp: bool = flag(
         False,
@@ -83,7 +75,7 @@ class PretrainConfig(shared_flags.Readable):
         8192,
         ENCODER,
         "tokens of a trained vocabulary",
-        limit=Limit(lambda n: n >= 16, "16 or more"),
+        limit=_SIXTEEN,
         metavar="TOKENS",
         acts=[
             When(
@@ -92,27 +84,13 @@ class PretrainConfig(shared_flags.Readable):
             )
         ],
     )
-    layers: int = flag(
-        4, ENCODER, "transformer layers", limit=AT_LEAST_ONE, metavar="N", acts=[_NEW]
+    layers: int = _count(4, ENCODER, "transformer layers", metavar="N", acts=_NEW)
+    hidden_size: int = _count(256, ENCODER, "hidden size", metavar="H", acts=_NEW)
+    attention_heads: int = _count(
+        4, ENCODER, "attention heads; they divide the hidden size", metavar="A", acts=_NEW
     )
-    hidden_size: int = flag(
-        256, ENCODER, "hidden size", limit=AT_LEAST_ONE, metavar="H", acts=[_NEW]
-    )
-    attention_heads: int = flag(
-        4,
-        ENCODER,
-        "attention heads; they divide the hidden size",
-        limit=AT_LEAST_ONE,
-        metavar="A",
-        acts=[_NEW],
-    )
-    positions: int = flag(
-        512,
-        ENCODER,
-        "longest input that the encoder will take",
-        limit=AT_LEAST_ONE,
-        metavar="TOKENS",
-        acts=[_NEW],
+    positions: int = _count(
+        512, ENCODER, "longest input that the encoder will take", metavar="TOKENS", acts=_NEW
     )
     repeat_positions: int | None = flag(
         None,
@@ -121,7 +99,7 @@ class PretrainConfig(shared_flags.Readable):
         "begin as repeats of the first N, not as the noise they are",
         limit=Limit(lambda n: n >= 2, "2 or more"),
         metavar="N",
-        acts=[_GIVEN],
+        acts=_GIVEN,
     )
     embedding_std: float | None = flag(
         None,
@@ -131,7 +109,7 @@ class PretrainConfig(shared_flags.Readable):
         "further, and so do the perturbations of SMART, R3F and FreeLB",
         limit=Limit(lambda std: 1e-3 <= std <= 10, "0.001 to 10"),
         metavar="STD",
-        acts=[_GIVEN],
+        acts=_GIVEN,
     )
     embeddings: str = flag(
         "neighbours",
@@ -143,9 +121,7 @@ class PretrainConfig(shared_flags.Readable):
     )
     readable: bool = shared_flags.readable(ENCODER)
 
-    mask_rate: float = flag(
-        0.15, MASKS, "share of the tokens that must be guessed", limit=SHARE, metavar="SHARE"
-    )
+    mask_rate: float = _share(0.15, MASKS, "share of the tokens that must be guessed")
     whole_words: bool = flag(False, MASKS, "mask all pieces of a word or none")
 
     steps: int | None = flag(
@@ -164,12 +140,11 @@ class PretrainConfig(shared_flags.Readable):
         metavar="TIME",
     )
 
-    batch_size: int = flag(256, OPTIMIZATION, "rows a step", limit=AT_LEAST_ONE, metavar="ROWS")
-    piece: int = flag(
+    batch_size: int = _count(256, OPTIMIZATION, "rows a step", metavar="ROWS")
+    piece: int = _count(
         32,
         OPTIMIZATION,
         "rows that go through the encoder at once; the gradient is the whole batch's",
-        limit=AT_LEAST_ONE,
         metavar="ROWS",
     )
     lr: float = flag(1e-3, OPTIMIZATION, "highest learning rate", limit=POSITIVE, metavar="RATE")
@@ -201,19 +176,14 @@ class PretrainConfig(shared_flags.Readable):
     )
     resume: bool = shared_flags.resume(RUN)
     seed: int = shared_flags.seed(RUN)
-    scorings: int = flag(
-        10, RUN, "how often held-out text is scored, at most", limit=AT_LEAST_ONE, metavar="N"
-    )
-    scored_rows: int = flag(
+    scorings: int = _count(10, RUN, "how often held-out text is scored, at most", metavar="N")
+    scored_rows: int = _count(
         1024,
         RUN,
         "held-out rows that are scored, at most, from all over the held-out text",
-        limit=AT_LEAST_ONE,
         metavar="ROWS",
     )
-    checkpoint_every: int = flag(
-        200, RUN, "steps between checkpoints", limit=AT_LEAST_ONE, metavar="STEPS"
-    )
+    checkpoint_every: int = _count(200, RUN, "steps between checkpoints", metavar="STEPS")
     device: str = shared_flags.device(RUN)
     precision: str = shared_flags.precision(RUN)
 

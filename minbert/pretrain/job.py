@@ -1,7 +1,6 @@
 """One pretraining run, from text files to a folder in the published layout."""
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
-from minbert.training.record import new_manifest, recorded
+from minbert.training.record import as_json, new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, held
 from minbert.training.session import load_best, starting_point, train
 
@@ -32,10 +31,7 @@ _PLACES = ("text", "weights", "vocab")
 
 
 def run(config: PretrainConfig, stop: StopRequest) -> None:
-    """Pretrain, and write the encoder with the best held-out score.
-
-    Raises InputError, RunError or Stopped.
-    """
+    """Pretrain; write the encoder that scores best. Raises InputError, RunError or Stopped."""
     began = time.monotonic()
     corpus.check_files(text_files(config))
     device = pick_device(config.device)
@@ -95,8 +91,7 @@ def _facts(config: PretrainConfig, steps: int, packed: str) -> dict[str, Any]:
         read |= {name: Path(folder) / name for name in weights.VOCAB_FILES}
     sha256 = {name: durable_files.sha256_of(path) for name, path in read.items() if path.is_file()}
     sha256["packed text"] = packed
-    settings = json.loads(json.dumps({**kept, STEPS: steps}))  # as it will be read back
-    return {"settings": settings, "sha256": sha256}
+    return {"settings": as_json({**kept, STEPS: steps}), "sha256": sha256}
 
 
 def _announce(ingredients: Ingredients, steps: int, device: torch.device) -> None:

@@ -11,12 +11,7 @@ import torch
 from torch import Tensor
 
 _MASKED, _RANDOM = 0.8, 0.1
-_NO_TEXT = (
-    "[PAD]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-)  # special tokens that are never masked; [UNK] is some word
+_NO_TEXT = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")  # never masked; [UNK] is some word
 
 
 @dataclass(frozen=True)

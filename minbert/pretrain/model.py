@@ -36,10 +36,7 @@ class MaskedLanguageHead(nn.Module):
 
 
 class PretrainingBert(nn.Module):
-    """Encoder, masked-language head, and next-sentence head unless left out.
-
-    Class 1 of the next-sentence head is "b is random", as published.
-    """
+    """Encoder, masked-language head, and next-sentence head unless left out."""
 
     def __init__(
         self,
@@ -60,6 +57,7 @@ class PretrainingBert(nn.Module):
             )
         self.encoder = BertModel(used, attention)
         self.mlm = MaskedLanguageHead(config)
+        # class 1 says that b is random, as published
         self.nsp = nn.Linear(config.hidden_size, 2) if next_sentence else None
         for module in (self.mlm.dense, self.nsp):
             if module is not None:
@@ -106,10 +104,7 @@ class PretrainingBert(nn.Module):
         )
 
     def load_published(self, folder: Path) -> None:
-        """Load the weights of a published folder; log each head that it lacks, which stays fresh.
-
-        Raises InputError where `weights.read` does.
-        """
+        """Load a published folder, as `weights.read` does; a head that it lacks stays fresh."""
         encoder = {name: tensor.shape for name, tensor in self.encoder.state_dict().items()}
         heads = {name: tensor.shape for name, tensor in self._heads().items()}
         loaded = weights.read(folder, encoder, heads)

@@ -30,11 +30,7 @@ class TextBatch:
 
     ids: tuple[str, ...]
     rows: PackedRows
-
-    @property
-    def name(self) -> str:
-        """The name of the one task in the log."""
-        return TASK
+    name: str = TASK  # the one task, as the log has it
 
     @property
     def real_tokens(self) -> int:
@@ -154,12 +150,9 @@ def piece_losses(
 def score_held_out(
     model: PretrainingBert, rows: PackedRows, masker: Masker, piece: int
 ) -> Evaluation:
-    """Perplexity of masked words and next-sentence accuracy of the rows, under fixed masks.
-
-    The criterion is minus the sum of the two losses.
-    """
+    """Perplexity and next-sentence accuracy; the criterion is minus the sum of the two losses."""
     count = len(rows.lengths)
-    masked = mask_rows(masker, rows, seed=0)
+    masked = mask_rows(masker, rows, seed=0)  # the same masks at every scoring
     sums = dict.fromkeys(("mlm_loss", "nsp_loss", "nsp_right"), 0.0)
     with ProgressBar(count, "held-out text", "rows") as bar:
         for part in pieces(rows, masked, piece, model.device):

@@ -110,10 +110,7 @@ def _elsewhere(bounds: NDArray[np.int64], number: int, rng: np.random.Generator)
 
 
 def full_rows(sentences: Sentences, frame: Frame) -> Iterator[PackedRow]:
-    """Full rows across documents: "full-sentences" of Liu et al. 2019, section 4.2.
-
-    A [SEP] stands between documents. Only the last row may be short.
-    """
+    """Full rows, [SEP] between documents: "full-sentences" of Liu et al. 2019, section 4.2."""
     bounds, starts = sentences.documents, sentences.texts.starts
     documents = (
         sentences.texts.ids[starts[first] : starts[last]] for first, last in pairwise(bounds)
@@ -121,5 +118,5 @@ def full_rows(sentences: Sentences, frame: Frame) -> Iterator[PackedRow]:
     stream = [part for ids in documents if len(ids) for part in ([frame.sep_id], ids)][1:]
     flat = np.concatenate([np.zeros(0, np.int32), *stream]).astype(np.int32)
     room = frame.length - 2
-    for first in range(0, len(flat), room):
+    for first in range(0, len(flat), room):  # only the last row may be short
         yield frame.single(flat[first : first + room])

@@ -6,7 +6,6 @@ Dimensions: N rows, T tokens a row.
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 import json
@@ -64,7 +63,7 @@ class PackedText:
         except (OSError, ValueError, KeyError) as error:
             raise _damaged(folder, error) from error
         self.key = folder.name  # of text, vocabulary and recipe
-        self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        self.starts = np.cumsum([0, *self.sizes], dtype=np.int64)
         load = functools.partial(_load, folder, split)
         for shard in range(len(self.sizes)):  # damage is better known now than in an hour
             load(shard)
@@ -72,13 +71,6 @@ class PackedText:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
-
-    def first(self, most: int) -> PackedText:
-        """This text up to its row `most`."""
-        short = copy.copy(self)
-        short.sizes = np.clip(most - self.starts[:-1], 0, self.sizes)
-        short.starts = np.concatenate([[0], np.cumsum(short.sizes)]).astype(np.int64)
-        return short
 
     def sample(self, most: int) -> PackedRows:
         """At most `most` rows, evenly spaced over the whole text."""
@@ -132,7 +124,7 @@ def _fill(
     folder: Path, documents: Iterable[Document], tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> None:
     counts: dict[str, list[int]] = {TRAIN: [], HELD_OUT: []}
-    read = lost = 0
+    read = lost = 0  # documents; lost are those that begin no row
     for split, buffer in _buffers(documents, recipe.held_out):
         shard = len(counts[split])
         rows = list(_pack(buffer, f"{split}-{shard}", tokenizer, recipe))
@@ -140,7 +132,8 @@ def _fill(
         if rows:
             _write(folder / f"{split}-{shard:05d}", rows, recipe.length, tokenizer)
             counts[split].append(len(rows))
-        lost += _left_out(buffer, rows, recipe)
+        if recipe.pairs or not rows:
+            lost += len(buffer) - len({row.document for row in rows})
     _check(counts, read, lost, recipe.length)
     durable_files.write_json(folder / _META, {"rows": counts})
 
@@ -163,13 +156,6 @@ def _check(counts: Mapping[str, Sequence[int]], read: int, lost: int, length: in
         )
 
 
-def _left_out(buffer: Sequence[Document], rows: Sequence[PackedRow], recipe: Recipe) -> int:
-    """The number of documents that begin no row."""
-    if rows and not recipe.pairs:
-        return 0
-    return len(buffer) - len({row.document for row in rows})
-
-
 def _buffers(documents: Iterable[Document], share: float) -> Iterator[tuple[str, list[Document]]]:
     """Documents in stretches that fit into memory; the held-out ones in stretches of their own."""
     buffers: dict[str, list[Document]] = {TRAIN: [], HELD_OUT: []}
@@ -188,7 +174,7 @@ def _pack(
     documents: list[Document], name: str, tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> Iterator[PackedRow]:
     frame = Frame(tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"], recipe.length)
-    texts = tokenizer.encode_plain([s for document in documents for s in document])
+    texts = tokenizer.encode([(s,) for document in documents for s in document], special=False)
     sentences = Sentences(texts, np.cumsum([0, *map(len, documents)], dtype=np.int64))
     if not recipe.pairs:
         yield from full_rows(sentences, frame)

@@ -30,10 +30,12 @@ _AT_ONCE = 2_000_000  # tokens counted in one go, in about 300 MB
 Counts = Any  # scipy.sparse.csr_array (V, V)
 
 
-def cached_vectors(folder: Path, vocab_size: int, special: NDArray[np.int64], size: int) -> Path:
-    """The file of the vectors (V, D) of a packed text, made now unless it exists.
+def cached_vectors(
+    folder: Path, vocab_size: int, special: NDArray[np.int64], size: int
+) -> NDArray[np.float32]:
+    """The vectors (V, D) of a packed text, made now unless a file has them.
 
-    Tokens that never occur, and `special` tokens, have zeros.
+    Tokens that never occur, and `special` tokens, have zeros. Raises InputError for a damaged file.
     """
     path = folder / f"word-vectors-{size}.npy"
     if not path.exists():
@@ -41,28 +43,21 @@ def cached_vectors(folder: Path, vocab_size: int, special: NDArray[np.int64], si
         with durable_files.replacing(path) as draft, draft.open("wb") as stream:
             np.save(stream, vectors)
     log.info("word embeddings begin with %s", path)
-    return path
-
-
-def read_vectors(path: Path) -> NDArray[np.float32]:
-    """Read a file of vectors (V, D). Raises InputError if it is damaged."""
     try:
-        vectors: NDArray[np.float32] = np.load(path)
+        return np.asarray(np.load(path), dtype=np.float32)
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error}); remove the file") from error
-    return vectors
 
 
 def near_each_other(folder: Path, vocab_size: int, special: NDArray[np.int64]) -> Counts:
     """Counts of words within WINDOW tokens of each other, (V, V), symmetric."""
     text = PackedText(folder, TRAIN)
     length = text.take(np.arange(1)).ids.shape[1]
-    text = text.first(max(1, MOST // length))
+    rows, step = min(len(text), max(1, MOST // length)), max(1, _AT_ONCE // length)
     counts: Counts = sparse.csr_array((vocab_size, vocab_size), dtype=np.float64)
-    step = max(1, _AT_ONCE // length)
-    with ProgressBar(len(text), "co-occurrences", "rows") as bar:
-        for first in range(0, len(text), step):
-            last = min(first + step, len(text))
+    with ProgressBar(rows, "co-occurrences", "rows") as bar:
+        for first in range(0, rows, step):
+            last = min(first + step, rows)
             counts = counts + _count(text.take(np.arange(first, last)), vocab_size, special)
             bar.update(last - first)
     return counts + counts.T

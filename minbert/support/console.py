@@ -44,7 +44,7 @@ class ProgressBar:
     ) -> None:
         self.total, self.title, self.unit, self.done = total, title, unit, done
         self._first, self._began, self._spoke, self._every = done, time.monotonic(), 0.0, every
-        on_terminal = sys.stderr.isatty()
+        self._plain = not sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             desc=title,
@@ -52,9 +52,8 @@ class ProgressBar:
             unit_scale=unit == "B",
             initial=done,
             leave=False,
-            disable=not on_terminal,
+            disable=self._plain,
         )
-        self._plain = not on_terminal
 
     def update(self, count: int, shown: Mapping[str, str] | None = None) -> None:
         """Move on by `count`; `shown`, for example `{"loss": "0.693"}`, appears behind the bar."""

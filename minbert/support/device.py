@@ -12,10 +12,7 @@ from minbert.support.errors import InputError
 
 
 def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.device:
-    """The device to run on: `auto` takes cuda, then mps, then cpu.
-
-    Raises InputError where the named device, or any GPU with `require_gpu`, is absent.
-    """
+    """The device; `auto` takes cuda, then mps, then cpu. Raises InputError for an absent one."""
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

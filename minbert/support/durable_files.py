@@ -80,10 +80,7 @@ def replacing_all(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling folder to fill; on success it appears at `path` in one rename.
-
-    `path` must not exist yet.
-    """
+    """Give a draft folder to fill; on success it appears in one rename at `path`, which is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(path)
     draft.mkdir()
@@ -146,10 +143,8 @@ def check_writable(path: Path) -> None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # another user's process, or no process number at all
-        return True
+    except (OSError, OverflowError) as error:  # another user's, or no process number at all
+        return not isinstance(error, ProcessLookupError)
     return True
 
 

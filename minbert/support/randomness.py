@@ -13,10 +13,7 @@ import torch
 
 
 def derive_seed(seed: int, purpose: str, *position: int | str) -> int:
-    """A 32-bit seed for one draw, by SHA-256 of (seed, purpose, position).
-
-    More than 32 bits would be ignored by torch's CPU generator.
-    """
+    """A 32-bit seed by SHA-256 of (seed, purpose, position); torch on a CPU ignores more bits."""
     text = "\x1f".join(str(part) for part in (seed, purpose, *position))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM as a request that the training loop obeys between two steps."""
 
-import contextlib
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from minbert.support.console import log
@@ -42,19 +42,17 @@ class StopRequest:
         if self.signum is not None:
             raise Stopped(self.signum)
 
-    @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self) -> AbstractContextManager[None]:
         """Let a first signal within the block only set `signum`."""
-        before, self._immediate = self._immediate, False
-        try:
-            yield
-        finally:
-            self._immediate = before
+        return self._handling(immediate=False)
 
-    @contextlib.contextmanager
-    def immediate(self) -> Iterator[None]:
+    def immediate(self) -> AbstractContextManager[None]:
         """Let a signal within the block raise `Stopped` at once."""
-        before, self._immediate = self._immediate, True
+        return self._handling(immediate=True)
+
+    @contextmanager
+    def _handling(self, *, immediate: bool) -> Iterator[None]:
+        before, self._immediate = self._immediate, immediate
         try:
             yield
         finally:

@@ -30,7 +30,11 @@ class DamagedCheckpoint(Exception):
 def save(
     folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint: a safetensors file for each group of `tensors`, and `facts` as JSON."""
+    """Write a checkpoint: a safetensors file for each group of `tensors`, and `facts` as JSON.
+
+    A folder that is there already is damaged, or a killed run left it: it is removed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
     with durable_files.new_folder(folder) as draft:
         for group, members in tensors.items():
             cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in members.items()}
@@ -77,9 +81,7 @@ class CheckpointStore:
         `facts["best_epoch"]` names the best model that the state relies on, or is None;
         `facts["epochs_scored"]` is a part of the checkpoint's name.
         """
-        target = self.folder / f"{_STEP}{step:08d}-{facts['epochs_scored']:04d}"
-        shutil.rmtree(target, ignore_errors=True)  # exists only if it is damaged and nobody noticed
-        save(target, tensors, facts)
+        save(self.folder / f"{_STEP}{step:08d}-{facts['epochs_scored']:04d}", tensors, facts)
         for old in self._numbered(_STEP)[:-_KEPT]:
             shutil.rmtree(old)
         self._drop_unused_bests()
@@ -87,13 +89,8 @@ class CheckpointStore:
     def save_best(
         self, epoch: int, model: Mapping[str, Tensor], predictions: Mapping[str, Tensor]
     ) -> None:
-        """Keep the model after `epoch` epochs and what it predicts on dev.
-
-        An earlier best model stays as long as a checkpoint relies on it.
-        """
-        target = self._best(epoch)
-        shutil.rmtree(target, ignore_errors=True)  # what a killed run left
-        save(target, {"model": model, "predictions": predictions}, {})
+        """Keep an epoch's model and predictions; earlier ones stay if a checkpoint needs them."""
+        save(self._best(epoch), {"model": model, "predictions": predictions}, {})
 
     def load_best(self, epoch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The model and the predictions of `save_best(epoch)`. Raises DamagedCheckpoint."""
@@ -102,21 +99,14 @@ class CheckpointStore:
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Keep the facts and the best model of a run that is done, and remove all else."""
-        target = self.folder / _FINISHED
-        shutil.rmtree(target, ignore_errors=True)
-        save(target, {}, facts)
+        save(self.folder / _FINISHED, {}, facts)
         for old in [*self._numbered(_STEP), *self._numbered(_BEST)]:
             if facts["best_epoch"] is None or old != self._best(facts["best_epoch"]):
                 shutil.rmtree(old)
 
     def load_last(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-        """The newest whole checkpoint, None without one. Damaged ones are named and set aside.
-
-        The checkpoint of a finished run has no tensors.
-        """
-        steps = self._numbered(_STEP)
-        finished = [path for path in (self.folder / _FINISHED,) if path.exists()]
-        for folder in reversed([*steps, *finished]):
+        """The newest whole checkpoint, None without one; damaged ones are named and set aside."""
+        for folder in reversed([*self._numbered(_STEP), *self.folder.glob(_FINISHED)]):
             try:
                 groups, facts = load(folder)
                 if facts["best_epoch"] is not None:  # whole only with the model it relies on
@@ -132,9 +122,9 @@ class CheckpointStore:
 
     def _drop_unused_bests(self) -> None:
         kept = [json.loads((path / FACTS).read_text()) for path in self._numbered(_STEP)]
-        used = {
+        used = [
             self._best(facts["best_epoch"]) for facts in kept if facts["best_epoch"] is not None
-        }
+        ]
         for path in self._numbered(_BEST):
             if path not in used:
                 shutil.rmtree(path)

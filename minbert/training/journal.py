@@ -114,13 +114,9 @@ def _check(entry: _Pending, values: Sequence[Mapping[str, float]], norm: float) 
 
 def _check_value(name: str, value: float, where: str, ids: Sequence[str]) -> None:
     if not math.isfinite(value):
+        more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
         raise RunError(
             f"{where}: {name} is {value}; its gradients were not used. "
-            f"Example ids: {_listed(ids)}. "
+            f"Example ids: {', '.join(ids[:_NAMED])}{more}. "
             "Lower --lr, set --clip, or look at these rows"
         )
-
-
-def _listed(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more

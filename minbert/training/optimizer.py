@@ -45,13 +45,8 @@ class AdamW(Optimizer):
         for name, value, top in (*limits, ("beta1", betas[0], 1.0), ("beta2", betas[1], 1.0)):
             if not 0 <= value < top:
                 raise ValueError(f"{name} is {value}, must be at least 0 and below {top}")
-        settings = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "correct_bias": correct_bias,
-        }
+        settings: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps}
+        settings |= {"weight_decay": weight_decay, "correct_bias": correct_bias}
         super().__init__(params, settings)
         self._fused = fused
 

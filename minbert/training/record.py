@@ -100,5 +100,4 @@ def _git_state() -> dict[str, Any] | None:
 
 def as_json(value: dict[str, Any]) -> dict[str, Any]:
     """A JSON object as it will be read back, to be compared with what was saved."""
-    read: dict[str, Any] = json.loads(json.dumps(value))
-    return read
+    return json.loads(json.dumps(value))

@@ -41,13 +41,10 @@ def _make_usable(folder: Path) -> None:
         raise InputError(f"--output_dir {folder}: cannot be made ({error.strerror})") from error
     if not os.access(folder, os.W_OK):
         raise InputError(f"--output_dir {folder}: cannot be written")
-    if _contents(folder) and not (folder / MANIFEST).exists():
+    # hidden files are drafts that a killed run left
+    contents = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if contents and not (folder / MANIFEST).exists():
         raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
-
-
-def _contents(folder: Path) -> list[Path]:
-    """The entries of the folder, without hidden ones: drafts that a killed run left."""
-    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
 def set_earlier_run_aside(folder: Path) -> None:

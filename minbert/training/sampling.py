@@ -66,10 +66,7 @@ class MixedTaskOrder:
         *,
         summed: bool = False,
     ) -> None:
-        """`lengths` are the tokens of each task's rows.
-
-        A step is a single batch, or with `summed`, if the mixing has rounds, a whole round.
-        """
+        """`lengths`: tokens of each task's rows; with `summed`, a step is a whole round."""
         self.shares = cache(partial(mixing.shares, settings))
         self._rounds, self._summed, self._seed = mixing.rounds, summed, seed
         self._samplers = {task: TaskSampler(task, rows, seed) for task, rows in lengths.items()}

@@ -66,25 +66,20 @@ def test_no_held_out_text_is_trained_on(folder: Path) -> None:
     """Every segment of a part's rows is from that part's documents, the random ones too."""
     for part, held_out in ((TRAIN, False), (HELD_OUT, True)):
         own = [document for document in DOCUMENTS if is_held_out(document, 0.2) == held_out]
-        texts = [spelled(TOKENIZER.encode_plain(document).ids) for document in own]
+        texts = [spelled(plain_ids(document)) for document in own]
         rows = whole(PackedText(folder, part))
         for ids, split, length in zip(rows.ids, rows.b_starts, rows.lengths, strict=True):
             for segment in (ids[1 : split - 1], ids[split : length - 1]):
                 assert any(spelled(segment) in text for text in texts)
 
 
+def plain_ids(document: list[str]) -> np.ndarray:
+    return TOKENIZER.encode([(sentence,) for sentence in document], special=False).ids
+
+
 def spelled(ids: np.ndarray) -> str:
     """Ids as text in which a run of them can be found."""
     return "".join(f" {index}," for index in ids)
-
-
-def test_the_first_rows_alone(folder: Path) -> None:
-    text = PackedText(folder, TRAIN)
-    everything = whole(text)
-    for most in (1, int(text.sizes[0]), int(text.sizes[0]) + 1, 10**6):
-        short = text.first(most)
-        assert len(short) == min(most, len(text))
-        np.testing.assert_array_equal(whole(short).ids, everything.ids[:most])
 
 
 def test_it_is_packed_once(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,9 @@ def random_documents(count: int, seed: int = 0, most_sentences: int = 9) -> list
 
 def tokenised(documents: list[list[str]]) -> Sentences:
     """The documents as packing takes them."""
-    texts = make_tokenizer(2**20).encode_plain([s for document in documents for s in document])
+    texts = make_tokenizer(2**20).encode(
+        [(s,) for document in documents for s in document], special=False
+    )
     return Sentences(texts, np.cumsum([0, *map(len, documents)]))
 
 
