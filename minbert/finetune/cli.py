@@ -17,10 +17,11 @@ from minbert.tasks.registry import COURSE_TASKS, TASKS
 
 _MODES = {"last-linear-layer": "pretrain", "full-model": "finetune"}
 
+_TOGETHER = [f"{TASKS[name].subject} ({name})" for name in COURSE_TASKS]
 _ALONE = next(name for name in TASKS if name not in COURSE_TASKS)
 _DESCRIPTION = f"""\
-Fine-tune BERT on the course's tasks ({", ".join(COURSE_TASKS)}), score the dev sets, and write
-their prediction files. Typical:
+Fine-tune BERT on {", ".join(_TOGETHER)},
+score the dev sets, and write the course's prediction files. Typical:
 
   python multitask_classifier.py --option finetune --rrobin
   python multitask_classifier.py --option finetune --smart --rrobin

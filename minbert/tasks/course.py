@@ -24,6 +24,7 @@ def _sentiment(name: str, title: str, classes: int, **more: Any) -> Task:
     return Task(
         name=name,
         title=title,
+        subject="sentiment",
         files=_files(f"ids-{name}"),
         text_columns=("sentence",),
         label_column="sentiment",
@@ -45,6 +46,7 @@ CFIMDB = _sentiment("cfimdb", "CFIMDB", 2)
 QUORA = Task(
     name="para",
     title="Quora",
+    subject="paraphrase",
     files=_files("quora"),
     text_columns=("sentence1", "sentence2"),
     label_column="is_duplicate",
@@ -66,6 +68,7 @@ QUORA = Task(
 STS = Task(
     name="sts",
     title="STS",
+    subject="similarity",
     files=_files("sts"),
     text_columns=("sentence1", "sentence2"),
     label_column="similarity",

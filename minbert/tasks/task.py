@@ -22,6 +22,7 @@ class Task:
 
     name: str
     title: str  # in reports
+    subject: str  # in a word, for --help
     files: Mapping[str, str]
     text_columns: tuple[str, ...]
     label_column: str

@@ -134,6 +134,7 @@ from minbert.tasks.task import Task
 NLI = Task(
     name="nli",
     title="Inference",
+    subject="inference",
     files={
         "train": "nli-train.tsv",
         "dev": "nli-dev.tsv",
