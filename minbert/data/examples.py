@@ -236,7 +236,7 @@ class _RowReader:
     def _split(self, raw: bytes, complaints: list[str]) -> list[str]:
         """The fields of a line, even of a bad one; adds to `complaints` what is wrong with it."""
         try:
-            fields = _fields(raw, quotes=self._task.quotes)
+            fields = _fields(raw, quotes=self.task.quotes)
         except _RowError as error:
             complaints.append(str(error))
             return raw.decode("utf-8", errors="replace").split("\t")

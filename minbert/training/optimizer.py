@@ -198,16 +198,17 @@ def rate_schedule(
     `polynomial` fall as (steps left / steps after warm-up) ** power, with power 1 for `linear`.
     """
     rising = warmup_steps(warmup, total_steps)
-    fall: dict[str, Callable[[float], float]] = {  # of the share of the steps that is left
+    kinds: dict[str, Callable[[float], float]] = {  # of the share of the steps that is left
         "constant": lambda _left: 1.0,
         "linear": lambda left: left,
         "polynomial": lambda left: left**power,
     }
+    fall = kinds[kind]
 
     def factor(step: int) -> float:
         if step < rising:
             return (step + 1) / rising
         left = max(total_steps - step, 0) / max(total_steps - rising, 1)
-        return fall[kind](left)
+        return fall(left)
 
     return factor
