@@ -25,9 +25,13 @@ torch.set_num_threads(1)  # tiny models: a second thread only waits
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """No worker processes where files or tests are named: they would only start slowly."""
-    return None if all(Path(argument).is_dir() for argument in config.args) else 0
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker more than there are cores, since some tests wait for processes of their own.
+
+    There are no workers where files or tests are named: they would only start slowly.
+    """
+    named = not all(Path(argument).is_dir() for argument in config.args)
+    return 0 if named else (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True)

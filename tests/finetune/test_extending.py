@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -60,6 +61,30 @@ POOLED_L2 = Method(
 '''
 
 
+DRIVER = """
+import contextlib, importlib, io, json, sys
+
+results = []
+for module, *argv in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = importlib.import_module(f"minbert.{module}").main(argv)
+        except SystemExit as ended:  # --help
+            code = ended.code or 0
+    results.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(results))
+"""
+
+
+class Run(NamedTuple):
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
 class Copy:
     """A copy of the package and of the course's entry point, with a tiny encoder and data."""
 
@@ -79,19 +104,19 @@ class Copy:
         first_import = text.index("\nfrom ")
         path.write_text(f"{text[:first_import]}\nfrom {module} import {name}{text[first_import:]}")
 
-    def run(self, *argv: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments in the copy, and expect this exit code; None for any."""
+    def run(self, *commands: tuple[str, ...]) -> list[Run]:
+        """Run commands in the copy, one after the other in one process: a module and its flags."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            [sys.executable, *argv],
+            [sys.executable, "-c", DRIVER, json.dumps(commands)],
             cwd=self.folder,
             env=environment,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert code in (None, done.returncode), done.stderr
-        return done
+        assert done.returncode == 0, done.stderr
+        return [Run(*each) for each in json.loads(done.stdout)]
 
 
 @pytest.fixture
@@ -99,7 +124,8 @@ def copied(tmp_path: Path, tiny: EncoderConfig) -> Copy:
     return Copy(tmp_path / "copy", tiny)
 
 
-JOB = ("multitask_classifier.py", "--option", "finetune", "--weights", "encoder")
+MAIN = "finetune.cli"
+JOB = (MAIN, "--option", "finetune", "--weights", "encoder")
 
 
 def test_a_regularizer_is_a_file_and_a_name(copied: Copy) -> None:
@@ -110,14 +136,18 @@ def test_a_regularizer_is_a_file_and_a_name(copied: Copy) -> None:
         "minbert.regularizers.pooled_l2",
         "POOLED_L2",
     )
-    assert "keep the pooled vectors short" in copied.run(JOB[0], "--help").stdout
-    refused = copied.run(*JOB, "--pooled_l2_weight", "2", code=2).stderr
-    assert "--pooled_l2_weight would do nothing here: it needs --pooled_l2" in refused
-    limited = copied.run(*JOB, "--pooled_l2", "--pooled_l2_weight", "-1", code=2).stderr
-    assert "--pooled_l2_weight -1.0: must be above 0" in limited
-    clash = copied.run(*JOB, "--pooled_l2", "--freelb", code=2).stderr
-    assert "--freelb --pooled_l2: FreeLB takes the place" in clash
-    copied.run(*JOB, "--pooled_l2", "--max_steps", "2", "--output_dir", "run")
+    listed, idle, limited, clash, done = copied.run(
+        (MAIN, "--help"),
+        (*JOB, "--pooled_l2_weight", "2"),
+        (*JOB, "--pooled_l2", "--pooled_l2_weight", "-1"),
+        (*JOB, "--pooled_l2", "--freelb"),
+        (*JOB, "--pooled_l2", "--max_steps", "2", "--output_dir", "run"),
+    )
+    assert "keep the pooled vectors short" in listed.out
+    assert [run.code for run in (idle, limited, clash, done)] == [2, 2, 2, 0], done.err
+    assert "--pooled_l2_weight would do nothing here: it needs --pooled_l2" in idle.err
+    assert "--pooled_l2_weight -1.0: must be above 0" in limited.err
+    assert "--freelb --pooled_l2: FreeLB takes the place" in clash.err
     log = (copied.folder / "run" / "log.jsonl").read_text()
     for row in map(json.loads, log.splitlines()):
         assert row["loss"] == pytest.approx(row["task_loss"] + 0.5 * row["pooled_l2"], rel=1e-5)
@@ -174,13 +204,25 @@ def test_a_task_is_an_entry_and_a_name(copied: Copy) -> None:
     tasks = "TASKS: Mapping[str, Task] = {task.name: task for task in ("
     copied.register("tasks/registry.py", tasks, "minbert.tasks.inference", "NLI")
     write_nli_files(copied.folder / "data")
-    listed = copied.run(JOB[0], "--help").stdout
-    assert "--nli_dev_other FILE" in listed and "--nli_dev_other_out FILE" in listed
     short = ("--epochs", "1", "--batch_size", "8", "--max_length", "24")
     both = ("--tasks", "nli,sst", "--rrobin", "--rlayer", "--smart", *short)
-    printed = copied.run(*JOB, *both, "--output_dir", "run").stdout
-    assert re.search(r"nli +accuracy +\d\.\d+", printed)
-    assert re.search(r"errors +\d\.\d+ +on dev_other", printed)
+    alone = (*JOB, "--tasks", "nli", "--freelb", *short)
+    numbers = ("--freelb_init", "nli=0.1", "--freelb_radius", "nli=0.5")
+    grid = ("ablate", "--over", "rlayer", "--scale", "smoke", "--seeds", "1", "--epochs", "1")
+    job = ("--tasks", "nli", "--weights", "encoder", "--max_length", "24")
+    listed, trained, graded, refused, freelb, reported = copied.run(
+        (MAIN, "--help"),
+        (*JOB, *both, "--output_dir", "run"),
+        ("grade.__main__", "--gold", "data", "predictions"),
+        alone,
+        (*alone, *numbers, "--max_steps", "2", "--output_dir", "freelb"),
+        ("experiments.__main__", *grid, "--out", "grid", "--", *job),
+    )
+    assert "--nli_dev_other FILE" in listed.out and "--nli_dev_other_out FILE" in listed.out
+
+    assert trained.code == 0, trained.err
+    assert re.search(r"nli +accuracy +\d\.\d+", trained.out)
+    assert re.search(r"errors +\d\.\d+ +on dev_other", trained.out)
     manifest = json.loads((copied.folder / "run" / "manifest.json").read_text())
     scores = manifest["metrics"]["nli"]
     assert scores.keys() == {"dev", "dev_other"}
@@ -192,20 +234,14 @@ def test_a_task_is_an_entry_and_a_name(copied: Copy) -> None:
         lines = path.read_text().splitlines()
         assert lines[0] == "id \t Predicted_Label " and len(lines) == 17
 
-    # what a few steps have taught may be one class for all, which the grader complains of
-    grade = ("-m", "minbert.grade", "--gold", "data", "predictions")
-    graded = copied.run(*grade, code=None).stdout
+    # whatever the code: what a few steps have taught may be one class for all, a named defect
     accuracy = f"{scores['dev']['accuracy']:.3f}".lstrip("0")
-    assert re.search(rf"nli accuracy +{re.escape(accuracy)}", graded)
+    assert re.search(rf"nli accuracy +{re.escape(accuracy)}", graded.out)
 
-    grid = ("ablate", "--over", "rlayer", "--scale", "smoke", "--seeds", "1", "--epochs", "1")
-    job = ("--tasks", "nli", "--weights", "encoder", "--max_length", "24")
-    copied.run("-m", "minbert.experiments", *grid, "--out", "grid", "--", *job)
+    assert (refused.code, freelb.code) == (2, 0), freelb.err
+    missing = "--freelb: nli has no published number; give --freelb_init nli=NUMBER"
+    assert missing in refused.err
+
+    assert reported.code == 0, reported.err
     (page,) = (copied.folder / "grid").glob("*.html")
     assert "Inference accuracy" in page.read_text()
-
-    alone = (*JOB, "--tasks", "nli", "--freelb", *short)
-    refused = copied.run(*alone, code=2).stderr
-    assert "--freelb: nli has no published number; give --freelb_init nli=NUMBER" in refused
-    numbers = ("--freelb_init", "nli=0.1", "--freelb_radius", "nli=0.5")
-    copied.run(*alone, *numbers, "--max_steps", "2", "--output_dir", "freelb")
