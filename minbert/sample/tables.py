@@ -22,7 +22,7 @@ from minbert.sample.similarity import scene_pair
 SPLITS = ("train", "dev", "test-student")
 NOVEL = (2, 1)  # familiar and novel examples of dev and test
 PATIENCE = 20_000  # draws
-Recipe = Callable[[ExampleDraw, int], tuple[tuple[str, ...], float]]  # label -> texts, truth
+RowRecipe = Callable[[ExampleDraw, int], tuple[tuple[str, ...], float]]  # label -> texts, truth
 
 
 class SampleRow(NamedTuple):
@@ -43,12 +43,12 @@ class SampleTask(NamedTuple):
     label: str  # name of the column
     rows: tuple[int, int, int]
     shares: tuple[int, ...]  # of the rows, for each label
-    draw: Recipe
+    draw: RowRecipe
     spell: Callable[[Random, float], str]
     pair: bool
 
 
-def _one_text(write: Callable[[ExampleDraw, int], str]) -> Recipe:
+def _one_text(write: Callable[[ExampleDraw, int], str]) -> RowRecipe:
     # the course's sentences begin with a space
     return lambda draw, label: ((" " + write(draw, label),), label)
 

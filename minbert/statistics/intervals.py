@@ -18,7 +18,7 @@ from scipy import stats
 
 from minbert.tasks.task import Array
 
-Metric = Callable[[Array, Array], float]
+ScoreFunction = Callable[[Array, Array], float]
 
 # scipy holds a batch of resamples in memory: 100 of 20,000 examples are 16 MB.
 RESAMPLES_AT_ONCE = 100

@@ -11,7 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from minbert.statistics.intervals import RESAMPLES_AT_ONCE, Interval, Metric, bootstrap_examples
+from minbert.statistics.intervals import (
+    RESAMPLES_AT_ONCE,
+    Interval,
+    ScoreFunction,
+    bootstrap_examples,
+)
 from minbert.tasks.metrics import pearson
 from minbert.tasks.task import Array
 
@@ -102,7 +107,7 @@ def steiger_statistics(r_1: Array, r_2: Array, r_12: Array, count: int) -> tuple
     return np.where(same, 0.0, z), np.where(same, 1.0, s)
 
 
-def mean_difference(metric: Metric, first: Array, second: Array, labels: Array) -> float:
+def mean_difference(metric: ScoreFunction, first: Array, second: Array, labels: Array) -> float:
     """Mean score over the seeds of the first side, minus the second's; predictions (seeds, n)."""
     sides = [[metric(of_seed, labels) for of_seed in side] for side in (first, second)]
     # rounded, so that a permutation that only sums in another order counts as a tie
@@ -110,7 +115,12 @@ def mean_difference(metric: Metric, first: Array, second: Array, labels: Array) 
 
 
 def paired_permutation(
-    metric: Metric, first: Array, second: Array, labels: Array, rounds: int = 2000, seed: int = 0
+    metric: ScoreFunction,
+    first: Array,
+    second: Array,
+    labels: Array,
+    rounds: int = 2000,
+    seed: int = 0,
 ) -> float:
     """Two-sided p-value of "both sides predict alike": swap them example by example.
 
@@ -137,7 +147,7 @@ def paired_permutation(
 
 
 def paired_bootstrap(
-    metric: Metric,
+    metric: ScoreFunction,
     first: Array,
     second: Array,
     labels: Array,

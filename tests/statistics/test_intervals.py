@@ -10,7 +10,7 @@ from scipy import stats
 
 from minbert.statistics.intervals import (
     Interval,
-    Metric,
+    ScoreFunction,
     accuracy_interval,
     accuracy_spread,
     bootstrap_examples,
@@ -30,7 +30,7 @@ def covers(interval: Interval, truth: float) -> bool:
     return interval.low <= truth <= interval.high
 
 
-def bootstrap(metric: Metric, predictions: Array, labels: Array, rounds: int) -> Interval:
+def bootstrap(metric: ScoreFunction, predictions: Array, labels: Array, rounds: int) -> Interval:
     """The interval of a metric, each example drawn with its label."""
 
     def of_drawn(drawn: Array) -> float:
@@ -136,7 +136,7 @@ def test_interval_over_three_seeds_covers() -> None:
 
 @pytest.mark.slow  # 2000 draws of 500 resamples: a minute
 @pytest.mark.parametrize("metric", [accuracy, quick_pearson])
-def test_bootstrap_covers(metric: Metric) -> None:
+def test_bootstrap_covers(metric: ScoreFunction) -> None:
     def happens(draw: np.random.Generator) -> bool:
         if metric is accuracy:
             labels = draw.integers(0, 5, 300)

@@ -17,7 +17,7 @@ import numpy as np
 from minbert.experiments.grid.experiment import Experiment
 from minbert.experiments.grid.results import RowResult, is_accuracy
 from minbert.statistics import intervals, paired_tests
-from minbert.statistics.intervals import Interval, Metric
+from minbert.statistics.intervals import Interval, ScoreFunction
 from minbert.statistics.paired_tests import VarianceEstimate
 from minbert.support.console import ProgressBar
 from minbert.tasks import metrics
@@ -144,7 +144,9 @@ def _difference(
     )
 
 
-def _test_of_models(metric: Metric, one: Array, other: Array, labels: Array) -> tuple[str, float]:
+def _test_of_models(
+    metric: ScoreFunction, one: Array, other: Array, labels: Array
+) -> tuple[str, float]:
     """The test's name and p-value: an exact test with one seed, else the permutation test."""
     if len(one) > 1:
         return "permutation", paired_tests.paired_permutation(metric, one, other, labels)

@@ -32,7 +32,7 @@ from minbert.tasks.heads import DifferenceHead, VectorHead
 from minbert.training.sampling import POOL
 
 RowNumbers = NDArray[np.int64]
-TokenIds = Sequence[Sequence[list[int]]]  # [text of a pair][row]
+PairIds = Sequence[Sequence[list[int]]]  # [text of a pair][row]
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,14 @@ class Peer:
             return torch.optim.AdamW(params, lr=LR, fused=True)
         return torch.optim.AdamW(params, lr=LR)
 
-    def _tokenized(self, count: int) -> TokenIds:
+    def _tokenized(self, count: int) -> PairIds:
         """Token ids of the first rows."""
         examples = self._material.split.examples[:count]
         columns = zip(*(example.texts for example in examples), strict=True)
         return [self._tokenizer(list(texts))["input_ids"] for texts in columns]
 
     def _drawn(
-        self, ids: TokenIds, count: int, batch_size: int, number: int | None
+        self, ids: PairIds, count: int, batch_size: int, number: int | None
     ) -> Iterator[PeerBatch]:
         """The first rows in batches: shuffled by `number`, or in their order for None."""
         how: dict[str, Any] = {"batch_size": batch_size}
@@ -170,7 +170,7 @@ class Peer:
             DataLoader(rows, collate_fn=lambda part: self._batch(ids, np.asarray(part)), **how)
         )
 
-    def _batch(self, ids: TokenIds, rows: RowNumbers) -> PeerBatch:
+    def _batch(self, ids: PairIds, rows: RowNumbers) -> PeerBatch:
         views = [[{"input_ids": view[row]} for row in rows] for view in ids]
         if self._tuned:
             views = [[text for view in views for text in view]]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from minbert.experiments.cost import report
 from minbert.experiments.cost.config import CostConfig
-from minbert.experiments.cost.methods import METHODS, Method
+from minbert.experiments.cost.methods import METHODS, CostedMethod
 from minbert.experiments.cost.report import CostRow
 from minbert.experiments.cost.workload import Workload
 from minbert.experiments.measuring import ledger
@@ -58,7 +58,7 @@ def measure(workload: Workload, rounds: int) -> list[CostRow]:
     return [report.make_row(m, counts[m.name], seconds, memory) for m in methods]
 
 
-def _counted(workload: Workload, method: Method) -> ledger.Count | None:
+def _counted(workload: Workload, method: CostedMethod) -> ledger.Count | None:
     """A method's count; the log says why a method is left out that the heads here cannot have."""
     try:
         return workload.count(method)
@@ -68,7 +68,7 @@ def _counted(workload: Workload, method: Method) -> ledger.Count | None:
 
 
 def _each(
-    methods: Sequence[Method], title: str, find: Callable[[Method], Found | None]
+    methods: Sequence[CostedMethod], title: str, find: Callable[[CostedMethod], Found | None]
 ) -> dict[str, Found]:
     """What `find` finds for the methods, by name, without None, behind a progress bar."""
     results = {}

@@ -16,7 +16,7 @@ def typed(settings: Mapping[str, Any], quote: Callable[[str], str] = str) -> str
 
 
 @dataclass(frozen=True)
-class Method:
+class CostedMethod:
     """A way to train. `settings` are fields of `RunConfig`.
 
     `paper` has the forward and backward passes of a step in Table 1 of the R3F paper (Aghajanyan
@@ -38,20 +38,20 @@ class Method:
         return None if self.paper is None else self.paper[0] + 2 * self.paper[1]
 
 
-def _methods() -> Iterator[Method]:
-    yield Method("standard", {}, (1, 1))
+def _methods() -> Iterator[CostedMethod]:
+    yield CostedMethod("standard", {}, (1, 1))
     # the table's S, the number of ascent steps, is SMART's 1 and FreeLB's K - 1
     for dropout in ("shared", "independent", "off"):
         masks = {"smart": True, "smart_dropout": dropout}
-        yield Method(f"SMART adversarial, {dropout}", {**masks, "no_bregman": True}, (2, 2))
-        yield Method(f"SMART Bregman, {dropout}", {**masks, "no_adversarial": True}, None)
-        yield Method(f"SMART both, {dropout}", masks, (2, 2))
+        yield CostedMethod(f"SMART adversarial, {dropout}", {**masks, "no_bregman": True}, (2, 2))
+        yield CostedMethod(f"SMART Bregman, {dropout}", {**masks, "no_adversarial": True}, None)
+        yield CostedMethod(f"SMART both, {dropout}", masks, (2, 2))
     for dropout in ("independent", "shared", "off"):
-        yield Method(f"R3F, {dropout}", {"r3f": True, "r3f_dropout": dropout}, (2, 1))
-    yield Method("R4F, independent", {"r4f": True}, (2, 1))
+        yield CostedMethod(f"R3F, {dropout}", {"r3f": True, "r3f_dropout": dropout}, (2, 1))
+    yield CostedMethod("R4F, independent", {"r4f": True}, (2, 1))
     for passes in (1, 2, 3):
         settings = {"freelb": True, "freelb_steps": passes}
-        yield Method(f"FreeLB, K = {passes}", settings, (passes, passes))
+        yield CostedMethod(f"FreeLB, K = {passes}", settings, (passes, passes))
 
 
 METHODS = tuple(_methods())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from minbert.experiments.cost.methods import Method
+from minbert.experiments.cost.methods import CostedMethod
 from minbert.experiments.measuring.ledger import Count
 from minbert.experiments.measuring.spread import Spread, with_quartiles
 from minbert.reports.tables import Table
@@ -47,7 +47,10 @@ class CostRow:
 
 
 def make_row(
-    method: Method, count: Count, seconds: Mapping[str, Sequence[float]], memory: Mapping[str, int]
+    method: CostedMethod,
+    count: Count,
+    seconds: Mapping[str, Sequence[float]],
+    memory: Mapping[str, int],
 ) -> CostRow:
     """A method's row, from the seconds of each method in each round and the bytes at its peak.
 

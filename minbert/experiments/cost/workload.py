@@ -11,7 +11,7 @@ import torch
 
 from minbert.data.batches import Batch, Padded
 from minbert.encoder.bert import BertModel
-from minbert.experiments.cost.methods import Method
+from minbert.experiments.cost.methods import CostedMethod
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.batch import random_batch, real_batch
 from minbert.experiments.measuring.command import on_device
@@ -51,19 +51,19 @@ class Workload:
         """The device that the batch is on."""
         return self.batch.labels.device
 
-    def job_with(self, method: Method) -> RunConfig:
+    def job_with(self, method: CostedMethod) -> RunConfig:
         """The job with the method's settings."""
         return dataclasses.replace(self.job, **method.settings)
 
-    def prepared(self, method: Method) -> Trial:
+    def prepared(self, method: CostedMethod) -> Trial:
         """A trial of the method."""
         return Trial.prepare(self.job_with(method), self.encoder, self.batch)
 
-    def seconds(self, method: Method) -> float:
+    def seconds(self, method: CostedMethod) -> float:
         """The seconds of a step of the method."""
         return self.prepared(method).seconds()
 
-    def count(self, method: Method) -> ledger.Count:
+    def count(self, method: CostedMethod) -> ledger.Count:
         """Count a step on shapes alone. Raises InputError where the heads cannot have it."""
         with ledger.shapes_only():
             cpu, shape, job = torch.device("cpu"), self.encoder.config, self.job_with(method)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minbert.experiments.cost.methods import METHODS, Method
+from minbert.experiments.cost.methods import METHODS, CostedMethod
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.support.flags import refuse_idle
@@ -13,7 +13,7 @@ NAMED = {method.name: method for method in METHODS}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_flags_are_the_main_jobs(method: Method) -> None:
+def test_flags_are_the_main_jobs(method: CostedMethod) -> None:
     typed = vars(cli.make_parser().parse_args(method.flags.split()))
     assert typed == dict(method.settings)
     refuse_idle(RunConfig(**typed), typed)
