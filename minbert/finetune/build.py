@@ -87,7 +87,7 @@ def build_model(config: ResolvedConfig, encoder: BertModel, device: torch.device
 
 def build_head(task: Task, hidden_size: int, views: int, *, rlayer: bool) -> nn.Module:
     """A task's head: its own over two vectors, else linear over the one that is left."""
-    if task.pair_head is None or views == 1 or rlayer:
+    if task.pair_head is None or views == 1 or (rlayer and task.relational):
         return heads.VectorHead(hidden_size, task.num_outputs, task.center)
     return task.pair_head(hidden_size)
 

@@ -146,6 +146,17 @@ class ResolvedConfig(RunConfig):
         pooling: str = "cls"
 
 
+def _check_names() -> None:
+    """Raise ValueError where a task or a regularizer brings a flag that is there already."""
+    bases = [base for base in RunConfig.__mro__[1:] if "__dataclass_params__" in vars(base)]
+    names = [name for base in bases for name in vars(base).get("__annotations__", {})]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"flags of the same name: {', '.join(sorted(twice))}")
+
+
+_check_names()
+
+
 def _check_tasks(config: RunConfig) -> None:
     """Raise InputError for tasks that are unknown, or too many or few for what else is asked."""
     trained = config.trained_tasks

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from minbert.regularizers import registry
 from minbert.support import shared_flags
 from minbert.support.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, When, flag
 from minbert.tasks.mixing import EQUAL, MIXINGS, PRE, TEMPERATURE, WITH_ROUNDS
@@ -22,13 +23,19 @@ _PAIRS = named("is_pair")
 _A_PAIR = When(
     lambda c: any(name in _PAIRS for name in c.trained_tasks), f"{' or '.join(_PAIRS)} to train"
 )
+_RELATIONAL = named("relational")
+_A_RELATION = When(
+    lambda c: any(name in _RELATIONAL for name in c.trained_tasks),
+    f"{' or '.join(_RELATIONAL)} to train",
+)
 _BY_SIZE = " or ".join(name for name in MIXINGS if name not in WITH_ROUNDS)
 
 
 def has_head_weights(config: Any) -> bool:
     """Whether anything but a cosine of two vectors stands over the encoder."""
-    heads = (TASKS[name].head_has_weights for name in config.trained_tasks)
-    return config.rlayer or config.cross_encoder or any(heads)
+    trained = [TASKS[name] for name in config.trained_tasks]
+    related = config.rlayer and any(task.relational for task in trained)
+    return related or config.cross_encoder or any(task.head_has_weights for task in trained)
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,7 @@ class ModelFlags(shared_flags.Readable):
         False,
         MODEL,
         "a relational layer, shared by the pair tasks, before their outputs",
-        acts=[_A_PAIR],
+        acts=[_A_RELATION],
     )
     hidden_dropout_prob: float = flag(
         0.3,
@@ -263,7 +270,9 @@ class MachineFlags:
     use_gpu: bool = flag(False, RUN, "fail unless there is a GPU (one is used anyway if there)")
     device: str = shared_flags.device(RUN)
     precision: str = shared_flags.precision(
-        RUN, ". Regularizers' divergences, evaluation and predictions are fp32 always"
+        RUN,
+        ". Regularizers' divergences, evaluation and predictions are fp32 always",
+        acts=registry.conditions("precision"),
     )
     ranks: int = flag(
         1,

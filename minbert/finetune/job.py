@@ -176,9 +176,10 @@ def summary(
         ratio = f"  {ratios[name]:.3f} padded tokens per real one" if name in ratios else ""
         rows = [(split, *each) for split, values in splits.items() for each in values.items()]
         (_, metric, value), *others = rows
-        lines.append(f"  {name:<7}{metric:<10}{value:6.3f}{ratio}{remark}")
+        lines.append(f"  {name + ' ':<7}{metric + ' ':<10}{value:6.3f}{ratio}{remark}")
         lines += [
-            f"  {'':<7}{metric:<10}{value:6.3f}  on {split}" for split, metric, value in others
+            f"  {'':<7}{metric + ' ':<10}{value:6.3f}  on {split}"
+            for split, metric, value in others
         ]
     scores = {name: splits["dev"][TASKS[name].metric_name] for name, splits in metrics.items()}
     if not config.single_task:

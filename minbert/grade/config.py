@@ -9,7 +9,7 @@ from minbert.grade.gold import SPLITS
 from minbert.support.errors import InputError
 from minbert.support.flags import RATE, PerTask, check_values, flag
 from minbert.support.places import SAMPLE
-from minbert.tasks.registry import COURSE_TASKS
+from minbert.tasks.registry import COURSE_TASKS, TASKS
 
 _INPUT, _OUTPUT = "what is held against what", "output besides the table"
 _CEILINGS = [f"{name}={value:g}" for name, value in COURSE_CEILINGS.items()]
@@ -57,8 +57,8 @@ class GradeConfig:
         if len(set(outputs)) < len(outputs):
             raise InputError(f"two outputs would go to {self.outputs[0]}")
         for name in self.ceiling if isinstance(self.ceiling, dict) else ():
-            if name not in COURSE_TASKS:
-                known = ", ".join(COURSE_TASKS)
+            if name not in TASKS:
+                known = ", ".join(TASKS)
                 raise InputError(f"--ceiling {name}: no such task; there are: {known}")
 
     @property

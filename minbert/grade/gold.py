@@ -16,7 +16,7 @@ from minbert.support.places import COURSE, SAMPLE
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array, kind_of
 
-SPLITS = ("dev", "test")
+SPLITS = tuple(dict.fromkeys(split for task in TASKS.values() for split in task.scored_splits))
 
 
 class Part(NamedTuple):
@@ -118,6 +118,6 @@ def _has_labels(path: Path, part: Part) -> bool:
 
 
 def _nothing(folder: Path, split: str, *, lint: bool) -> str:
-    needed = [_names(Part(task, split))[0] for task in TASKS]
+    needed = [_names(Part(name, split))[0] for name, task in TASKS.items() if split in task.files]
     labels = "" if lint else " with labels"
     return f"{folder}/: none of {', '.join(needed)} is there{labels}; --gold names their folder"

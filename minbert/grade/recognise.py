@@ -13,8 +13,10 @@ _SPELLINGS = [
     for column in (task.prediction_column, *task.other_columns)
 ]
 COLUMNS = {column: {name for own, name in _SPELLINGS if own == column} for column, _ in _SPELLINGS}
-_NAMES = {other: task.name for task in TASKS.values() for other in (task.name, *task.other_names)}
-_SPLITS = {split for task in TASKS.values() for split in task.scored_splits}
+_NAMES = {
+    other.lower(): task.name for task in TASKS.values() for other in (task.name, *task.other_names)
+}
+_SPLITS = {split.lower(): split for task in TASKS.values() for split in task.scored_splits}
 _OPTIONS = {
     "pretrain": "pretrain",
     "last-linear-layer": "pretrain",
@@ -44,7 +46,7 @@ def claimed(name: str) -> Role | None:
     if found is None:
         return None
     option, task, split = (group and group.lower() for group in found.groups())
-    return Role(Part(_NAMES[task], split), _OPTIONS[option] if option else None)
+    return Role(Part(_NAMES[task], _SPLITS[split]), _OPTIONS[option] if option else None)
 
 
 def header_column(line: bytes) -> bytes | None:

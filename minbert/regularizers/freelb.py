@@ -195,12 +195,9 @@ def _check(config: Any, others: Sequence[str]) -> None:
             f"--freelb --{others[0]}: FreeLB takes the place of the training pass that "
             f"--{others[0]} works from"
         )
-    if config.precision == "bf16":
-        raise InputError(
-            "--precision would do nothing here: it needs no --freelb, whose passes are all fp32"
-        )
-    for name in ("freelb_lr", "freelb_init", "freelb_radius"):
-        _check_numbers(config, name)
+    for name in ("freelb_init", "freelb_lr", "freelb_radius"):
+        if name == "freelb_init" or config.freelb_steps > 1:
+            _check_numbers(config, name)
 
 
 def _check_numbers(config: Any, name: str) -> None:
@@ -210,9 +207,8 @@ def _check_numbers(config: Any, name: str) -> None:
         if isinstance(given, dict) and task not in given:
             raise InputError(f"--{name} {shown(given)}: names no number for {task}")
         if given is None and getattr(TASKS[task], name) is None:
-            raise InputError(
-                f"--freelb: {task} has no published number; give --{name} {task}=NUMBER"
-            )
+            numbers = ",".join(f"{trained}=NUMBER" for trained in config.trained_tasks)
+            raise InputError(f"--freelb: {task} has no published number; give --{name} {numbers}")
 
 
 def _objective(config: Any) -> FreeLB:
@@ -224,4 +220,13 @@ def _objective(config: Any) -> FreeLB:
     )
 
 
-FREELB = Method(FreeLBFlags, ("freelb",), check=_check, objective=_objective)
+_EXACT = When(
+    lambda c: not (c.freelb and c.precision == "bf16"), "no --freelb, whose passes are all fp32"
+)
+FREELB = Method(
+    FreeLBFlags,
+    ("freelb",),
+    check=_check,
+    objective=_objective,
+    conditions={"precision": _EXACT},
+)

@@ -11,7 +11,7 @@ from minbert.model import MultitaskBert
 from minbert.regularizers.base import Divergence, Regularizer
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.support.flags import PerTask, for_task
+from minbert.support.flags import PerTask, When, for_task
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
 from minbert.training.plan import TrainingObjective
@@ -56,6 +56,8 @@ class Method:
     objective: Callable[[Any], BatchObjective] | None = None  # in place of loss and terms
     prepare: Callable[[Any, MultitaskBert], None] = _leave  # changes the model before training
     remark: Callable[[Any, MultitaskBert], str | None] = _no_remark  # a line after the scores
+    # conditions that it puts on flags which are not its own
+    conditions: Mapping[str, When] = field(default_factory=dict)
     # the names under which --compat knows public implementations, and the flags each one sets
     implementations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

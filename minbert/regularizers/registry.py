@@ -10,6 +10,7 @@ from minbert.regularizers.method import BatchObjective, Method
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.r3f import R3F_AND_R4F
 from minbert.regularizers.smart.method import SMART
+from minbert.support.errors import InputError
 from minbert.support.flags import RATE, When, flag
 
 METHODS: tuple[Method, ...] = (SMART, R3F_AND_R4F, FREELB)
@@ -67,11 +68,19 @@ def preset(compat: str) -> Mapping[str, Any]:
     return _PRESETS.get(compat, {})
 
 
+def conditions(name: str) -> tuple[When, ...]:
+    """The conditions that methods put on a flag of the main job."""
+    return tuple(method.conditions[name] for method in METHODS if name in method.conditions)
+
+
 def check(config: Any) -> None:
     """Raise InputError where a method's flags contradict each other, or another method."""
     on = [(method.flags, name) for method in METHODS if (name := method.asked(config))]
     for method in METHODS:
-        method.check(config, [name for flags, name in on if flags is not method.flags])
+        others = [name for flags, name in on if flags is not method.flags]
+        method.check(config, others)
+        if method.objective is not None and (own := method.asked(config)) and others:
+            raise InputError(f"--{own} --{others[0]}: --{own} takes the place of all other losses")
 
 
 def build_objective(config: Any, model: MultitaskBert, warmup_steps: int) -> BatchObjective:

@@ -3,6 +3,7 @@
 A call is `warmup(0.1, group)`, or `seed(group)` where the two jobs have the same default.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -55,10 +56,10 @@ def clip(default: float | None, group: str) -> Any:
     return flag(default, group, text, limit=POSITIVE, metavar="NORM")
 
 
-def precision(group: str, exceptions: str = "") -> Any:
+def precision(group: str, exceptions: str = "", acts: Sequence[When] = ()) -> Any:
     """The training pass's precision; `exceptions` says what is fp32 anyway."""
     text = f"of the training pass; auto is bf16 on CUDA that has it, fp32 elsewhere{exceptions}"
-    return flag("auto", group, text, choices=("auto", "fp32", "bf16"))
+    return flag("auto", group, text, choices=("auto", "fp32", "bf16"), acts=acts)
 
 
 class Readable:
