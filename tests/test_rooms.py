@@ -63,7 +63,10 @@ def modules() -> dict[str, Path]:
 
 
 def imported(source: str, known: Set[str]) -> set[str]:
-    """The modules of this package that `source` imports, wherever in it the import stands."""
+    """The modules and rooms that `source` imports, wherever in it the import stands.
+
+    A folder of modules counts, imported as a whole, as the room that it is.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -72,7 +75,11 @@ def imported(source: str, known: Set[str]) -> set[str]:
             assert node.level == 0, "relative imports hide where they point"
             found.add(str(node.module))
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name.removeprefix("minbert.") for name in found if name.startswith("minbert.")} & known
+    assert not any(name.split(".")[0] == "tests" for name in found), "tests are no part of it"
+    own = {name.removeprefix("minbert.") for name in found if name.startswith("minbert.")}
+    folders = {name.rpartition(".")[0] for name in known} - {""}
+    within = {name.rpartition(".")[0] for name in own & known}  # `from folder import module`
+    return own & known | (own & folders) - within
 
 
 def room_of(module: str) -> str:
@@ -192,6 +199,12 @@ def test_the_map_in_the_docs_lists_every_file_of_the_rooms_that_it_opens() -> No
         assert not names or room == "experiments" or names == there, room
 
 
+def test_what_no_room_has_stands_at_the_root_of_the_tests() -> None:
+    files = {path.stem for path in Path(__file__).parent.glob("*.py")}
+    shared = {"__init__", "conftest", "helpers", "tiny_models"}
+    assert files == {*shared, "test_rooms", "test_readme", "test_gpu", "test_model"}
+
+
 def test_init_files_are_empty() -> None:
     files = list(PACKAGE.rglob("__init__.py"))
     assert files
@@ -209,6 +222,11 @@ def test_every_import_of_the_package_is_seen(imports: Imports) -> None:
         "import minbert.a\ndef f():\n    from minbert import b\n    from minbert.c.d import x\n"
     )
     assert imported(source, {"a", "b", "c.d", "e"}) == {"a", "b", "c.d"}
+    whole = "from minbert import c\nimport minbert.f\nfrom minbert.g import h"
+    assert imported(whole, {"c.d", "f.x", "g.h.y", "e"}) == {"c", "f", "g.h"}
+    assert imported("from minbert.c import d", {"c.d"}) == {"c.d"}
+    with pytest.raises(AssertionError):
+        imported("from tests import helpers", {"a"})
 
 
 def test_forbidden_imports_and_circles_are_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
 import typing
@@ -9,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from minbert.finetune.config import ResolvedConfig, RunConfig
+from minbert.finetune.config import ResolvedConfig, RunConfig, _check_names
+from minbert.finetune.flags import OptimizationFlags
 from minbert.support.errors import InputError
 from minbert.support.flags import for_task, shown
 from minbert.tasks.mixing import MIXINGS, WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS
 from minbert.training.optimizer import AdamW
 from tests.finetune.run_settings import ALL_TASKS, BY_SIZE, FIELDS
+from tests.helpers import ROOT
 
 UNSET = ("lr", "epochs", "batch_size", "pooling")
 NAN, INF = math.nan, math.inf
@@ -301,3 +304,28 @@ def test_freelb_needs_a_number_for_every_task() -> None:
 def test_freelb_takes_the_place_of_the_training_pass(other: str) -> None:
     with pytest.raises(InputError, match=f"--freelb --{other}"):
         config(freelb=True, **{other: True})
+
+
+# ---------------------------------------------------------------------------- names of settings
+
+
+def test_every_setting_that_is_read_exists() -> None:
+    """The type checker cannot see what only the registries bring: tasks and regularizers."""
+    known = {*FIELDS, *dir(ResolvedConfig)}
+    read = [
+        (path.name, node.attr)
+        for room in ("finetune", "regularizers")
+        for path in (ROOT / "minbert" / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id == "c" or (node.value.id == "config" and room == "finetune"))
+    ]
+    assert len(read) > 100
+    assert [name for name in read if name[1] not in known] == []
+
+
+def test_a_flags_name_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OptimizationFlags, "__annotations__", {"temperature": float})
+    with pytest.raises(ValueError, match="flags of the same name: temperature"):
+        _check_names()

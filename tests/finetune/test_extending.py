@@ -25,6 +25,7 @@ POOLED_L2 = '''
 from dataclasses import dataclass
 
 from minbert.regularizers.base import Regularizer
+from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.method import Method
 from minbert.support.flags import POSITIVE, When, flag
 
@@ -55,6 +56,16 @@ class PooledL2Flags:
     )
 
 
+class HalfLoss(FreeLB):
+    """An objective in the place of the loss."""
+
+
+@dataclass(frozen=True)
+class HalfFlags:
+    half: bool = flag(False, GROUP, "half of the loss")
+
+
+HALF = Method(HalfFlags, ("half",), objective=lambda config: HalfLoss(steps=1))
 POOLED_L2 = Method(
     PooledL2Flags, ("pooled_l2",), terms=lambda config, model: [PooledL2(config.pooled_l2_weight)]
 )
@@ -134,17 +145,19 @@ def test_a_regularizer_is_a_file_and_a_name(copied: Copy) -> None:
         "regularizers/registry.py",
         "METHODS: tuple[Method, ...] = (",
         "minbert.regularizers.pooled_l2",
-        "POOLED_L2",
+        "POOLED_L2, HALF",
     )
-    listed, idle, limited, clash, done = copied.run(
+    listed, alone, idle, limited, clash, done = copied.run(
         (MAIN, "--help"),
+        (*JOB, "--half", "--pooled_l2"),
         (*JOB, "--pooled_l2_weight", "2"),
         (*JOB, "--pooled_l2", "--pooled_l2_weight", "-1"),
         (*JOB, "--pooled_l2", "--freelb"),
         (*JOB, "--pooled_l2", "--max_steps", "2", "--output_dir", "run"),
     )
     assert "keep the pooled vectors short" in listed.out
-    assert [run.code for run in (idle, limited, clash, done)] == [2, 2, 2, 0], done.err
+    assert [run.code for run in (alone, idle, limited, clash, done)] == [2, 2, 2, 2, 0], done.err
+    assert "--half --pooled_l2: --half takes the place of all other losses" in alone.err
     assert "--pooled_l2_weight would do nothing here: it needs --pooled_l2" in idle.err
     assert "--pooled_l2_weight -1.0: must be above 0" in limited.err
     assert "--freelb --pooled_l2: FreeLB takes the place" in clash.err

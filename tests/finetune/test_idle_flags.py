@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +15,8 @@ from minbert.regularizers.smart.method import GROUP as SMART
 from minbert.support.errors import InputError
 from minbert.support.flags import refuse_idle
 from minbert.tasks.mixing import MIXINGS
-from minbert.tasks.registry import COURSE_TASKS
+from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.task import Task
 from tests.finetune.run_settings import ALL_TASKS, BY_SIZE, FIELDS
 
 EVERYTHING = {"tasks": ALL_TASKS, "rrobin": "equal"}
@@ -218,6 +220,14 @@ def test_a_variant_needs_the_term_that_it_is_one_of(compat: str, terms: set[str]
 def test_the_papers_formulas_can_be_asked_for_by_name(term: str) -> None:
     assert not idle("compat", **{term: True})
     assert idle("compat", freelb=True)
+
+
+def test_freelb_asks_for_no_radius_that_it_does_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = dataclasses.replace(TASKS["sst"], freelb_radius=None)
+    monkeypatch.setitem(cast("dict[str, Task]", TASKS), "sst", bare)
+    assert RunConfig(freelb=True, freelb_steps=1).freelb
+    with pytest.raises(InputError, match="give --freelb_radius sst=NUMBER,para=NUMBER,sts=NUMBER"):
+        RunConfig(freelb=True, rrobin="equal")
 
 
 @pytest.mark.parametrize("compat", SMART_VARIANTS)

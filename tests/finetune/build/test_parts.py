@@ -12,7 +12,7 @@ import torch
 
 from minbert.encoder.attention import ATTENTION
 from minbert.encoder.config import EncoderConfig
-from minbert.finetune.build import Parts, build
+from minbert.finetune.build import Parts, build, build_head
 from minbert.support.errors import InputError
 from minbert.tasks.heads import CosineHead, DifferenceHead, VectorHead
 from minbert.tasks.mixing import MIXINGS
@@ -320,3 +320,11 @@ def test_precision_is_lowered_only_where_asked_for(
 ) -> None:
     model = make(place, option=option, rlayer=True, precision=precision).trainee.model
     assert model.lowers_precision == (precision == "bf16")
+
+
+def test_a_relational_layer_is_for_tasks_that_take_it() -> None:
+    """Without it a pair keeps its own head: a head over one vector would not read the second."""
+    apart = dataclasses.replace(TASKS["para"], relational=False)
+    assert isinstance(build_head(apart, 8, 2, rlayer=True), DifferenceHead)
+    assert isinstance(build_head(TASKS["para"], 8, 2, rlayer=True), VectorHead)
+    assert isinstance(build_head(apart, 8, 1, rlayer=True), VectorHead)  # read together
