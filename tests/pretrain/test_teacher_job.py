@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from minbert.data.tokenizer import SPECIAL_TOKENS
 from minbert.encoder.bert import BertModel
 from minbert.pretrain import __main__ as pretrain
-from minbert.pretrain import budget, build, teaching
+from minbert.pretrain import budget, build, lessons, teaching
 from minbert.pretrain.teacher import Teacher
 from minbert.training.checkpoint import CheckpointStore
 from tests.helpers import CPU, ROOT, TINY, VOCAB, save_encoder, write_course_files
@@ -194,14 +194,23 @@ run(*sys.argv[1:])
 
 def test_measuring_leaves_no_trace(taught: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("--steps", "5", "--output_dir", "whole", *BESIDE) == 0
-    affordable = budget._affordable
+    affordable, measured = budget._affordable, []
+    backward = lessons.SideBySide.backward
 
     def five(*args: Any) -> int:
         affordable(*args)
+        monkeypatch.setattr(lessons.SideBySide, "backward", backward)
         return 5
+
+    def noted(self: Any, model: Any, batch: Any, *more: Any) -> Any:
+        measured.append(batch.name)
+        return backward(self, model, batch, *more)
+
+    monkeypatch.setattr(lessons.SideBySide, "backward", noted)
 
     monkeypatch.setattr(budget, "_affordable", five)
     assert run("--time_budget", "20s", *BESIDE) == 0
+    assert measured[:4] == ["teacher", "text"] * 2
     assert weights_of("out/encoder") == weights_of("whole/encoder")
 
 
