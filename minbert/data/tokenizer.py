@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -121,6 +121,13 @@ class WordPieceTokenizer:
             type_ids.extend(_end_to_end([row.type_ids for row in rows], np.int8))
             truncated += sum(bool(row.overflowing) for row in rows)
         return EncodedTexts(ids.whole(), type_ids.whole(), starts.whole(), truncated)
+
+    def encodings(self, texts: Sequence[str]) -> list[Encoding]:
+        """The library's records of single texts, without [CLS] and [SEP].
+
+        They know each token's word and its place in the text, in characters.
+        """
+        return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
 
 def _end_to_end(rows: Sequence[Sequence[int]], dtype: type[N]) -> NDArray[N]:

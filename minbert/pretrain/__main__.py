@@ -12,10 +12,11 @@ from minbert.support.flags import OneLineParser, parser_for, refuse_idle
 
 _DESCRIPTION = """\
 Pretrain a BERT encoder on plain text, by masked language modelling and next-sentence prediction,
-or go on from one with --weights. Typical:
+or go on from one with --weights, or teach it the vectors of a better one with --teacher. Typical:
 
   python -m minbert.pretrain --text wiki/*.txt.xz --time_budget 2h --dropout 0 --save my-encoder
   python -m minbert.pretrain --text reviews.txt --weights my-encoder --no_nsp --passes 3
+  python -m minbert.pretrain --text wiki/*.txt.xz --teacher better-encoder --embeddings teacher
 """
 
 
@@ -30,13 +31,16 @@ def make_parser() -> OneLineParser:
 
 
 def parse(argv: Sequence[str]) -> PretrainConfig:
-    """The configuration that the flags say, with its encoder located. Raises InputError."""
+    """The configuration that the flags say, with its encoders located. Raises InputError."""
     given = vars(make_parser().parse_args(argv))
     config = PretrainConfig(**given)
     refuse_idle(config, given)
-    if config.weights is None:
-        return config
-    return dataclasses.replace(config, weights=str(encoder_folder(config.weights)))
+    if config.weights is not None:
+        config = dataclasses.replace(config, weights=str(encoder_folder(config.weights)))
+    if config.teacher is not None:
+        teacher = encoder_folder(config.teacher, "--teacher")
+        config = dataclasses.replace(config, teacher=str(teacher))
+    return config
 
 
 def main(argv: Sequence[str] | None = None) -> int:

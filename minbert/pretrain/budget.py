@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from minbert.pretrain.build import Ingredients, Pretrainee, trainee
-from minbert.pretrain.shards import TRAIN
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -48,8 +47,8 @@ def total_steps(ingredients: Ingredients, folder: Path, began: float) -> int:
     if config.steps is not None:
         return config.steps
     if config.time_budget is None:
-        rows = (config.passes or 1) * len(ingredients.text[TRAIN])
-        return max(1, round(rows / config.batch_size))
+        lesson = ingredients.lessons[0]
+        return max(1, round((config.passes or 1) * len(lesson.text) / lesson.batch_size))
     saved = CheckpointStore(folder).load_last() if config.resume else None
     fixed = None if saved is None else saved[1]["settings"].get(STEPS)
     return _affordable(ingredients, folder, began) if fixed is None else int(fixed)
@@ -97,10 +96,10 @@ def _measure(trial: Pretrainee, folder: Path, enough: float) -> Costs:
 def _measure_steps(trial: Pretrainee, enough: float) -> float:
     """Seconds of a step; the first one, which warms up, does not count."""
     spent: list[float] = []
-    for step, ((task, rows),) in enumerate(islice(trial.plan.order.epoch(0), _TRIED)):
-        began = time.monotonic()
-        batch = trial.plan.draw(task, rows)
-        trial.objective.backward(trial.model, batch, derive_seed(trial.plan.seed, "trial", step))
+    for step, rows_by_task in enumerate(islice(trial.plan.order.epoch(0), _TRIED)):
+        began, seed = time.monotonic(), derive_seed(trial.plan.seed, "trial", step)
+        for task, rows in rows_by_task:
+            trial.objective.backward(trial.model, trial.plan.draw(task, rows), seed)
         trial.optimizer.step()
         trial.optimizer.zero_grad()
         if trial.model.device.type == "cuda":

@@ -1,32 +1,44 @@
 """The parts of a pretraining run, from a `PretrainConfig`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minbert.encoder import weights
 from minbert.encoder.config import EncoderConfig
+from minbert.pretrain.alignment import RowReader, agreement, align
 from minbert.pretrain.config import PretrainConfig
+from minbert.pretrain.lessons import Lesson, SideBySide
 from minbert.pretrain.masking import Masker
 from minbert.pretrain.model import PretrainingBert, fresh
-from minbert.pretrain.objective import PretrainingObjective, TextBatch, score_held_out, text_batch
-from minbert.pretrain.order import ShuffledShards
+from minbert.pretrain.objective import PretrainingObjective, score_held_out, text_batch
+from minbert.pretrain.order import TASK, LikeLengths, ShuffledShards
+from minbert.pretrain.sentences import RowRecipe, SentenceRows, cached_sentences
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
+from minbert.pretrain.teacher import NO_LIMIT, Teacher, load_teacher, principal_components
+from minbert.pretrain.teaching import (
+    TAUGHT,
+    TaughtBatch,
+    TeachingObjective,
+    read_pairs,
+    score_taught,
+)
 from minbert.pretrain.vocabulary import cached_vocabulary
 from minbert.pretrain.word_vectors import cached_vectors
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
 from minbert.training.optimizer import optimizer_for, rate_schedule
-from minbert.training.plan import Plan, Trainee
+from minbert.training.plan import Plan, StepBatch, Trainee
 
-_NO_LIMIT = 2**30  # sentences are cut when they are packed, not before
+_LEAST_AGREEMENT = 0.5  # of the words: a teacher that reads fewer of them teaches little
 
-Pretrainee = Trainee[PretrainingBert, TextBatch]
+Pretrainee = Trainee[PretrainingBert, StepBatch]
 
 
 @dataclass(frozen=True)
@@ -35,46 +47,101 @@ class Ingredients:
 
     config: PretrainConfig
     model: PretrainingBert
-    masker: Masker
-    text: Mapping[str, PackedText]
+    lessons: Sequence[Lesson]
 
 
 def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
     """Read everything that the run needs, or make it if it is not cached. Raises InputError."""
+    teacher = None if config.teacher is None else load_teacher(config, device)
     source = _vocabulary_folder(config)
-    model = _model(config, source, device)
-    tokenizer = WordPieceTokenizer.from_folder(source, _NO_LIMIT, model.published.vocab_size)
+    model = _model(config, source, teacher, device)
+    tokenizer = WordPieceTokenizer.from_folder(source, NO_LIMIT, model.published.vocab_size)
+    counted = config.weights is None and config.embeddings == "neighbours"
+    lessons = [] if teacher is None else [_taught(config, teacher, tokenizer)]
+    if config.guesses or counted:
+        recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
+        packed = cached(Path(config.cache), text_files(config), tokenizer, recipe)
+        if counted:
+            _take_vectors(model, _neighbours(model, packed, tokenizer))
+        if config.guesses:
+            lessons.append(_guessing(config, packed, tokenizer))
+    if teacher is not None and config.weights is None and config.embeddings == "teacher":
+        size = model.encoder.word_embeddings.weight.shape
+        _take_vectors(model, principal_components(teacher, tokenizer.vocab, *size))
+    return Ingredients(config, model, lessons)
+
+
+def _guessing(config: PretrainConfig, packed: Path, tokenizer: WordPieceTokenizer) -> Lesson:
+    """Masked words, and next sentences unless left out, of packed text."""
     masker = Masker(tokenizer.vocab, config.mask_rate, whole_words=config.whole_words)
-    recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
-    packed = cached(Path(config.cache), text_files(config), tokenizer, recipe)
-    if config.weights is None and config.embeddings == "neighbours":
-        _take_vectors(model, packed, tokenizer)
-    text = {split: PackedText(packed, split) for split in (TRAIN, HELD_OUT)}
-    return Ingredients(config, model, masker, text)
+    train, held_out = (PackedText(packed, split) for split in (TRAIN, HELD_OUT))
+    scored, size, piece = held_out.sample(config.scored_rows), config.text_rows, config.piece
+    return Lesson(
+        name=TASK,
+        text=train,
+        title="packed text",
+        held_out=len(held_out),
+        rows=f"rows of {config.sequence_length} tokens",
+        batch_size=size,
+        order=lambda steps: ShuffledShards(train, size, steps, config.seed),
+        draw=lambda rows: text_batch(train, rows),
+        objective=PretrainingObjective(masker, piece),
+        evaluate=lambda model: score_held_out(model, scored, masker, piece),
+    )
+
+
+def _taught(config: PretrainConfig, teacher: Teacher, tokenizer: WordPieceTokenizer) -> Lesson:
+    """The teacher's vectors of words and sentences. Raises InputError where it reads no words."""
+    recipe = RowRecipe(config.pair_share, config.held_out, config.seed)
+    folder = cached_sentences(Path(config.cache), text_files(config), tokenizer, recipe)
+    train, held_out = (SentenceRows(folder, split) for split in (TRAIN, HELD_OUT))
+    reader = RowReader(tokenizer, config.sequence_length)
+    size, piece = config.batch_size - config.text_rows, config.piece
+    scored = align(held_out.sample(config.scored_rows), reader, teacher.reader)
+    if (share := agreement(scored)) < _LEAST_AGREEMENT:
+        raise InputError(
+            f"--teacher {config.teacher}: of the words that it or the student reads, only "
+            f"{share:.0%} are words to both: take one for this script, split into words alike"
+        )
+    pairs = None if config.scored_pairs is None else read_pairs(Path(config.scored_pairs), reader)
+    terms = config.word_weight, config.sentence_weight
+    objective = TeachingObjective(teacher, reader, terms, piece)
+    return Lesson(
+        name=TAUGHT,
+        text=train,
+        title="sentences",
+        held_out=len(held_out),
+        rows=f"sentences of at most {config.sequence_length} tokens",
+        batch_size=size,
+        order=lambda steps: LikeLengths(train, train.lengths, size, steps, config.seed, TAUGHT),
+        draw=lambda rows: TaughtBatch(
+            tuple(f"sentence {row}" for row in rows),
+            align(train.take(rows), reader, teacher.reader),
+        ),
+        objective=objective,
+        evaluate=lambda model: score_taught(model, objective, scored, pairs, piece),
+    )
 
 
 def trainee(
     ingredients: Ingredients, steps: int, model: PretrainingBert | None = None
 ) -> Pretrainee:
     """A run of `steps` steps, over `model` if given, else over the ingredients' own."""
-    config, model, masker = ingredients.config, model or ingredients.model, ingredients.masker
+    config, model = ingredients.config, model or ingredients.model
     factor = rate_schedule(config.schedule, steps, config.warmup, config.power)
-    train = ingredients.text[TRAIN]
-    scored = ingredients.text[HELD_OUT].sample(config.scored_rows)
-    steps_per_epoch = max(1, math.ceil(steps / config.scorings))
-    plan: Plan[PretrainingBert, TextBatch] = Plan(
-        order=ShuffledShards(train, config.batch_size, steps_per_epoch, config.seed),
-        draw=lambda _task, rows: text_batch(train, rows),
+    lessons = SideBySide(ingredients.lessons, max(1, math.ceil(steps / config.scorings)))
+    plan: Plan[PretrainingBert, StepBatch] = Plan(
+        order=lessons,
+        draw=lessons.draw,
         learning_rate=lambda step: config.lr * factor(step),
-        evaluate=lambda trained: score_held_out(trained, scored, masker, config.piece),
+        evaluate=lessons.evaluate,
         total_steps=steps,
         seed=config.seed,
         clip=config.clip,
         checkpoint_every=config.checkpoint_every,
         criterion="minus the losses' sum",
     )
-    objective = PretrainingObjective(masker, config.piece)
-    return Trainee(model, objective, optimizer_for(model, config), plan)
+    return Trainee(model, lessons, optimizer_for(model, config), plan)
 
 
 def text_files(config: PretrainConfig) -> list[Path]:
@@ -92,14 +159,17 @@ def _vocabulary_folder(config: PretrainConfig) -> Path:
     return cached_vocabulary(Path(config.cache), files, config.vocab_size, config.held_out)
 
 
-def _model(config: PretrainConfig, source: Path, device: torch.device) -> PretrainingBert:
+def _model(
+    config: PretrainConfig, source: Path, teacher: Teacher | None, device: torch.device
+) -> PretrainingBert:
     if config.weights is not None:
         shape = EncoderConfig.from_file(source / "config.json")
     else:
-        shape = config.shape(len(WordPieceTokenizer.from_folder(source, _NO_LIMIT).vocab))
+        shape = config.shape(len(WordPieceTokenizer.from_folder(source, NO_LIMIT).vocab))
     config.check_positions(shape)
-    if shape.type_vocab_size < 2 and not config.no_nsp:
-        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: take --no_nsp")
+    if shape.type_vocab_size < 2 and (config.pairs or config.pair_share > 0):
+        take = "--no_nsp" if config.pairs else "--pair_share 0"
+        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: take {take}")
     model = fresh(
         shape,
         config.seed,
@@ -107,6 +177,7 @@ def _model(config: PretrainConfig, source: Path, device: torch.device) -> Pretra
         dropout=config.dropout,
         next_sentence=not config.no_nsp,
         autocast=pick_autocast(config.precision, device),
+        teacher_size=None if teacher is None else teacher.encoder.config.hidden_size,
     )
     if config.weights is not None:
         model.load_published(source)
@@ -126,12 +197,18 @@ def _repeat_positions(model: PretrainingBert, trained: int) -> None:
     positions[later] = positions[1 + (later - 1) % (trained - 1)]
 
 
-@torch.no_grad()
-def _take_vectors(model: PretrainingBert, packed: Path, tokenizer: WordPieceTokenizer) -> None:
-    """Begin word embeddings with the text's word vectors; tokens without one stay random."""
-    words = model.encoder.word_embeddings.weight  # (V, H)
+def _neighbours(
+    model: PretrainingBert, packed: Path, tokenizer: WordPieceTokenizer
+) -> NDArray[np.float32]:
     special = np.array([tokenizer.vocab[token] for token in SPECIAL_TOKENS])
-    found = cached_vectors(packed, words.size(0), special, words.size(1))
+    count, size = model.encoder.word_embeddings.weight.shape
+    return cached_vectors(packed, count, special, size)
+
+
+@torch.no_grad()
+def _take_vectors(model: PretrainingBert, found: NDArray[np.float32]) -> None:
+    """Begin word embeddings with the vectors found (V, H); tokens without one stay random."""
+    words = model.encoder.word_embeddings.weight
     vectors = torch.from_numpy(found).to(words)
     known = vectors.abs().amax(dim=1) > 0
     words[known] = vectors[known]

@@ -18,12 +18,15 @@ from minbert.support.flags import (
 )
 
 TEXT, ENCODER, MASKS = "text", "the encoder", "what is guessed"
+TEACHER = "a teacher, whose vectors of words and sentences are learnt"
 LENGTH = "how long (one of the three; default --passes 1)"
 OPTIMIZATION, RUN = "optimization", "the run"
 SHARE = Limit(lambda x: 0 < x < 1, "above 0 and below 1")
 _SIXTEEN = Limit(lambda n: n >= 16, "16 or more")
 _NEW = [When(lambda c: c.weights is None, "no --weights, which bring their own shape")]
 _GIVEN = [When(lambda c: c.weights is not None, "--weights")]
+_TAUGHT = [When(lambda c: c.teacher is not None, "--teacher")]
+_GUESSING = [When(lambda c: c.guesses, "no --teacher, or --text_share above 0 beside it")]
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 _share = partial(flag, limit=SHARE, metavar="SHARE")
@@ -55,6 +58,7 @@ class PretrainConfig(shared_flags.Readable):
         False,
         TEXT,
         "no next-sentence prediction: rows run across documents, so documents may be one sentence",
+        acts=_GUESSING,
     )
 
     weights: str | None = flag(
@@ -115,14 +119,58 @@ class PretrainConfig(shared_flags.Readable):
         "neighbours",
         ENCODER,
         "what new word embeddings begin with: neighbours, vectors from which words stand near each "
-        "other in the text (takes a minute, saves millions of tokens); random",
-        choices=("neighbours", "random"),
+        "other in the text (takes a minute, saves millions of tokens); random; teacher, the "
+        "principal components of the --teacher's",
+        choices=("neighbours", "random", "teacher"),
         acts=[When(lambda c: c.weights is None, "no --weights, which bring their own")],
     )
     readable: bool = shared_flags.readable(ENCODER)
 
-    mask_rate: float = _share(0.15, MASKS, "share of the tokens that must be guessed")
-    whole_words: bool = flag(False, MASKS, "mask all pieces of a word or none")
+    teacher: str | None = flag(
+        None,
+        TEACHER,
+        "draw the encoder's vectors to those of this one (a folder or name, as for --weights; it "
+        "may have another vocabulary and shape), through a linear map that is not saved. Rows are "
+        "sentences of the text then, one a line. The pooler does not train: pool by the mean",
+        metavar="FOLDER|NAME",
+    )
+    text_share: float = flag(
+        0.0,
+        TEACHER,
+        "share of a step's rows on which masked words and next sentences are trained beside; at 0 "
+        "their heads are not saved",
+        limit=RATE,
+        metavar="SHARE",
+        acts=_TAUGHT,
+    )
+    pair_share: float = flag(
+        0.0,
+        TEACHER,
+        "share of the teacher's rows that are two texts (token types 0 and 1), sentences that "
+        "follow each other",
+        limit=Limit(lambda share: 0 <= share <= 1, "0 to 1"),
+        metavar="SHARE",
+        acts=_TAUGHT,
+    )
+    word_weight: float = flag(
+        1.0, TEACHER, "weight of the words' loss", limit=NOT_NEGATIVE, metavar="W", acts=_TAUGHT
+    )
+    sentence_weight: float = flag(
+        1.0, TEACHER, "weight of the rows' loss", limit=NOT_NEGATIVE, metavar="W", acts=_TAUGHT
+    )
+    scored_pairs: str | None = flag(
+        None,
+        TEACHER,
+        "file like the course's of STS: at each scoring also Pearson's r between its similarities "
+        "and the cosines of the encoder's mean vectors",
+        metavar="FILE",
+        acts=_TAUGHT,
+    )
+
+    mask_rate: float = _share(
+        0.15, MASKS, "share of the tokens that must be guessed", acts=_GUESSING
+    )
+    whole_words: bool = flag(False, MASKS, "mask all pieces of a word or none", acts=_GUESSING)
 
     steps: int | None = flag(
         None,
@@ -191,10 +239,14 @@ class PretrainConfig(shared_flags.Readable):
         check_values(self)
         if not self.text:
             raise InputError("--text: names no file; one sentence a line, blank line a document")
-        if not self.no_nsp and (alone := [name for name in self.text if name.endswith(".csv")]):
+        if self.pairs and (alone := [name for name in self.text if name.endswith(".csv")]):
             raise InputError(f"--text {alone[0]}: its texts have no next sentence: take --no_nsp")
         if self.weights is not None and self.vocab is not None:
             raise InputError("--vocab does nothing beside --weights, which has its own")
+        if self.embeddings == "teacher" and self.teacher is None:
+            raise InputError("--embeddings teacher: there is none; name one with --teacher")
+        if self.teacher is not None:
+            self._check_shares()
         given = [n for n in ("steps", "passes", "time_budget") if getattr(self, n) is not None]
         if len(given) > 1:
             raise InputError(f"--{given[0]} and --{given[1]}: give one of them")
@@ -202,6 +254,32 @@ class PretrainConfig(shared_flags.Readable):
             self.budget_seconds()
         if self.weights is None:
             self.check_positions(self.shape(self.vocab_size))
+
+    @property
+    def guesses(self) -> bool:
+        """Whether masked words are trained."""
+        return self.teacher is None or self.text_share > 0
+
+    @property
+    def pairs(self) -> bool:
+        """Whether next sentences are trained."""
+        return self.guesses and not self.no_nsp
+
+    @property
+    def text_rows(self) -> int:
+        """Rows of a step on which masked words are trained."""
+        share = 1.0 if self.teacher is None else self.text_share
+        return round(share * self.batch_size)
+
+    def _check_shares(self) -> None:
+        """Raise InputError where a loss that is asked for would have no rows or no weight."""
+        if self.guesses and not 0 < self.text_rows < self.batch_size:
+            raise InputError(
+                f"--text_share {self.text_share:g}: makes {self.text_rows} of {self.batch_size} "
+                "rows a step; there must be some of both kinds"
+            )
+        if self.word_weight == self.sentence_weight == 0:
+            raise InputError("--word_weight 0 and --sentence_weight 0: nothing to learn")
 
     def check_positions(self, shape: EncoderConfig) -> None:
         """Raise InputError where an encoder of this shape has too few positions."""

@@ -12,8 +12,6 @@ from minbert.pretrain import corpus
 from minbert.pretrain.budget import STEPS, keep_steps, total_steps
 from minbert.pretrain.build import Ingredients, gather, text_files, trainee
 from minbert.pretrain.config import PretrainConfig
-from minbert.pretrain.order import TASK
-from minbert.pretrain.shards import HELD_OUT, TRAIN
 from minbert.support import durable_files
 from minbert.support.console import clock, log
 from minbert.support.device import pick_device
@@ -27,7 +25,7 @@ from minbert.training.run_folder import ENCODER, MANIFEST, held
 from minbert.training.session import load_best, starting_point, train
 
 _INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "device", "cache", "save", "half")
-_PLACES = ("text", "weights", "vocab")
+_PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 
 
 def run(config: PretrainConfig, stop: StopRequest) -> None:
@@ -38,7 +36,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
     folder = Path(config.output_dir)
     target = Path(config.save or folder / ENCODER)
     _check_target(target)
-    for key in ("weights", "vocab"):
+    for key in ("weights", "vocab", "teacher"):
         source = getattr(config, key)
         if source and folder.resolve() in Path(source).resolve().parents:
             raise InputError(f"--{key} {source}: lies in the run's own folder {folder}")
@@ -49,7 +47,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
         ingredients = gather(config, device)
         steps = total_steps(ingredients, folder, began)
         trained = trainee(ingredients, steps)
-        facts = _facts(config, steps, ingredients.text[TRAIN].key)
+        facts = _facts(ingredients, steps)
         progress = starting_point(folder, trained, facts, go_on=config.resume)
         if config.time_budget is not None:
             keep_steps(trained, folder, facts)
@@ -61,7 +59,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
                 if progress.best_epoch is not None:
                     load_best(folder, trained.model, progress)
                 dtype = torch.float16 if config.half else None
-                trained.model.save_pretrained(target, dtype)
+                trained.model.save_pretrained(target, dtype, heads=config.guesses)
             CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     print(_summary(config, target, progress))
 
@@ -76,8 +74,9 @@ def _check_target(target: Path) -> None:
         raise InputError(f"--save {target}: holds something else than an encoder; name another")
 
 
-def _facts(config: PretrainConfig, steps: int, packed: str) -> dict[str, Any]:
-    """What decides the run: its settings, hashes of the files it reads, and the text's key."""
+def _facts(ingredients: Ingredients, steps: int) -> dict[str, Any]:
+    """What decides the run: its settings, hashes of the files it reads, and the text's keys."""
+    config = ingredients.config
     kept = {
         name: value
         for name, value in dataclasses.asdict(config).items()
@@ -87,10 +86,17 @@ def _facts(config: PretrainConfig, steps: int, packed: str) -> dict[str, Any]:
     if config.weights is not None:
         read["weights"] = weights.weights_file(Path(config.weights))
         read["config.json"] = Path(config.weights) / "config.json"
-    if folder := config.weights or config.vocab:
-        read |= {name: Path(folder) / name for name in weights.VOCAB_FILES}
+    if source := config.weights or config.vocab:
+        read |= {name: Path(source) / name for name in weights.VOCAB_FILES}
+    if config.teacher is not None:
+        folder = Path(config.teacher)
+        read["teacher"] = weights.weights_file(folder)
+        names = ("config.json", *weights.VOCAB_FILES)
+        read |= {f"teacher's {name}": folder / name for name in names}
+    if config.scored_pairs is not None:
+        read["scored pairs"] = Path(config.scored_pairs)
     sha256 = {name: durable_files.sha256_of(path) for name, path in read.items() if path.is_file()}
-    sha256["packed text"] = packed
+    sha256 |= {lesson.title: lesson.text.key for lesson in ingredients.lessons}
     return {"settings": as_json({**kept, STEPS: steps}), "sha256": sha256}
 
 
@@ -104,23 +110,24 @@ def _announce(ingredients: Ingredients, steps: int, device: torch.device) -> Non
         device,
         config.seed,
     )
-    rows = len(ingredients.text[TRAIN])
-    log.info(
-        "%d steps of %d rows of %d tokens: %.2f passes over %d rows; %d rows held out",
-        steps,
-        config.batch_size,
-        config.sequence_length,
-        steps * config.batch_size / rows,
-        rows,
-        len(ingredients.text[HELD_OUT]),
-    )
+    for lesson in ingredients.lessons:
+        rows = len(lesson.text)
+        log.info(
+            "%d steps of %d %s: %.2f passes over %d rows; %d rows held out",
+            steps,
+            lesson.batch_size,
+            lesson.rows,
+            steps * lesson.batch_size / rows,
+            rows,
+            lesson.held_out,
+        )
 
 
 def _summary(config: PretrainConfig, target: Path, progress: Progress) -> str:
     lines = [f"encoder written to {target}"]
     if progress.best_epoch is not None:
         best = progress.history[progress.best_epoch - 1]
-        real, _ = progress.tokens[TASK]
+        real = sum(tokens for tokens, _ in progress.tokens.values())
         seconds = sum(row["train_seconds"] for row in progress.history)
         lines += [f"  held-out {name:<14}{score:10.4f}" for name, score in best["scores"].items()]
         lines.append(f"  at step {best['step']}, of {config.batch_size} rows each")

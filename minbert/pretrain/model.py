@@ -5,6 +5,7 @@ Dimensions: B rows, T tokens, H hidden size, M masked tokens, V vocabulary.
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -46,8 +47,12 @@ class PretrainingBert(nn.Module):
         dropout: float | None = None,
         next_sentence: bool = True,
         autocast: torch.dtype | None = None,
+        teacher_size: int | None = None,
     ) -> None:
-        """`dropout` replaces the rates of `config` in training, not in what is saved."""
+        """`dropout` replaces the rates of `config` in training, not in what is saved.
+
+        With `teacher_size`, the hidden size of a teacher, there is a map to its vectors.
+        """
         super().__init__()
         self.published = config
         used = config
@@ -63,6 +68,9 @@ class PretrainingBert(nn.Module):
             if module is not None:
                 nn.init.normal_(module.weight, std=config.initializer_range)
                 nn.init.zeros_(module.bias)
+        self.to_teacher = (
+            None if teacher_size is None else nn.Linear(config.hidden_size, teacher_size)
+        )
         self._autocast = autocast
 
     @property
@@ -79,12 +87,7 @@ class PretrainingBert(nn.Module):
         layer computes these tokens and [CLS] alone. `mask_seed` switches dropout on and decides
         its masks.
         """
-        self.train(mask_seed is not None)
-        masks = contextlib.nullcontext() if mask_seed is None else seeded(mask_seed, self.device)
-        lowered = torch.autocast(
-            self.device.type, dtype=self._autocast, enabled=self._autocast is not None
-        )
-        with masks, lowered:
+        with self._computing(mask_seed):
             outputs = self.encoder.encode(
                 self.encoder.embed(tokens.input_ids),
                 tokens.attention_mask,
@@ -94,14 +97,33 @@ class PretrainingBert(nn.Module):
             words = self.mlm(outputs["last_hidden_state"], self.encoder.word_embeddings.weight)
             return words, None if self.nsp is None else self.nsp(outputs["pooler_output"])
 
-    def save_pretrained(self, folder: Path, dtype: torch.dtype | None = None) -> None:
-        """Write a published folder, heads included; `dtype` float16 halves the file."""
-        name = "BertForMaskedLM" if self.nsp is None else "BertForPreTraining"
-        config = {**self.published.to_published(), "architectures": [name]}
-        files = self.encoder.vocab_files
-        weights.write(
-            folder, self.encoder.state_dict(), config, files, heads=self._heads(), dtype=dtype
+    def vectors(self, tokens: Padded, mask_seed: int | None = None) -> Tensor:
+        """Vectors of all tokens in the last layer, (B, T, H); `mask_seed` as in `forward`."""
+        with self._computing(mask_seed):
+            return self.encoder(tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)[
+                "last_hidden_state"
+            ]
+
+    @contextlib.contextmanager
+    def _computing(self, mask_seed: int | None) -> Iterator[None]:
+        self.train(mask_seed is not None)
+        masks = contextlib.nullcontext() if mask_seed is None else seeded(mask_seed, self.device)
+        lowered = torch.autocast(
+            self.device.type, dtype=self._autocast, enabled=self._autocast is not None
         )
+        with masks, lowered:
+            yield
+
+    def save_pretrained(
+        self, folder: Path, dtype: torch.dtype | None = None, *, heads: bool = True
+    ) -> None:
+        """Write a published folder, with the heads if they trained; float16 halves the file."""
+        config, kept = self.published.to_published(), None
+        if heads:
+            name = "BertForMaskedLM" if self.nsp is None else "BertForPreTraining"
+            config, kept = {**config, "architectures": [name]}, self._heads()
+        files = self.encoder.vocab_files
+        weights.write(folder, self.encoder.state_dict(), config, files, heads=kept, dtype=dtype)
 
     def load_published(self, folder: Path) -> None:
         """Load a published folder, as `weights.read` does; a head that it lacks stays fresh."""
@@ -142,7 +164,8 @@ class PretrainingBert(nn.Module):
             scaled.div_(factor)
 
     def _heads(self) -> dict[str, Tensor]:
-        return {k: t for k, t in self.state_dict().items() if not k.startswith("encoder.")}
+        others = ("encoder.", "to_teacher.")
+        return {k: t for k, t in self.state_dict().items() if not k.startswith(others)}
 
 
 def fresh(config: EncoderConfig, seed: int, **settings: object) -> PretrainingBert:

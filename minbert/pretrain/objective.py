@@ -79,16 +79,6 @@ class PretrainingObjective:
                 totals[name] = totals.get(name, 0) + value.detach()
         return totals
 
-    def after_step(self, model: PretrainingBert) -> None:
-        """Do nothing."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The state, which is empty."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Do nothing."""
-
 
 def mask_rows(masker: Masker, rows: PackedRows, seed: int) -> Masked:
     """The rows, cut to the longest, with masks that `seed` decides."""

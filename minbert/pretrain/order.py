@@ -1,15 +1,31 @@
-"""The order in which pretraining takes packed rows."""
+"""The orders in which pretraining takes rows: packed ones, and sentences by length."""
 
 from collections.abc import Iterator
+from itertools import chain, count, islice
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minbert.pretrain.shards import PackedText
 from minbert.support.randomness import derive_seed
-from minbert.training.plan import StepRows
+from minbert.training.plan import RowIndices, StepRows
+from minbert.training.sampling import POOL
 
 TASK = "text"
+
+
+class Sharded(Protocol):
+    """Rows in shards: `sizes` of each, and `starts`, where each begins among all rows.
+
+    `key` names what decides them.
+    """
+
+    key: str
+    sizes: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """The number of rows."""
 
 
 class ShuffledShards:
@@ -19,7 +35,7 @@ class ShuffledShards:
     one shard's rows. An epoch is the `steps_per_epoch` batches between two scorings, not a pass.
     """
 
-    def __init__(self, text: PackedText, batch_size: int, steps_per_epoch: int, seed: int) -> None:
+    def __init__(self, text: Sharded, batch_size: int, steps_per_epoch: int, seed: int) -> None:
         """`batch_size` in rows."""
         self._text, self._batch_size, self._seed = text, batch_size, seed
         self._steps_per_epoch = steps_per_epoch
@@ -55,3 +71,40 @@ class ShuffledShards:
     def _shuffle(self, size: int, purpose: str, *position: int) -> NDArray[np.int64]:
         seed = derive_seed(self._seed, purpose, *position)
         return np.random.default_rng(seed).permutation(size)
+
+
+class LikeLengths:
+    """Batches of sentences of like length: the rows of 50 batches are sorted, and cut into them.
+
+    The rows come in the order of `ShuffledShards`, and the 50 batches in random order.
+    """
+
+    def __init__(
+        self,
+        text: Sharded,
+        lengths: NDArray[np.int64],
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        name: str,
+    ) -> None:
+        """`lengths`: tokens of each row; `name`: the task's."""
+        self._pools = ShuffledShards(text, POOL * batch_size, 1, seed)
+        self._lengths, self._steps, self._seed, self._name = lengths, steps_per_epoch, seed, name
+
+    def start(self, epoch: int) -> int:
+        """The step with which `epoch` begins."""
+        return epoch * self._steps
+
+    def epoch(self, number: int) -> Iterator[StepRows]:
+        """The batches of epoch `number`."""
+        pool, done = divmod(self.start(number), POOL)
+        batches = chain.from_iterable(map(self._batches, count(pool)))
+        for rows in islice(batches, done, done + self._steps):
+            yield ((self._name, rows),)
+
+    def _batches(self, pool: int) -> list[RowIndices]:
+        (((_, rows),),) = self._pools.epoch(pool)
+        batches = np.split(rows[np.argsort(self._lengths[rows], kind="stable")], POOL)
+        rng = np.random.default_rng(derive_seed(self._seed, "batch order", pool))
+        return [batches[index] for index in rng.permutation(POOL)]

@@ -61,7 +61,7 @@ class PackedText:
             meta = json.loads((folder / _META).read_text(encoding="utf-8"))
             self.sizes = np.asarray(meta["rows"][split], dtype=np.int64)
         except (OSError, ValueError, KeyError) as error:
-            raise _damaged(folder, error) from error
+            raise damaged(folder, error) from error
         self.key = folder.name  # of text, vocabulary and recipe
         self.starts = np.cumsum([0, *self.sizes], dtype=np.int64)
         load = functools.partial(_load, folder, split)
@@ -93,11 +93,12 @@ def _load(folder: Path, split: str, shard: int) -> tuple[NDArray[Any], NDArray[A
     try:
         ids, facts = (np.load(f"{stem}.{kind}.npy", mmap_mode="r") for kind in ("ids", "facts"))
     except (OSError, EOFError, ValueError) as error:
-        raise _damaged(folder, error) from error
+        raise damaged(folder, error) from error
     return ids, facts
 
 
-def _damaged(folder: Path, error: Exception) -> InputError:
+def damaged(folder: Path, error: Exception) -> InputError:
+    """The error to raise where a folder of the cache cannot be read."""
     return InputError(f"{folder}: damaged ({error}); remove the folder")
 
 
@@ -125,7 +126,7 @@ def _fill(
 ) -> None:
     counts: dict[str, list[int]] = {TRAIN: [], HELD_OUT: []}
     read = lost = 0  # documents; lost are those that begin no row
-    for split, buffer in _buffers(documents, recipe.held_out):
+    for split, buffer in stretches(documents, recipe.held_out):
         shard = len(counts[split])
         rows = list(_pack(buffer, f"{split}-{shard}", tokenizer, recipe))
         read += len(buffer)
@@ -156,7 +157,7 @@ def _check(counts: Mapping[str, Sequence[int]], read: int, lost: int, length: in
         )
 
 
-def _buffers(documents: Iterable[Document], share: float) -> Iterator[tuple[str, list[Document]]]:
+def stretches(documents: Iterable[Document], share: float) -> Iterator[tuple[str, list[Document]]]:
     """Documents in stretches that fit into memory; the held-out ones in stretches of their own."""
     buffers: dict[str, list[Document]] = {TRAIN: [], HELD_OUT: []}
     sizes = dict.fromkeys(buffers, 0)

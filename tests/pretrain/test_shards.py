@@ -130,7 +130,7 @@ def test_documents_that_make_no_row_are_counted(
     """Alone in memory, a document has no other that a random second segment could be from."""
     path = write_documents(tmp_path / "a.txt", LONG)
     buffers = [(TRAIN, LONG[1:]), (TRAIN, LONG[:1]), (HELD_OUT, LONG)]
-    monkeypatch.setattr(shards, "_buffers", lambda *_: buffers)
+    monkeypatch.setattr(shards, "stretches", lambda *_: buffers)
     with caplog.at_level("WARNING", "minbert"):
         cached(tmp_path / "cache", [path], TOKENIZER, RECIPE)
     assert f"1 of {2 * len(LONG)} documents begin no row" in caplog.text

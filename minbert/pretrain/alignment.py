@@ -1,0 +1,127 @@
+"""Rows as two encoders read them, and the words that both of them read.
+
+A word is found again by its place in the text, in characters, so that vocabularies and
+normalisation may differ. Dimensions: B rows, T tokens of the longest, W words, P pieces of words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from torch import Tensor
+
+from minbert.data.batches import Padded
+from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.pretrain.sentences import Row
+from minbert.support.device import at_least_fp32, to_device
+
+Place = tuple[int, int, int]  # a word's text in the row, its first character, that after its last
+Span = tuple[int, int]  # the first piece of a word, and that after its last
+
+
+@dataclass(frozen=True)
+class ReadRow:
+    """A row's token ids, with [CLS] and [SEP], the second text from `b_start` on, and its words."""
+
+    ids: Sequence[int]
+    b_start: int
+    words: dict[Place, Span]
+
+
+@dataclass(frozen=True)
+class AlignedRow:
+    """A row as student and teacher read it; `words` are the places that both have."""
+
+    student: ReadRow
+    teacher: ReadRow
+
+    @property
+    def words(self) -> list[Place]:
+        """The places of the words that both read, in the text's order."""
+        return [place for place in self.student.words if place in self.teacher.words]
+
+
+class RowReader:
+    """A reader of rows: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, at most `length` tokens."""
+
+    def __init__(self, tokenizer: WordPieceTokenizer, length: int) -> None:
+        self._tokenizer, self._length, self._pad_id = tokenizer, length, tokenizer.pad_id
+        self._cls, self._sep = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"]
+        self._special = {tokenizer.vocab[token] for token in SPECIAL_TOKENS}
+
+    def read(self, rows: Sequence[Row]) -> list[ReadRow]:
+        """The rows. Their words are those with all pieces in the row and none of them [UNK]."""
+        encodings = iter(self._tokenizer.encodings([text for row in rows for text in row]))
+        return [self._read([next(encodings) for _ in row]) for row in rows]
+
+    def _read(self, texts: Sequence[Encoding]) -> ReadRow:
+        room = (self._length - 1 - len(texts)) // len(texts)  # pieces of each text
+        ids, starts, words = [self._cls], [0], {}
+        for number, text in enumerate(texts):
+            for (first, last), (begin, end) in self._words(text):
+                if last <= room:
+                    words[number, begin, end] = (len(ids) + first, len(ids) + last)
+            ids += [*text.ids[:room], self._sep]
+            starts.append(len(ids))
+        return ReadRow(ids, starts[1], words)
+
+    def _words(self, text: Encoding) -> Iterator[tuple[Span, tuple[int, int]]]:
+        """Each word's pieces and its place in the text; special tokens are no words."""
+        ids, offsets = text.ids, text.offsets
+        for _, group in groupby(range(len(ids)), key=text.word_ids.__getitem__):
+            pieces = list(group)
+            if self._special.isdisjoint(ids[piece] for piece in pieces):
+                span = (pieces[0], pieces[-1] + 1)
+                yield span, (offsets[pieces[0]][0], offsets[pieces[-1]][1])
+
+    def collate(self, rows: Sequence[ReadRow], device: torch.device) -> Padded:
+        """Rows that this reader has read as one batch (B, T)."""
+        lengths = np.array([len(row.ids) for row in rows])
+        place = np.arange(lengths.max())
+        mask = place < lengths[:, None]  # (B, T)
+        types = mask & (place >= np.array([row.b_start for row in rows])[:, None])
+        ids = np.full(mask.shape, self._pad_id, dtype=np.int64)
+        ids[mask] = np.concatenate([row.ids for row in rows])
+        arrays = (ids, mask.astype(np.int64), types.astype(np.int64))
+        input_ids, attention_mask, type_ids = (to_device(array, device) for array in arrays)
+        return Padded(input_ids, attention_mask, type_ids, lengths)
+
+
+def align(rows: Sequence[Row], student: RowReader, teacher: RowReader) -> list[AlignedRow]:
+    """The rows as both read them."""
+    return [AlignedRow(*pair) for pair in zip(student.read(rows), teacher.read(rows), strict=True)]
+
+
+def agreement(rows: Sequence[AlignedRow]) -> float:
+    """The share of the words read by either that both read; 0 where neither reads any."""
+    either = sum(len(row.student.words.keys() | row.teacher.words.keys()) for row in rows)
+    return sum(len(row.words) for row in rows) / max(either, 1)
+
+
+def word_means(hidden: Tensor, spans: Sequence[Sequence[Span]]) -> Tensor:
+    """Mean vectors (W, H) of words over their pieces in `hidden` (B, T, H), row after row."""
+    offset = hidden.size(1)
+    flat = [(i * offset + a, i * offset + b) for i, row in enumerate(spans) for a, b in row]
+    return _means(hidden, np.array(flat, dtype=np.int64).reshape(-1, 2))
+
+
+def row_means(hidden: Tensor, tokens: Padded) -> Tensor:
+    """Mean vectors (B, H) of rows over all their tokens, as `--pooling mean` has them."""
+    firsts = np.arange(len(tokens.lengths)) * hidden.size(1)
+    return _means(hidden, np.stack([firsts, firsts + tokens.lengths], axis=1))
+
+
+def _means(hidden: Tensor, bounds: NDArray[np.int64]) -> Tensor:
+    """Means over stretches of the flattened tokens; `bounds` are their first and last, excluded."""
+    sizes = bounds[:, 1] - bounds[:, 0]
+    starts = np.cumsum(sizes) - sizes
+    positions = np.repeat(bounds[:, 0] - starts, sizes) + np.arange(sizes.sum())  # (P,)
+    pieces, bags = (to_device(array, hidden.device) for array in (positions, starts))
+    return F.embedding_bag(pieces, at_least_fp32(hidden).flatten(0, 1), bags, mode="mean")

@@ -1,0 +1,88 @@
+"""The teacher: a frozen encoder whose vectors a student learns, and its word embeddings to begin.
+
+Dimensions: V tokens of the student, H its hidden size, D the teacher's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from minbert.data.batches import Padded
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.encoder.bert import BertModel
+from minbert.pretrain.alignment import RowReader
+from minbert.pretrain.config import PretrainConfig
+from minbert.pretrain.word_vectors import SIZE
+from minbert.support.device import pick_autocast
+from minbert.support.errors import InputError
+
+NO_LIMIT = 2**30  # rows are cut when they are packed or read, not by the tokenizer
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen encoder in eval mode, and how it reads rows."""
+
+    encoder: BertModel
+    tokenizer: WordPieceTokenizer
+    reader: RowReader
+    autocast: torch.dtype | None
+
+    @torch.no_grad()
+    def vectors(self, tokens: Padded) -> Tensor:
+        """Vectors of all tokens in the last layer, (B, T, D)."""
+        embeddings = self.encoder.embed(tokens.input_ids)
+        kind, lowered = embeddings.device.type, self.autocast is not None
+        with torch.autocast(kind, dtype=self.autocast, enabled=lowered):
+            types = tokens.token_type_ids
+            outputs = self.encoder.encode(embeddings, tokens.attention_mask, types, scoring=True)
+        return outputs["last_hidden_state"]
+
+
+def load_teacher(config: PretrainConfig, device: torch.device) -> Teacher:
+    """The teacher that `config` names. Raises InputError where it cannot read what is asked."""
+    folder = Path(str(config.teacher))
+    encoder = BertModel.from_pretrained(folder, config.attention).requires_grad_(False).to(device)
+    shape = encoder.config
+    if config.sequence_length > shape.max_position_embeddings:
+        raise InputError(
+            f"--sequence_length {config.sequence_length}: the teacher has "
+            f"{shape.max_position_embeddings} positions"
+        )
+    if shape.type_vocab_size < 2 and config.pair_share > 0:
+        raise InputError(f"{folder}: type_vocab_size 1 knows no pairs: take --pair_share 0")
+    tokenizer = WordPieceTokenizer.from_folder(folder, NO_LIMIT, shape.vocab_size)
+    reader = RowReader(tokenizer, config.sequence_length)
+    return Teacher(encoder, tokenizer, reader, pick_autocast(config.precision, device))
+
+
+def principal_components(
+    teacher: Teacher, vocab: Mapping[str, int], rows: int, size: int
+) -> NDArray[np.float32]:
+    """The `size` (H) principal components of the teacher's word embeddings for `vocab`, (V, H).
+
+    A token that the teacher splits has the mean of its pieces; one that it drops has zeros. They
+    are scaled to the root mean square SIZE. A teacher narrower than the student leaves the last
+    columns zero.
+    """
+    table = teacher.encoder.word_embeddings.weight.cpu().double().numpy()  # (.., D)
+    theirs, tokens = teacher.tokenizer.vocab, list(vocab)
+    texts = teacher.tokenizer.encodings([token.removeprefix("##") for token in tokens])
+    split = [
+        [theirs[t]] if t in theirs else text.ids for t, text in zip(tokens, texts, strict=True)
+    ]
+    known = [number for number, ids in enumerate(split) if ids]
+    vectors = np.stack([table[split[number]].mean(axis=0) for number in known])
+    vectors -= vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(vectors.T @ vectors)  # ascending
+    components = vectors @ axes[:, ::-1][:, :size]
+    found = np.zeros((rows, size), dtype=np.float32)
+    scale = SIZE / max(float(np.sqrt(np.mean(components**2))), 1e-12)
+    places = [vocab[tokens[number]] for number in known]
+    found[places, : components.shape[1]] = components * scale
+    return found

@@ -1,0 +1,324 @@
+"""`python -m minbert.pretrain --teacher`: it learns, resumes to the same bytes, saves no map."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+
+from minbert.data.tokenizer import SPECIAL_TOKENS
+from minbert.encoder.bert import BertModel
+from minbert.pretrain import __main__ as pretrain
+from minbert.pretrain import budget, build, lessons, teaching
+from minbert.pretrain.teacher import Teacher
+from minbert.training.checkpoint import CheckpointStore
+from tests.helpers import CPU, ROOT, TINY, VOCAB, save_encoder, write_course_files
+from tests.pretrain.taught import SHAPE, save_teacher
+from tests.pretrain.test_job import complaint, manifest, place, weights_of  # noqa: F401
+from tests.pretrain.test_job import run as run_plain
+from tests.pretrain.texts import random_documents, write_documents
+
+BESIDE = ("--text_share", "0.25", "--pair_share", "0.5")
+KINDS = [(), ("--text_share", "0.25"), (*BESIDE, "--no_nsp", "--dropout", "0")]
+
+
+@pytest.fixture
+def taught(place: Path) -> Path:  # noqa: F811
+    """The folder of pretraining's tests, with a teacher in it."""
+    save_teacher(place / "better")
+    return place
+
+
+def run(*argv: str, start: tuple[str, ...] = ("--vocab", "vocab")) -> int:
+    return run_plain("--teacher", "better", *argv, start=start)
+
+
+def test_it_learns_the_teachers_vectors(taught: Path) -> None:
+    write_course_files(taught / "data", rows=30, tasks=["sts"])
+    flags = ("--steps", "120", "--lr", "1e-2", "--dropout", "0", "--embeddings", "teacher")
+    assert run(*flags, "--scored_pairs", "data/sts-dev.csv") == 0
+    (first, *_, last) = manifest()["epochs"]
+    assert set(last["scores"]) == {"word loss", "sentence loss", "pairs' r"}
+    for name in ("word loss", "sentence loss"):
+        assert last["scores"][name] < 0.8 * first["scores"][name] < 0.8
+    losses = last["scores"]["word loss"] + last["scores"]["sentence loss"]
+    assert last["criterion"] == pytest.approx(-losses)
+    lines = [json.loads(line) for line in Path("out/log.jsonl").read_text().splitlines()]
+    assert {line["task"] for line in lines} == {"teacher"}
+    assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
+    assert {"word_loss", "sentence_loss"} <= lines[0].keys()
+
+
+def test_what_it_writes_is_a_plain_encoder(taught: Path, capsys) -> None:
+    assert run("--steps", "3", "--save", "made", "--half") == 0
+    assert "held-out word loss" in capsys.readouterr().out
+    encoder = BertModel.from_pretrained("made")
+    stored = load_file("made/model.safetensors")
+    plain = load_file(save_encoder(taught / "plain", encoder.config) / "model.safetensors")
+    assert stored.keys() == plain.keys()  # neither a map nor heads
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert json.loads(Path("made/config.json").read_text())["architectures"] == ["BertModel"]
+    assert run("--steps", "0", "--weights", "made", start=("--weights", "made")) == 0
+
+
+def test_beside_masked_words_the_heads_are_saved_and_the_map_is_not(taught: Path) -> None:
+    assert run("--steps", "6", *BESIDE) == 0
+    stored = load_file("out/encoder/model.safetensors")
+    assert {name.split(".")[0] for name in stored} == {"bert", "cls"}
+    assert not any("teacher" in name for name in stored)
+    scores = manifest()["epochs"][-1]["scores"]
+    assert {"word loss", "sentence loss", "mlm loss", "nsp accuracy"} <= set(scores)
+    lines = [json.loads(line) for line in Path("out/log.jsonl").read_text().splitlines()]
+    assert [line["task"] for line in lines] == ["teacher", "text"] * 6
+
+
+def test_the_share_divides_the_rows_of_a_step(taught: Path) -> None:
+    argv = ["--text", "text.txt", "--vocab", "vocab", "--teacher", "better", "--held_out", "0.1"]
+    argv += ["--positions", "32", "--sequence_length", "24", "--batch_size", "16"]
+    ingredients = build.gather(pretrain.parse([*argv, *BESIDE]), CPU)
+    steps = list(build.trainee(ingredients, 9).plan.order.epoch(0))
+    for (taught_name, rows), (other, packed) in steps:
+        assert (taught_name, len(rows), other, len(packed)) == ("teacher", 12, "text", 4)
+
+
+def test_the_map_is_in_checkpoints_and_the_teacher_is_not(taught: Path, monkeypatch) -> None:
+    loaded: list[Teacher] = []
+
+    def load(*args: Any) -> Teacher:
+        loaded.append(load_teacher(*args))
+        return loaded[-1]
+
+    load_teacher = build.load_teacher
+    monkeypatch.setattr(build, "load_teacher", load)
+    made: list[Any] = []
+    optimizer_for = build.optimizer_for
+    monkeypatch.setattr(
+        build, "optimizer_for", lambda *a: made.append(optimizer_for(*a)) or made[-1]
+    )
+    file = Path("better/model.safetensors").read_bytes()
+    stop_at(monkeypatch, 3)
+    assert run("--steps", "9") == 143
+    saved = CheckpointStore(Path("out")).load_last()
+    assert saved is not None
+    tensors = saved[0]["model"]
+    assert tensors["to_teacher.weight"].shape == (SHAPE.hidden_size, 32)
+    assert not any(t.shape[-1:] == (SHAPE.vocab_size,) for t in tensors.values())
+    (teacher,), (optimizer,) = loaded, made
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    params = list(teacher.encoder.parameters())
+    assert trained
+    assert trained.isdisjoint(map(id, params))
+    assert not any(param.requires_grad for param in params)
+    assert not any(module.training for module in teacher.encoder.modules())
+    before = BertModel.from_pretrained("better").state_dict()
+    assert all(torch.equal(t, before[n]) for n, t in teacher.encoder.state_dict().items())
+    assert Path("better/model.safetensors").read_bytes() == file
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    backward, calls = teaching.TeachingObjective.backward, [0]
+
+    def interrupted(*args: Any, **settings: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return backward(*args, **settings)
+
+    monkeypatch.setattr(teaching.TeachingObjective, "backward", interrupted)
+
+
+@pytest.mark.parametrize("flags", KINDS, ids=str)
+@pytest.mark.parametrize("stopped_at", [1, 4, 7])
+def test_a_run_that_was_stopped_ends_in_the_same_bytes(
+    taught: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], stopped_at: int
+) -> None:
+    assert run("--steps", "9", "--output_dir", "whole", *flags) == 0
+    stop_at(monkeypatch, stopped_at)
+    assert run("--steps", "9", *flags) == 143
+    assert not Path("out/encoder").exists()
+    assert run("--steps", "9", "--resume", *flags) == 0
+    assert_same_run()
+
+
+def assert_same_run() -> None:
+    assert weights_of("out/encoder") == weights_of("whole/encoder")
+    logs = [
+        [{k: v for k, v in json.loads(line).items() if k != "tokens_per_s"} for line in text]
+        for text in (
+            Path(f"{name}/log.jsonl").read_text().splitlines() for name in ("out", "whole")
+        )
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(taught: Path) -> None:
+    flags = ("--steps", "40", *BESIDE)
+    assert run(*flags, "--output_dir", "whole") == 0
+    argv = [sys.executable, "-c", _KILLED, *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(argv, env=environment)
+    until = time.monotonic() + 120
+    while not list(Path("out").glob("step-*")) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not Path("out/encoder").exists()
+    assert run(*flags, "--resume") == 0
+    assert_same_run()
+
+
+_KILLED = """
+import sys, time
+import torch
+from minbert.pretrain import teaching
+from tests.pretrain.test_teacher_job import run
+torch.set_num_threads(1)
+backward = teaching.TeachingObjective.backward
+def slow(*args, **settings):
+    time.sleep(0.2)
+    return backward(*args, **settings)
+teaching.TeachingObjective.backward = slow
+run(*sys.argv[1:])
+"""
+
+
+def test_measuring_leaves_no_trace(taught: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--steps", "5", "--output_dir", "whole", *BESIDE) == 0
+    affordable, measured = budget._affordable, []
+    backward = lessons.SideBySide.backward
+
+    def five(*args: Any) -> int:
+        affordable(*args)
+        monkeypatch.setattr(lessons.SideBySide, "backward", backward)
+        return 5
+
+    def noted(self: Any, model: Any, batch: Any, *more: Any) -> Any:
+        measured.append(batch.name)
+        return backward(self, model, batch, *more)
+
+    monkeypatch.setattr(lessons.SideBySide, "backward", noted)
+
+    monkeypatch.setattr(budget, "_affordable", five)
+    assert run("--time_budget", "20s", *BESIDE) == 0
+    assert measured[:4] == ["teacher", "text"] * 2
+    assert weights_of("out/encoder") == weights_of("whole/encoder")
+
+
+def test_passes_are_over_the_sentences(taught: Path) -> None:
+    sentences = [line for line in Path("text.txt").read_text().splitlines() if line]
+    assert run("--passes", "1", "--batch_size", "4", "--text_share", "0.5") == 0
+    assert manifest()["total_steps"] == pytest.approx(0.9 * len(sentences) / 2, rel=0.1)
+
+
+def test_word_embeddings_begin_with_the_teachers(taught: Path) -> None:
+    for kind in ("teacher", "random", "neighbours"):
+        assert run("--steps", "0", "--embeddings", kind, "--save", kind) == 0
+    one, other, third = (
+        load_file(f"{kind}/model.safetensors") for kind in ("teacher", "random", "neighbours")
+    )
+    words = "embeddings.word_embeddings.weight"
+    assert [name for name, t in one.items() if not t.equal(other[name])] == [words]
+    assert not one[words].equal(third[words])
+    assert float(one[words].square().mean().sqrt()) == pytest.approx(0.05 * 0.75**0.5, rel=1e-3)
+
+
+def test_course_files_need_no_flag_where_no_sentence_is_guessed(taught: Path) -> None:
+    write_course_files(taught, rows=60, tasks=["sst"])
+    argv = ["--vocab", "vocab", "--teacher", "better", "--embeddings", "random", "--steps", "2"]
+    argv += ["--positions", "32", "--sequence_length", "16", "--hidden_size", "32"]
+    argv += ["--held_out", "0.2", "--cache", "cache", "--output_dir", "out", "--batch_size", "4"]
+    assert pretrain.main(["--text", "ids-sst-train.csv", *argv]) == 0
+
+
+def test_a_teacher_by_name_in_the_local_cache(taught: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(taught / "hub"))
+    assert run("--teacher", "someone/else", "--steps", "0") == 2
+    last = complaint(capsys)
+    assert "--teacher someone/else: no such folder" in last
+    assert "python -m minbert.download --weights someone/else" in last
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--teacher", "nowhere"], "--teacher nowhere: no such folder"),
+        (["--teacher", "vocab"], "lacks config.json"),
+        (["--teacher", "roberta"], "'RobertaModel' is not implemented"),
+        (["--teacher", "chinese"], "only 0% are words to both"),
+        (["--teacher", "single", "--pair_share", "0.5"], "take --pair_share 0"),
+        (["--teacher", "short"], "--sequence_length 24: the teacher has 20 positions"),
+        (["--text_share", "1"], "--text_share 1.0: must be at least 0 and below 1"),
+        (["--text_share", "0.01"], "makes 0 of 16 rows"),
+        (["--text_share", "0.99"], "makes 16 of 16 rows"),
+        (["--pair_share", "1.5"], "--pair_share 1.5: must be 0 to 1"),
+        (["--word_weight", "0", "--sentence_weight", "0"], "nothing to learn"),
+        (["--mask_rate", "0.2"], "--mask_rate would do nothing here: it needs no --teacher, or"),
+        (["--whole_words"], "--whole_words would do nothing"),
+        (["--no_nsp"], "--no_nsp would do nothing"),
+        (["--scored_pairs", "nowhere.csv"], "nowhere.csv: cannot be read"),
+        (["--embeddings", "mine"], "invalid choice"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_one_line(taught: Path, capsys, argv: list[str], words: str) -> None:
+    tokens = [*SPECIAL_TOKENS, *"中文字"]
+    for name, changes in (
+        ("chinese", {"vocab_size": len(tokens)}),
+        ("single", {"type_vocab_size": 1}),
+        ("short", {"max_position_embeddings": 20}),
+    ):
+        save_encoder(taught / name, TINY, **changes)
+    (taught / "chinese" / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
+    (taught / "roberta").mkdir()
+    for file in ("vocab.txt", "model.safetensors"):
+        (taught / "roberta" / file).write_bytes((taught / "single" / file).read_bytes())
+    (taught / "roberta" / "config.json").write_text('{"architectures": ["RobertaModel"]}')
+    assert run("--steps", "1", *argv) == 2
+    assert words in complaint(capsys)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--embeddings", "teacher"], "--embeddings teacher: there is none"),
+        (["--text_share", "0.5"], "--text_share would do nothing here: it needs --teacher"),
+        (["--pair_share", "0.5"], "--pair_share would do nothing"),
+        (["--word_weight", "2"], "--word_weight would do nothing"),
+        (["--scored_pairs", "a.csv"], "--scored_pairs would do nothing"),
+    ],
+)
+def test_its_flags_do_nothing_without_it(place: Path, capsys, argv, words) -> None:  # noqa: F811
+    assert run_plain("--steps", "1", *argv) == 2
+    assert words in complaint(capsys)
+
+
+def test_another_teacher_is_no_run_to_go_on_with(taught: Path, capsys) -> None:
+    assert run("--steps", "3") == 0
+    Path("better").rename("elsewhere")
+    assert run("--teacher", "elsewhere", "--steps", "3", "--resume") == 0
+    tensors = load_file("elsewhere/model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, "elsewhere/model.safetensors")
+    capsys.readouterr()
+    assert run("--teacher", "elsewhere", "--steps", "3", "--resume") == 2
+    assert "another teacher" in complaint(capsys)
+    Path("elsewhere").rename("out/inside")
+    assert run("--teacher", "out/inside", "--steps", "3") == 2
+    assert "--teacher out/inside: lies in the run's own folder" in complaint(capsys)
+
+
+def test_the_students_dropout_and_vocabulary_are_its_own(taught: Path) -> None:
+    write_documents(taught / "text.txt", random_documents(300, seed=4))
+    assert run("--steps", "2", "--vocab_size", "100", start=()) == 0
+    encoder = BertModel.from_pretrained("out/encoder")
+    assert encoder.config.vocab_size == 100 != len(VOCAB)
