@@ -161,8 +161,8 @@ class PretrainConfig(shared_flags.Readable):
     scored_pairs: str | None = flag(
         None,
         TEACHER,
-        "file like the course's of STS: at each scoring also Pearson's r between its similarities "
-        "and the cosines of the encoder's mean vectors",
+        "file of scored pairs, in the course's layout: at each scoring also Pearson's r between "
+        "its similarities and the cosines of the encoder's mean vectors",
         metavar="FILE",
         acts=_TAUGHT,
     )
