@@ -10,28 +10,24 @@ from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
 
 
+def _needed(task: Task, split: str) -> When:
+    """The condition that a run reads this split: it trains on the task, or scores it."""
+    names = "trained_tasks" if split == "train" else "evaluated_tasks"
+    needs = f"{task.name} to train (--tasks, --rrobin)"
+    return When(lambda c: task.name in getattr(c, names), needs)
+
+
 def _file_flag(task: Task, split: str) -> Any:
-    trains = When(
-        lambda c: task.name in c.trained_tasks, f"{task.name} to train (--tasks, --rrobin)"
-    )
-    scored = When(lambda c: task.name in c.evaluated_tasks, trains.needs)
     default, words = f"data/{task.files[split]}", f"{task.name} {split} file"
-    acts = [trains if split == "train" else scored]
-    return flag(default, DATA, words, metavar="FILE", acts=acts)
+    return flag(default, DATA, words, metavar="FILE", acts=[_needed(task, split)])
 
 
 def _out_flag(task: Task, split: str) -> Any:
     default, alone = (default_file(task, split, alone=alone) for alone in (False, True))
     if default != alone:
         default += f", with --tasks {task.name} {alone}"
-    needs = f"{task.name} to train (--tasks, --rrobin)"
-    return flag(
-        None,
-        OUTPUT,
-        f"{task.name} {split} predictions; default {default}",
-        metavar="FILE",
-        acts=[When(lambda c: task.name in c.evaluated_tasks, needs)],
-    )
+    words = f"{task.name} {split} predictions; default {default}"
+    return flag(None, OUTPUT, words, metavar="FILE", acts=[_needed(task, split)])
 
 
 InputFileFlags: Any = make_dataclass(

@@ -73,7 +73,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
             with stop.immediate():
                 predicted = _predict(config, parts, progress, folder)
             metrics = _metrics(config, parts, predicted)
-            scores = {name: metrics[name]["dev"][TASKS[name].metric_name] for name in metrics}
+            scores = _deciding(metrics)
             manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
             manifest["metrics"] = metrics
             manifest["padded_per_real_token"] = padding_ratios(progress)
@@ -160,6 +160,11 @@ def _metrics(config: ResolvedConfig, parts: Parts, predicted: Mapping[Key, Array
     return metrics
 
 
+def _deciding(metrics: Metrics) -> dict[str, float]:
+    """Each task's score that decides."""
+    return {name: splits["dev"][TASKS[name].metric_name] for name, splits in metrics.items()}
+
+
 def padding_ratios(progress: Progress) -> dict[str, float]:
     """Tokens with padding over real ones, for every task whose texts went through the encoder."""
     return {task: padded / real for task, (real, padded) in progress.tokens.items()}
@@ -181,8 +186,8 @@ def summary(
             f"  {'':<7}{metric + ' ':<10}{value:6.3f}  on {split}"
             for split, metric, value in others
         ]
-    scores = {name: splits["dev"][TASKS[name].metric_name] for name, splits in metrics.items()}
     if not config.single_task:
+        scores = _deciding(metrics)
         course = {name: scores[name] for name in COURSE_TASKS}
         lines.append(f"  overall (2024) {overall(course):8.3f}")
         lines.append(f"  overall (2023) {sum(course.values()) / len(course):8.3f}")

@@ -1,6 +1,6 @@
 """FreeLB, "free" large-batch adversarial training (Zhu et al. 2020, algorithm 1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,15 +186,10 @@ class FreeLBFlags:
     )
 
 
-def _check(config: Any, others: Sequence[str]) -> None:
-    """Refuse what FreeLB cannot run beside, and a task for which one of its numbers is missing."""
+def _check(config: Any) -> None:
+    """Raise InputError for a task for which one of FreeLB's numbers is missing."""
     if not config.freelb:
         return
-    if others:
-        raise InputError(
-            f"--freelb --{others[0]}: FreeLB takes the place of the training pass that "
-            f"--{others[0]} works from"
-        )
     for name in ("freelb_init", "freelb_lr", "freelb_radius"):
         if name == "freelb_init" or config.freelb_steps > 1:
             _check_numbers(config, name)

@@ -1,6 +1,6 @@
 """What the main job must know of a regularizer: its flags, and what they make of a run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ class BatchObjective(TrainingObjective[MultitaskBert, Batch], Protocol):
         """Whether it needs the word embeddings of every batch."""
 
 
-def _allow(_config: Any, _others: Sequence[str]) -> None:
+def _allow(_config: Any) -> None:
     """Refuse nothing."""
 
 
@@ -50,8 +50,7 @@ class Method:
 
     flags: type  # a frozen dataclass whose fields `flag()` made
     switches: tuple[str, ...]  # the flags among them that ask for the method
-    # raises InputError for contradictions, among them with the other methods' switches that are on
-    check: Callable[[Any, Sequence[str]], None] = _allow
+    check: Callable[[Any], None] = _allow  # raises InputError for contradictions
     terms: Callable[[Any, MultitaskBert], list[Regularizer]] = _no_terms
     objective: Callable[[Any], BatchObjective] | None = None  # in place of loss and terms
     prepare: Callable[[Any, MultitaskBert], None] = _leave  # changes the model before training

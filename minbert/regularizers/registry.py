@@ -75,12 +75,15 @@ def conditions(name: str) -> tuple[When, ...]:
 
 def check(config: Any) -> None:
     """Raise InputError where a method's flags contradict each other, or another method."""
-    on = [(method.flags, name) for method in METHODS if (name := method.asked(config))]
     for method in METHODS:
-        others = [name for flags, name in on if flags is not method.flags]
-        method.check(config, others)
-        if method.objective is not None and (own := method.asked(config)) and others:
-            raise InputError(f"--{own} --{others[0]}: --{own} takes the place of all other losses")
+        method.check(config)
+    switches = {name: method for method in METHODS if (name := method.asked(config))}
+    alone = next((name for name, method in switches.items() if method.objective), None)
+    if alone and (others := [name for name in switches if name != alone]):
+        raise InputError(
+            f"--{alone} --{others[0]}: --{alone} takes the place of the training pass that "
+            f"--{others[0]} works from"
+        )
 
 
 def build_objective(config: Any, model: MultitaskBert, warmup_steps: int) -> BatchObjective:

@@ -7,7 +7,6 @@ a flag that was typed where it would do nothing.
 
 import argparse
 import dataclasses
-import itertools
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +106,8 @@ def idle_flags(config: Any, names: Collection[str]) -> Iterator[tuple[str, str]]
     for entry in dataclasses.fields(config):
         if entry.name in names:
             unmet = (when.needs for when in entry.metadata["acts"] if not when.holds(config))
-            yield from ((entry.name, needs) for needs in itertools.islice(unmet, 1))
+            if needs := next(unmet, None):
+                yield entry.name, needs
 
 
 def refuse_idle(config: Any, given: Collection[str]) -> None:

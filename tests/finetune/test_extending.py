@@ -157,10 +157,10 @@ def test_a_regularizer_is_a_file_and_a_name(copied: Copy) -> None:
     )
     assert "keep the pooled vectors short" in listed.out
     assert [run.code for run in (alone, idle, limited, clash, done)] == [2, 2, 2, 2, 0], done.err
-    assert "--half --pooled_l2: --half takes the place of all other losses" in alone.err
+    assert "--half --pooled_l2: --half takes the place" in alone.err
     assert "--pooled_l2_weight would do nothing here: it needs --pooled_l2" in idle.err
     assert "--pooled_l2_weight -1.0: must be above 0" in limited.err
-    assert "--freelb --pooled_l2: FreeLB takes the place" in clash.err
+    assert "--freelb --pooled_l2: --freelb takes the place" in clash.err
     log = (copied.folder / "run" / "log.jsonl").read_text()
     for row in map(json.loads, log.splitlines()):
         assert row["loss"] == pytest.approx(row["task_loss"] + 0.5 * row["pooled_l2"], rel=1e-5)

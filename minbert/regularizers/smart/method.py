@@ -1,6 +1,6 @@
 """SMART as the main job offers it: its flags, and its two terms built from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +155,7 @@ class SmartFlags:
     )
 
 
-def _check(config: Any, _others: Sequence[str]) -> None:
+def _check(config: Any) -> None:
     """Raise InputError where no term is left, or where ranks would compute another one."""
     if config.no_adversarial and config.compat in CHOICES:
         raise InputError(
