@@ -18,10 +18,11 @@ from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import build_head
+from minbert.finetune.config import ResolvedConfig, RunConfig
 from minbert.model import MultitaskBert
 from minbert.tasks.heads import RelationalLayer
 from minbert.tasks.mixing import ALONE, MIXINGS, MixingSettings
-from minbert.tasks.registry import TASKS
+from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.training.sampling import MixedTaskOrder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,3 +171,15 @@ def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     return first.keys() == second.keys() and all(
         torch.equal(tensor, second[name]) for name, tensor in first.items()
     )
+
+
+def located_config(folder: Path, tiny: EncoderConfig) -> ResolvedConfig:
+    """A configuration whose files and encoder lie in `folder`."""
+    data = write_course_files(folder / "data")
+    files = {
+        f"{task}_{split}": str(data / TASKS[task].files[split])
+        for task in COURSE_TASKS
+        for split in ("train", "dev", "test")
+    }
+    weights = str(save_encoder(folder / "weights", tiny))
+    return RunConfig(rrobin="equal", weights=weights, **files).resolved()

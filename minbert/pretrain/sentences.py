@@ -5,8 +5,6 @@ Two tokenizers read a row, so it is tokenised when it is drawn. Dimensions: N ro
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,7 @@ from numpy.typing import NDArray
 
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.pretrain.corpus import Document, fingerprint, read_documents
-from minbert.pretrain.shards import HELD_OUT, TRAIN, damaged, stretches
-from minbert.support import durable_files
+from minbert.pretrain.shards import HELD_OUT, TRAIN, damaged, made_once, stretches
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -75,10 +72,16 @@ def cached_sentences(
 
     A sentence without a token for `tokenizer`, the student's, is left out.
     """
-    kept = [_FORMAT, [fingerprint(path) for path in paths], tokenizer.fingerprint(), vars(recipe)]
-    folder = cache / f"sentences-{hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]}"
-    durable_files.make_once(
-        folder, lambda draft: _fill(draft, read_documents(paths, "sentences"), tokenizer, recipe)
+    decisive = {
+        "sentences": _FORMAT,
+        "text": [fingerprint(path) for path in paths],
+        "vocabulary": tokenizer.fingerprint(),
+        **vars(recipe),
+    }
+    folder = made_once(
+        cache,
+        decisive,
+        lambda draft: _fill(draft, read_documents(paths, "sentences"), tokenizer, recipe),
     )
     log.info("sentences: %d files in %s", len(paths), folder)
     return folder

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,13 +112,20 @@ def cached(
         "vocabulary": tokenizer.fingerprint(),
         **vars(recipe),
     }
-    key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache / key
-    durable_files.make_once(
-        folder, lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe)
+    folder = made_once(
+        cache,
+        decisive,
+        lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe),
     )
     log.info("text: %d files packed in %s", len(paths), folder)
     return folder
+
+
+def made_once(cache: Path, decisive: Mapping[str, Any], fill: Callable[[Path], None]) -> Path:
+    """The folder named by a hash of what decides its content; `fill` makes it if absent."""
+    key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+    durable_files.make_once(cache / key, fill)
+    return cache / key
 
 
 def _fill(

@@ -13,7 +13,7 @@ import pytest
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import input_hashes, run_name, settings
-from tests.helpers import save_encoder, write_course_files
+from tests.helpers import located_config
 
 BASE = RunConfig(option="finetune", rrobin="equal", weights="weights", sst_dev="a.csv").resolved()
 DECISIVE: list[dict[str, Any]] = [
@@ -81,15 +81,7 @@ def test_a_name_can_be_read_and_is_a_folders(tmp_path: Path) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path, tiny: EncoderConfig) -> RunConfig:
-    data = write_course_files(tmp_path / "data")
-    defaults = RunConfig()
-    files = {
-        f"{task}_{split}": str(data / Path(defaults.file(task, split)).name)
-        for task in ("sst", "para", "sts")
-        for split in ("train", "dev", "test")
-    }
-    weights = save_encoder(tmp_path / "weights", tiny)
-    return RunConfig(rrobin="equal", weights=str(weights), **files).resolved()
+    return located_config(tmp_path, tiny)
 
 
 def test_every_file_the_run_reads_is_hashed(config: RunConfig) -> None:

@@ -26,6 +26,7 @@ from minbert.pretrain.budget import Costs
 from minbert.pretrain.config import PretrainConfig
 from minbert.training.checkpoint import CheckpointStore
 from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
+from tests.pretrain.stopping import assert_same_run, stop_at
 from tests.pretrain.texts import learnable_documents, random_documents, write_documents
 
 SHAPE = ["--layers", "1", "--hidden_size", "32", "--attention_heads", "2", "--positions", "32"]
@@ -114,26 +115,11 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     place: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], stopped_at: int
 ) -> None:
     assert run("--steps", "9", "--output_dir", "whole", *flags) == 0
-    backward, calls = objective.PretrainingObjective.backward, [0]
-
-    def interrupted(*args: Any, **settings: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == stopped_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return backward(*args, **settings)
-
-    monkeypatch.setattr(objective.PretrainingObjective, "backward", interrupted)
+    stop_at(monkeypatch, objective.PretrainingObjective, stopped_at)
     assert run("--steps", "9", *flags) == 143
     assert not Path("out/encoder").exists()
     assert run("--steps", "9", "--resume", *flags) == 0
-    assert weights_of("out/encoder") == weights_of("whole/encoder")
-    logs = [
-        [{k: v for k, v in json.loads(line).items() if k != "tokens_per_s"} for line in text]
-        for text in (
-            Path(f"{name}/log.jsonl").read_text().splitlines() for name in ("out", "whole")
-        )
-    ]
-    assert logs[0] == logs[1]
+    assert_same_run()
 
 
 def test_a_time_budget_fixes_the_steps_once(

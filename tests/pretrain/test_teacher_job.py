@@ -23,6 +23,7 @@ from minbert.pretrain import budget, build, lessons, teaching
 from minbert.pretrain.teacher import Teacher
 from minbert.training.checkpoint import CheckpointStore
 from tests.helpers import CPU, ROOT, TINY, VOCAB, save_encoder, write_course_files
+from tests.pretrain.stopping import assert_same_run, stop_at
 from tests.pretrain.taught import SHAPE, save_teacher
 from tests.pretrain.test_job import complaint, manifest, place, weights_of  # noqa: F401
 from tests.pretrain.test_job import run as run_plain
@@ -106,7 +107,7 @@ def test_the_map_is_in_checkpoints_and_the_teacher_is_not(taught: Path, monkeypa
         build, "optimizer_for", lambda *a: made.append(optimizer_for(*a)) or made[-1]
     )
     file = Path("better/model.safetensors").read_bytes()
-    stop_at(monkeypatch, 3)
+    stop_at(monkeypatch, teaching.TeachingObjective, 3)
     assert run("--steps", "9") == 143
     saved = CheckpointStore(Path("out")).load_last()
     assert saved is not None
@@ -125,40 +126,17 @@ def test_the_map_is_in_checkpoints_and_the_teacher_is_not(taught: Path, monkeypa
     assert Path("better/model.safetensors").read_bytes() == file
 
 
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    backward, calls = teaching.TeachingObjective.backward, [0]
-
-    def interrupted(*args: Any, **settings: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return backward(*args, **settings)
-
-    monkeypatch.setattr(teaching.TeachingObjective, "backward", interrupted)
-
-
 @pytest.mark.parametrize("flags", KINDS, ids=str)
 @pytest.mark.parametrize("stopped_at", [1, 4, 7])
 def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     taught: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], stopped_at: int
 ) -> None:
     assert run("--steps", "9", "--output_dir", "whole", *flags) == 0
-    stop_at(monkeypatch, stopped_at)
+    stop_at(monkeypatch, teaching.TeachingObjective, stopped_at)
     assert run("--steps", "9", *flags) == 143
     assert not Path("out/encoder").exists()
     assert run("--steps", "9", "--resume", *flags) == 0
     assert_same_run()
-
-
-def assert_same_run() -> None:
-    assert weights_of("out/encoder") == weights_of("whole/encoder")
-    logs = [
-        [{k: v for k, v in json.loads(line).items() if k != "tokens_per_s"} for line in text]
-        for text in (
-            Path(f"{name}/log.jsonl").read_text().splitlines() for name in ("out", "whole")
-        )
-    ]
-    assert logs[0] == logs[1]
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(taught: Path) -> None:

@@ -19,20 +19,12 @@ from minbert.support.errors import InputError, RunError, Stopped
 from minbert.training import record
 from minbert.training.progress import Progress
 from minbert.training.record import new_manifest, recorded
-from tests.helpers import save_encoder, write_course_files
+from tests.helpers import located_config
 
 
 @pytest.fixture
 def config(tmp_path: Path, tiny: EncoderConfig) -> RunConfig:
-    data = write_course_files(tmp_path / "data")
-    defaults = RunConfig()
-    files = {
-        f"{task}_{split}": str(data / Path(defaults.file(task, split)).name)
-        for task in ("sst", "para", "sts")
-        for split in ("train", "dev", "test")
-    }
-    weights = save_encoder(tmp_path / "weights", tiny)
-    return RunConfig(rrobin="equal", weights=str(weights), **files).resolved()
+    return located_config(tmp_path, tiny)
 
 
 def test_a_new_manifest_says_what_and_where(config: RunConfig) -> None:
