@@ -1,10 +1,8 @@
-"""Rows as two encoders read them, and the words that both of them read.
+"""Texts as two encoders read them, and the places of their words.
 
 A word is found again by its place in the text, in characters, so that vocabularies and
 normalisation may differ. Dimensions: B rows, T tokens of the longest, W words, P pieces of words.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,10 +17,9 @@ from torch import Tensor
 
 from minbert.data.batches import Padded
 from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
-from minbert.pretrain.sentences import Row
 from minbert.support.device import at_least_fp32, to_device
 
-Place = tuple[int, int, int]  # a word's text in the row, its first character, that after its last
+Place = tuple[int, int, int]  # a word's text (a number), its first character, that after its last
 Span = tuple[int, int]  # the first piece of a word, and that after its last
 
 
@@ -36,16 +33,17 @@ class ReadRow:
 
 
 @dataclass(frozen=True)
-class AlignedRow:
-    """A row as student and teacher read it; `words` are the places that both have."""
+class Reading:
+    """One text or two as the student reads them; `texts` are their numbers among the teacher's."""
 
-    student: ReadRow
-    teacher: ReadRow
+    row: ReadRow
+    texts: tuple[int, ...]
 
     @property
-    def words(self) -> list[Place]:
-        """The places of the words that both read, in the text's order."""
-        return [place for place in self.student.words if place in self.teacher.words]
+    def words(self) -> Iterator[tuple[Place, Span]]:
+        """The words that the student reads: the places by the teacher's texts, and the pieces."""
+        for (which, begin, end), span in self.row.words.items():
+            yield (self.texts[which], begin, end), span
 
 
 class RowReader:
@@ -56,7 +54,7 @@ class RowReader:
         self._cls, self._sep = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"]
         self._special = {tokenizer.vocab[token] for token in SPECIAL_TOKENS}
 
-    def read(self, rows: Sequence[Row]) -> list[ReadRow]:
+    def read(self, rows: Sequence[tuple[str, ...]]) -> list[ReadRow]:
         """The rows. Their words are those with all pieces in the row and none of them [UNK]."""
         encodings = iter(self._tokenizer.encodings([text for row in rows for text in row]))
         return [self._read([next(encodings) for _ in row]) for row in rows]
@@ -94,15 +92,10 @@ class RowReader:
         return Padded(input_ids, attention_mask, type_ids, lengths)
 
 
-def align(rows: Sequence[Row], student: RowReader, teacher: RowReader) -> list[AlignedRow]:
-    """The rows as both read them."""
-    return [AlignedRow(*pair) for pair in zip(student.read(rows), teacher.read(rows), strict=True)]
-
-
-def agreement(rows: Sequence[AlignedRow]) -> float:
-    """The share of the words read by either that both read; 0 where neither reads any."""
-    either = sum(len(row.student.words.keys() | row.teacher.words.keys()) for row in rows)
-    return sum(len(row.words) for row in rows) / max(either, 1)
+def like_lengths(rows: Sequence[ReadRow], piece: int) -> list[NDArray[np.int64]]:
+    """The numbers of the rows, by length, at most `piece` together."""
+    order = np.argsort([len(row.ids) for row in rows], kind="stable")
+    return np.split(order, range(piece, len(order), piece))
 
 
 def word_means(hidden: Tensor, spans: Sequence[Sequence[Span]]) -> Tensor:

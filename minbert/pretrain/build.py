@@ -12,27 +12,30 @@ from numpy.typing import NDArray
 from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minbert.encoder import weights
 from minbert.encoder.config import EncoderConfig
-from minbert.pretrain.alignment import RowReader, agreement, align
+from minbert.pretrain.alignment import RowReader
 from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.lessons import Lesson, SideBySide
 from minbert.pretrain.masking import Masker
 from minbert.pretrain.model import PretrainingBert, fresh
 from minbert.pretrain.objective import PretrainingObjective, score_held_out, text_batch
 from minbert.pretrain.order import TASK, LikeLengths, ShuffledShards
-from minbert.pretrain.sentences import RowRecipe, SentenceRows, cached_sentences
+from minbert.pretrain.pairs import Reads, agreement, read_rows
+from minbert.pretrain.scored_pairs import read_pairs
+from minbert.pretrain.sentences import Row, RowRecipe, SentenceRows, cached_sentences
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
 from minbert.pretrain.teacher import NO_LIMIT, Teacher, load_teacher, principal_components
 from minbert.pretrain.teaching import (
     TAUGHT,
     TaughtBatch,
     TeachingObjective,
-    read_pairs,
+    Weights,
     score_taught,
 )
 from minbert.pretrain.vocabulary import cached_vocabulary
 from minbert.pretrain.word_vectors import cached_vectors
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
+from minbert.support.randomness import derive_seed
 from minbert.training.optimizer import optimizer_for, rate_schedule
 from minbert.training.plan import Plan, StepBatch, Trainee
 
@@ -97,14 +100,18 @@ def _taught(config: PretrainConfig, teacher: Teacher, tokenizer: WordPieceTokeni
     train, held_out = (SentenceRows(folder, split) for split in (TRAIN, HELD_OUT))
     reader = RowReader(tokenizer, config.sequence_length)
     size, piece = config.batch_size - config.text_rows, config.piece
-    scored = align(held_out.sample(config.scored_rows), reader, teacher.reader)
+
+    def read(rows: Sequence[Row], *place: int) -> Reads:
+        return read_rows(rows, reader, teacher.reader, derive_seed(config.seed, "pairs", *place))
+
+    scored = read(held_out.sample(config.scored_rows))
     if (share := agreement(scored)) < _LEAST_AGREEMENT:
         raise InputError(
             f"--teacher {config.teacher}: of the words that it or the student reads, only "
             f"{share:.0%} are words to both: take one for this script, split into words alike"
         )
     pairs = None if config.scored_pairs is None else read_pairs(Path(config.scored_pairs), reader)
-    terms = config.word_weight, config.sentence_weight
+    terms = Weights(config.word_weight, config.sentence_weight, config.score_weight)
     objective = TeachingObjective(teacher, reader, terms, piece)
     return Lesson(
         name=TAUGHT,
@@ -115,8 +122,7 @@ def _taught(config: PretrainConfig, teacher: Teacher, tokenizer: WordPieceTokeni
         batch_size=size,
         order=lambda steps: LikeLengths(train, train.lengths, size, steps, config.seed, TAUGHT),
         draw=lambda rows: TaughtBatch(
-            tuple(f"sentence {row}" for row in rows),
-            align(train.take(rows), reader, teacher.reader),
+            tuple(f"sentence {row}" for row in rows), read(train.take(rows), *rows[:2]), piece
         ),
         objective=objective,
         evaluate=lambda model: score_taught(model, objective, scored, pairs, piece),

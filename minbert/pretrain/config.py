@@ -131,7 +131,8 @@ class PretrainConfig(shared_flags.Readable):
         TEACHER,
         "draw the encoder's vectors to those of this one (a folder or name, as for --weights; it "
         "may have another vocabulary and shape), through a linear map that is not saved. Rows are "
-        "sentences of the text then, one a line. The pooler does not train: pool by the mean",
+        "sentences of the text then, one a line. Pool by the mean: without --pair_share the pooler "
+        "does not train",
         metavar="FOLDER|NAME",
     )
     text_share: float = flag(
@@ -146,8 +147,10 @@ class PretrainConfig(shared_flags.Readable):
     pair_share: float = flag(
         0.0,
         TEACHER,
-        "share of the teacher's rows that are two texts (token types 0 and 1), sentences that "
-        "follow each other",
+        "share of the teacher's rows that are pairs of sentences. The encoder reads each sentence "
+        "alone, and also a pair together (these two, one of them altered, or any two): from that "
+        "it is to tell the cosine of the teacher's two vectors. This keeps it able to compare two "
+        "texts that it reads together, and trains its pooler",
         limit=Limit(lambda share: 0 <= share <= 1, "0 to 1"),
         metavar="SHARE",
         acts=_TAUGHT,
@@ -156,13 +159,22 @@ class PretrainConfig(shared_flags.Readable):
         1.0, TEACHER, "weight of the words' loss", limit=NOT_NEGATIVE, metavar="W", acts=_TAUGHT
     )
     sentence_weight: float = flag(
-        1.0, TEACHER, "weight of the rows' loss", limit=NOT_NEGATIVE, metavar="W", acts=_TAUGHT
+        1.0, TEACHER, "weight of the sentences' loss", limit=NOT_NEGATIVE, metavar="W", acts=_TAUGHT
+    )
+    score_weight: float = flag(
+        5.0,
+        TEACHER,
+        "weight of the pairs' loss, the squared error of the cosine",
+        limit=NOT_NEGATIVE,
+        metavar="W",
+        acts=[When(lambda c: c.pair_share > 0, "--pair_share")],
     )
     scored_pairs: str | None = flag(
         None,
         TEACHER,
         "file of scored pairs, in the course's layout: at each scoring also Pearson's r between "
-        "its similarities and the cosines of the encoder's mean vectors",
+        "its similarities and the cosines of the encoder's mean vectors (with --pair_share, also "
+        "the scores of pairs that it reads together)",
         metavar="FILE",
         acts=_TAUGHT,
     )

@@ -18,6 +18,7 @@ from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.selection import cls_and_tokens_at
 from minbert.support.console import log
+from minbert.support.device import at_least_fp32
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed, seeded
 
@@ -51,7 +52,8 @@ class PretrainingBert(nn.Module):
     ) -> None:
         """`dropout` replaces the rates of `config` in training, not in what is saved.
 
-        With `teacher_size`, the hidden size of a teacher, there is a map to its vectors.
+        With `teacher_size`, the hidden size of a teacher, there is a map to its vectors, and one
+        from the pooler's vector of a pair to the cosine of the teacher's.
         """
         super().__init__()
         self.published = config
@@ -68,9 +70,10 @@ class PretrainingBert(nn.Module):
             if module is not None:
                 nn.init.normal_(module.weight, std=config.initializer_range)
                 nn.init.zeros_(module.bias)
-        self.to_teacher = (
-            None if teacher_size is None else nn.Linear(config.hidden_size, teacher_size)
-        )
+        self.to_teacher = self.to_score = None
+        if teacher_size is not None:
+            self.to_teacher = nn.Linear(config.hidden_size, teacher_size)
+            self.to_score = nn.Linear(config.hidden_size, 1)
         self._autocast = autocast
 
     @property
@@ -97,12 +100,19 @@ class PretrainingBert(nn.Module):
             words = self.mlm(outputs["last_hidden_state"], self.encoder.word_embeddings.weight)
             return words, None if self.nsp is None else self.nsp(outputs["pooler_output"])
 
-    def vectors(self, tokens: Padded, mask_seed: int | None = None) -> Tensor:
-        """Vectors of all tokens in the last layer, (B, T, H); `mask_seed` as in `forward`."""
+    def vectors(self, tokens: Padded, mask_seed: int | None = None) -> tuple[Tensor, Tensor]:
+        """Vectors of all tokens in the last layer, (B, T, H), and the pooler's of rows, (B, H).
+
+        `mask_seed` is as in `forward`.
+        """
         with self._computing(mask_seed):
-            return self.encoder(tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)[
-                "last_hidden_state"
-            ]
+            outputs = self.encoder(tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)
+            return outputs["last_hidden_state"], outputs["pooler_output"]
+
+    def scores(self, pooled: Tensor) -> Tensor:
+        """What the teacher's cosines of pairs should be, (B,), by the pooler's vectors (B, H)."""
+        assert self.to_score is not None
+        return self.to_score(at_least_fp32(pooled)).squeeze(-1)
 
     @contextlib.contextmanager
     def _computing(self, mask_seed: int | None) -> Iterator[None]:
@@ -164,7 +174,7 @@ class PretrainingBert(nn.Module):
             scaled.div_(factor)
 
     def _heads(self) -> dict[str, Tensor]:
-        others = ("encoder.", "to_teacher.")
+        others = ("encoder.", "to_teacher.", "to_score.")
         return {k: t for k, t in self.state_dict().items() if not k.startswith(others)}
 
 

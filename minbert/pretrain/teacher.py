@@ -1,9 +1,9 @@
 """The teacher: a frozen encoder whose vectors a student learns, and its word embeddings to begin.
 
-Dimensions: V tokens of the student, H its hidden size, D the teacher's.
+Dimensions: N texts, W words, V tokens of the student, H its hidden size, D the teacher's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,29 @@ from torch import Tensor
 from minbert.data.batches import Padded
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder.bert import BertModel
-from minbert.pretrain.alignment import RowReader
+from minbert.pretrain.alignment import (
+    Place,
+    ReadRow,
+    RowReader,
+    like_lengths,
+    row_means,
+    word_means,
+)
 from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.word_vectors import SIZE
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
 
 NO_LIMIT = 2**30  # rows are cut when they are packed or read, not by the tokenizer
+
+
+@dataclass(frozen=True)
+class TextVectors:
+    """The teacher's vectors of N texts (N, D) and of W words (W, D), and where these stand."""
+
+    texts: Tensor
+    words: Tensor
+    places: Mapping[Place, int]  # of the words, by the number of their text
 
 
 @dataclass(frozen=True)
@@ -34,13 +50,29 @@ class Teacher:
     autocast: torch.dtype | None
 
     @torch.no_grad()
-    def vectors(self, tokens: Padded) -> Tensor:
+    def read(self, texts: Sequence[ReadRow], piece: int) -> TextVectors:
+        """The vectors of texts that its reader has read, `piece` of them at a time."""
+        order, means, words = like_lengths(texts, piece), [], []
+        places: dict[Place, int] = {}
+        for numbers in order:
+            rows = [texts[number] for number in numbers]
+            tokens = self.reader.collate(rows, self.encoder.word_embeddings.weight.device)
+            hidden = self._hidden(tokens)
+            means.append(row_means(hidden, tokens))
+            words.append(word_means(hidden, [list(row.words.values()) for row in rows]))
+            for number, row in zip(numbers.tolist(), rows, strict=True):
+                for _, begin, end in row.words:
+                    places[number, begin, end] = len(places)
+        back = np.argsort(np.concatenate(order))
+        return TextVectors(torch.cat(means)[back], torch.cat(words), places)
+
+    def _hidden(self, tokens: Padded) -> Tensor:
         """Vectors of all tokens in the last layer, (B, T, D)."""
         embeddings = self.encoder.embed(tokens.input_ids)
         kind, lowered = embeddings.device.type, self.autocast is not None
         with torch.autocast(kind, dtype=self.autocast, enabled=lowered):
-            types = tokens.token_type_ids
-            outputs = self.encoder.encode(embeddings, tokens.attention_mask, types, scoring=True)
+            mask, types = tokens.attention_mask, tokens.token_type_ids
+            outputs = self.encoder.encode(embeddings, mask, types, scoring=True)
         return outputs["last_hidden_state"]
 
 
@@ -54,8 +86,6 @@ def load_teacher(config: PretrainConfig, device: torch.device) -> Teacher:
             f"--sequence_length {config.sequence_length}: the teacher has "
             f"{shape.max_position_embeddings} positions"
         )
-    if shape.type_vocab_size < 2 and config.pair_share > 0:
-        raise InputError(f"{folder}: type_vocab_size 1 knows no pairs: take --pair_share 0")
     tokenizer = WordPieceTokenizer.from_folder(folder, NO_LIMIT, shape.vocab_size)
     reader = RowReader(tokenizer, config.sequence_length)
     return Teacher(encoder, tokenizer, reader, pick_autocast(config.precision, device))

@@ -1,40 +1,43 @@
-"""The objective of learning from a teacher: its vectors, word by word and of the whole row.
+"""The objective of learning from a teacher: its vectors of words and sentences, and its cosines.
 
-With h a vector of the student, t that of the teacher, A the map between them:
+With h a vector of the student, t that of the teacher, A the map between them, s the score that the
+student gives a pair that it reads together, and a, b the teacher's vectors of the pair's texts:
 
-    loss = word_weight · mean over words (1 - cos(t, A h)) + sentence_weight · mean over rows (same)
+    loss = word_weight · mean over words (1 - cos(t, A h))
+         + sentence_weight · mean over sentences (1 - cos(t, A h))
+         + score_weight · mean over pairs (s - cos(a, b))²
 
-A word's vector is the mean over its pieces in the last layer, a row's the mean over its tokens.
+A word's vector is the mean over its pieces in the last layer, a sentence's that over its tokens.
+The teacher reads every text alone: the words of a pair are drawn to what they are without the other.
 Sanh et al. 2019 (DistilBERT, section 3) draw hidden vectors together by their cosine; Jiao et al.
-2020 (TinyBERT, section 3.1) map between widths. Dimensions: B rows, W words that both sides read.
+2020 (TinyBERT, section 3.1) map between widths. Thakur et al. 2021 (Augmented SBERT) teach an
+encoder of single texts by one of pairs; here it is the other way round.
+Dimensions: B rows, N texts, W words, D the teacher's hidden size.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from minbert.data.batches import Padded
-from minbert.data.examples import read_split
 from minbert.pretrain.alignment import (
-    AlignedRow,
-    Place,
-    ReadRow,
+    Reading,
     RowReader,
+    like_lengths,
     row_means,
     word_means,
 )
 from minbert.pretrain.model import PretrainingBert
-from minbert.pretrain.teacher import Teacher
+from minbert.pretrain.pairs import Reads
+from minbert.pretrain.scored_pairs import ScoredPairs
+from minbert.pretrain.teacher import Teacher, TextVectors
 from minbert.support.console import ProgressBar
+from minbert.support.device import to_device
 from minbert.support.randomness import derive_seed
-from minbert.tasks.course import STS
-from minbert.tasks.metrics import pearson
 from minbert.training.plan import Evaluation
 
 TAUGHT = "teacher"  # the task, as the log has it
@@ -42,30 +45,39 @@ TAUGHT = "teacher"  # the task, as the log has it
 
 @dataclass(frozen=True)
 class TaughtBatch:
-    """B rows as student and teacher read them."""
+    """Some rows as student and teacher read them."""
 
     ids: tuple[str, ...]
-    rows: Sequence[AlignedRow]
+    reads: Reads
+    piece: int  # readings that go through the student at once
     name: str = TAUGHT
 
     @property
     def real_tokens(self) -> int:
         """The student's tokens without padding."""
-        return sum(len(row.student.ids) for row in self.rows)
+        return sum(len(reading.row.ids) for reading in self.reads.readings)
 
     @property
     def padded_tokens(self) -> int:
         """The student's tokens with padding."""
-        return len(self.rows) * max(len(row.student.ids) for row in self.rows)
+        rows = [reading.row for reading in self.reads.readings]
+        pieces = like_lengths(rows, self.piece)
+        return sum(len(piece) * len(rows[piece[-1]].ids) for piece in pieces)
+
+
+class Weights(NamedTuple):
+    """The weights of the parts of the loss."""
+
+    word: float
+    sentence: float
+    score: float
 
 
 class TeachingObjective:
-    """The distance of a student's vectors from its teacher's. A batch runs in pieces of rows."""
+    """The distance of a student from its teacher. A batch runs in pieces of readings."""
 
-    def __init__(
-        self, teacher: Teacher, reader: RowReader, weights: tuple[float, float], piece: int
-    ) -> None:
-        """`reader` is the student's; `weights` are those of the words and of the rows."""
+    def __init__(self, teacher: Teacher, reader: RowReader, weights: Weights, piece: int) -> None:
+        """`reader` is the student's."""
         self.reader, self._teacher, self._weights, self._piece = reader, teacher, weights, piece
 
     def backward(
@@ -75,97 +87,94 @@ class TeachingObjective:
         seed: int,
         step: int | None = None,  # noqa: ARG002  nothing depends on it
     ) -> dict[str, Tensor]:
-        """Add this batch's gradients; return `loss`, `word_loss` and `sentence_loss`."""
+        """Add this batch's gradients; return `loss` and its parts."""
         totals: dict[str, Tensor] = {}
-        for losses in self.losses(model, batch.rows, seed):
+        for losses in self.losses(model, batch.reads, seed):
             losses["loss"].backward()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         return totals
 
     def losses(
-        self, model: PretrainingBert, rows: Sequence[AlignedRow], seed: int | None = None
+        self, model: PretrainingBert, reads: Reads, seed: int | None = None
     ) -> Iterator[dict[str, Tensor]]:
-        """The parts of each piece in the rows' losses, which they add up to.
+        """The parts of each piece in the losses, which they add up to.
 
-        `seed` switches dropout on and decides its masks.
+        These are `word_loss`, `sentence_loss`, with pairs `score_loss`, and `loss`. `seed` switches
+        dropout on and decides its masks.
         """
-        words = max(sum(len(row.words) for row in rows), 1)
-        for first in range(0, len(rows), self._piece):
-            mask_seed = None if seed is None else derive_seed(seed, "dropout", first)
-            by_word, by_row = self._distances(model, rows[first : first + self._piece], mask_seed)
-            parts = by_word.sum() / words, by_row.sum() / len(rows)
-            loss = self._weights[0] * parts[0] + self._weights[1] * parts[1]
-            yield {"word_loss": parts[0], "sentence_loss": parts[1], "loss": loss}
+        theirs = self._teacher.read(reads.texts, self._piece)
+        readings = reads.readings
+        alone = sum(len(reading.texts) == 1 for reading in readings)
+        words = sum(place in theirs.places for reading in readings for place, _ in reading.words)
+        counts = [max(words, 1), max(alone, 1), len(readings) - alone]
+        for number, rows in enumerate(like_lengths([r.row for r in readings], self._piece)):
+            mask_seed = None if seed is None else derive_seed(seed, "dropout", number)
+            sums = self._sums(model, [readings[row] for row in rows], theirs, mask_seed)
+            names = ("word_loss", "sentence_loss", "score_loss")[: 3 if counts[2] else 2]
+            parts = {
+                name: part / count for name, part, count in zip(names, sums, counts, strict=False)
+            }
+            weighted = [w * part for w, part in zip(self._weights, parts.values(), strict=False)]
+            yield {**parts, "loss": torch.stack(weighted).sum()}
+
+    def _sums(
+        self,
+        model: PretrainingBert,
+        piece: Sequence[Reading],
+        theirs: TextVectors,
+        mask_seed: int | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The losses of a piece, summed over its words, its sentences and its pairs."""
+        tokens = self.reader.collate([reading.row for reading in piece], model.device)
+        hidden, pooled = model.vectors(tokens, mask_seed)
+        known = [
+            [
+                (span, theirs.places[place])
+                for place, span in reading.words
+                if place in theirs.places
+            ]
+            for reading in piece
+        ]
+        words = word_means(hidden, [[span for span, _ in row] for row in known])
+        numbers = [number for row in known for _, number in row]
+        by_word = self._distances(model, words, theirs.words, numbers)
+        alone = [row for row, reading in enumerate(piece) if len(reading.texts) == 1]
+        pairs = [row for row, reading in enumerate(piece) if len(reading.texts) == 2]
+        texts = [piece[row].texts[0] for row in alone]
+        by_text = self._distances(model, row_means(hidden, tokens)[alone], theirs.texts, texts)
+        a, b = (theirs.texts[[piece[row].texts[side] for row in pairs]] for side in (0, 1))
+        by_pair = (model.scores(pooled[pairs]) - F.cosine_similarity(a, b, dim=-1)).square()
+        return by_word.sum(), by_text.sum(), by_pair.sum()
 
     def _distances(
-        self, model: PretrainingBert, rows: Sequence[AlignedRow], mask_seed: int | None
-    ) -> tuple[Tensor, Tensor]:
-        """1 - cosine between teacher and mapped student: of words (W,) and of rows (B,)."""
-        words = [row.words for row in rows]
-        tokens = self.reader.collate([row.student for row in rows], model.device)
-        ours = _means(
-            [row.student for row in rows], words, tokens, model.vectors(tokens, mask_seed)
-        )
-        tokens = self._teacher.reader.collate([row.teacher for row in rows], model.device)
-        theirs = _means([row.teacher for row in rows], words, tokens, self._teacher.vectors(tokens))
+        self, model: PretrainingBert, ours: Tensor, theirs: Tensor, numbers: Sequence[int]
+    ) -> Tensor:
+        """1 - cosine between the student's mapped vectors and the teacher's of these numbers."""
         assert model.to_teacher is not None
-        by_word, by_row = (
-            1 - F.cosine_similarity(model.to_teacher(student), teacher, dim=-1)
-            for student, teacher in zip(ours, theirs, strict=True)
-        )
-        return by_word, by_row
-
-
-def _means(
-    rows: Sequence[ReadRow], words: Sequence[Sequence[Place]], tokens: Padded, hidden: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The mean vectors of the words at these places, (W, H), and of the rows, (B, H)."""
-    spans = [[row.words[place] for place in own] for row, own in zip(rows, words, strict=True)]
-    return word_means(hidden, spans), row_means(hidden, tokens)
-
-
-@dataclass(frozen=True)
-class ScoredPairs:
-    """Pairs of texts, all a's and then all b's, and the similarity that people gave each pair."""
-
-    texts: Sequence[ReadRow]
-    labels: NDArray[np.float64]
-
-    @torch.no_grad()
-    def correlation(self, model: PretrainingBert, reader: RowReader, piece: int) -> float:
-        """Pearson's r between labels and the cosines of the texts' mean vectors."""
-        means = []
-        for first in range(0, len(self.texts), piece):
-            tokens = reader.collate(self.texts[first : first + piece], model.device)
-            means.append(row_means(model.vectors(tokens), tokens))
-        a, b = torch.cat(means).chunk(2)
-        return pearson(F.cosine_similarity(a, b, dim=-1).cpu().numpy(), self.labels)
-
-
-def read_pairs(path: Path, reader: RowReader) -> ScoredPairs:
-    """The pairs of a file in the format of the course's STS files. Raises InputError."""
-    examples = [e for e in read_split(STS, "dev", path).examples if e.label is not None]
-    texts = reader.read([(e.texts[side],) for side in (0, 1) for e in examples])
-    return ScoredPairs(texts, np.array([e.label for e in examples]))
+        index = to_device(np.array(numbers, dtype=np.int64), theirs.device)
+        return 1 - F.cosine_similarity(model.to_teacher(ours), theirs[index], dim=-1)
 
 
 @torch.no_grad()
 def score_taught(
     model: PretrainingBert,
     objective: TeachingObjective,
-    rows: Sequence[AlignedRow],
+    reads: Reads,
     pairs: ScoredPairs | None,
     piece: int,
 ) -> Evaluation:
-    """Held-out losses and, with `pairs`, their correlation; the criterion is minus the loss."""
-    sums = dict.fromkeys(("word_loss", "sentence_loss", "loss"), 0.0)
-    with ProgressBar(len(rows), "held-out sentences", "rows") as bar:
-        for losses in objective.losses(model, rows):
+    """Held-out losses and, with `pairs`, their correlations; the criterion is minus the loss."""
+    sums: dict[str, float] = {}
+    count = len(reads.readings)
+    with ProgressBar(count, "held-out sentences", "rows") as bar:
+        for losses in objective.losses(model, reads):
             for name, value in losses.items():
-                sums[name] += value.item()
-            bar.update(min(piece, len(rows) - bar.done))
-    scores = {"word loss": sums["word_loss"], "sentence loss": sums["sentence_loss"]}
+                sums[name] = sums.get(name, 0.0) + value.item()
+            bar.update(min(piece, count - bar.done))
+    scores = {name.replace("_", " "): value for name, value in sums.items() if name != "loss"}
     if pairs is not None:
-        scores["pairs' r"] = pairs.correlation(model, objective.reader, piece)
+        scores["pairs' r"] = pairs.apart(model, objective.reader, piece)
+        if "score_loss" in sums:
+            scores["together"] = pairs.read_together(model, objective.reader, piece)
     return Evaluation(scores, -sums["loss"], {})

@@ -8,14 +8,15 @@ import torch
 
 from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
 from minbert.pretrain.alignment import (
+    Place,
+    Reading,
     ReadRow,
     RowReader,
-    agreement,
-    align,
+    like_lengths,
     row_means,
     word_means,
 )
-from tests.helpers import CPU, VOCAB, make_tokenizer
+from tests.helpers import CPU, VOCAB
 from tests.pretrain.taught import THEIRS, our_reader, their_reader
 
 HOSTILE = [
@@ -44,22 +45,23 @@ HOSTILE = [
 ROWS = [(text,) for text in HOSTILE] + list(zip(HOSTILE, reversed(HOSTILE), strict=True))
 
 
+def shared(ours: ReadRow, theirs: ReadRow) -> list[Place]:
+    return [place for place in ours.words if place in theirs.words]
+
+
 @pytest.mark.parametrize("length", [16, 17, 24, 32])
 @pytest.mark.parametrize("chinese", [True, False], ids=["chinese split", "not split"])
 def test_aligned_words_are_the_same_stretch_of_text_to_both(length: int, chinese: bool) -> None:
     ours, theirs = our_reader(length), their_reader(length, split_chinese=chinese)
     number = 0
-    for texts, row in zip(ROWS, align(ROWS, ours, theirs), strict=True):
-        for which, begin, end in row.words:
+    for texts, *read in zip(ROWS, ours.read(ROWS), theirs.read(ROWS), strict=True):
+        for which, begin, end in shared(*read):
             slice_ = texts[which][begin:end]
             assert slice_.strip() == slice_ != ""
-            for reader, read, vocab in (
-                (ours, row.student, VOCAB),
-                (theirs, row.teacher, THEIRS),
-            ):
+            for reader, row, vocab in zip((ours, theirs), read, (VOCAB, THEIRS), strict=True):
                 names = {number: token for token, number in vocab.items()}
-                first, last = read.words[which, begin, end]
-                pieces = [names[i] for i in read.ids[first:last]]
+                first, last = row.words[which, begin, end]
+                pieces = [names[i] for i in row.ids[first:last]]
                 normalised = reader._tokenizer._tokenizer.normalizer.normalize_str(slice_)
                 spelt = pieces[0] + "".join(p.removeprefix("##") for p in pieces[1:])
                 assert spelt == normalised.strip()
@@ -108,8 +110,8 @@ def test_a_word_that_is_cut_off_is_none() -> None:
     ],
 )
 def test_words_that_are_left_out(text: str, words: list[str]) -> None:
-    (row,) = align([(text,)], our_reader(), their_reader())
-    assert [text[begin:end] for _, begin, end in row.words] == words
+    read = (reader.read([(text,)])[0] for reader in (our_reader(), their_reader()))
+    assert [text[begin:end] for _, begin, end in shared(*read)] == words
 
 
 def test_words_behind_a_difference_are_still_found() -> None:
@@ -120,8 +122,8 @@ def test_words_behind_a_difference_are_still_found() -> None:
         for split in (True, False)
     )
     text = "中文 film 中 good"
-    (row,) = align([(text,)], splitting, whole)
-    assert [text[begin:end] for _, begin, end in row.words] == ["film", "中", "good"]
+    read = (reader.read([(text,)])[0] for reader in (splitting, whole))
+    assert [text[begin:end] for _, begin, end in shared(*read)] == ["film", "中", "good"]
 
 
 def test_a_batch_reads_like_its_rows() -> None:
@@ -129,15 +131,26 @@ def test_a_batch_reads_like_its_rows() -> None:
     assert reader.read(ROWS) == [reader.read([row])[0] for row in ROWS]
 
 
-def test_agreement_is_a_share_of_the_words_of_either() -> None:
-    ours, foreign = our_reader(), make_tokenizer(2**30)
-    rows = [("the film",), ("unknownword a",)]
-    assert agreement(align(rows, ours, ours)) == 1.0
-    assert agreement(align(rows, ours, their_reader())) == 3 / 4
-    chinese = {t: i for i, t in enumerate([*SPECIAL_TOKENS, "中", "文"])}
-    foreign = RowReader(WordPieceTokenizer(chinese, max_length=2**30), 32)
-    assert agreement(align(rows, ours, foreign)) == 0.0
-    assert agreement(align([("",)], ours, ours)) == 0.0
+def test_a_readings_words_stand_in_the_teachers_texts() -> None:
+    (row,) = our_reader().read([("the film", "a man")])
+    words = list(Reading(row, (7, 3)).words)
+    assert words == [
+        ((7, 0, 3), (1, 2)),
+        ((7, 4, 8), (2, 3)),
+        ((3, 0, 1), (4, 5)),
+        ((3, 2, 5), (5, 6)),
+    ]
+
+
+@pytest.mark.parametrize("piece", [1, 5, 1000])
+def test_rows_of_like_length_go_together(piece: int) -> None:
+    rows = our_reader().read(ROWS)
+    parts = like_lengths(rows, piece)
+    assert [len(part) for part in parts[:-1]] == [piece] * (len(parts) - 1)
+    numbers = np.concatenate(parts)
+    assert sorted(numbers) == list(range(len(rows)))
+    lengths = [len(rows[number].ids) for number in numbers]
+    assert lengths == sorted(lengths)
 
 
 def test_padding_and_types() -> None:

@@ -60,6 +60,16 @@ def test_it_learns_the_teachers_vectors(taught: Path) -> None:
     assert {"word_loss", "sentence_loss"} <= lines[0].keys()
 
 
+def test_pairs_that_it_reads_together_are_scored(taught: Path) -> None:
+    write_course_files(taught / "data", rows=30, tasks=["sts"])
+    flags = ("--steps", "30", "--lr", "1e-2", "--pair_share", "1")
+    assert run(*flags, "--scored_pairs", "data/sts-dev.csv") == 0
+    scores = [epoch["scores"] for epoch in manifest()["epochs"]]
+    assert {"score loss", "pairs' r", "together"} < set(scores[0])
+    lines = [json.loads(line) for line in Path("out/log.jsonl").read_text().splitlines()]
+    assert lines[-1]["score_loss"] < 0.1 * lines[0]["score_loss"]
+
+
 def test_what_it_writes_is_a_plain_encoder(taught: Path, capsys) -> None:
     assert run("--steps", "3", "--save", "made", "--half") == 0
     assert "held-out word loss" in capsys.readouterr().out
@@ -78,7 +88,8 @@ def test_beside_masked_words_the_heads_are_saved_and_the_map_is_not(taught: Path
     assert {name.split(".")[0] for name in stored} == {"bert", "cls"}
     assert not any("teacher" in name for name in stored)
     scores = manifest()["epochs"][-1]["scores"]
-    assert {"word loss", "sentence loss", "mlm loss", "nsp accuracy"} <= set(scores)
+    names = {"word loss", "sentence loss", "score loss", "mlm loss", "nsp accuracy"}
+    assert names == set(scores) - {"perplexity"}
     lines = [json.loads(line) for line in Path("out/log.jsonl").read_text().splitlines()]
     assert [line["task"] for line in lines] == ["teacher", "text"] * 6
 
@@ -233,7 +244,6 @@ def test_a_teacher_by_name_in_the_local_cache(taught: Path, monkeypatch, capsys)
         (["--teacher", "vocab"], "lacks config.json"),
         (["--teacher", "roberta"], "'RobertaModel' is not implemented"),
         (["--teacher", "chinese"], "only 0% are words to both"),
-        (["--teacher", "single", "--pair_share", "0.5"], "take --pair_share 0"),
         (["--teacher", "short"], "--sequence_length 24: the teacher has 20 positions"),
         (["--text_share", "1"], "--text_share 1.0: must be at least 0 and below 1"),
         (["--text_share", "0.01"], "makes 0 of 16 rows"),
@@ -273,6 +283,7 @@ def test_wrong_usage_is_one_line(taught: Path, capsys, argv: list[str], words: s
         (["--text_share", "0.5"], "--text_share would do nothing here: it needs --teacher"),
         (["--pair_share", "0.5"], "--pair_share would do nothing"),
         (["--word_weight", "2"], "--word_weight would do nothing"),
+        (["--score_weight", "2"], "--score_weight would do nothing here: it needs --pair_share"),
         (["--scored_pairs", "a.csv"], "--scored_pairs would do nothing"),
     ],
 )

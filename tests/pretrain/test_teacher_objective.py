@@ -11,26 +11,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from minbert.pretrain.alignment import AlignedRow, align
-from minbert.pretrain.teaching import (
-    TaughtBatch,
-    TeachingObjective,
-    read_pairs,
-    score_taught,
-)
+from minbert.pretrain.alignment import ReadRow
+from minbert.pretrain.pairs import Reads, read_rows
+from minbert.pretrain.scored_pairs import read_pairs
+from minbert.pretrain.teaching import TaughtBatch, TeachingObjective, Weights, score_taught
 from minbert.support.errors import InputError
-from tests.helpers import write_course_files
-from tests.pretrain.taught import our_reader, their_reader, tiny_student, tiny_teacher
-from tests.pretrain.test_teacher_alignment import ROWS
+from tests.helpers import VOCAB, write_course_files
+from tests.pretrain.taught import SHAPE, our_reader, their_reader, tiny_student, tiny_teacher
+from tests.pretrain.test_teacher_alignment import HOSTILE, ROWS
 
 TWO = 2 * [("the film was good", "a man plays guitar")]
 
 
-def hostile(rows: Sequence[tuple[str, ...]] = (*TWO, *ROWS)) -> list[AlignedRow]:
-    return align(rows, our_reader(), their_reader())
+ONE = Weights(1.0, 1.0, 1.0)
 
 
-def objective(piece: int = 100, weights: tuple[float, float] = (1.0, 1.0), **settings):
+def hostile(rows: Sequence[tuple[str, ...]] = (*TWO, *ROWS)) -> Reads:
+    return read_rows(rows, our_reader(), their_reader(), 4)
+
+
+def batch_of(reads: Reads, piece: int = 100) -> TaughtBatch:
+    return TaughtBatch((), reads, piece)
+
+
+def objective(piece: int = 100, weights: Weights = ONE, **settings):
     teacher = tiny_teacher(**settings)
     return TeachingObjective(teacher, our_reader(), weights, piece)
 
@@ -42,54 +46,102 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor]:
     }
 
 
-def reference(rows: list[AlignedRow], weights: tuple[float, float]) -> tuple[dict, dict]:
+def reference(reads: Reads, weights: Weights) -> tuple[dict, dict]:
     """Values and gradients of the formula: a row at a time without padding, a word at a time."""
     student, teacher = tiny_student().double(), tiny_teacher(dtype=torch.float64).encoder
 
-    def vectors(encoder, read) -> Tensor:
-        ids = torch.tensor([list(read.ids)])
-        types = torch.tensor([[int(i >= read.b_start) for i in range(len(read.ids))]])
-        return encoder(ids, torch.ones_like(ids), types)["last_hidden_state"][0]
+    def read(encoder, row: ReadRow) -> tuple[Tensor, Tensor]:
+        ids = torch.tensor([list(row.ids)])
+        types = torch.tensor([[int(i >= row.b_start) for i in range(len(row.ids))]])
+        outputs = encoder(ids, torch.ones_like(ids), types)
+        return outputs["last_hidden_state"][0], outputs["pooler_output"][0]
 
     def distance(h: Tensor, t: Tensor) -> Tensor:
         mapped = student.to_teacher.weight @ h + student.to_teacher.bias
         return 1 - (mapped @ t) / (mapped.norm() * t.norm())
 
-    words, wholes = [], []
-    for row in rows:
-        ours, theirs = vectors(student.encoder, row.student), vectors(teacher, row.teacher)
-        wholes.append(distance(ours.mean(0), theirs.mean(0)))
-        for place in set(row.student.words) & set(row.teacher.words):
-            (a, b), (c, d) = row.student.words[place], row.teacher.words[place]
-            words.append(distance(sum(ours[a:b]) / (b - a), sum(theirs[c:d]) / (d - c)))
-    by_word, by_row = sum(words) / len(words), sum(wholes) / len(wholes)
-    loss = weights[0] * by_word + weights[1] * by_row
+    theirs = [read(teacher, row)[0] for row in reads.texts]
+    words, wholes, errors = [], [], []
+    for reading in reads.readings:
+        ours, pooled = read(student.encoder, reading.row)
+        if len(reading.texts) == 1:
+            wholes.append(distance(ours.mean(0), theirs[reading.texts[0]].mean(0)))
+        else:
+            one, other = (theirs[number].mean(0) for number in reading.texts)
+            score = student.to_score.weight[0] @ pooled + student.to_score.bias[0]
+            errors.append((score - one @ other / (one.norm() * other.norm())) ** 2)
+        for (which, *place), (a, b) in reading.row.words.items():
+            number = reading.texts[which]
+            if (0, *place) in reads.texts[number].words:
+                c, d = reads.texts[number].words[0, *place]
+                mine, their = sum(ours[a:b]) / (b - a), sum(theirs[number][c:d]) / (d - c)
+                words.append(distance(mine, their))
+    values = {
+        f"{name}_loss": sum(found) / len(found)
+        for name, found in zip(weights._fields, (words, wholes, errors), strict=True)
+        if found
+    }
+    loss = sum(getattr(weights, name.split("_")[0]) * value for name, value in values.items())
     loss.backward()
-    values = {"word_loss": by_word, "sentence_loss": by_row, "loss": loss}
+    values["loss"] = loss
     return {name: value.item() for name, value in values.items()}, gradients(student)
 
 
-@pytest.mark.parametrize("piece", [1, 5, 100])
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0), (0.0, 1.0), (1.0, 0.0)], ids=str)
-def test_it_equals_the_formula(piece: int, weights: tuple[float, float]) -> None:
-    rows = hostile()
-    expected, expected_gradients = reference(rows, weights)
+@pytest.mark.parametrize("piece", [1, 5, 1000])
+@pytest.mark.parametrize(
+    "weights",
+    [ONE, Weights(0.3, 2.0, 5.0), Weights(0.0, 1.0, 0.0), Weights(0.0, 0.0, 1.0)],
+    ids=str,
+)
+def test_it_equals_the_formula(piece: int, weights: Weights) -> None:
+    reads = hostile()
+    expected, expected_gradients = reference(reads, weights)
     model = tiny_student().double()
     taught = objective(piece, weights, dtype=torch.float64)
-    found = taught.backward(model, TaughtBatch((), rows), 3)
+    found = taught.backward(model, batch_of(reads), 3)
     assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, 1e-11)
     for name, gradient in gradients(model).items():
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-8, atol=1e-11)
-    assert float(gradients(model)["to_teacher.weight"].norm()) > 0
-    heads = ("mlm.", "nsp.", "encoder.pooler.")
+    learnt = "to_score.weight" if weights.sentence == 0 else "to_teacher.weight"
+    assert float(gradients(model)[learnt].norm()) > 0
     moved = {n for n, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
-    assert not any(name.startswith(heads) for name in moved)
+    assert not any(name.startswith(("mlm.", "nsp.")) for name in moved)
+    assert any(name.startswith("encoder.pooler.") for name in moved) == (weights.score > 0)
+
+
+def test_it_learns_to_compare_texts_that_it_reads_together() -> None:
+    """It comes to explain nearly all that differs between the teacher's cosines of some pairs."""
+    words = [word for word in VOCAB if word.isalpha()]
+    rng = np.random.default_rng(1)
+    texts = [" ".join(rng.choice(words, size=4)) for _ in range(24)]
+    reads = hostile(list(zip(texts[::2], texts[1::2], strict=True)))
+    taught, model = objective(weights=Weights(0.0, 0.0, 1.0)), tiny_student()
+    vectors = tiny_teacher().read(reads.texts, 100).texts
+    pairs = [reading.texts for reading in reads.readings if len(reading.texts) == 2]
+    a, b = (vectors[[pair[side] for pair in pairs]] for side in (0, 1))
+    spread = torch.cosine_similarity(a, b).var()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for step in range(100):
+        optimizer.zero_grad()
+        found = taught.backward(model, batch_of(reads), step)
+        optimizer.step()
+    assert found["score_loss"] < 0.1 * spread
+
+
+def test_without_pairs_there_is_no_score() -> None:
+    reads = hostile([row for row in ROWS if len(row) == 1])
+    model, taught = tiny_student().double(), objective(7, dtype=torch.float64)
+    found = taught.backward(model, batch_of(reads), 3)
+    expected, _ = reference(reads, ONE)
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, 1e-11)
+    assert set(found) == {"word_loss", "sentence_loss", "loss"}
+    assert model.encoder.pooler.weight.grad is None or not model.encoder.pooler.weight.grad.any()
 
 
 def test_rows_without_words_have_a_sentence_loss_alone() -> None:
     rows = hostile([("",), ("\x01",), ("unknownword",)])
     model = tiny_student()
-    found = objective().backward(model, TaughtBatch((), rows), 3)
+    found = objective().backward(model, batch_of(rows), 3)
     assert found["word_loss"] == 0
     assert found["loss"] == found["sentence_loss"] > 0
     assert all(bool(gradient.isfinite().all()) for gradient in gradients(model).values())
@@ -99,8 +151,9 @@ def test_a_student_that_is_its_teacher_has_no_loss() -> None:
     teacher = tiny_teacher()
     model = tiny_student()
     model.encoder, model.to_teacher = teacher.encoder, torch.nn.Identity()
-    rows = align(ROWS, teacher.reader, teacher.reader)
-    taught = TeachingObjective(teacher, teacher.reader, (1.0, 1.0), 7)
+    model.to_score = torch.nn.Linear(SHAPE.hidden_size, 1)
+    rows = read_rows([(text,) for text in HOSTILE], teacher.reader, teacher.reader, 0)
+    taught = TeachingObjective(teacher, teacher.reader, ONE, 7)
     with torch.no_grad():
         for losses in taught.losses(model, rows):
             assert float(losses["loss"]) == pytest.approx(0.0, abs=1e-5)
@@ -109,65 +162,75 @@ def test_a_student_that_is_its_teacher_has_no_loss() -> None:
 def test_the_teacher_is_read_without_dropout_and_its_bits_stay() -> None:
     teacher, model, rows = tiny_teacher(), tiny_student(dropout=0.5), hostile()
     before = {name: t.clone() for name, t in teacher.encoder.state_dict().items()}
-    taught = TeachingObjective(teacher, our_reader(), (1.0, 1.0), 4)
+    taught = TeachingObjective(teacher, our_reader(), ONE, 4)
     first, again, other = (
-        taught.backward(model, TaughtBatch((), rows), seed)["loss"] for seed in (1, 1, 2)
+        taught.backward(model, batch_of(rows), seed)["loss"] for seed in (1, 1, 2)
     )
     assert first == again != other  # the student's dropout
-    tokens = teacher.reader.collate([row.teacher for row in rows], model.device)
-    assert torch.equal(teacher.vectors(tokens), teacher.vectors(tokens))
-    assert not teacher.vectors(tokens).requires_grad
+    one, two = (teacher.read(rows.texts, 5) for _ in range(2))
+    assert torch.equal(one.words, two.words)
+    assert torch.equal(one.texts, two.texts)
+    assert not one.words.requires_grad
     assert all(torch.equal(t, before[n]) for n, t in teacher.encoder.state_dict().items())
     assert all(param.grad is None for param in teacher.encoder.parameters())
 
 
 def test_in_bf16_the_loss_is_nearly_the_same() -> None:
     rows = hostile()
-    exact = objective().backward(tiny_student(), TaughtBatch((), rows), 3)["loss"]
+    exact = objective().backward(tiny_student(), batch_of(rows), 3)["loss"]
     teacher = dataclasses.replace(tiny_teacher(), autocast=torch.bfloat16)
-    lowered = TeachingObjective(teacher, our_reader(), (1.0, 1.0), 100)
-    found = lowered.backward(tiny_student(), TaughtBatch((), rows), 3)["loss"]
+    lowered = TeachingObjective(teacher, our_reader(), ONE, 100)
+    found = lowered.backward(tiny_student(), batch_of(rows), 3)["loss"]
     assert found != exact
     assert float(found) == pytest.approx(float(exact), rel=0.05)
 
 
 def test_a_batch_counts_the_students_tokens() -> None:
-    rows = hostile()
-    batch = TaughtBatch((), rows)
-    assert batch.real_tokens == sum(len(row.student.ids) for row in rows)
-    assert batch.padded_tokens == len(rows) * max(len(row.student.ids) for row in rows)
+    reads = hostile()
+    lengths = sorted(len(reading.row.ids) for reading in reads.readings)
+    for piece in (1, 4, 1000):
+        batch = batch_of(reads, piece)
+        assert batch.real_tokens == sum(lengths)
+        parts = [lengths[first : first + piece] for first in range(0, len(lengths), piece)]
+        assert batch.padded_tokens == sum(len(part) * max(part) for part in parts)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_held_out_scores_do_not_hang_on_the_pieces(tmp_path: Path, piece: int) -> None:
     write_course_files(tmp_path, rows=20, tasks=["sts"])
     pairs = read_pairs(tmp_path / "sts-dev.csv", our_reader())
-    model, rows, weights = tiny_student(), hostile(), (0.5, 2.0)
+    model, rows, weights = tiny_student(), hostile(), Weights(0.5, 2.0, 3.0)
     scored = score_taught(model, objective(piece, weights), rows, pairs, piece)
-    values = objective(100, weights).backward(model, TaughtBatch((), rows), 3)
+    values = objective(100, weights).backward(model, batch_of(rows), 3)
     assert scored.criterion == pytest.approx(-values["loss"].item(), rel=1e-5)
-    assert scored.scores["word loss"] == pytest.approx(values["word_loss"].item(), rel=1e-5)
-    assert scored.scores["sentence loss"] == pytest.approx(values["sentence_loss"].item(), 1e-5)
-    assert scored.scores["pairs' r"] == pytest.approx(correlation(model, tmp_path), abs=1e-5)
+    for name in ("word", "sentence", "score"):
+        value = values[f"{name}_loss"].item()
+        assert scored.scores[f"{name} loss"] == pytest.approx(value, rel=1e-5)
+    cosines, together = correlations(model, tmp_path)
+    assert scored.scores["pairs' r"] == pytest.approx(cosines, abs=1e-5)
+    assert scored.scores["together"] == pytest.approx(together, abs=1e-5)
     alone = score_taught(model, objective(piece, weights), rows, None, piece)
-    assert list(alone.scores) == ["word loss", "sentence loss"]
+    assert list(alone.scores) == ["word loss", "sentence loss", "score loss"]
+    unpaired = score_taught(model, objective(piece), hostile(ROWS[:9]), pairs, piece)
+    assert list(unpaired.scores) == ["word loss", "sentence loss", "pairs' r"]
 
 
-def correlation(model, folder: Path) -> float:
-    """From the file's lines, a text at a time."""
-    cosines, labels = [], []
+@torch.no_grad()
+def correlations(model, folder: Path) -> tuple[float, float]:
+    """Those of cosines and of scores with the labels, from the file's lines, a pair at a time."""
+    cosines, scores, labels = [], [], []
     for line in (folder / "sts-dev.csv").read_text().splitlines()[1:]:
         _, _, *texts, label = line.split("\t")
-        ab = []
-        for text in texts:
-            (read,) = our_reader().read([(text,)])
-            ids = torch.tensor([list(read.ids)])
-            with torch.no_grad():
-                hidden = model.eval().encoder(ids, torch.ones_like(ids))["last_hidden_state"]
-            ab.append(hidden[0].mean(0))
-        cosines.append(float(ab[0] @ ab[1] / (ab[0].norm() * ab[1].norm())))
+        ab, encoder = [], model.eval().encoder
+        for row in our_reader().read([*((text,) for text in texts), tuple(texts)]):
+            ids = torch.tensor([list(row.ids)])
+            types = (torch.arange(len(row.ids)) >= row.b_start).long()[None]
+            ab.append(encoder(ids, torch.ones_like(ids), types))
+        a, b = (out["last_hidden_state"][0].mean(0) for out in ab[:2])
+        cosines.append(float(a @ b / (a.norm() * b.norm())))
+        scores.append(float(model.to_score(ab[2]["pooler_output"])))
         labels.append(float(label))
-    return float(np.corrcoef(cosines, labels)[0, 1])
+    return tuple(float(np.corrcoef(found, labels)[0, 1]) for found in (cosines, scores))
 
 
 def test_pairs_of_another_format_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""What student and teacher read of a batch: each sentence alone, and pairs of them together.
+
+Of a row of two sentences comes a pair: these two; or one of them and itself, altered; or one of
+them and any other of the batch. So the texts of a pair are alike in all degrees.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minbert.pretrain.alignment import Reading, ReadRow, RowReader
+from minbert.pretrain.sentences import Row
+
+_FOLLOWING, _ALTERED = 0.4, 0.4  # shares of the pairs; the rest are of any two sentences
+_DROPPED = 0.6  # the largest share of words that is left out
+
+
+@dataclass(frozen=True)
+class Reads:
+    """`texts` as the teacher reads them, one at a time, and what the student reads."""
+
+    texts: Sequence[ReadRow]
+    readings: Sequence[Reading]
+
+
+def read_rows(rows: Sequence[Row], student: RowReader, teacher: RowReader, seed: int) -> Reads:
+    """The student reads every sentence, and the pair of each row of two; `seed` decides these."""
+    sentences = [text for row in rows for text in row]
+    others, pairs = _pairs(rows, sentences, np.random.default_rng(seed))
+    texts = [*sentences, *others]
+    alone = [(number,) for number in range(len(sentences))]
+    numbers: list[tuple[int, ...]] = [*alone, *pairs]
+    read = student.read([tuple(texts[number] for number in which) for which in numbers])
+    readings = [Reading(*pair) for pair in zip(read, numbers, strict=True)]
+    return Reads(teacher.read([(text,) for text in texts]), readings)
+
+
+def agreement(reads: Reads) -> float:
+    """The share of the words in texts, read by either, that both read; 0 where neither does."""
+    alone = [reading for reading in reads.readings if len(reading.texts) == 1]
+    ours = {place for reading in alone for place, _ in reading.words}
+    texts = enumerate(reads.texts[: len(alone)])
+    theirs = {(number, begin, end) for number, row in texts for _, begin, end in row.words}
+    return len(ours & theirs) / max(len(ours | theirs), 1)
+
+
+def _pairs(
+    rows: Sequence[Row], sentences: Sequence[str], rng: np.random.Generator
+) -> tuple[list[str], list[tuple[int, int]]]:
+    """Altered sentences, numbered after the `sentences`, and pairs of numbers."""
+    others: list[str] = []
+    pairs: list[tuple[int, int]] = []
+    first = 0
+    for row in rows:
+        if len(row) == 2:
+            one, other = (first, first + 1) if rng.random() < 0.5 else (first + 1, first)
+            kind = rng.random()
+            if kind < _ALTERED:
+                others.append(altered(sentences[one], sentences[other], rng))
+                other = len(sentences) + len(others) - 1
+            elif kind > _ALTERED + _FOLLOWING:
+                other = int(rng.integers(len(sentences)))
+            pairs.append((one, other) if rng.random() < 0.5 else (other, one))
+        first += len(row)
+    return others, pairs
+
+
+def altered(text: str, other: str, rng: np.random.Generator) -> str:
+    """`text` without some of its words, or with some of `other`'s in place of its own."""
+    words, strange = text.split(), other.split()
+    if rng.random() < 0.5 or not words or not strange:
+        rate = rng.uniform(0, _DROPPED)
+        return " ".join(word for word in words if rng.random() >= rate)
+    size = int(rng.integers(1, min(len(words), len(strange)) + 1))
+    at, source = (int(rng.integers(len(ws) - size + 1)) for ws in (words, strange))
+    return " ".join([*words[:at], *strange[source : source + size], *words[at + size :]])
