@@ -1,10 +1,12 @@
 """The command line of the main job: flags to a `RunConfig` whose files are located."""
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from minbert.finetune.config import RunConfig
 from minbert.finetune.flags import TRAINING
+from minbert.finetune.identity import DATA_PLACES, OUTPUTS
 from minbert.finetune.inputs import locate
 from minbert.finetune.job import run
 from minbert.finetune.presets import with_presets
@@ -14,6 +16,7 @@ from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser, add_flags, refuse_idle, shown
 from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.training.repeating import add_like, with_earlier
 
 _MODES = {"last-linear-layer": "pretrain", "full-model": "finetune"}
 
@@ -46,23 +49,45 @@ def make_parser() -> OneLineParser:
         help="the 2024 handout's spelling of --option: last-linear-layer is pretrain, "
         "full-model is finetune",
     )
+    add_like(parser)
     return parser
 
 
 def parse(argv: Sequence[str]) -> RunConfig:
     """Flags to a configuration whose files are located. Raises InputError."""
-    given = vars(make_parser().parse_args(argv))
+    parser = make_parser()
+    typed = vars(parser.parse_args(argv))
+    given = with_earlier(typed, parser, RunConfig, _not_repeated(typed))
     mode = given.pop("fine_tune_mode", None)
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
     config = RunConfig(**with_presets(given))
-    refuse_idle(config, given)
+    refuse_idle(config, typed)
     if config.stdpp:
         twice = "" if "epochs" in given else ", twice the epochs"
         log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
     if preset := registry.preset(config.compat):
         log.info("--compat %s: %s", config.compat, " ".join(_in_force(config, preset)))
+    _explain_defaults(config, given)
     return locate(config, given)
+
+
+def _explain_defaults(config: RunConfig, given: Mapping[str, Any]) -> None:
+    """Say what the course's defaults leave untrained, where they were not chosen."""
+    if "option" not in given:
+        log.info("without --option: the heads train, the encoder does not; try --option finetune")
+    if not {"rrobin", "tasks"} & given.keys():
+        trained = ", ".join(config.trained_tasks)
+        others = ", ".join(
+            name for name in config.evaluated_tasks if name not in config.trained_tasks
+        )
+        log.info("without --rrobin: %s alone trains, and not %s; try --rrobin", trained, others)
+
+
+def _not_repeated(typed: Collection[str]) -> tuple[str, ...]:
+    """The settings that --like leaves out: where outputs go, and files where others are typed."""
+    places = DATA_PLACES if "data_dir" in typed else ()
+    return ("output_dir", "resume", *OUTPUTS, *places)
 
 
 def _in_force(config: RunConfig, preset: Collection[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minbert.finetune.file_flags import InputFileFlags, OutputFileFlags
@@ -131,7 +132,9 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
     def out_file(self, task: str, split: str) -> str:
         """The path of a split's prediction file."""
         named = getattr(self, f"{task}_{split}_out")
-        default = default_file(TASKS[task], split, alone=self.single_task)
+        default = Path(self.predictions_dir) / default_file(
+            TASKS[task], split, alone=self.single_task
+        )
         return str(default if named is None else named).replace("{option}", self.option)
 
 

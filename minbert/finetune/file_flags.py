@@ -26,7 +26,7 @@ def _out_flag(task: Task, split: str) -> Any:
     default, alone = (default_file(task, split, alone=alone) for alone in (False, True))
     if default != alone:
         default += f", with --tasks {task.name} {alone}"
-    words = f"{task.name} {split} predictions; default {default}"
+    words = f"{task.name} {split} predictions; default in --predictions_dir: {default}"
     return flag(None, OUTPUT, words, metavar="FILE", acts=[_needed(task, split)])
 
 
@@ -39,12 +39,26 @@ InputFileFlags: Any = make_dataclass(
     ],
     frozen=True,
 )
+_UNNAMED = When(
+    lambda c: any(getattr(c, f"{task}_{split}_out") is None for task, split in c.scored_keys),
+    "a prediction file that no flag of its own names",
+)
+_DIRECTORY = flag(
+    "predictions",
+    OUTPUT,
+    "folder of the prediction files that have no flag of their own",
+    metavar="FOLDER",
+    acts=[_UNNAMED],
+)
 OutputFileFlags: Any = make_dataclass(
     "OutputFileFlags",
     [
-        (f"{task.name}_{split}_out", "str | None", _out_flag(task, split))
-        for task in TASKS.values()
-        for split in task.scored_splits
+        ("predictions_dir", "str", _DIRECTORY),
+        *(
+            (f"{task.name}_{split}_out", "str | None", _out_flag(task, split))
+            for task in TASKS.values()
+            for split in task.scored_splits
+        ),
     ],
     frozen=True,
 )

@@ -16,8 +16,12 @@ from minbert.training.record import as_json
 
 # flags that change where or how a run happens, not what comes out
 INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device")
-_OUTPUTS = [f"{task.name}_{s}_out" for task in TASKS.values() for s in task.scored_splits]
-_PLACES = ("weights", "data_dir", *(f"{t.name}_{s}" for t in TASKS.values() for s in t.files))
+OUTPUTS = (
+    "predictions_dir",
+    *(f"{task.name}_{s}_out" for task in TASKS.values() for s in task.scored_splits),
+)
+DATA_PLACES = ("data_dir", *(f"{t.name}_{s}" for t in TASKS.values() for s in t.files))
+_PLACES = ("weights", *DATA_PLACES)
 
 
 def settings(config: RunConfig) -> dict[str, Any]:
@@ -31,7 +35,7 @@ def settings(config: RunConfig) -> dict[str, Any]:
         {
             name: value
             for name, value in every.items()
-            if name not in (*INDIFFERENT, *_PLACES, *_OUTPUTS)
+            if name not in (*INDIFFERENT, *_PLACES, *OUTPUTS)
         }
     )
 

@@ -9,6 +9,7 @@ from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.job import run
 from minbert.support.command import run_command
 from minbert.support.flags import OneLineParser, parser_for, refuse_idle
+from minbert.training.repeating import add_like, with_earlier
 
 _DESCRIPTION = """\
 Pretrain a BERT encoder on plain text, by masked language modelling and next-sentence prediction,
@@ -22,19 +23,23 @@ or go on from one with --weights, or teach it the vectors of a better one with -
 
 def make_parser() -> OneLineParser:
     """The parser, with a flag for each field of PretrainConfig; it stores only typed flags."""
-    return parser_for(
+    parser = parser_for(
         PretrainConfig,
         prog="python -m minbert.pretrain",
         usage="%(prog)s --text FILE [FILE ...] [flags]",
         description=_DESCRIPTION,
     )
+    add_like(parser)
+    return parser
 
 
 def parse(argv: Sequence[str]) -> PretrainConfig:
     """The configuration that the flags say, with its encoders located. Raises InputError."""
-    given = vars(make_parser().parse_args(argv))
+    parser = make_parser()
+    typed = vars(parser.parse_args(argv))
+    given = with_earlier(typed, parser, PretrainConfig, ("output_dir", "resume", "save"))
     config = PretrainConfig(**given)
-    refuse_idle(config, given)
+    refuse_idle(config, typed)
     if config.weights is not None:
         config = dataclasses.replace(config, weights=str(encoder_folder(config.weights)))
     if config.teacher is not None:

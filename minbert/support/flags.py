@@ -7,12 +7,14 @@ a flag that was typed where it would do nothing.
 
 import argparse
 import dataclasses
+import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from minbert.support.errors import InputError
+from minbert.support.typed import expanded, respelt, suggestion
 
 PerTask = float | dict[str, float]  # one number for all tasks, or one for each that is named
 
@@ -125,6 +127,23 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+def words_for(entry: dataclasses.Field[Any], value: Any) -> list[str]:
+    """The words that give a configuration's field this value, as JSON keeps it, when typed."""
+    flag = f"--{entry.name}"
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [flag]
+    if isinstance(value, dict):
+        value = ",".join(f"{name}={number}" for name, number in value.items())
+    if isinstance(value, list):
+        several = entry.metadata["several"] or isinstance(entry.default, tuple)
+        if several:
+            return [flag, *map(str, value)] if value else []
+        value = ",".join(value)
+    return [f"{flag}={value}"]
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Complains in one line, as InputError, and stores only the flags that were typed."""
 
@@ -136,6 +155,16 @@ class OneLineParser(argparse.ArgumentParser):
             argument_default=argparse.SUPPRESS,
             **settings,
         )
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the words (default: the command line's), with those of every `@FILE` among them."""
+        known = self._option_string_actions
+        words = [respelt(w, known) for w in expanded(sys.argv[1:] if args is None else args)]
+        given, unknown = self.parse_known_args(words, namespace)
+        if unknown:
+            near = suggestion(unknown, known)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+        return given
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""

@@ -17,8 +17,8 @@ def default_file(task: Task, split: str, *, alone: bool) -> str:
     A run on one task alone has names of its own, as has a task outside the course's mix.
     """
     if alone or not task.in_course_mix:
-        return f"predictions/{{option}}-{task.name}-{split}-out.csv"
-    return f"predictions/{task.name}-{split}-output.csv"
+        return f"{{option}}-{task.name}-{split}-out.csv"
+    return f"{task.name}-{split}-output.csv"
 
 
 def render(task: Task, ids: Sequence[str], predictions: Array) -> str:

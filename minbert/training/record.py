@@ -16,8 +16,9 @@ import torch
 
 from minbert.encoder import hub
 from minbert.support import durable_files
-from minbert.support.errors import Stopped
+from minbert.support.errors import InputError, Stopped
 from minbert.training.progress import Progress
+from minbert.training.run_folder import MANIFEST
 
 
 def new_manifest(config: Any, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:
@@ -73,6 +74,17 @@ def recorded(
         record(f"failed: {error}")
         raise
     record("finished")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run, from its file or folder. Raises InputError."""
+    path = path / MANIFEST if path.is_dir() else path
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest["status"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a run's manifest ({error})") from error
+    return manifest
 
 
 def _earlier_seconds(path: Path) -> float:

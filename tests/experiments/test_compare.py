@@ -11,7 +11,7 @@ import pytest
 
 from minbert.experiments.compare import compare, main
 from minbert.experiments.grid import finished
-from minbert.experiments.grid.finished import FinishedRun, read_manifest
+from minbert.experiments.grid.finished import FinishedRun, read_finished
 from minbert.finetune import cli
 from minbert.training.run_folder import MANIFEST
 from tests.helpers import TINY, save_encoder, write_course_files
@@ -58,7 +58,7 @@ def test_a_run_equals_itself(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_several_seeds_are_tested_with_their_noise(runs: Path) -> None:
     sides = [[runs / name for name in side] for side in (("run1", "run2"), ("run2", "run3"))]
     for one, swapped in zip(compare(*sides), compare(*sides[::-1]), strict=True):
-        scores = [[read_manifest(run)["dev"][one.task] for run in side] for side in sides]
+        scores = [[read_finished(run)["dev"][one.task] for run in side] for side in sides]
         assert (one.first, one.second) == pytest.approx(tuple(map(np.mean, scores)))
         assert one.p_value == pytest.approx(swapped.p_value)
         assert one.seeds == 2 and 0 < one.p_value <= 1

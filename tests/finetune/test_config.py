@@ -13,7 +13,7 @@ import pytest
 from minbert.finetune.config import ResolvedConfig, RunConfig, _check_names
 from minbert.finetune.flags import OptimizationFlags
 from minbert.support.errors import InputError
-from minbert.support.flags import for_task, shown
+from minbert.support.flags import for_task, refuse_idle, shown
 from minbert.tasks.mixing import MIXINGS, WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS
 from minbert.training.optimizer import AdamW
@@ -40,6 +40,18 @@ def test_defaults_are_the_courses() -> None:
     assert (plain.smart_epsilon, plain.smart_sigma, plain.smart_eta) == (1e-5, 1e-5, 1e-3)
     assert (plain.smart_lambda, plain.smart_steps, plain.smart_dropout) == (5.0, 1, "off")
     assert (plain.bregman_mu, plain.bregman_beta) == (1.0, 0.995)
+
+
+def test_prediction_files_without_a_name_lie_in_their_folder() -> None:
+    there = RunConfig(option="finetune", predictions_dir="mine/of {option}", sts_dev_out="a.csv")
+    assert there.out_file("sst", "test") == "mine/of finetune/sst-test-output.csv"
+    assert there.out_file("cfimdb", "dev") == "mine/of finetune/finetune-cfimdb-dev-out.csv"
+    assert there.out_file("sts", "dev") == "a.csv"
+    outs = {f"sst_{split}_out": f"{split}.csv" for split in ("dev", "test")}
+    named = RunConfig(tasks=("sst",), predictions_dir="mine", **outs)
+    with pytest.raises(InputError, match="--predictions_dir would do nothing"):
+        refuse_idle(named, {"predictions_dir"})
+    refuse_idle(there, {"predictions_dir"})
 
 
 def test_a_configuration_is_frozen() -> None:

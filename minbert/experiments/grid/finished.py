@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,19 +15,14 @@ from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
-from minbert.training.run_folder import MANIFEST
+from minbert.training.record import read_manifest
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_finished(path: Path) -> dict[str, Any]:
     """The manifest of a finished run, from its file or folder. Raises InputError."""
-    path = path / MANIFEST if path.is_dir() else path
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        status = manifest["status"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a run's manifest ({error})") from error
-    if status != "finished":
-        raise InputError(f"{path}: this run has not finished ({status})")
+    manifest = read_manifest(path)
+    if manifest["status"] != "finished":
+        raise InputError(f"{path}: this run has not finished ({manifest['status']})")
     return manifest
 
 
@@ -45,7 +39,7 @@ class FinishedRun:
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
         """Read a run's folder. Raises InputError where it is no finished run, or is damaged."""
-        manifest = read_manifest(folder)
+        manifest = read_finished(folder)
         try:
             _, kept = CheckpointStore(folder).load_best(manifest["best_epoch"])
         except (DamagedCheckpoint, KeyError) as error:

@@ -48,6 +48,20 @@ def test_settings_in_force_are_said_first(place: Path, capsys: pytest.CaptureFix
         assert words in said
 
 
+def test_defaults_that_leave_much_untrained_are_explained(parse, caplog) -> None:
+    def said(*argv: str) -> str:
+        caplog.clear()
+        with caplog.at_level("INFO", logger="minbert"):
+            parse(*argv)
+        return caplog.text
+
+    assert "the encoder does not; try --option finetune" in said()
+    assert "sst alone trains, and not para, sts; try --rrobin" in said()
+    assert "without --option" not in said("--option", "pretrain")
+    assert "without --rrobin" not in said("--rrobin")
+    assert "without --rrobin" not in said("--tasks", "sst")
+
+
 def test_entry_point_exits_with_the_code(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "multitask_classifier.py"), "--bogus"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

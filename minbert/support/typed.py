@@ -1,0 +1,56 @@
+"""What a user typed, made ready for a parser: settings from files, and spellings that are near."""
+
+import difflib
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from minbert.support.errors import InputError
+
+_LARGEST = 2**20  # bytes of a file with settings
+
+
+def expanded(words: Sequence[str]) -> Iterator[str]:
+    """The words, with `@FILE` replaced by the words in that file, to its end. Raises InputError.
+
+    The file is read as a shell would: blanks and new lines separate, quotes join, # begins a
+    remark. `@` within it has no meaning.
+    """
+    for word in words:
+        if word.startswith("@") and len(word) > 1:
+            yield from _words_of(Path(word[1:]))
+        else:
+            yield word
+
+
+def _words_of(path: Path) -> list[str]:
+    try:
+        if not path.is_file():
+            raise InputError(f"@{path}: no such file of settings")
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"@{path}: too large for a file of settings")
+        return shlex.split(path.read_text(encoding="utf-8-sig"), comments=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"@{path}: cannot be read as settings ({error})") from error
+
+
+def respelt(word: str, known: Collection[str]) -> str:
+    """A flag of `known` that is typed with dashes for underscores or the other way round, mended.
+
+    `word` may be `--flag=value`. Any other word stays.
+    """
+    flag, mark, value = word.partition("=")
+    if flag in known or not flag.startswith("--"):
+        return word
+    alike = [name for name in known if name.replace("-", "_") == flag.replace("-", "_")]
+    return f"{alike[0]}{mark}{value}" if alike else word
+
+
+def suggestion(words: Sequence[str], known: Collection[str]) -> str:
+    """The question whether the nearest flag was meant; empty where none is near."""
+    for word in words:
+        flag = word.partition("=")[0]
+        near = difflib.get_close_matches(flag, known, n=1, cutoff=0.7)
+        if flag.startswith("--") and near:
+            return f"; did you mean {near[0]}?"
+    return ""
