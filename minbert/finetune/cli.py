@@ -68,8 +68,9 @@ def parse(argv: Sequence[str]) -> RunConfig:
         log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
     if preset := registry.preset(config.compat):
         log.info("--compat %s: %s", config.compat, " ".join(_in_force(config, preset)))
-    _explain_defaults(config, given)
-    return locate(config, given)
+    located = locate(config, given)
+    _explain_defaults(located, given)
+    return located
 
 
 def _explain_defaults(config: RunConfig, given: Mapping[str, Any]) -> None:
@@ -77,11 +78,9 @@ def _explain_defaults(config: RunConfig, given: Mapping[str, Any]) -> None:
     if "option" not in given:
         log.info("without --option: the heads train, the encoder does not; try --option finetune")
     if not {"rrobin", "tasks"} & given.keys():
-        trained = ", ".join(config.trained_tasks)
-        others = ", ".join(
-            name for name in config.evaluated_tasks if name not in config.trained_tasks
-        )
-        log.info("without --rrobin: %s alone trains, and not %s; try --rrobin", trained, others)
+        idle = ", ".join(n for n in config.evaluated_tasks if n not in config.trained_tasks)
+        alone = ", ".join(config.trained_tasks)
+        log.info("without --rrobin: %s alone trains, and not %s; try --rrobin", alone, idle)
 
 
 def _not_repeated(typed: Collection[str]) -> tuple[str, ...]:
