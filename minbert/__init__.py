@@ -1,0 +1,7 @@
+"""minbert: multitask fine-tuning of BERT, to read, to trust and to grade with."""
+
+import os
+
+# Threads that wait for each other must sleep. By default they spin, and beside other work on the
+# same cores a step then takes ten times as long. OpenMP reads this once, as torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
