@@ -205,10 +205,13 @@ def test_what_no_room_has_stands_at_the_root_of_the_tests() -> None:
     assert files == {*shared, "test_rooms", "test_readme", "test_gpu", "test_model"}
 
 
-def test_init_files_are_empty() -> None:
+def test_init_files_are_empty_but_the_packages_own() -> None:
     files = list(PACKAGE.rglob("__init__.py"))
     assert files
-    assert [path for path in files if path.read_bytes()] == []
+    assert [path for path in files if path.read_bytes()] == [PACKAGE / "__init__.py"]
+    own = ast.parse((PACKAGE / "__init__.py").read_text())
+    found = [node for node in ast.walk(own) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [alias.name for node in found for alias in node.names] == ["os"]  # and no torch
 
 
 def test_every_folder_of_modules_is_a_package() -> None:

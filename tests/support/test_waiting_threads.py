@@ -1,4 +1,4 @@
-"""What importing the package does."""
+"""The wait of threads for each other, which is settled before torch is imported."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _SAY = "import sys, minbert, os; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
 
 
