@@ -157,13 +157,14 @@ def make_order(
     seed: int,
     *,
     summed: bool = False,
+    fixed: bool = False,
     **settings: Any,
 ) -> MixedTaskOrder:
     """The task order of a mixing by its name, or of a single task."""
     sizes = {name: len(rows) for name, rows in lengths.items()}
     mixing = ALONE if kind is None else MIXINGS[kind]
     given = MixingSettings(sizes, batch_size, **settings)
-    return MixedTaskOrder(mixing, given, lengths, seed, summed=summed)
+    return MixedTaskOrder(mixing, given, lengths, seed, summed=summed, fixed=fixed)
 
 
 def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

@@ -67,8 +67,11 @@ def build_model(config: ResolvedConfig, encoder: BertModel, device: torch.device
     size, views = encoder.config.hidden_size, 1 if config.cross_encoder else 2
     tasks = [TASKS[name] for name in config.evaluated_tasks]
     with seeded(derive_seed(config.seed, "heads"), torch.device("cpu")):
-        relational = heads.RelationalLayer(size, views) if config.rlayer else None
-        own = {task.name: build_head(task, size, views, rlayer=config.rlayer) for task in tasks}
+        relational = None
+        if config.rlayer:
+            relational = heads.RelationalLayer(size, views, config.rlayer_dropout)
+        last, rlayer = config.rlayer_activation, config.rlayer
+        own = {t.name: build_head(t, size, views, rlayer=rlayer, activation=last) for t in tasks}
     model = MultitaskBert(
         encoder,
         own,
@@ -85,9 +88,17 @@ def build_model(config: ResolvedConfig, encoder: BertModel, device: torch.device
     return model
 
 
-def build_head(task: Task, hidden_size: int, views: int, *, rlayer: bool) -> nn.Module:
-    """A task's head: its own over two vectors, else linear over the one that is left."""
-    if task.pair_head is None or views == 1 or (rlayer and task.relational):
+def build_head(
+    task: Task, hidden_size: int, views: int, *, rlayer: bool, activation: str = "none"
+) -> nn.Module:
+    """A task's head: its own over two vectors, else linear over the one that is left.
+
+    `activation` is what follows a regression's output over a relational layer.
+    """
+    related = rlayer and task.relational
+    if related and activation == "sigmoid" and task.top is not None:
+        return heads.SquashedHead(hidden_size, task.top)
+    if task.pair_head is None or views == 1 or related:
         return heads.VectorHead(hidden_size, task.num_outputs, task.center)
     return task.pair_head(hidden_size)
 
@@ -168,7 +179,8 @@ def _task_order(
     )
     chosen = mixing.ALONE if config.rrobin is None else mixing.MIXINGS[config.rrobin]
     summed = config.steps_per_task == "summed"
-    return MixedTaskOrder(chosen, mixing_settings, lengths, config.seed, summed=summed)
+    fixed = config.epoch_rows == "fixed"
+    return MixedTaskOrder(chosen, mixing_settings, lengths, config.seed, summed=summed, fixed=fixed)
 
 
 def _total_steps(config: ResolvedConfig, order: MixedTaskOrder) -> int:

@@ -9,7 +9,6 @@ from minbert.encoder.config import EncoderConfig
 from minbert.finetune.config import Key, ResolvedConfig
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.tasks.registry import TASKS
 from minbert.tasks.task import kind_of
 
 _SHORTEST = 5  # [CLS] a [SEP] b [SEP]
@@ -35,7 +34,8 @@ def build_data(
 
 def _read(config: ResolvedConfig, name: str, split: str) -> Split:
     path = Path(config.file(name, split))
-    found = read_split(TASKS[name], kind_of(split), path, strict=config.strict, limit=config.limit)
+    task, kind = config.task(name), kind_of(split)
+    found = read_split(task, kind, path, strict=config.strict, limit=config.limit)
     if split == "train" and config.limit_train is not None:
         return found.drawn(config.limit_train)
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minbert.finetune.file_flags import InputFileFlags, OutputFileFlags
+from minbert.finetune.file_flags import InputFileFlags, OutputFileFlags, ScaleFlags
 from minbert.finetune.flags import (
     DataFlags,
     MachineFlags,
@@ -23,6 +23,7 @@ from minbert.support.flags import check_values, shown
 from minbert.tasks.mixing import ANNEALED, MIXINGS, PRE, WITH_ROUNDS
 from minbert.tasks.predictions import default_file
 from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.task import Task
 
 Key = tuple[str, str]  # (task, split)
 
@@ -45,6 +46,7 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
     ModelFlags,
     InputFileFlags,  # type: ignore[misc]
     DataFlags,
+    ScaleFlags,  # type: ignore[misc]
     TrainingFlags,
 ):
     """Everything that decides a run, as it was typed. Defaults are the course's.
@@ -124,6 +126,11 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         if "lr" not in unset or self.option != "finetune" or not has_head_weights(self):
             unset.pop("head_lr", None)
         return unset
+
+    def task(self, name: str) -> Task:
+        """A task as this run trains it: its entry, on the scale that is asked for."""
+        task, scale = TASKS[name], getattr(self, f"{name}_scale", None)
+        return task if scale in (None, task.top) else task.on_scale(scale)
 
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a split's file."""

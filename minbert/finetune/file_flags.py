@@ -1,10 +1,10 @@
-"""The flags of the tasks' files: each task of the registry brings those of its own splits."""
+"""The flags that tasks bring: those of their files, and the scale of a regression."""
 
 from dataclasses import make_dataclass
 from typing import Any
 
-from minbert.finetune.flags import DATA, OUTPUT
-from minbert.support.flags import When, flag
+from minbert.finetune.flags import DATA, OUTPUT, TRAINING
+from minbert.support.flags import POSITIVE, When, flag
 from minbert.tasks.predictions import default_file
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
@@ -30,6 +30,21 @@ def _out_flag(task: Task, split: str) -> Any:
     return flag(None, OUTPUT, words, metavar="FILE", acts=[_needed(task, split)])
 
 
+def _scale_flag(task: Task) -> Any:
+    words = (
+        f"train {task.name} as if its labels lay in 0..TOP. Its loss and its divergences, which "
+        "are squares, shrink or grow beside those of other tasks; predictions stay on the labels' "
+        "scale"
+    )
+    trains = When(lambda c: task.name in c.trained_tasks, f"{task.name} to train")
+    return flag(task.top, TRAINING, words, limit=POSITIVE, metavar="TOP", acts=[trains])
+
+
+ScaleFlags: Any = make_dataclass(
+    "ScaleFlags",
+    [(f"{t.name}_scale", "float", _scale_flag(t)) for t in TASKS.values() if t.top is not None],
+    frozen=True,
+)
 InputFileFlags: Any = make_dataclass(
     "InputFileFlags",
     [

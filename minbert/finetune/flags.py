@@ -28,6 +28,7 @@ _A_RELATION = When(
     lambda c: any(name in _RELATIONAL for name in c.trained_tasks),
     f"{' or '.join(_RELATIONAL)} to train",
 )
+_RLAYER = When(lambda c: c.rlayer, "--rlayer")
 _BY_SIZE = " or ".join(name for name in MIXINGS if name not in WITH_ROUNDS)
 
 
@@ -104,6 +105,15 @@ class TrainingFlags:
         "separate: an optimizer step for every batch; summed: one for a round, on the sum of its "
         "tasks' losses",
         choices=("separate", "summed"),
+        acts=[When(lambda c: c.rrobin is not None, "--rrobin")],
+    )
+    epoch_rows: str = flag(
+        "fresh",
+        TRAINING,
+        "rows of a task of which an epoch takes a part: fresh, each epoch goes on where the one "
+        "before it stopped, so that all rows come in turn; fixed, every epoch has the same rows, "
+        "as in the poster's code",
+        choices=("fresh", "fixed"),
         acts=[When(lambda c: c.rrobin is not None, "--rrobin")],
     )
     epochs: int | None = flag(
@@ -200,6 +210,22 @@ class ModelFlags(shared_flags.Readable):
         MODEL,
         "a relational layer, shared by the pair tasks, before their outputs",
         acts=[_A_RELATION],
+    )
+    rlayer_dropout: float = flag(
+        0.0,
+        MODEL,
+        "dropout on the relational layer's features, and before the outputs that follow it",
+        limit=RATE,
+        metavar="P",
+        acts=[_RLAYER],
+    )
+    rlayer_activation: str = flag(
+        "none",
+        MODEL,
+        "what follows a similarity's output over the relational layer: none; sigmoid, which keeps "
+        "it within the range of the labels",
+        choices=("none", "sigmoid"),
+        acts=[_RLAYER],
     )
     hidden_dropout_prob: float = flag(
         0.3,

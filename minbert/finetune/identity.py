@@ -20,6 +20,15 @@ OUTPUTS = (
     "predictions_dir",
     *(f"{task.name}_{s}_out" for task in TASKS.values() for s in task.scored_splits),
 )
+_LATER = (
+    "ranks",
+    "head_lr",
+    "epoch_rows",
+    "rlayer_dropout",
+    "rlayer_activation",
+    "bregman_dropout",
+    *(f"{task.name}_scale" for task in TASKS.values() if task.top is not None),
+)
 DATA_PLACES = ("data_dir", *(f"{t.name}_{s}" for t in TASKS.values() for s in t.files))
 _PLACES = ("weights", *DATA_PLACES)
 
@@ -27,10 +36,9 @@ _PLACES = ("weights", *DATA_PLACES)
 def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
     every = dataclasses.asdict(config)
-    if config.ranks == 1:  # as a run had it before there were more, under the same name
-        del every["ranks"]
-    if config.head_lr is None:
-        del every["head_lr"]
+    for name in _LATER:  # a run has the name that it had before there was such a flag
+        if every[name] == RunConfig.__dataclass_fields__[name].default:
+            del every[name]
     return as_json(
         {
             name: value

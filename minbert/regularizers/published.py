@@ -12,7 +12,6 @@ from torch import Tensor
 
 from minbert.regularizers.base import Divergence
 from minbert.support.device import at_least_fp32
-from minbert.tasks import losses
 from minbert.tasks.task import Task
 
 Chosen = Callable[[Task], Divergence]  # which divergence a task gets
@@ -22,7 +21,7 @@ _DIVISOR = 1e-6  # added to what a step is divided by, and to probabilities in `
 
 def by_kind(classes: Divergence, regression: Divergence) -> Chosen:
     """A choice of one divergence for class labels, another for a regression."""
-    return lambda task: regression if task.divergence is losses.squared_distance else classes
+    return lambda task: regression if task.top is not None else classes
 
 
 def always(divergence: Divergence) -> Chosen:

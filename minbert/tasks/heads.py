@@ -30,6 +30,18 @@ class VectorHead(nn.Module):
         return self.output(pooled[0])
 
 
+class SquashedHead(nn.Module):
+    """top · σ(linear), so that no output leaves the range 0..top of a regression's labels."""
+
+    def __init__(self, hidden_size: int, top: float) -> None:
+        super().__init__()
+        self.linear, self.top = VectorHead(hidden_size, 1), top
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(1, B, H) to (B, 1)."""
+        return self.top * self.linear(pooled).sigmoid()
+
+
 class DifferenceHead(nn.Module):
     """Linear over [u, v, |u - v|] (Reimers & Gurevych 2019, section 3)."""
 
@@ -60,16 +72,21 @@ class RelationalLayer(nn.Module):
     """One Linear and LeakyReLU that the pair tasks share, over what relates u to v.
 
     Features [u, v, |u - v|, u ⊙ v / (‖u‖‖v‖ + eps)], or the one vector of a pair encoded together.
+    `dropout` is a rate on the features, and on what follows the LeakyReLU.
     """
 
-    def __init__(self, hidden_size: int, views: int, eps: float = 1e-8) -> None:
+    def __init__(
+        self, hidden_size: int, views: int, dropout: float = 0.0, eps: float = 1e-8
+    ) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(hidden_size * (4 if views == 2 else 1), hidden_size)
         self.eps = eps
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(V, B, H) to (1, B, H), so that a VectorHead can follow."""
-        return F.leaky_relu(self.dense(self._features(pooled))).unsqueeze(0)
+        hidden = F.leaky_relu(self.dense(self.dropout(self._features(pooled))))
+        return self.dropout(hidden).unsqueeze(0)
 
     def _features(self, pooled: Tensor) -> Tensor:
         if len(pooled) == 1:

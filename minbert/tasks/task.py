@@ -1,7 +1,7 @@
 """What a task is made of. Every task is one `Task`, listed in `registry.py`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Task:
     quotes: bool = True  # whether a quotation mark in its files quotes, as in Python's csv
     # hidden size -> head over the two texts' vectors; None for tasks of one text
     pair_head: Callable[[int], nn.Module] | None = None
-    center: float = 0.0  # where the outputs of a linear head start
+    top: float | None = None  # labels of a regression lie in 0..top; None for classes
     relational: bool = False  # whether a relational layer may stand before its head
     freelb_init: float | None = None  # magnitude of FreeLB's random start
     freelb_radius: float | None = None  # radius of FreeLB's ball (Frobenius norm)
@@ -48,6 +48,24 @@ class Task:
     def __post_init__(self) -> None:
         if self.is_pair and self.pair_head is None:
             raise ValueError(f"{self.name}: two texts need a pair_head, or one of them is not read")
+
+    @property
+    def center(self) -> float:
+        """Where the outputs of a linear head start: the middle of a regression's labels."""
+        return 0.0 if self.top is None else self.top / 2
+
+    def on_scale(self, top: float) -> "Task":
+        """This regression, trained as if its labels lay in 0..`top`; outputs and scores stay.
+
+        Its loss and divergence are squares, so both are multiplied by the square of the ratio.
+        """
+        assert self.top is not None
+        factor, loss, divergence = (top / self.top) ** 2, self.loss, self.divergence
+        return replace(
+            self,
+            loss=lambda logits, labels: factor * loss(logits, labels),
+            divergence=lambda first, second: factor * divergence(first, second),
+        )
 
     @property
     def metric(self) -> Callable[[Array, Array], float]:

@@ -30,9 +30,16 @@ class TaskSampler:
         """`lengths`: tokens of each row."""
         self._name, self._lengths, self._seed = name, lengths, seed
 
-    def batches(self, number: int, first: int, count: int, batch_size: int) -> list[RowIndices]:
-        """Rows `first` to `first + count` in batches, for epoch `number`; one may be short."""
+    def batches(
+        self, number: int, first: int, count: int, batch_size: int, *, again: bool = False
+    ) -> list[RowIndices]:
+        """Rows `first` to `first + count` in batches, for epoch `number`; one may be short.
+
+        With `again` they were an earlier epoch's, and make other batches.
+        """
         rows = self._stretch(first, count)
+        if again:
+            rows = self._generator("order again", number).permutation(rows)
         pool = POOL * batch_size
         batches = []
         for start in range(0, count, pool):
@@ -65,10 +72,15 @@ class MixedTaskOrder:
         seed: int,
         *,
         summed: bool = False,
+        fixed: bool = False,
     ) -> None:
-        """`lengths`: tokens of each task's rows; with `summed`, a step is a whole round."""
+        """`lengths`: tokens of each task's rows.
+
+        With `summed`, a step is a whole round; with `fixed`, an epoch has the rows of the first.
+        """
         self.shares = cache(partial(mixing.shares, settings))
         self._rounds, self._summed, self._seed = mixing.rounds, summed, seed
+        self._fixed = fixed
         self._samplers = {task: TaskSampler(task, rows, seed) for task, rows in lengths.items()}
         self._starts = [0]
 
@@ -92,9 +104,11 @@ class MixedTaskOrder:
 
     def _batches(self, epoch: int, share: TaskShare) -> list[RowIndices]:
         """A task's batches in an epoch: they go on where the epochs before it stopped."""
-        earlier = chain.from_iterable(map(self.shares, range(epoch)))
+        earlier = chain.from_iterable(map(self.shares, range(0 if self._fixed else epoch)))
         first = sum(before.rows for before in earlier if before.task == share.task)
-        return self._samplers[share.task].batches(epoch, first, share.rows, share.batch_size)
+        again = self._fixed and epoch > 0
+        sampler = self._samplers[share.task]
+        return sampler.batches(epoch, first, share.rows, share.batch_size, again=again)
 
     def _in_random_order(
         self, epoch: int, drawn: Mapping[str, list[RowIndices]]

@@ -164,6 +164,8 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "seed": ((-1,), (0, 2**40)),
     "max_length": ((4, 0, -1), (5, 512)),
     "hidden_dropout_prob": BELOW_ONE,
+    "rlayer_dropout": BELOW_ONE,
+    "sts_scale": OPEN,
     "lr": OPEN,
     "head_lr": OPEN,
     "weight_decay": ((-0.1, NAN, INF), (0.0, 0.1)),

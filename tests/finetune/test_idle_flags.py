@@ -106,6 +106,18 @@ def test_bregman_flags_need_their_term(name: str) -> None:
     assert not idle(name, smart=True, no_adversarial=True)
 
 
+@pytest.mark.parametrize("name", ["rlayer_dropout", "rlayer_activation"])
+def test_settings_of_the_relational_layer_need_it(name: str) -> None:
+    assert "needs --rlayer" in idle(name, **EVERYTHING)
+    assert not idle(name, rlayer=True, **EVERYTHING)
+
+
+def test_rows_of_an_epoch_are_a_matter_of_several_tasks() -> None:
+    assert "needs --rrobin" in idle("epoch_rows")
+    assert "needs sts to train" in idle("sts_scale")
+    assert not idle("sts_scale", tasks=("sts",), option="finetune")
+
+
 def test_an_ascent_step_has_a_size_only_where_there_is_one() -> None:
     assert "--smart_steps above 0" in idle("smart_eta", smart=True, smart_steps=0)
     assert not idle("smart_sigma", smart=True, smart_steps=0)
@@ -182,6 +194,7 @@ def test_every_flag_acts_somewhere(name: str) -> None:
     """No flag is idle in all combinations, or it should not exist."""
     terms = {"freelb": True} if name.startswith("freelb") else {"smart": True, "r3f": True}
     terms |= {"r4f": True, "rlayer": True} if name.startswith("r4f") else {}
+    terms |= {"rlayer": True} if name.startswith("rlayer_") else {}
     option = "finetune" if name in ("smart_reuse_clean", "int8", "head_lr") else "pretrain"
     widest = {**EVERYTHING, **terms, "schedule": "polynomial", "option": option}
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}

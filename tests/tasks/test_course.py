@@ -137,6 +137,23 @@ def test_heads_are_those_of_the_poster() -> None:
     assert TASKS["sts"].center == 2.5
 
 
+def test_a_regression_on_another_scale_is_weighted_by_its_square() -> None:
+    """It is the mean squared error of labels and outputs that are both scaled."""
+    task = TASKS["sts"].on_scale(1.0)
+    logits, other = 5 * torch.rand(2, 7, 1, dtype=torch.float64)
+    labels = 5 * torch.rand(7, dtype=torch.float64)
+    expected = (logits.squeeze(-1) / 5 - labels / 5).square().mean()
+    torch.testing.assert_close(task.loss(logits, labels), expected)
+    torch.testing.assert_close(
+        task.divergence(logits, other), ((logits - other) / 5).square().mean()
+    )
+    assert (task.decode, task.metrics, task.center) == (
+        TASKS["sts"].decode,
+        TASKS["sts"].metrics,
+        2.5,
+    )
+
+
 def test_points_of_the_2024_handout() -> None:
     assert TASKS["sst"].points(0.5) == 0.5
     assert TASKS["para"].points(0.9) == 0.9

@@ -8,7 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from minbert.tasks.heads import CosineHead, DifferenceHead, RelationalLayer, VectorHead, cosine
+from minbert.tasks.heads import (
+    CosineHead,
+    DifferenceHead,
+    RelationalLayer,
+    SquashedHead,
+    VectorHead,
+    cosine,
+)
 
 B, H = 6, 5
 
@@ -111,6 +118,30 @@ def test_relational_layer_over_one_vector() -> None:
 def test_a_vector_head_can_follow(views: int) -> None:
     stack = nn.Sequential(RelationalLayer(H, views), VectorHead(H, 1))
     assert stack(vectors(views).float()).shape == (B, 1)
+
+
+def test_a_squashed_head_stays_within_the_labels() -> None:
+    head, pooled = SquashedHead(H, 5.0).double(), 40 * vectors(1)
+    logits = linear(head.linear.output, pooled[0].numpy())
+    close(head(pooled), 5 / (1 + np.exp(-logits)))
+    outputs = head(pooled).tolist()
+    assert all(0 <= number <= 5 for (number,) in outputs)
+    assert SquashedHead(H, 5.0)(torch.zeros(1, B, H)).tolist() == [[2.5]] * B
+
+
+def test_dropout_of_the_relational_layer_acts_before_and_behind_it() -> None:
+    pooled = torch.ones(2, 4000, H)
+    layer = RelationalLayer(H, views=2, dropout=0.5)
+    torch.nn.init.constant_(layer.dense.bias, 1.0)
+    plain = layer.eval()(pooled)
+    assert torch.equal(plain, RelationalLayer.forward(layer, pooled))
+    layer.train()
+    dropped = layer(pooled)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.5, abs=0.02)  # behind it
+    torch.nn.init.zeros_(layer.dense.weight)
+    kept = layer(pooled)
+    assert set(kept.unique().tolist()) == {0.0, 2.0}  # so the other values came from before it
+    assert len(dropped.unique()) > 100
 
 
 def test_product_features_sum_to_the_cosine() -> None:

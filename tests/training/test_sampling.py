@@ -114,6 +114,23 @@ def test_an_epoch_of_a_single_task_has_every_row_once(rows: int, batch_size: int
     assert sorted(row for taken in batches for row in taken) == list(range(rows))
 
 
+@pytest.mark.parametrize("kind", sorted(WITH_ROUNDS))
+def test_fixed_rows_are_those_of_the_first_epoch_in_other_batches(kind: str) -> None:
+    of = order(kind, fixed=True, pre_epochs=1)
+    epochs = [drawn(of, number) for number in range(1, 4)]
+    for task in SIZES:
+        rows = [
+            [row for step in steps for name, taken in step for row in taken if name == task]
+            for steps in epochs
+        ]
+        assert len({tuple(sorted(own)) for own in rows}) == 1
+        assert len({tuple(own) for own in rows}) == 3  # not in the same order
+        assert len(set(rows[0])) == len(rows[0])
+    assert drawn(of, 2) == drawn(order(kind, fixed=True), 2)
+    fresh = order(kind)
+    assert drawn(order(kind, fixed=True), 0) == drawn(fresh, 0)
+
+
 def test_round_robin_takes_tasks_in_turn() -> None:
     names = [task for ((task, _),) in drawn(order("equal"), 0)]
     assert names == ["sst", "para", "sts"] * (17 // 4)

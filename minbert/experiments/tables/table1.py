@@ -31,6 +31,7 @@ def experiment() -> Experiment:
         (row("pretrain", 0.393, 0.788, 30 + 45), row("finetune", 0.522, 0.963, 120 + 150)),
         compared=(("finetune", "pretrain"),),
         source=POSTER,
+        shared="--batch_size 64",
         notes=(
             "seconds an epoch are those of the SST and the CFIMDB run together, on both sides; the "
             "poster's benchmark column is left out",

@@ -149,6 +149,13 @@ class SmartFlags:
         metavar="BETA",
         acts=_BREGMAN,
     )
+    bregman_dropout: str | None = flag(
+        None,
+        GROUP,
+        "the Bregman term's masks, as in --smart_dropout, which is also its default",
+        choices=("off", "shared", "independent"),
+        acts=_BREGMAN,
+    )
     no_adversarial: bool = flag(False, GROUP, "leave the adversarial term out", acts=[_ON])
     no_bregman: bool = flag(
         False, GROUP, "leave the Bregman proximal term out", acts=[_ON, _PROXIMAL]
@@ -188,8 +195,9 @@ def _terms(config: Any, model: MultitaskBert) -> list[Regularizer]:
         )
         terms.append(adversarial)
     if not config.no_bregman:
+        dropout = config.bregman_dropout or config.smart_dropout
         weight, beta = config.bregman_mu, config.bregman_beta
-        terms.append(Bregman(model, weight=weight, beta=beta, dropout=config.smart_dropout))
+        terms.append(Bregman(model, weight=weight, beta=beta, dropout=dropout))
     return terms
 
 

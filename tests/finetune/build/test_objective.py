@@ -54,6 +54,25 @@ def test_smarts_settings_reach_its_terms(place: Path) -> None:
     assert adversarial.dropout == bregman.dropout == "shared"
 
 
+def test_the_bregman_term_may_have_masks_of_its_own(place: Path) -> None:
+    terms: Any = make(place, smart=True, bregman_dropout="independent")
+    adversarial, bregman = terms.trainee.objective.regularizers
+    assert (adversarial.dropout, bregman.dropout) == ("off", "independent")
+
+
+def test_a_regression_trains_on_the_scale_asked_for(place: Path) -> None:
+    parts, scaled = (make(place, tasks=("sts",), sts_scale=top) for top in (5.0, 1.0))
+    one, other = (
+        float(
+            p.trainee.objective.backward(
+                p.trainee.model, whole_batch(p.datasets["sts", "train"]), 1
+            )["loss"]
+        )
+        for p in (parts, scaled)
+    )
+    assert other == pytest.approx(one / 25, rel=1e-5)
+
+
 # ------------------------------------------------------------------------------------------- R4F
 
 

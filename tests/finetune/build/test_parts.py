@@ -14,7 +14,7 @@ from minbert.encoder.attention import ATTENTION
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import Parts, build, build_head
 from minbert.support.errors import InputError
-from minbert.tasks.heads import CosineHead, DifferenceHead, VectorHead
+from minbert.tasks.heads import CosineHead, DifferenceHead, SquashedHead, VectorHead
 from minbert.tasks.mixing import MIXINGS
 from minbert.tasks.registry import TASKS, overall
 from tests.finetune.build.parts import make, make_config
@@ -89,6 +89,10 @@ def test_a_task_without_weights_cannot_train_alone_at_first(place: Path) -> None
     [
         ({}, {"sst": VectorHead, "para": DifferenceHead, "sts": CosineHead}),
         ({"rlayer": True}, dict.fromkeys(("sst", "para", "sts"), VectorHead)),
+        (
+            {"rlayer": True, "rlayer_activation": "sigmoid", "rlayer_dropout": 0.2},
+            {"sst": VectorHead, "para": VectorHead, "sts": SquashedHead},
+        ),
         ({"cross_encoder": True}, dict.fromkeys(("sst", "para", "sts"), VectorHead)),
         ({"tasks": ("sst", "cfimdb")}, {"cfimdb": VectorHead}),
     ],
