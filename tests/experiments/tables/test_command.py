@@ -127,7 +127,8 @@ def test_as_published_is_short_for_its_settings(
     monkeypatch.setattr(runner.Runner, "run", lambda *_: None)
     words = ["--as-published", "--rows", "finetune smart", "--out", str(place.out)]
     assert main(["table2", *words, "--", *place.extra]) == 0
-    assert "--batch_size 16 --clip 1 --bregman_dropout independent --epochs 1" in capsys.readouterr().out
+    flags = "--batch_size 16 --clip 1 --bregman_dropout independent --epochs 1"
+    assert flags in capsys.readouterr().out
     assert len(list(place.out.glob("table2-as-published-smoke-*.csv"))) == 1
 
 
