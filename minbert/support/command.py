@@ -8,9 +8,8 @@ import os
 import sys
 from collections.abc import Callable
 
-import torch
-
 from minbert.support.console import log, set_up_logging
+from minbert.support.device import out_of_memory
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
 
@@ -36,15 +35,25 @@ def run_command(
     try:
         work(stop)
         return 0
-    except InputError as error:
-        log.error("error: %s", error)
-        return 2
-    except torch.OutOfMemoryError as error:
-        first_line = str(error).splitlines()[0]
-        log.error("error: out of device memory (%s); lower --batch_size", first_line)
-    except (RunError, OSError) as error:
-        log.error("error: %s", error)
     except Stopped as error:
         log.error("stopped by %s; %s", error, if_stopped)
         return 128 + error.signum
-    return 1
+    except Exception as error:
+        code, line = _explained(error)
+        if not line:  # an error in this package, not in its use
+            raise
+        log.error("error: %s", line)
+        return code
+
+
+def _explained(error: Exception) -> tuple[int, str]:
+    """The exit code for an error and its line, empty where only a traceback explains it."""
+    if out_of_memory(error):
+        said = next(iter(str(error).splitlines()), "none is left")
+        return 1, (
+            f"out of memory ({said}); lower --batch_size where there is one, close other programs, "
+            "or take a machine with more memory"
+        )
+    if isinstance(error, InputError):
+        return 2, str(error)
+    return 1, str(error) if isinstance(error, (RunError, OSError)) else ""

@@ -21,6 +21,9 @@ from minbert.support.errors import InputError, RunError, Stopped
         (RunError("broke"), 1, "error: broke"),
         (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
         (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "lower --batch_size"),
+        (MemoryError(), 1, "out of memory (none is left); lower --batch_size"),
+        (RuntimeError("could not create a primitive"), 1, "out of memory (could not"),
+        (OSError(12, "Cannot allocate memory"), 1, "out of memory ([Errno 12]"),
         (Stopped(signal.SIGINT), 130, "stopped by SIGINT; go on so"),
         (Stopped(signal.SIGTERM), 143, "stopped by SIGTERM; go on so"),
     ],
@@ -35,6 +38,27 @@ def test_every_error_is_one_line_and_an_exit_code(
     assert run_command(fail, if_stopped="go on so") == code
     printed = capsys.readouterr()
     assert words in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+
+
+def test_memory_that_ran_out_within_a_reader_is_not_called_a_wrong_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> None:
+        try:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
+        except RuntimeError as error:
+            raise InputError("weights: damaged") from error
+
+    assert run_command(fail) == 1
+    assert "error: out of memory (weights: damaged)" in capsys.readouterr().err
+
+
+def test_an_error_of_the_package_itself_keeps_its_traceback() -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("shapes (2, 3) and (4, 5)")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        run_command(fail)
 
 
 def test_without_an_error_the_code_is_0() -> None:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from minbert.tasks import predictions
 from minbert.training.run_folder import held
-from tests.finetune.job.running import COURSE_TASKS, MAIN, SIX, complaint, manifest, run, written
+from tests.finetune.job.conftest import Start
+from tests.finetune.job.running import (
+    COURSE_TASKS,
+    MAIN,
+    SHORT,
+    SIX,
+    complaint,
+    in_process,
+    manifest,
+    run,
+    written,
+)
 
 
 def test_limit_never_replaces_a_larger_file(
@@ -166,3 +180,26 @@ def test_second_run_in_a_folder_is_refused(
         assert run(*resume) == 2
     assert "out: another run is using it" in complaint(capsys)
     assert (written(), (place / "out" / "manifest.json").read_bytes()) == before
+
+
+def in_little_memory(megabytes: int, folder: Path, argv: Sequence[str]) -> None:
+    """`in_process`, with no more address space than it has already and `megabytes` more."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    in_process(folder, argv)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("megabytes", [1, 4, 11, 23])
+def test_memory_that_runs_out_is_one_line_wherever_it_does(
+    place: Path, start: Start, megabytes: int
+) -> None:
+    process = start(place, *MAIN, *SHORT, work=partial(in_little_memory, megabytes))
+    process.join()
+    said = (place / "printed.txt").read_text()
+    if process.exitcode == 0:
+        pytest.skip("this machine needs less memory")
+    assert process.exitcode == 1, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("error: out of memory (")
