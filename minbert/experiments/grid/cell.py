@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minbert.experiments.grid.cells import CLAIMS, DEV, RESULT, RUN, Cell, configuration, key_of
-from minbert.experiments.grid.claims import TAKEN, Claim, ClaimLost, created, take
+from minbert.support.claims import TAKEN, Claim, ClaimLost, created, take
 from minbert.experiments.grid.finished import FinishedRun
 from minbert.finetune import job
 from minbert.finetune.config import RunConfig

@@ -19,7 +19,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -28,58 +27,12 @@ from pathlib import Path
 
 from minbert.support import durable_files
 from minbert.support.errors import InputError, RunError
+from minbert.support.processes import Owner
 
 TAKEN = 75  # exit code: another process holds the claim (EX_TEMPFAIL of sysexits.h)
 BEAT = 15.0  # seconds between two touches
 STALE = 180.0  # an NFS client may see a touch 60 s late
 _LOOK = 1.0  # seconds between two looks for a higher claim, or a parent that died
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A process, told apart from a later one with its number. `machine` includes the boot."""
-
-    machine: str
-    process: int
-    started: str
-
-    @classmethod
-    def this(cls) -> Owner:
-        """Return the owner that the calling process is."""
-        return cls(_machine(), os.getpid(), _started(os.getpid()) or "")
-
-    def is_dead(self) -> bool | None:
-        """Return whether the process has ended; None for another machine's, which is unknown."""
-        if self.machine != _machine():
-            return None
-        try:
-            os.kill(self.process, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # another user's process has taken the number, or owns the claim
-            pass
-        return _started(self.process) != (self.started or None)
-
-
-def _machine() -> str:
-    """Host, boot and process namespace: two containers may share the first two."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        parts += [boot, str(Path("/proc/self/ns/pid").readlink())]
-    return " ".join(parts)
-
-
-def _started(process: int) -> str | None:
-    """Start time in clock ticks since boot; None for a dead process or where there is no /proc."""
-    try:
-        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-    state, threads, start = fields[0], int(fields[17]), fields[19]
-    # a zombie has ended, once no other thread of it is left, which would still hold its locks
-    return None if state in "ZX" and threads <= 1 else start
 
 
 class ClaimLost(RunError):
