@@ -19,7 +19,7 @@ from minbert.finetune.identity import input_hashes, run_name, settings
 from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.regularizers import registry
 from minbert.support import durable_files
-from minbert.support.command import run_command
+from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.device import pick_device
 from minbert.support.signals import StopRequest
@@ -80,9 +80,9 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
-    print(summary(config, parts.trained, metrics, progress))
+    show(summary(config, parts.trained, metrics, progress))
     for line in registry.remarks(config, parts.trainee.model):
-        print(line)
+        show(line)
     return Result(folder, scores, manifest)
 
 

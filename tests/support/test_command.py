@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from minbert.support.command import run_command, show
 from minbert.support.errors import InputError, RunError, Stopped
+from tests.helpers import ROOT
 
 
 @pytest.mark.parametrize(
@@ -92,3 +95,45 @@ def test_a_letter_that_the_reader_lacks_is_spelled_out(monkeypatch: pytest.Monke
 def test_without_a_stdout_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     show("x")
+
+
+MODULES = (
+    "minbert.pretrain",
+    "minbert.grade",
+    "minbert.download",
+    "minbert.experiments",
+    "minbert.experiments.summary",
+    "minbert.experiments.grid.cell",
+    "minbert.sample",
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_ctrl_c_while_a_command_is_imported_is_silent(tmp_path: Path, module: str) -> None:
+    """A library that the module imports sends the signal, as if it came while that was read."""
+    for library in ("torch", "numpy", "argparse"):
+        (tmp_path / f"{library}.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-m", module], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_to_import_the_package_takes_over_no_signal() -> None:
+    code = "import signal; import minbert; print(signal.getsignal(2) is signal.default_int_handler)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout == "True\n"
+
+
+def test_a_stdout_that_is_full_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", full)
+        assert run_command(lambda _: show("a result")) == 0
+    said = "error: stdout: cannot be written ([Errno 28] No space left on device)"
+    assert said.removeprefix("error: ") in capsys.readouterr().err

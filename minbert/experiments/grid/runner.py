@@ -16,8 +16,8 @@ from typing import Protocol
 
 from minbert.experiments.grid.cell import LOG, cores, launch, leftovers
 from minbert.experiments.grid.cells import CLAIMS, FAILURE, RESULT, Cell
-from minbert.support.claims import TAKEN, is_free, server_time
 from minbert.support import durable_files
+from minbert.support.claims import TAKEN, is_free, server_time
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
 

@@ -26,13 +26,12 @@ import pytest
 from tqdm import tqdm
 
 from minbert.experiments.grid import cell as cell_module
-from minbert.support import claims
 from minbert.experiments.grid import runner as runner_module
 from minbert.experiments.grid.cell import LOG, leftovers
 from minbert.experiments.grid.cells import DEV, FAILURE, RESULT, RUN, Cell
 from minbert.experiments.grid.runner import Runner
 from minbert.finetune.job import Result
-from minbert.support import durable_files
+from minbert.support import claims, durable_files, processes
 from minbert.support.errors import Stopped
 from minbert.support.signals import StopRequest
 from minbert.training.run_folder import MANIFEST, held

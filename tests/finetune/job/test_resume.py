@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minbert.finetune import job
+from minbert.finetune import build, job
 from minbert.regularizers.objective import Objective
 from minbert.support import durable_files
 from minbert.training.plan import Trainee
+from tests.finetune.job.conftest import Start
 from tests.finetune.job.running import (
     MAIN,
+    SHORT,
     SIX,
     complaint,
+    in_process,
     manifest,
     run,
     spoil_after,
@@ -165,8 +169,6 @@ def test_signal_while_scoring_or_predicting_loses_nothing(
     capsys: pytest.CaptureFixture[str],
     moment: str,
 ) -> None:
-    from minbert.finetune import build
-
     assert run(*MAIN) == 0
     whole = written()
     owner = build if moment == "evaluate" else job
@@ -186,20 +188,45 @@ def test_signal_while_scoring_or_predicting_loses_nothing(
     assert written() == whole
 
 
-def test_a_second_signal_stops_at_once(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    backward = Objective.backward
+def signalled_thrice(moment: str, folder: Path, argv: Sequence[str]) -> None:
+    """`in_process`, where three signals come at the `moment`."""
+    owner, name = {
+        "step": (Objective, "backward"),
+        "save": (durable_files, "save_tensors"),
+        "score": (build, "evaluate"),
+        "predict": (job, "predict"),
+        "read": (build, "build_model"),
+    }[moment]
+    work = getattr(owner, name)
 
     def hit(*arguments, **settings):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        return backward(*arguments, **settings)
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+        return work(*arguments, **settings)
 
-    monkeypatch.setattr(Objective, "backward", hit)
-    assert run(*MAIN) == 130
-    assert "stopped by SIGINT" in complaint(capsys)
-    assert steps_logged() == []
+    setattr(owner, name, hit)
+    in_process(folder, argv)
+
+
+@pytest.mark.parametrize("moment", ["read", "step", "save", "score", "predict"])
+def test_a_burst_of_signals_ends_without_a_traceback_and_nothing_half_saved(
+    place: Path, start: Start, moment: str
+) -> None:
+    argv = (*MAIN, *SHORT, "--checkpoint_every", "2")
+    calm = start(place, *argv)
+    calm.join()
+    whole = written()
+    process = start(place, *argv, work=partial(signalled_thrice, moment))
+    process.join()
+    said = (place / "printed.txt").read_text()
+    assert process.exitcode == 130, said
+    assert "Traceback" not in said and "Exception" not in said
+    assert written() == whole
+    process = start(place, *argv, "--resume")
+    process.join()
+    assert process.exitcode == 0
+    assert written() == whole
+    assert not list((place / "out").glob(".*.tmp"))
 
 
 def test_a_signal_while_the_files_are_written_does_not_mix_two_runs(

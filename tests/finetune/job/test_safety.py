@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
+from minbert.finetune import cli
 from minbert.tasks import predictions
 from minbert.training.run_folder import held
 from tests.finetune.job.conftest import Start
@@ -203,3 +206,66 @@ def test_memory_that_runs_out_is_one_line_wherever_it_does(
     assert process.exitcode == 1, said
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("error: out of memory (")
+
+
+STREAMS: dict[str, Callable[[], None]] = {
+    "stdout full": lambda: lead(1, "/dev/full"),
+    "stderr full": lambda: lead(2, "/dev/full"),
+    "both full": lambda: (lead(1, "/dev/full"), lead(2, "/dev/full")),
+    "stdout closed": lambda: close(1),
+    "stderr closed": lambda: close(2),
+    "all closed": lambda: (close(0), close(1), close(2)),
+    "ASCII": lambda: lead(1, "ascii.txt", encoding="ascii"),
+    "reader gone": lambda: break_pipe(1),
+    "readers gone": lambda: (break_pipe(1), break_pipe(2)),
+}
+
+
+def lead(number: int, path: str, encoding: str = "utf-8") -> None:
+    """Lead a standard stream elsewhere, as a shell does before Python begins."""
+    lead_to(number, os.open(path, os.O_WRONLY | os.O_CREAT), encoding)
+
+
+def lead_to(number: int, handle: int, encoding: str = "utf-8") -> None:
+    os.dup2(handle, number)
+    os.close(handle)
+    stream = os.fdopen(number, "w", encoding=encoding, closefd=False)
+    setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
+
+
+def close(number: int) -> None:
+    os.close(number)
+    setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+
+
+def break_pipe(number: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    lead_to(number, writer)
+
+
+def with_streams(kind: str, folder: Path, argv: Sequence[str]) -> None:
+    """The main job as a process whose standard streams are of a kind, and its exit code."""
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    STREAMS[kind]()
+    code = cli.main(argv)
+    flushed = [stream.flush() for stream in (sys.stdout, sys.stderr)]  # as Python does when it ends
+    os._exit(code if flushed else 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("kind", STREAMS)
+def test_streams_that_cannot_be_written_cost_no_result(
+    place: Path, start: Start, kind: str
+) -> None:
+    argv = (*MAIN, *SHORT, "--sts_dev_out", "predictions/sts-dév.csv")
+    process = start(place, *argv, work=partial(with_streams, kind))
+    process.join()
+    assert process.exitcode == 0
+    assert manifest()["status"] == "finished"
+    assert len(written()) == 6
+    for name in ("manifest.json", "log.jsonl", "bad_rows.jsonl"):  # no stream's number was reused
+        assert all(line[0] in '{} ]"' for line in (Path("out") / name).read_text().splitlines())
+    if kind == "ASCII":
+        assert "sts-d\\xe9v.csv" in (place / "ascii.txt").read_text()
