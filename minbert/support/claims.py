@@ -1,4 +1,4 @@
-"""Claims on a cell: which process works on it, on one machine or on several that share a folder.
+"""Claims on a folder: which process works there, on one machine or on several that share it.
 
 A claim is a file, `0001.json`, `0002.json`, ... The highest number holds. The next one may be made
 only when that one is free: given back, or its process is dead. A claim is made by a hard link,
@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minbert.support import durable_files
+from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
 from minbert.support.processes import Owner
 
@@ -46,16 +47,16 @@ class Claim:
     path: Path
 
     def give_back(self) -> None:
-        """Free the cell at once, before this process ends."""
+        """Free the folder at once, before this process ends."""
         self.path.with_suffix(".free").touch()
 
     @contextlib.contextmanager
-    def kept(self, parent: int) -> Iterator[None]:
+    def kept(self, parent: int | None = None) -> Iterator[None]:
         """Touch the claim within the block, and give it back at the end.
 
         A higher claim means that another process has taken over: then this process ends at once,
-        with the exit code `TAKEN`. It sends itself SIGTERM when the process `parent`, which started
-        it, has died.
+        with the exit code `TAKEN`. Where a `parent` is named, the process that started this one, it
+        sends itself SIGTERM when that has died.
         """
         over = threading.Event()
         beat = threading.Thread(target=self._beat, args=(over, parent), daemon=True)
@@ -76,17 +77,18 @@ class Claim:
         if not self.holds():
             raise ClaimLost(f"{self.path}: another process has taken over")
 
-    def _beat(self, over: threading.Event, parent: int) -> None:
+    def _beat(self, over: threading.Event, parent: int | None) -> None:
         touched, warned = time.monotonic(), False
         while not over.wait(_LOOK):
             with contextlib.suppress(OSError):  # a file server that is away for a moment
                 highest = _highest(self.path.parent)
                 if highest is not None and int(highest.stem) > int(self.path.stem):
+                    log.error("error: %s: another process has taken over", self.path)
                     os._exit(TAKEN)
                 if time.monotonic() - touched >= BEAT:
                     touched = time.monotonic()
                     os.utime(self.path)
-            if os.getppid() != parent and not warned:
+            if parent not in (None, os.getppid()) and not warned:
                 os.kill(os.getpid(), signal.SIGTERM)
                 warned = True
 
