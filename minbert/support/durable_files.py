@@ -100,6 +100,7 @@ def _remove(paths: Iterable[Path]) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a draft folder to fill; on success it appears in one rename at `path`, which is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead_drafts(path)
     draft = draft_of(path)
     draft.mkdir()
     try:
@@ -116,8 +117,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def make_once(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` make a folder, whose name tells its content, unless it exists already.
 
-    If several processes make it at once, the first one's folder stays. The draft of a killed
-    process stays too: it looks like a draft that another machine is filling.
+    If several processes make it at once, the first one's folder stays.
     """
     if path.exists():
         return
@@ -146,7 +146,11 @@ def remove_dead_drafts(path: Path) -> None:
     ours = draft_of(path).name.split(".")[-3]
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*.{ours}.*.tmp"):
         process = draft.name.split(".")[-2]
-        if process.isdecimal() and not is_running(int(process)):
+        if not process.isdecimal() or is_running(int(process)):
+            continue
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
             draft.unlink(missing_ok=True)
 
 

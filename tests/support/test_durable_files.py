@@ -225,6 +225,17 @@ def test_drafts_of_dead_processes_are_removed_and_no_others(tmp_path: Path) -> N
     assert {name: not (tmp_path / name).exists() for name in names} == names
 
 
+def test_a_folders_draft_of_a_dead_process_is_removed_by_the_next(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    ours = durable_files.draft_of(tmp_path / "made").name
+    left = tmp_path / ours.replace(f".{os.getpid()}.", f".{dead.pid}.")
+    (left / "deep").mkdir(parents=True)
+    with new_folder(tmp_path / "made") as draft:
+        (draft / "x").touch()
+    assert names(tmp_path) == ["made"]
+
+
 def at_operation(number: int, act: Callable[[], None]) -> None:
     """Let `act` run in place of the `number`th operation on files from now on, in this process."""
     left = itertools.count(-number)
