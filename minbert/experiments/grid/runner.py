@@ -186,9 +186,8 @@ class Runner:
                     process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.warning("a run does not stop, and is killed")
-            finally:  # also at a second signal
-                for process in processes:
-                    process.kill()
+            for process in processes:
+                process.kill()
 
 
 def _percent(total: float, still_open: Sequence[Cell]) -> int:
