@@ -30,7 +30,7 @@ def show(text: str, end: str = "\n") -> None:
     except BrokenPipeError:
         _lead_nowhere(sys.stdout)
     except (OSError, ValueError) as error:
-        log.error("stdout: cannot be written (%s); all else was done", error)
+        log.error("stdout: cannot be written (%s): nothing more is printed", error)
         _lead_nowhere(sys.stdout)
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from minbert.support.errors import Stopped
 
@@ -32,16 +32,23 @@ class StopRequest:
         self.signum: int | None = None
         self.shared = False
         self._immediate = True
+        self._before: dict[int, Any] = {}
 
     def install(self) -> None:
         """Take over the two signals (main thread only)."""
         for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._handle)
+            self._before[signum] = signal.signal(signum, self._handle)
         _catch_lost_stops()
 
     def end(self) -> None:
-        """Let any signal from now on end the process at once: all that matters is done."""
+        """Let any signal from now on end the process at once: all that matters is done.
+
+        A program that called the command, a notebook for example, gets its own handlers back.
+        """
         self.asked = self.asked or signal.SIGTERM
+        for signum, handler in self._before.items():
+            if handler is not signal.SIG_DFL:
+                signal.signal(signum, handler)
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.asked is not None:

@@ -54,6 +54,7 @@ def printed_and_code(capfd: pytest.CaptureFixture[str], work: Work) -> tuple[str
 
     def whole() -> None:
         sys.unraisablehook, sys.excepthook = sys.__unraisablehook__, sys.__excepthook__
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as the commands begin
         request = StopRequest()
         request.install()
         work(request)
@@ -193,3 +194,12 @@ def test_obeying_raises_once_a_signal_is_honoured() -> None:
     stop.signum = signal.SIGTERM
     with pytest.raises(Stopped, match="SIGTERM"):
         stop.obey()
+
+
+def test_a_caller_gets_its_handlers_back(stop: StopRequest) -> None:
+    inner = StopRequest()
+    inner.install()
+    inner.end()
+    with pytest.raises(Stopped):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.asked == signal.SIGTERM
