@@ -12,7 +12,7 @@ from minbert.download.encoders import fetch_weights
 from minbert.download.retries import Patience
 from minbert.encoder import hub
 from minbert.encoder.hub import Published
-from minbert.support.command import run_command
+from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
 from minbert.support.flags import OneLineParser, flag, parser_for
@@ -109,7 +109,7 @@ def run(config: DownloadConfig, patience: Patience) -> None:
     failed: list[Exception] = []
     for step in steps:
         try:
-            print(step(), flush=True)
+            show(step())
         except (InputError, RunError, OSError) as error:
             failed.append(error)
     for earlier in failed[:-1]:

@@ -25,7 +25,7 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers
 
 from minbert.download.fetch import Expected, alone_in, fetch, http_faults, open_client
-from minbert.download.retries import Fault, Patience, Tries
+from minbert.download.retries import Fault, Patience, Tries, answered_within
 from minbert.encoder import hub, weights
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import Published
@@ -166,7 +166,7 @@ def _listing(wanted: Published, patience: Patience) -> tuple[str, dict[str, _Rem
     tries = Tries(f"{constants.ENDPOINT}: {wanted}", patience)
     while True:
         try:
-            with http_faults(), _hub_errors(wanted):
+            with http_faults(), answered_within(patience.answer), _hub_errors(wanted):
                 info = HfApi().model_info(
                     wanted.name,
                     revision=wanted.revision,
@@ -204,7 +204,7 @@ def _hub_errors(wanted: Published) -> Iterator[None]:
         if code in (408, 425, 429) or code >= 500:
             raise Fault(f"the hub answered {code}") from error
         raise RunError(f"{wanted}: the hub answered {code}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Fault("the hub's answer makes no sense (a proxy or login page?)") from error
 
 

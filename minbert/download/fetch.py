@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 
-from minbert.download.retries import Fault, NoConnection, Patience, Tries
+from minbert.download.retries import Fault, NoConnection, Patience, Tries, answered_within
 from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import RunError
@@ -23,6 +23,8 @@ from minbert.support.locks import lock, opened
 
 LARGEST_UNKNOWN = 64_000_000  # bytes; no file whose size is not known is larger
 _MOST_REDIRECTS = 5
+_NUMBER = "[0-9]{1,18}"  # a length; a longer one is none
+_SHOWN = 80  # letters of what a server says that a message repeats
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,10 @@ class _Transfer:
         asked = {**self.headers, "Accept-Encoding": "identity"}
         if offset:
             asked["Range"] = f"bytes={offset}-"
-        with self.client.stream("GET", self.url, headers=asked) as response:
+        with contextlib.ExitStack() as stack:
+            with answered_within(self.patience.answer):
+                request = self.client.stream("GET", self.url, headers=asked)
+                response = stack.enter_context(request)
             _check_status(response, self.url)
             _check_content(response)
             start, end = _extent(response, offset)
@@ -205,6 +210,8 @@ def http_faults() -> Iterator[None]:
         raise Fault("the server went silent") from error
     except httpx2.TransportError as error:
         raise Fault(f"the connection broke ({error or type(error).__name__})") from error
+    except ValueError as error:  # of the client: a number of thousands of digits, for example
+        raise Fault(f"the server's answer makes no sense ({str(error)[:_SHOWN]})") from error
 
 
 def _url_of(error: Exception) -> str:
@@ -213,7 +220,7 @@ def _url_of(error: Exception) -> str:
 
 def _check_status(response: httpx2.Response, url: str) -> None:
     code = response.status_code
-    said = f"the server answered {code} {response.reason_phrase}".rstrip()
+    said = f"the server answered {code} {response.reason_phrase[:_SHOWN]}".rstrip()
     if code in (200, 206):
         return
     if code == 416:  # it has no bytes behind the partial file's end
@@ -238,14 +245,14 @@ def _check_content(response: httpx2.Response) -> None:
 def _extent(response: httpx2.Response, offset: int) -> tuple[int, int | None]:
     """Return where in the file the body begins, and the file's size if the server says it."""
     if response.status_code == 206:
-        said = response.headers.get("Content-Range", "")
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
+        said = response.headers.get("Content-Range", "")[:_SHOWN]
+        match = re.fullmatch(rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\*)", said)
         if match is None or int(match[1]) != offset:
             raise Fault(f"asked from byte {offset:,}, the server sent {said!r}", spoiled=True)
         return offset, None if match[2] == "*" else int(match[2])
     # 200: the whole file, whether or not a part was asked for
     length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+    return 0, int(length) if re.fullmatch(_NUMBER, length) else None
 
 
 class _Pace:

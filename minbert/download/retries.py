@@ -1,6 +1,10 @@
 """How long to wait for a server, how often to ask again, and when to give up."""
 
+import contextlib
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minbert.support.console import log
@@ -23,6 +27,11 @@ class Patience:
     pause: float = 1.0  # before the second try; it doubles from try to try
     longest_pause: float = 30.0
 
+    @property
+    def answer(self) -> float:
+        """Seconds in which a server must have answered: longer than any of its parts may take."""
+        return self.connect + self.silence + self.window
+
 
 class Fault(Exception):
     """The failure of a try after which another may succeed.
@@ -34,6 +43,29 @@ class Fault(Exception):
     def __init__(self, what: str, *, wait: float = 0.0, spoiled: bool = False) -> None:
         super().__init__(what)
         self.wait, self.spoiled = wait, spoiled
+
+
+@contextlib.contextmanager
+def answered_within(seconds: float) -> Iterator[None]:
+    """Raise Fault in the midst of the block once it has lasted so long (main thread only).
+
+    A client's timeouts count from byte to byte, and would wait for ever on a server that drips the
+    lines of its head, or answers 1xx again and again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise Fault(f"no whole answer came in {seconds:.3g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class NoConnection(Fault):

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
+from minbert.support.command import show
 from minbert.support.console import log, set_up_logging
 
 COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     names, asked = ", ".join(COMMANDS), arguments[0] if arguments else ""
     if asked in ("-h", "--help"):
-        print(f"usage: python -m minbert.experiments COMMAND [flags]\n\ncommands: {names}")
+        show(f"usage: python -m minbert.experiments COMMAND [flags]\n\ncommands: {names}")
         return 0
     if asked not in COMMANDS:
         set_up_logging()

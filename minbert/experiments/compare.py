@@ -24,7 +24,7 @@ from minbert.statistics.paired_tests import (
     paired_permutation,
     with_seed_noise,
 )
-from minbert.support.command import run_command
+from minbert.support.command import run_command, show
 from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{side}", nargs="+", required=True, metavar="RUN", type=Path)
     given = parser.parse_args(argv)
     return run_command(
-        lambda _stop: print(table(compare(given.first, given.second)), end=""),
+        lambda _stop: show(table(compare(given.first, given.second)), end=""),
         "nothing was compared",
     )
 

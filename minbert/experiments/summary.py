@@ -15,7 +15,7 @@ from typing import Any
 from minbert.experiments.grid.finished import read_finished
 from minbert.finetune.identity import INDIFFERENT
 from minbert.reports.tables import Table
-from minbert.support.command import run_command
+from minbert.support.command import run_command, show
 
 # Settings in which the runs of one row may differ.
 _FREE = (*INDIFFERENT, "seed")
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", type=Path)
     paths = parser.parse_args(argv).manifests
     return run_command(
-        lambda _stop: print(table([read_finished(path) for path in paths]), end=""),
+        lambda _stop: show(table([read_finished(path) for path in paths]), end=""),
         "nothing was printed",
     )
 

@@ -24,7 +24,7 @@ from minbert.regularizers import published
 from minbert.regularizers.base import Divergence, TrainingPass
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart.adversarial import Adversarial, AscentStep, SmartChoices
-from minbert.support.command import run_command
+from minbert.support.command import run_command, show
 from minbert.support.console import ProgressBar
 from minbert.support.randomness import derive_seed, generator
 from minbert.tasks.registry import TASKS
@@ -230,7 +230,7 @@ def measure(argv: Sequence[str]) -> None:
         for measured in MEASURES:
             rows += measured(bench)
             bar.update(1)
-    print(table(rows))
+    show(table(rows))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

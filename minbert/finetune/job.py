@@ -19,10 +19,11 @@ from minbert.finetune.identity import input_hashes, run_name, settings
 from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.regularizers import registry
 from minbert.support import durable_files
-from minbert.support.command import run_command
+from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.device import pick_device
 from minbert.support.signals import StopRequest
+from minbert.tasks.metrics import DEGENERATE, is_degenerate
 from minbert.tasks.mixing import WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, TASKS, overall
 from minbert.tasks.task import Array, kind_of
@@ -76,13 +77,17 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
             scores = _deciding(metrics)
             manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
             manifest["metrics"] = metrics
+            if degenerate := _is_degenerate(parts, predicted):
+                manifest["degenerate"] = True
             manifest["padded_per_real_token"] = padding_ratios(progress)
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
-    print(summary(config, parts.trained, metrics, progress))
+    show(summary(config, parts.trained, metrics, progress))
     for line in registry.remarks(config, parts.trainee.model):
-        print(line)
+        show(line)
+    if degenerate:
+        log.warning("warning: %s. Lower --lr, or train longer", DEGENERATE)
     return Result(folder, scores, manifest)
 
 
@@ -158,6 +163,15 @@ def _metrics(config: ResolvedConfig, parts: Parts, predicted: Mapping[Key, Array
             dataset = parts.datasets[name, split]
             metrics[name][split] = all_scores(dataset, predicted[name, split])
     return metrics
+
+
+def _is_degenerate(parts: Parts, predicted: Mapping[Key, Array]) -> bool:
+    """Whether the tasks that were trained have learned nothing."""
+    datasets = {name: parts.datasets[name, "dev"] for name in parts.trained}
+    return is_degenerate(
+        (dataset.task.metrics[0], predicted[name, "dev"], dataset.labels)
+        for name, dataset in datasets.items()
+    )
 
 
 def _deciding(metrics: Metrics) -> dict[str, float]:

@@ -21,8 +21,9 @@ from minbert.support.errors import InputError, RunError
 from minbert.support.flags import OneLineParser, add_flags
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
+from minbert.tasks.metrics import DEGENERATE, is_degenerate
 from minbert.tasks.predictions import is_prediction_file
-from minbert.tasks.registry import COURSE_TASKS
+from minbert.tasks.registry import COURSE_TASKS, TASKS
 
 _DESCRIPTION = """\
 Check and score prediction files: files, a folder or a zip of one submission, or a folder of many.
@@ -73,6 +74,7 @@ def _grade(config: GradeConfig, submissions: Sequence[Submission], gold: Gold) -
     ceilings = config.ceilings(gold.folder)
     graded = grade(submissions, gold, ceilings)
     _name_incomplete(graded)
+    _name_degenerate(graded, gold)
     page = as_html(graded, gold, ceilings) if config.html else None
     _write(config, as_json(graded), as_csv(graded), page)
     show(as_text(graded))
@@ -135,6 +137,13 @@ def _name_incomplete(graded: Class) -> None:
         if lacking and result.scores:
             tasks = " and no ".join(lacking)
             log.info("%s: no overall score, for it has no %s", result.name, tasks)
+
+
+def _name_degenerate(graded: Class, gold: Gold) -> None:
+    for result in graded.graded:
+        found = result.predictions.items()
+        if is_degenerate((TASKS[n].metrics[0], guesses, gold.labels[n]) for n, guesses in found):
+            log.warning("%s: %s", result.name, DEGENERATE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from minbert.pretrain.budget import STEPS, keep_steps, total_steps
 from minbert.pretrain.build import Ingredients, gather, text_files, trainee
 from minbert.pretrain.config import PretrainConfig
 from minbert.support import durable_files
+from minbert.support.command import show
 from minbert.support.console import clock, log
 from minbert.support.device import pick_device
 from minbert.support.errors import InputError
@@ -61,7 +62,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
                 dtype = torch.float16 if config.half else None
                 trained.model.save_pretrained(target, dtype, heads=config.guesses)
             CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
-    print(_summary(config, target, progress))
+    show(_summary(config, target, progress))
 
 
 def _check_target(target: Path) -> None:

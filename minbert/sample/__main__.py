@@ -12,6 +12,7 @@ from pathlib import Path
 from minbert.sample.lexicon import held_out, lists
 from minbert.sample.measure import facts, vocabulary
 from minbert.sample.tables import TASKS, examples, lines, spelled
+from minbert.support.command import show
 from minbert.support.durable_files import write_texts
 
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         parser.error(f"--out {args.out}: {error.strerror}")
     for path, table in tables.items():
-        print(f"{path.name}: {len(table) - 1} rows")
+        show(f"{path.name}: {len(table) - 1} rows")
     return 0
 
 
@@ -54,13 +55,13 @@ def check(seed: int) -> None:
     for task in TASKS:
         splits = dict(examples(task, seed))
         all_words |= vocabulary(row for rows in splits.values() for row in rows)
-        print(task.stem)
+        show(task.stem)
         for name, value in facts(task, splits):
-            print(f"  {name}: {value:.3f}" if isinstance(value, float) else f"  {name}: {value}")
+            show(f"  {name}: {value:.3f}" if isinstance(value, float) else f"  {name}: {value}")
     entries = {entry for entries in lists().values() for entry in entries}
-    print("all files")
-    print(f"  distinct words: {len(all_words)}")
-    print(f"  entries of the word lists: {len(entries)}, held out: {sum(map(held_out, entries))}")
+    show("all files")
+    show(f"  distinct words: {len(all_words)}")
+    show(f"  entries of the word lists: {len(entries)}, held out: {sum(map(held_out, entries))}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
@@ -16,12 +17,14 @@ log = logging.getLogger("minbert")
 class _BarFriendlyHandler(logging.Handler):
     """A handler that writes log lines above a live progress bar instead of through it.
 
-    It spells out control characters, which the text of a file or flag may contain.
+    It spells out control characters, which the text of a file or flag may contain. A stderr that
+    is full or gone costs the line, and not the run.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in self.format(record))
-        tqdm.write(line, file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError):
+            tqdm.write(line, file=sys.stderr)
 
 
 def set_up_logging() -> None:

@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import errno
+import re
 from typing import Any
 
 import torch
@@ -9,6 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minbert.support.errors import InputError
+
+# how torch, oneDNN, the CUDA libraries, the linker and the interpreter say that memory ran out
+_NO_MEMORY = re.compile(
+    "out of memory|allocate memory|bad_alloc|alloc_failed|could not create a (primitive|memory)"
+    "|can't start new thread|failed to map segment|without (setting an )?exception",
+    re.IGNORECASE,
+)
 
 
 def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.device:
@@ -65,3 +74,16 @@ def release_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # no such library, no such function
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory, on the host or a device, ran out: by an error, or by what it came from."""
+    if error is None:
+        return False
+    words = isinstance(error, (RuntimeError, ImportError, SystemError))
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (words and _NO_MEMORY.search(str(error)) is not None)
+        or out_of_memory(error.__cause__ or error.__context__)
+    )

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+
+from minbert.support.processes import is_running, this_machine
 
 
 def sha256_of(path: Path) -> str:
@@ -38,9 +41,12 @@ def _sync(path: Path) -> None:
 def draft_of(path: Path) -> Path:
     """A temporary sibling under which `path` is written: a new name at every call.
 
-    Two machines, or containers, that share a folder may give their processes the same number.
+    It names the machine and the process: two machines, or containers, that share a folder may give
+    their processes the same number.
     """
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}.tmp")
+    machine = zlib.crc32(this_machine().encode())
+    mark = f"{secrets.token_hex(4)}.{machine:08x}.{os.getpid()}"
+    return path.with_name(f".{path.name}.{mark}.tmp")
 
 
 def put_in_place(draft: Path, path: Path) -> None:
@@ -61,16 +67,21 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_all(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
     """Give temporary siblings to write; on success they take their files' places, in order.
 
-    No file takes its place before all are on disk. A full disk leaves the old files. A killed
-    process may leave some of the renames undone.
+    No file takes its place before all are on disk: a full disk leaves the old files. Several old
+    files are all removed before the first new one takes its place, so that old and new never stand
+    side by side: of a process that is killed at that moment some files are missing. Drafts of these
+    files that a killed process left are removed.
     """
     drafts = {path: draft_of(path) for path in paths}
-    for folder in {path.parent for path in drafts}:
-        folder.mkdir(parents=True, exist_ok=True)
+    for path in drafts:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead_drafts(path)
     try:
         yield drafts
         for draft in drafts.values():
             _sync(draft)
+        if len(drafts) > 1:
+            _remove(drafts)
         for path, draft in drafts.items():
             put_in_place(draft, path)
     finally:
@@ -78,10 +89,18 @@ def replacing_all(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
             draft.unlink(missing_ok=True)
 
 
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        _sync(folder)
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a draft folder to fill; on success it appears in one rename at `path`, which is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead_drafts(path)
     draft = draft_of(path)
     draft.mkdir()
     try:
@@ -98,8 +117,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def make_once(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` make a folder, whose name tells its content, unless it exists already.
 
-    If several processes make it at once, the first one's folder stays. The draft of a killed
-    process stays too: it looks like a draft that another machine is filling.
+    If several processes make it at once, the first one's folder stays.
     """
     if path.exists():
         return
@@ -124,10 +142,15 @@ def write_texts(texts: Mapping[Path, str]) -> None:
 
 
 def remove_dead_drafts(path: Path) -> None:
-    """Remove drafts of `path` whose process was killed while it wrote."""
-    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        process = draft.name.removesuffix(".tmp").rpartition(".")[2]
-        if process.isdecimal() and not _is_alive(int(process)):
+    """Remove drafts of `path` whose process, on this machine, was killed while it wrote."""
+    ours = draft_of(path).name.split(".")[-3]
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.{ours}.*.tmp"):
+        process = draft.name.split(".")[-2]
+        if not process.isdecimal() or is_running(int(process)):
+            continue
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
             draft.unlink(missing_ok=True)
 
 
@@ -138,14 +161,6 @@ def check_writable(path: Path) -> None:
     draft = draft_of(path)
     draft.touch()
     draft.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (OSError, OverflowError) as error:  # another user's, or no process number at all
-        return not isinstance(error, ProcessLookupError)
-    return True
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -29,26 +29,31 @@ def opened(folder: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def lock(handle: int, folder: Path, *, wait: bool) -> bool:
+def try_lock(handle: int, *, wait: bool = False) -> bool | None:
     """Lock a folder by its handle, unless another handle has the lock; return whether it did.
 
-    With `wait` it returns once the folder is free; a signal handler that raises ends the wait. A
-    file system without locks counts as free, with one warning a folder. Raises OSError for any
-    other fault.
+    None stands for a file system without locks. With `wait` it returns once the folder is free; a
+    signal handler that raises ends the wait. Raises OSError for any other fault.
     """
     try:
         return lock_descriptor(handle, blocking=wait)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        _warn(folder, error.strerror)
-        return True
+        return None
+
+
+def lock(handle: int, folder: Path, *, wait: bool) -> bool:
+    """Do as `try_lock` does, but take a folder without locks for free, with one warning each."""
+    locked = try_lock(handle, wait=wait)
+    if locked is None:
+        warn_of_no_locks(folder)
+    return locked is not False
 
 
 @functools.cache  # once a folder
-def _warn(folder: Path, reason: str) -> None:
+def warn_of_no_locks(folder: Path) -> None:
+    """Log that nothing keeps another process out of the folder."""
     log.warning(
-        "%s: this file system has no locks (%s); see to it that no other run uses the folder",
-        folder,
-        reason,
+        "%s: this file system has no locks; see to it that no other run uses the folder", folder
     )

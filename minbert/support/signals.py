@@ -1,11 +1,19 @@
-"""Ctrl-C and SIGTERM as a request that the training loop obeys between two steps."""
+"""Ctrl-C and SIGTERM as a request that the training loop obeys between two steps.
 
+Python runs a handler between any two lines, also within a finalizer, which swallows what it raises
+and prints a traceback. So only the first signal raises, and only where it must; a second one, and
+one whose exception was swallowed, end the process at once, as a kill would.
+"""
+
+import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
 
-from minbert.support.console import log
 from minbert.support.errors import Stopped
 
 
@@ -13,9 +21,10 @@ class StopRequest:
     """SIGINT and SIGTERM as a request that the training loop can honour at a safe point.
 
     The first signal sets `asked`, and with it `signum`, which the loop obeys. Where the request is
-    `shared` with other processes, they agree on `signum`. Inside `immediate()` a signal raises
-    Stopped at once, as a second one always does. Outside the main thread no handler can be set:
-    signals keep their usual meaning.
+    `shared` with other processes, they agree on `signum`. Inside `immediate()` the first signal
+    raises Stopped at once. A second one ends the process without another line of Python: files and
+    checkpoints under way stay drafts, which the next start removes. Outside the main thread no
+    handler can be set: signals keep their usual meaning.
     """
 
     def __init__(self) -> None:
@@ -23,19 +32,33 @@ class StopRequest:
         self.signum: int | None = None
         self.shared = False
         self._immediate = True
+        self._before: dict[int, Any] = {}
 
     def install(self) -> None:
         """Take over the two signals (main thread only)."""
         for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._handle)
+            self._before[signum] = signal.signal(signum, self._handle)
+        _catch_lost_stops()
+
+    def end(self) -> None:
+        """Let any signal from now on end the process at once: all that matters is done.
+
+        A program that called the command, a notebook for example, gets its own handlers back.
+        """
+        self.asked = self.asked or signal.SIGTERM
+        for signum, handler in self._before.items():
+            if handler is not signal.SIG_DFL:
+                signal.signal(signum, handler)
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
-        if self._immediate or self.asked is not None:
-            raise Stopped(signum)
+        if self.asked is not None:
+            _end_at_once(signum)
         self.asked = signum
+        if self._immediate:
+            raise Stopped(signum)
         if not self.shared:
             self.signum = signum
-        log.info("stopping after this step; once more to stop at once")
+        _say("stopping after this step; once more to stop at once")
 
     def obey(self) -> None:
         """Raise Stopped if a signal is to be obeyed."""
@@ -57,3 +80,35 @@ class StopRequest:
             yield
         finally:
             self._immediate = before
+
+
+def _say(line: str) -> None:
+    """Write to stderr without Python's stream, which the signal may have come in the midst of."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())
+
+
+def _end_at_once(signum: int) -> NoReturn:
+    _say(f"stopped at once by {signal.Signals(signum).name}")
+    os._exit(128 + signum)
+
+
+def _catch_lost_stops() -> None:
+    """End the process by a Stopped that a finalizer swallowed, or that nothing caught."""
+    if getattr(sys.unraisablehook, "__module__", "") == __name__:
+        return
+    swallowed, uncaught = sys.unraisablehook, sys.excepthook
+
+    def lost(what: "sys.UnraisableHookArgs") -> None:
+        if isinstance(what.exc_value, Stopped):
+            _end_at_once(what.exc_value.signum)
+        swallowed(what)
+
+    def escaped(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Stopped):
+            _end_at_once(error.signum)
+        uncaught(kind, error, trace)
+
+    sys.unraisablehook, sys.excepthook = lost, escaped

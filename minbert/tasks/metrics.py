@@ -1,7 +1,7 @@
-"""Scores on a dev set: accuracy and Pearson's r."""
+"""Scores on a dev set: accuracy and Pearson's r, and whether they show any learning."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,3 +41,41 @@ class Metric:
 
 ACCURACY = Metric("accuracy", accuracy)
 PEARSON = Metric("Pearson r", pearson, is_correlation=True)
+
+DEGENERATE = (
+    "degenerate: on every task the dev predictions are one and the same value, or score below the "
+    "commonest label"
+)
+_ROUNDING = 1e-5  # of the largest prediction: a constant in fp32 varies by less
+
+
+def is_degenerate(tasks: Iterable[tuple[Metric, NDArray[Any], NDArray[Any]]]) -> bool:
+    """Whether nothing was learned, by each task's metric, predictions (n,) and labels (n,).
+
+    Either every task's predictions are constant, or every task's score is below that of its
+    commonest label. Examples of which one of both is NaN are left out, as are tasks whose labels
+    are all alike.
+    """
+    known = [(metric, *_known(*arrays)) for metric, *arrays in tasks]
+    judged = [
+        (metric, guesses, labels) for metric, guesses, labels in known if len(set(labels)) > 1
+    ]
+    constant = [np.ptp(guesses) <= _ROUNDING * np.abs(guesses).max() for _, guesses, _ in judged]
+    below = [
+        metric.score(guesses, labels) < metric.score(_commonest(labels), labels)
+        for metric, guesses, labels in judged
+    ]
+    return bool(judged) and (all(constant) or all(below))
+
+
+def _known(
+    predictions: NDArray[Any], labels: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    guesses, truth = predictions.astype(np.float64), labels.astype(np.float64)
+    known = ~(np.isnan(guesses) | np.isnan(truth))
+    return guesses[known], truth[known]
+
+
+def _commonest(labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    values, counts = np.unique(labels, return_counts=True)
+    return np.full_like(labels, values[counts.argmax()])

@@ -4,9 +4,11 @@ A checkpoint is written to a temporary sibling, flushed, and renamed, so it is w
 is verified when read, because a flipped bit loads silently in every format. Nothing is pickled.
 """
 
+import contextlib
+import errno
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,14 @@ from torch.optim import Optimizer
 
 from minbert.support import durable_files
 from minbert.support.console import log
+from minbert.support.device import out_of_memory
+from minbert.support.errors import RunError
 
 MANIFEST, FACTS = "manifest.json", "state.json"
 _STEP, _BEST, _FINISHED = "step-", "best-", "finished"
 _KEPT = 2  # the last checkpoint and the one before, should the last be damaged on disk
+_STEP_GROUPS, _BEST_GROUPS = ("model", "optimizer", "objective"), ("model", "predictions")
+_MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)  # any other error says nothing of the files
 
 
 class DamagedCheckpoint(Exception):
@@ -32,9 +38,11 @@ def save(
 ) -> None:
     """Write a checkpoint: a safetensors file for each group of `tensors`, and `facts` as JSON.
 
-    A folder that is there already is damaged, or a killed run left it: it is removed.
+    What is there already is damaged, or a killed run left it: it is removed. Raises RunError, with
+    the earlier checkpoints as they were, where a value is not finite: no run could go on from it.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    _refuse_non_finite(folder, tensors)
+    _remove(folder)
     with durable_files.new_folder(folder) as draft:
         for group, members in tensors.items():
             cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in members.items()}
@@ -44,19 +52,63 @@ def save(
         durable_files.write_json(draft / MANIFEST, {"sha256": hashes})
 
 
-def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Verify and read a checkpoint: (groups of tensors, facts). Raises DamagedCheckpoint."""
+def _refuse_non_finite(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+    for group, members in tensors.items():
+        for name, tensor in members.items():
+            if not tensor.isfinite().all():
+                raise RunError(
+                    f"{folder}: not saved, as {name} of the {group} is not finite; --resume goes "
+                    "on from the checkpoint before. If it happens again, lower --lr or set --clip"
+                )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def load(
+    folder: Path, needed: Collection[str] = ()
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Verify and read a checkpoint: (groups of tensors, facts).
+
+    Raises DamagedCheckpoint where a file is not the manifest's or one of the `needed` groups is not
+    there, and RunError where the files cannot be read at present.
+    """
     try:
-        hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-        for name, expected in hashes.items():
-            if durable_files.sha256_of(folder / name) != expected:
-                raise DamagedCheckpoint(f"{folder / name}: its SHA-256 is not the manifest's")
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        names = [name for name in hashes if name.endswith(".safetensors")]
-        groups = {name.removesuffix(".safetensors"): load_file(folder / name) for name in names}
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        groups, facts = _verified(folder)
+    except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
+        if not _is_damage(error):
+            raise RunError(
+                f"{folder}: cannot be read now ({error}); it stays where it is: see to the disk, "
+                "the rights or the memory, and run the same command with --resume again"
+            ) from error
         raise DamagedCheckpoint(f"{folder}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedCheckpoint(f"{folder}: {error!r}") from error
+    if missing := set(needed) - groups.keys():
+        raise DamagedCheckpoint(f"{folder}: its manifest lacks {', '.join(sorted(missing))}")
     return groups, facts
+
+
+def _verified(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+    files = [file for file in sorted(folder.iterdir()) if file.name != MANIFEST and file.is_file()]
+    found = {file.name: durable_files.sha256_of(file) for file in files}
+    if found != hashes:
+        name, _ = min(found.items() ^ hashes.items())
+        raise DamagedCheckpoint(f"{folder / name}: its SHA-256 is not the manifest's")
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    tensors = [file for file in files if file.suffix == ".safetensors"]
+    return {file.stem: load_file(file) for file in tensors}, facts
+
+
+def _is_damage(error: Exception) -> bool:
+    if out_of_memory(error):
+        return False
+    return not isinstance(error, OSError) or error.errno in _MISSING
 
 
 class CheckpointStore:
@@ -68,10 +120,12 @@ class CheckpointStore:
     def drop_drafts(self) -> None:
         """Remove what a killed run left half-written. The caller must be the only writer here."""
         for draft in self.folder.glob(".*.tmp"):
-            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+            _remove(draft)
 
     def _numbered(self, prefix: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{prefix}[0-9]*"))
+        # not glob(), which takes a folder that cannot be read for an empty one
+        names = [entry.name for entry in self.folder.iterdir()]
+        return [self.folder / name for name in sorted(names) if _is_numbered(name, prefix)]
 
     def save_step(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]
@@ -79,22 +133,26 @@ class CheckpointStore:
         """Write the state after `step` steps, then remove the checkpoints that it replaces.
 
         `facts["best_epoch"]` names the best model that the state relies on, or is None;
-        `facts["epochs_scored"]` is a part of the checkpoint's name.
+        `facts["epochs_scored"]` is a part of the checkpoint's name. Raises RunError, and removes
+        nothing, where a value is not finite.
         """
         save(self.folder / f"{_STEP}{step:08d}-{facts['epochs_scored']:04d}", tensors, facts)
         for old in self._numbered(_STEP)[:-_KEPT]:
-            shutil.rmtree(old)
+            _remove(old)
         self._drop_unused_bests()
 
     def save_best(
         self, epoch: int, model: Mapping[str, Tensor], predictions: Mapping[str, Tensor]
     ) -> None:
-        """Keep an epoch's model and predictions; earlier ones stay if a checkpoint needs them."""
+        """Keep an epoch's model and predictions; earlier ones stay if a checkpoint needs them.
+
+        Raises RunError where a weight is not finite.
+        """
         save(self._best(epoch), {"model": model, "predictions": predictions}, {})
 
     def load_best(self, epoch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The model and the predictions of `save_best(epoch)`. Raises DamagedCheckpoint."""
-        groups, _ = load(self._best(epoch))
+        groups, _ = load(self._best(epoch), _BEST_GROUPS)
         return groups["model"], groups["predictions"]
 
     def finish(self, facts: Mapping[str, Any]) -> None:
@@ -102,13 +160,16 @@ class CheckpointStore:
         save(self.folder / _FINISHED, {}, facts)
         for old in [*self._numbered(_STEP), *self._numbered(_BEST)]:
             if facts["best_epoch"] is None or old != self._best(facts["best_epoch"]):
-                shutil.rmtree(old)
+                _remove(old)
 
     def load_last(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
-        """The newest whole checkpoint, None without one; damaged ones are named and set aside."""
+        """The newest whole checkpoint, None without one; damaged ones are named and set aside.
+
+        Raises RunError, and leaves all as it is, where one cannot be read at present.
+        """
         for folder in reversed([*self._numbered(_STEP), *self.folder.glob(_FINISHED)]):
             try:
-                groups, facts = load(folder)
+                groups, facts = load(folder, () if folder.name == _FINISHED else _STEP_GROUPS)
                 if facts["best_epoch"] is not None:  # whole only with the model it relies on
                     self.load_best(facts["best_epoch"])
                 return groups, facts
@@ -121,13 +182,10 @@ class CheckpointStore:
         return self.folder / f"{_BEST}{epoch:04d}"
 
     def _drop_unused_bests(self) -> None:
-        kept = [json.loads((path / FACTS).read_text()) for path in self._numbered(_STEP)]
-        used = [
-            self._best(facts["best_epoch"]) for facts in kept if facts["best_epoch"] is not None
-        ]
+        used = [_best_epoch(path) for path in self._numbered(_STEP)]
         for path in self._numbered(_BEST):
-            if path not in used:
-                shutil.rmtree(path)
+            if path not in [self._best(epoch) for epoch in used if epoch is not None]:
+                _remove(path)
 
 
 class UnsavedCheckpoints(CheckpointStore):
@@ -138,6 +196,18 @@ class UnsavedCheckpoints(CheckpointStore):
 
     def save_best(self, *_: object) -> None:
         """Leave it to rank 0."""
+
+
+def _best_epoch(folder: Path) -> int | None:
+    """The best epoch that a checkpoint relies on; a damaged one relies on none."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        epoch: int | None = json.loads((folder / FACTS).read_text(encoding="utf-8"))["best_epoch"]
+        return epoch
+    return None
+
+
+def _is_numbered(name: str, prefix: str) -> bool:
+    return name.startswith(prefix) and name[len(prefix) :][:1].isdecimal()
 
 
 def _unused(path: Path) -> Path:

@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from minbert.support.claims import take
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.support.locks import lock, opened
+from minbert.support.locks import opened, try_lock, warn_of_no_locks
 
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
+_CLAIMS = ".claims"
 # the manifest comes last: without it the rest would no longer count as a run
 _OURS = ("step-*", "best-*", "damaged-*", "finished", ENCODER, LOG, BAD_ROWS, MANIFEST)
 
@@ -21,14 +23,28 @@ def held(folder: Path) -> Iterator[None]:
     Raises InputError where something else than a run is in the way, or another run is at work.
     """
     _make_usable(folder)
-    with opened(folder) as handle:
-        if not lock(handle, folder, wait=False):
-            raise InputError(f"{folder}: another run is using it; name another --output_dir")
+    with opened(folder) as handle, _alone(handle, folder):
         try:
             yield
         finally:
             with contextlib.suppress(OSError):  # not empty: as it should be
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def _alone(handle: int, folder: Path) -> Iterator[None]:
+    """Keep other runs out: by a lock or, where the file system has none, by a claim."""
+    locked, claim = try_lock(handle), None
+    if locked is None:
+        try:
+            claim = take(folder / _CLAIMS)
+        except InputError:  # no hard links either
+            warn_of_no_locks(folder)
+            locked = True
+    if not locked and claim is None:
+        raise InputError(f"{folder}: another run is using it; name another --output_dir")
+    with claim.kept() if claim else contextlib.nullcontext():
+        yield
 
 
 def _make_usable(folder: Path) -> None:

@@ -196,6 +196,30 @@ def drip(it: Exchange) -> None:
             return
 
 
+def drip_head(it: Exchange) -> None:
+    """A header line now and then, and never the last one."""
+    it.send(b"HTTP/1.1 200 OK\r\n")
+    while not it.server.closing.wait(0.02):
+        it.send(b"X-More: to come\r\n")
+
+
+def informational(it: Exchange) -> None:
+    """An answer that says that an answer will come, for ever."""
+    while not it.server.closing.wait(0.02):
+        it.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+
+def many_digits(header: str, said: str = "200 OK") -> Behaviour:
+    """A length that Python refuses to take for a number."""
+
+    def behave(it: Exchange) -> None:
+        value = {"Content_Range": f"bytes 0-{'9' * 5000}/{'9' * 5000}"}.get(header, "9" * 5000)
+        it.head(said, None, **{header: value})
+        it.send(it.content)
+
+    return behave
+
+
 def corrupt(share: float) -> Behaviour:
     """One bit of one byte is wrong."""
 

@@ -21,6 +21,7 @@ SOON = Patience(
 )
 HASTY = replace(SOON, silence=0.2, window=0.25)  # only for servers that go silent
 SILENT = ("stall", "stall before the body", "mute", "drip")
+HEADLESS = ("drip of the head", "for ever 102")  # never silent, and never with an answer
 WHOLE = Expected(blob_sha1(CONTENT), len(CONTENT))
 
 
@@ -32,6 +33,8 @@ def client(patience: Patience = SOON) -> httpx2.Client:
 
 def patience_with(fault: str, tries: int = SOON.tries) -> Patience:
     """Short where a server is silent by design: a busy machine may keep a good one waiting."""
+    if fault in HEADLESS:
+        return replace(HASTY, connect=0.5, tries=tries)
     return replace(HASTY if fault in SILENT else SOON, tries=tries)
 
 

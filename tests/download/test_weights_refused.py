@@ -55,6 +55,12 @@ def test_another_architecture_is_refused_before_its_tensors_are_fetched(
 API = f"/api/models/{NAME}/revision/main"
 LISTING: dict[str, tuple[Behaviour, type[Exception], str]] = {
     "mute": (faulty.mute, RunError, "went silent; given up after 3"),
+    "drip": (faulty.drip, RunError, "no whole answer came in"),
+    "drip of the head": (faulty.drip_head, RunError, "no whole answer came in.*; given up"),
+    "for ever 102": (faulty.informational, RunError, "no whole answer came in"),
+    "length of 5,000 digits": (faulty.many_digits("Content_Length"), RunError, "."),
+    "number of 5,000 digits": (faulty.status("200 OK", b"9" * 5000), RunError, "makes no sense"),
+    "nested": (faulty.status("200 OK", b"[" * 10**5), RunError, "makes no sense"),
     "hang up": (faulty.hang_up, RunError, "the connection broke"),
     "500": (faulty.status("500 Oops"), RunError, "the hub answered 500; given up"),
     "429": (faulty.status("429 Slow Down"), RunError, "the hub answered 429; given up"),

@@ -106,6 +106,21 @@ def test_a_submission_that_lacks_a_task_has_no_overall(
     assert list(found)[-1] == "anna"
 
 
+def test_a_submission_of_constants_is_named(
+    class_: Path, gold: Gold, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graded(gold, class_)
+    assert "degenerate" not in capsys.readouterr().err
+    for path in (class_ / "ben" / "predictions").glob("*-dev-output.csv"):
+        header, *rows = path.read_text().splitlines()
+        path.write_text(
+            "\n".join([header, *(f"{row.split(' , ')[0]} , 1 " for row in rows)]) + "\n"
+        )
+    graded(gold, class_)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "degenerate" in line]
+    assert [line.split(":")[0] for line in lines] == ["ben"]
+
+
 # ---------------------------------------------------------------------------------------- hostile
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,19 +206,107 @@ def test_several_texts_are_replaced_all_or_none(
 def test_drafts_of_dead_processes_are_removed_and_no_others(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
+    path = tmp_path / "out[1].csv"
+    ours = durable_files.draft_of(path).name
+    *_, token, machine, process, _ = ours.split(".")
     names = {
-        f".out.csv.{dead.pid}.tmp": True,
-        f".out.csv.0a1b2c3d.{dead.pid}.tmp": True,
-        f".out.csv.{os.getpid()}.tmp": False,
-        durable_files.draft_of(tmp_path / "out.csv").name: False,
-        f".other.csv.{dead.pid}.tmp": False,
-        ".out.csv.notes.tmp": False,
-        "out.csv": False,
+        ours.replace(process, str(dead.pid)): True,
+        ours.replace(token, "0a1b2c3d").replace(process, str(dead.pid)): True,
+        ours: False,
+        ours.replace(machine, "0a1b2c3d").replace(process, str(dead.pid)): False,  # elsewhere
+        ours.replace("[1]", "1").replace(process, str(dead.pid)): False,
+        f".out[1].csv.notes.{machine}.mine.tmp": False,
+        ".out[1].csv.notes.tmp": False,
+        "out[1].csv": False,
     }
     for name in names:
         (tmp_path / name).touch()
-    durable_files.remove_dead_drafts(tmp_path / "out.csv")
+    durable_files.remove_dead_drafts(path)
     assert {name: not (tmp_path / name).exists() for name in names} == names
+
+
+def test_a_folders_draft_of_a_dead_process_is_removed_by_the_next(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    ours = durable_files.draft_of(tmp_path / "made").name
+    left = tmp_path / ours.replace(f".{os.getpid()}.", f".{dead.pid}.")
+    (left / "deep").mkdir(parents=True)
+    with new_folder(tmp_path / "made") as draft:
+        (draft / "x").touch()
+    assert names(tmp_path) == ["made"]
+
+
+def at_operation(number: int, act: Callable[[], None]) -> None:
+    """Let `act` run in place of the `number`th operation on files from now on, in this process."""
+    left = itertools.count(-number)
+
+    def counting(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **settings: Any) -> Any:
+            if next(left) == -1:
+                act()
+            return operation(*arguments, **settings)
+
+        return counted
+
+    for owner, names in ((Path, ("write_text", "unlink", "replace")), (os, ("fsync",))):
+        for name in names:
+            setattr(owner, name, counting(getattr(owner, name)))
+
+
+def fail_with(number: int) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+HARMS = {
+    "kill": partial(os._exit, 77),
+    "full disk": partial(fail_with, errno.ENOSPC),
+    "disk error": partial(fail_with, errno.EIO),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_old_and_new_files_never_stand_side_by_side(tmp_path: Path, harm: str) -> None:
+    """At every operation on files a process is killed or fails; then the next one tidies up."""
+    paths = [tmp_path / folder / f"{name}.csv" for folder in "ab" for name in "xyz"]
+
+    def write_new(number: int) -> None:
+        at_operation(number, HARMS[harm])
+        try:
+            durable_files.write_texts(dict.fromkeys(paths, "new"))
+        except OSError:
+            os._exit(77)
+        os._exit(0)
+
+    seen, code = set(), 77
+    for number in itertools.count(1):
+        durable_files.write_texts(dict.fromkeys(paths, "old"))
+        found = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert sorted(found) == paths  # no draft of the earlier rounds
+        process = get_context("fork").Process(target=write_new, args=(number,))
+        process.start()
+        process.join()
+        code = process.exitcode
+        kinds = {path.read_text() for path in paths if path.exists()}
+        assert len(kinds) <= 1, (number, kinds)
+        seen |= kinds
+        if code == 0:
+            break
+        assert code == 77
+    assert number > 30 and seen == {"old", "new"}
+
+
+def test_one_file_is_never_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.csv"
+    write_text(path, "old")
+    replace = Path.replace
+
+    def checked(draft: Path, target: Path) -> Path:
+        assert target.read_text() == "old"
+        return replace(draft, target)
+
+    monkeypatch.setattr(Path, "replace", checked)
+    write_text(path, "new")
+    assert path.read_text() == "new"
 
 
 def test_what_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:

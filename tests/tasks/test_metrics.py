@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from minbert.tasks.metrics import accuracy, pearson
+from minbert.tasks.metrics import ACCURACY, PEARSON, accuracy, is_degenerate, pearson
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.random(200) * 5
@@ -73,3 +73,39 @@ def test_fewer_than_two_pairs(values: NDArray[np.float64]) -> None:
 
 def test_two_pairs() -> None:
     assert pearson(np.array([1.0, 2.0]), np.array([0.0, 5.0])) == pytest.approx(1.0)
+
+
+CLASSES = np.array([0.0, 1, 1, 2, 1, 0, np.nan, 2, 1, 0])
+VALUES = np.array([0.0, 1.5, 4.0, 2.5, 5.0, 3.0, 2.0, np.nan, 1.0, 0.5])
+RIGHT = np.nan_to_num(CLASSES)
+ONES = np.ones(10)
+
+
+@pytest.mark.parametrize(
+    ("classes", "values", "expected"),
+    [
+        (ONES, 5 * ONES, True),  # constants, though one of them is the commonest label
+        (ONES, np.where(np.arange(10) % 2, 5.0, np.float32(4.9999995)), True),  # rounding
+        (ONES, -np.nan_to_num(VALUES), False),  # one of each kind only
+        ((RIGHT + 1) % 3, -np.nan_to_num(VALUES), True),  # below the commonest label on both
+        (RIGHT, 5 * ONES, False),
+        (RIGHT, np.nan_to_num(VALUES), False),
+        (np.where(np.arange(10) < 3, RIGHT, 1), np.nan_to_num(VALUES), False),
+        (np.zeros(10), np.zeros(10), True),
+    ],
+)
+def test_a_run_is_degenerate_by_all_of_its_tasks(
+    classes: NDArray[np.float64], values: NDArray[np.float64], expected: bool
+) -> None:
+    both = [(ACCURACY, classes, CLASSES), (PEARSON, values, VALUES)]
+    assert is_degenerate(both) is expected
+    assert is_degenerate(reversed(both)) is expected
+    # a missing prediction changes nothing, nor does a task whose labels are all alike
+    missing = np.where(np.arange(10) == 2, np.nan, classes)
+    constant = (ACCURACY, RIGHT, np.ones(10))
+    assert is_degenerate([(ACCURACY, missing, CLASSES), both[1], constant]) is expected
+
+
+def test_without_a_task_to_judge_nothing_is_degenerate() -> None:
+    assert not is_degenerate([])
+    assert not is_degenerate([(ACCURACY, ONES, ONES), (PEARSON, ONES, np.full(10, np.nan))])

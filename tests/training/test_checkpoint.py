@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from minbert.encoder.config import EncoderConfig
+from minbert.support import durable_files
+from minbert.support.errors import RunError
 from minbert.training import checkpoint
 from minbert.training.checkpoint import (
     CheckpointStore,
@@ -52,7 +55,8 @@ def saved(tmp_path: Path) -> Path:
 
 def test_what_was_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     before = groups()
-    before["model"]["odd"] = torch.tensor([float("nan"), -0.0, 1e-45])
+    before["model"]["odd"] = torch.tensor([3.4e38, -0.0, 1e-45])
+    before["model"]["count"] = torch.tensor([2**62])
     before["model"]["strided"] = torch.arange(6.0).reshape(2, 3).T
     checkpoint.save(tmp_path / "saved", before, {"step": 7, "history": [{"a": 0.1}], "x": None})
     after, read = checkpoint.load(tmp_path / "saved")
@@ -148,11 +152,52 @@ def _flip(file: Path) -> None:
     file.write_bytes(content)
 
 
+def _drop_from_manifest(folder: Path, name: str, *, value: object = None) -> None:
+    """Change the manifest alone: `name` goes, or gets another value."""
+    path = folder / "manifest.json"
+    told = json.loads(path.read_text())
+    del told["sha256"][name]
+    if value is not None:
+        told["sha256"][name] = value
+    path.write_text(json.dumps(told))
+
+
+def _forge_facts(folder: Path) -> None:
+    """Other facts than were saved, which a manifest without them would let pass."""
+    _drop_from_manifest(folder, "state.json")
+    (folder / "state.json").write_text(json.dumps(facts(step=99)))
+
+
+def _forget_group(folder: Path, name: str) -> None:
+    """A group that neither the manifest nor the folder has."""
+    _drop_from_manifest(folder, f"{name}.safetensors")
+    (folder / f"{name}.safetensors").unlink()
+
+
+def _make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _make_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("no folder")
+
+
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "weights": lambda folder: _flip(folder / "model.safetensors"),
     "manifest": lambda folder: (folder / "manifest.json").unlink(),
     "facts": lambda folder: (folder / "state.json").write_bytes(b"\x00" * 40),
     "facts gone": lambda folder: (folder / "state.json").unlink(),
+    "facts not in the manifest": _forge_facts,
+    "group not in the manifest": lambda f: _drop_from_manifest(f, "optimizer.safetensors"),
+    "group nowhere": lambda folder: _forget_group(folder, "objective"),
+    "hash of another kind": lambda f: _drop_from_manifest(f, "model.safetensors", value=[1]),
+    "manifest a list": lambda folder: (folder / "manifest.json").write_text('{"sha256": []}'),
+    "manifest nested": lambda folder: (folder / "manifest.json").write_text("[" * 10**5),
+    "folder for a file": lambda folder: _make_folder(folder / "model.safetensors"),
+    "folder for the manifest": lambda folder: _make_folder(folder / "manifest.json"),
+    "file for the folder": _make_file,
 }
 
 
@@ -185,7 +230,7 @@ def test_a_run_goes_on_past_a_damaged_checkpoint_with_two_whole_ones(
     for step in steps:  # on from step 2
         again.save_step(step, groups(step), facts(step=step))
     whole = []
-    for folder in tmp_path.iterdir():
+    for folder in tmp_path.glob("step-*"):
         with contextlib.suppress(DamagedCheckpoint):
             whole.append(checkpoint.load(folder)[1]["step"])
     assert sorted(whole) == list(steps)
@@ -320,3 +365,82 @@ def test_a_checkpoint_is_whole_only_with_its_best_model(tmp_path: Path, harm: st
     assert saved is not None
     assert saved[1]["best_epoch"] == 1
     assert float(store.load_best(1)[0]["weight"]) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("group", ["model", "optimizer", "objective"])
+def test_a_value_that_is_not_finite_is_not_saved_and_the_one_before_stays(
+    tmp_path: Path, group: str, value: float
+) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save_step(2, groups(), facts(step=2))
+    spoiled = groups()
+    spoiled[group]["spoiled"] = torch.zeros(5, 7)
+    spoiled[group]["spoiled"][4, 6] = value
+    for step in (2, 4):  # in its own place as well
+        with pytest.raises(RunError, match=f"spoiled of the {group} is not finite.*--resume"):
+            store.save_step(step, spoiled, facts(step=step))
+    assert names(tmp_path) == {"step-00000002-0000"}
+    loaded = store.load_last()
+    assert loaded is not None and loaded[1]["step"] == 2
+
+
+def test_a_best_model_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save_best(1, {"weight": torch.tensor([1.0])}, {})
+    with pytest.raises(RunError, match="weight of the model"):
+        store.save_best(1, {"weight": torch.tensor([float("nan")])}, {})
+    assert float(store.load_best(1)[0]["weight"]) == 1
+
+
+CANNOT_READ_NOW = {
+    "disk": OSError(errno.EIO, "Input/output error"),
+    "rights": PermissionError(errno.EACCES, "Permission denied"),
+    "handles": OSError(errno.EMFILE, "Too many open files"),
+    "server": OSError(errno.ESTALE, "Stale file handle"),
+    "no memory to map": OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "no memory": MemoryError("Cannot allocate memory (os error 12)"),
+    "no memory for torch": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+}
+
+
+@pytest.mark.parametrize("step", ["hash", "tensors", "list"])
+@pytest.mark.parametrize("kind", CANNOT_READ_NOW)
+def test_what_cannot_be_read_now_is_no_damage_and_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, step: str
+) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save_step(2, groups(), facts(step=2))
+    store.save_step(4, groups(), facts(step=4))
+    before = names(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise CANNOT_READ_NOW[kind]
+
+    owner, name = {
+        "hash": (durable_files, "sha256_of"),
+        "tensors": (checkpoint, "load_file"),
+        "list": (Path, "iterdir"),
+    }[step]
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, fail)
+        with pytest.raises((RunError, type(CANNOT_READ_NOW[kind]))) as raised:
+            store.load_last()
+    assert step == "list" or "step-00000004-0000: cannot be read now" in str(raised.value)
+    assert names(tmp_path) == before
+    loaded = store.load_last()
+    assert loaded is not None and loaded[1]["step"] == 4
+
+
+@pytest.mark.parametrize("kind", ["file for the folder", "facts gone", "facts"])
+def test_a_damaged_older_checkpoint_does_not_stop_the_next_saves(tmp_path: Path, kind: str) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save_step(2, groups(), facts(step=2))
+    store.save_step(4, groups(), facts(step=4))
+    DAMAGE[kind](tmp_path / "step-00000002-0000")
+    assert store.load_last() is not None
+    store.save_step(3, groups(), facts(step=3))
+    store.save_step(6, groups(), facts(step=6))
+    store.save_best(1, {"weight": torch.tensor([1.0])}, {})
+    store.finish(facts(1, best=1))
+    assert names(tmp_path) == {"finished", "best-0001"}

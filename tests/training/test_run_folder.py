@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from minbert.support.errors import InputError
 from minbert.training.run_folder import MANIFEST, held, set_earlier_run_aside
+
+FORK = get_context("fork")
 
 
 def leave_a_run(folder: Path, content: str = "{}") -> None:
@@ -70,14 +75,92 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP"])
-def test_a_file_system_without_locks_is_named_and_used(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    name: str,
+NO_LOCKS = ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP")
+
+
+@pytest.fixture(params=NO_LOCKS)
+def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(getattr(errno, request.param)))
+
+
+def in_child(work: Callable[[], int]) -> int | None:
+    """The exit code of a forked process that does `work`."""
+    process = FORK.Process(target=lambda: os._exit(work()))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def try_to_hold(folder: Path) -> int:
+    try:
+        with held(folder):
+            return 0
+    except InputError as error:
+        return 2 if "another run is using it" in str(error) else 1
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_a_folder_is_held_by_one_run_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fcntl, "flock", failing(getattr(errno, name)))
+    folder = tmp_path / "run"
+    leave_a_run(folder, "first")
+    with held(folder):
+        assert in_child(lambda: try_to_hold(folder)) == 2
+        assert try_to_hold(folder) == 2
+    assert in_child(lambda: try_to_hold(folder)) == 0
+    leave_a_run(folder, "second")
+    assert (tmp_path / "run.old1" / MANIFEST).read_text() == "first"
+    assert "no locks" not in caplog.text
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_the_next_run_takes_over_from_a_killed_one(tmp_path: Path) -> None:
+    def hold_and_die() -> int:
+        with held(tmp_path / "run"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    for _ in range(2):
+        assert in_child(hold_and_die) == -signal.SIGKILL
+        assert in_child(lambda: try_to_hold(tmp_path / "run")) == 0
+
+
+def test_without_locks_one_of_many_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All begin at once, after a run that was killed, and hold until the last has tried."""
+    monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
+    folder, count = tmp_path / "run", 8
+    in_child(lambda: os.kill(os.getpid(), signal.SIGKILL) if enter(held(folder)) else 0)
+    begin, tried = FORK.Barrier(count), FORK.Barrier(count)
+
+    def attempt() -> None:
+        begin.wait(60)
+        try:
+            with held(folder):
+                tried.wait(60)
+                os._exit(0)
+        except InputError:
+            tried.wait(60)
+            os._exit(2)
+
+    processes = [FORK.Process(target=attempt) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(process.exitcode for process in processes) == [0, *[2] * (count - 1)]
+
+
+def enter(context: AbstractContextManager[None]) -> bool:
+    context.__enter__()
+    return True
+
+
+def test_without_locks_and_hard_links_a_folder_is_used_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
     leave_a_run(tmp_path / "run")
     (record,) = caplog.records
     assert f"{tmp_path / 'run'}: this file system has no locks" in record.getMessage()

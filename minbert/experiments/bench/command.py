@@ -31,6 +31,7 @@ from minbert.experiments.measuring.trial import interleaved, seconds_of
 from minbert.finetune.build import build_model
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
+from minbert.support.command import show
 from minbert.support.console import ProgressBar, log
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError, RunError
@@ -78,7 +79,7 @@ def run(config: BenchConfig, job: RunConfig) -> BenchReport:
         f"stretches of {config.steps} steps, epochs and inference of {config.rows} rows."
     )
     found = BenchReport(setting, rate, rows, reach, parts)
-    print(report.markdown(found), end="")
+    show(report.markdown(found), end="")
     write_outputs(
         config,
         rows,

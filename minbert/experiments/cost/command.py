@@ -16,6 +16,7 @@ from minbert.experiments.measuring.command import MeasuringCommand
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.trial import interleaved, peak_of_first_steps
 from minbert.finetune.config import RunConfig
+from minbert.support.command import show
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
 
@@ -35,9 +36,9 @@ def run(config: CostConfig, job: RunConfig) -> list[CostRow]:
     """Measure, print the table, and write the files that are asked for. Raises InputError."""
     check_outputs(config, report.ABOUT, CostRow)
     workload = Workload.prepare(job, config.length)
-    print(workload, flush=True)
+    show(str(workload))
     rows = measure(workload, config.rounds)
-    print(f"{report.standard(rows[0])}\n\n{report.table(rows).markdown()}", end="")
+    show(f"{report.standard(rows[0])}\n\n{report.table(rows).markdown()}", end="")
     facts = as_json(workload, config.rounds, rows)
     write_outputs(config, rows, CostRow, facts, plot=partial(_plot, rows))
     return rows

@@ -27,6 +27,7 @@ from minbert.finetune.config import RunConfig
 from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
 from minbert.support import durable_files
+from minbert.support.command import show
 from minbert.support.console import log
 from minbert.support.places import BUNDLED_ENCODER
 from minbert.tasks.registry import TITLES
@@ -82,7 +83,7 @@ class CostPart:
         durable_files.write_texts(
             {self.out / f"{self.name}{end}": text for end, text in texts.items()}
         )
-        print(markdown)
+        show(markdown)
         return self._section(ledger, rows)
 
     def _measured(self, path: Path) -> tuple[dict[str, Any], list[CostRow]]:

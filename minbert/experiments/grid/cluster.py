@@ -13,8 +13,8 @@ from typing import Any
 
 from minbert.experiments.grid.cell import cores, launch
 from minbert.experiments.grid.cells import CLAIMS, Cell
-from minbert.experiments.grid.claims import is_free
 from minbert.experiments.grid.runner import Launch
+from minbert.support.claims import is_free
 from minbert.support.errors import InputError
 
 CLUSTERS = ("slurm", "local")

@@ -16,8 +16,8 @@ from typing import Protocol
 
 from minbert.experiments.grid.cell import LOG, cores, launch, leftovers
 from minbert.experiments.grid.cells import CLAIMS, FAILURE, RESULT, Cell
-from minbert.experiments.grid.claims import TAKEN, is_free, server_time
 from minbert.support import durable_files
+from minbert.support.claims import TAKEN, is_free, server_time
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
 
@@ -186,9 +186,8 @@ class Runner:
                     process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.warning("a run does not stop, and is killed")
-            finally:  # also at a second signal
-                for process in processes:
-                    process.kill()
+            for process in processes:
+                process.kill()
 
 
 def _percent(total: float, still_open: Sequence[Cell]) -> int:

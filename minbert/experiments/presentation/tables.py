@@ -13,6 +13,7 @@ from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
 from minbert.reports.tables import Table, csv_text
 from minbert.support import durable_files
+from minbert.tasks.metrics import DEGENERATE
 from minbert.tasks.registry import TASKS, TITLES
 
 _NOTHING, _UNTRAINED = "–", "†"
@@ -70,10 +71,21 @@ def _incomplete(analysis: Analysis) -> list[str]:
     return [f"INCOMPLETE: {len(analysis.gaps)} of {analysis.runs} runs are missing: {shown}{rest}"]
 
 
+def _degenerate(analysis: Analysis) -> list[str]:
+    """A note that says which runs have learned nothing; [] where none is."""
+    marked = [
+        f"{result.row.name}, seed {seed}"
+        for result in analysis.rows
+        for seed, cells in result.cells.items()
+        if any(cell.manifest.get("degenerate") for cell in cells)
+    ]
+    return [f"{DEGENERATE} ({'; '.join(marked)})"] if marked else []
+
+
 def _notes(analysis: Analysis) -> list[str]:
     tasks = analysis.experiment.tasks
     counts = {len(result.cells) for result in analysis.rows if result.cells}
-    notes = [*_incomplete(analysis), *analysis.experiment.notes]
+    notes = [*_incomplete(analysis), *_degenerate(analysis), *analysis.experiment.notes]
     if counts - {1}:
         notes.append("mean ± standard deviation over seeds [95% interval of the mean, Student's t]")
     if 1 in counts:

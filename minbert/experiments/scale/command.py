@@ -16,6 +16,7 @@ from minbert.experiments.scale import data, report, steps
 from minbert.experiments.scale.config import AXES, ScaleConfig
 from minbert.experiments.scale.report import ScaleRow
 from minbert.finetune.config import RunConfig
+from minbert.support.command import show
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
 from minbert.training import ranks
@@ -44,7 +45,7 @@ def run(config: ScaleConfig, job: RunConfig) -> list[ScaleRow]:
             rows += _ranks(config, job, device)
         else:
             rows += _steps(config, job, axis, device)
-    print(
+    show(
         f"{job.weights}; {where(device, job.precision)}; {config.rounds} rounds; "
         f"{config.batch_size} pairs a batch, {config.length} tokens a text where they do not grow."
         f"\n\n{report.table(rows).markdown()}",

@@ -17,7 +17,7 @@ from minbert.experiments.grid.unnamed import unnamed
 from minbert.experiments.presentation import tables
 from minbert.reports import report
 from minbert.reports.report import Section
-from minbert.support.command import run_command
+from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.errors import RunError
 
@@ -96,7 +96,7 @@ class Grid:
         runner.run(self.experiment.name)
         self.failed = runner.failed
         analysis = analyse(self.experiment, self.cells, self.out)
-        print(tables.write(analysis, self.cells, self.out, self.name))
+        show(tables.write(analysis, self.cells, self.out, self.name))
         log.info("written: %s.md, .csv and .tex", self.out / self.name)
         # imported late: --help need not wait for matplotlib
         from minbert.experiments.presentation import section
@@ -122,4 +122,4 @@ class Grid:
 
 def write_report(out: Path, name: str, title: str, sections: Sequence[Section]) -> None:
     """Write one page with all sections, and print its path as the last line."""
-    print(f"report: {report.write(out, name, title, sections)}")
+    show(f"report: {report.write(out, name, title, sections)}")

@@ -15,9 +15,9 @@ import pytest
 from minbert.experiments.grid import cell as module
 from minbert.experiments.grid.cell import run_cell
 from minbert.experiments.grid.cells import CLAIMS, DEV, RESULT, RUN, Cell
-from minbert.experiments.grid.claims import Claim, ClaimLost, take
 from minbert.finetune.job import Result
 from minbert.support import durable_files
+from minbert.support.claims import Claim, ClaimLost, take
 from minbert.support.signals import StopRequest
 from minbert.tasks.task import Array
 

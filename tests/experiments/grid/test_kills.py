@@ -26,13 +26,12 @@ import pytest
 from tqdm import tqdm
 
 from minbert.experiments.grid import cell as cell_module
-from minbert.experiments.grid import claims
 from minbert.experiments.grid import runner as runner_module
 from minbert.experiments.grid.cell import LOG, leftovers
 from minbert.experiments.grid.cells import DEV, FAILURE, RESULT, RUN, Cell
 from minbert.experiments.grid.runner import Runner
 from minbert.finetune.job import Result
-from minbert.support import durable_files
+from minbert.support import claims, durable_files, processes
 from minbert.support.errors import Stopped
 from minbert.support.signals import StopRequest
 from minbert.training.run_folder import MANIFEST, held
@@ -66,7 +65,7 @@ class Forked:
 
 
 def _do(out: Path, log: Path, work: Callable[[], object]) -> None:
-    (out / "processes" / f"{os.getpid()} {claims._started(os.getpid())}").touch()
+    (out / "processes" / f"{os.getpid()} {processes.started_at(os.getpid())}").touch()
     sys.stdout = sys.stderr = log.open("a", buffering=1)
     os._exit(int(work() or 0))
 
@@ -88,7 +87,7 @@ def revived(runners: list[Forked], out: Path) -> list[Forked]:
 def alive(out: Path) -> list[int]:
     """The processes of this grid that have not ended."""
     known = [entry.name.split() for entry in (out / "processes").iterdir()]
-    return [int(pid) for pid, started in known if claims._started(int(pid)) == started]
+    return [int(pid) for pid, started in known if processes.started_at(int(pid)) == started]
 
 
 def made_up_job(folder: Path, stop: StopRequest) -> Result:

@@ -21,11 +21,11 @@ import pytest
 from minbert.experiments.grid import runner as module
 from minbert.experiments.grid.cell import LOG, launch
 from minbert.experiments.grid.cells import CLAIMS, DEV, FAILURE, RESULT, RUN, Cell, plan
-from minbert.experiments.grid.claims import TAKEN, is_free, take
 from minbert.experiments.grid.experiment import GridRow, Scale
 from minbert.experiments.grid.results import CellResult
 from minbert.experiments.grid.runner import Runner
 from minbert.support import durable_files
+from minbert.support.claims import TAKEN, is_free, take
 from minbert.support.errors import RunError
 from tests.experiments.grids import Place, experiment
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ import pytest
 
 from minbert.experiments.analysis import flips
 from minbert.experiments.analysis.analysis import Analysis, analyse
-from minbert.experiments.grid.cells import FAILURE, Cell
+from minbert.experiments.grid.cells import FAILURE, RESULT, Cell
 from minbert.experiments.grid.experiment import SECONDS, GridRow
 from minbert.experiments.presentation import section as grid_section
 from minbert.experiments.presentation.prediction_plots import confusion
@@ -147,6 +148,18 @@ def test_a_partly_finished_grid_is_marked(made: Made) -> None:
     folder.mkdir(parents=True)
     (folder / FAILURE).write_text('{"why": "no <luck>"}')
     assert "failed: no <luck>" in page(analyse(GRID, cells, out), cells).words
+
+
+def test_runs_that_have_learned_nothing_are_named(made: Made) -> None:
+    analysis, cells, out = made(2, 0)
+    assert "degenerate" not in page(analysis, cells).words
+    path = cells[-1].folder(out) / RESULT
+    record = json.loads(path.read_text())
+    record["manifest"]["degenerate"] = True
+    path.write_text(json.dumps(record))
+    name = f"{cells[-1].row}, seed {cells[-1].seed}"
+    words = page(analyse(GRID, cells, out), cells).words
+    assert "degenerate: on every task" in words and f"label ({name})" in words
 
 
 def test_a_grid_without_a_result_is_a_report_too(made: Made) -> None:

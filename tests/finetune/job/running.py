@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from minbert.finetune import cli
 from minbert.training import loop
+from minbert.training.plan import Trainee
 from tests.helpers import TINY, save_encoder, write_course_files
 
 COURSE_TASKS = ("sst", "para", "sts")
@@ -81,5 +83,20 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> None:
         if len(seen) == step:
             os.kill(os.getpid(), number)
         make_step(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", hit)
+
+
+def spoil_after(
+    monkeypatch: pytest.MonkeyPatch, step: int, spoil: Callable[[Trainee[Any, Any]], None]
+) -> None:
+    """Let `spoil` change what trains when so many steps have been made, once."""
+    make_step, seen = loop.train_step, []
+
+    def hit(trainee, *arguments):
+        make_step(trainee, *arguments)
+        seen.append(0)
+        if len(seen) == step:
+            spoil(trainee)
 
     monkeypatch.setattr(loop, "train_step", hit)

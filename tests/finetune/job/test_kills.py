@@ -6,15 +6,17 @@ import os
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from tests.finetune.job.conftest import Start
-from tests.finetune.job.running import MAIN, SIX, in_process, manifest, steps_logged, written
+from tests.finetune.job.running import MAIN, SHORT, SIX, in_process, manifest, steps_logged, written
 
 LONG = (
     *(*MAIN, "--weights", "encoder", "--epochs", "4", "--lr", "1e-3", "--checkpoint_every", "2"),
@@ -83,3 +85,51 @@ def test_killed_run_resumes_to_the_same_bytes(place: Path, start: Start) -> None
 @pytest.mark.slow
 def test_run_killed_many_times_resumes_to_the_same_bytes(place: Path, start: Start) -> None:
     check_kills(place, start, kills=15)
+
+
+def killed_among_the_files(operation: int, folder: Path, argv: Sequence[str]) -> None:
+    """`in_process`, ended by SIGKILL at such an operation on the names of prediction files."""
+    left = count(-operation)
+
+    def counting(work: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(path: Path, *arguments: Any, **settings: Any) -> Any:
+            if path.parent.name == "predictions" and path.exists() and next(left) == -1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return work(path, *arguments, **settings)
+
+        return counted
+
+    for name in ("unlink", "replace"):
+        setattr(Path, name, counting(getattr(Path, name)))
+    in_process(folder, argv)
+
+
+def check_files(place: Path, start: Start, operations: Sequence[int]) -> None:
+    """A kill between the renames mixes no two runs, and the next start leaves one run's files."""
+    one, two = ((*MAIN, *SHORT, "--seed", seed, "--output_dir", f"out{seed}") for seed in "12")
+    files = []
+    for argv in (one, two):
+        start(place, *argv).join()
+        files.append(written(place / "predictions"))
+    assert all(files[0][name] != files[1][name] for name in SIX if "sts" in name)
+    for operation in operations:
+        for resume in ((), ("--resume",)):
+            start(place, *one, "--resume").join()
+            assert written(place / "predictions") == files[0]
+            process = start(place, *two, work=partial(killed_among_the_files, operation))
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            left = {n: b for n, b in written(place / "predictions").items() if n in SIX}
+            assert any(left.items() <= whole.items() for whole in files), operation
+            start(place, *two, *resume).join()
+            assert written(place / "predictions") == files[1]  # and no draft beside them
+
+
+def test_a_kill_among_the_prediction_files_mixes_no_two_runs(place: Path, start: Start) -> None:
+    rng = random.Random(8)
+    check_files(place, start, [rng.randrange(7, 19)])
+
+
+@pytest.mark.slow
+def test_kills_all_along_the_prediction_files_mix_no_two_runs(place: Path, start: Start) -> None:
+    check_files(place, start, range(1, 19, 4))

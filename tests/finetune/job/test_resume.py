@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from minbert.finetune import job
+from minbert.finetune import build, job
 from minbert.regularizers.objective import Objective
 from minbert.support import durable_files
+from minbert.training.plan import Trainee
+from tests.finetune.job.conftest import Start
 from tests.finetune.job.running import (
     MAIN,
+    SHORT,
     SIX,
     complaint,
+    in_process,
     manifest,
     run,
+    spoil_after,
     steps_logged,
     stop_after,
     written,
@@ -159,8 +169,6 @@ def test_signal_while_scoring_or_predicting_loses_nothing(
     capsys: pytest.CaptureFixture[str],
     moment: str,
 ) -> None:
-    from minbert.finetune import build
-
     assert run(*MAIN) == 0
     whole = written()
     owner = build if moment == "evaluate" else job
@@ -180,20 +188,45 @@ def test_signal_while_scoring_or_predicting_loses_nothing(
     assert written() == whole
 
 
-def test_a_second_signal_stops_at_once(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    backward = Objective.backward
+def signalled_thrice(moment: str, folder: Path, argv: Sequence[str]) -> None:
+    """`in_process`, where three signals come at the `moment`."""
+    owner, name = {
+        "step": (Objective, "backward"),
+        "save": (durable_files, "save_tensors"),
+        "score": (build, "evaluate"),
+        "predict": (job, "predict"),
+        "read": (build, "build_model"),
+    }[moment]
+    work = getattr(owner, name)
 
     def hit(*arguments, **settings):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        return backward(*arguments, **settings)
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+        return work(*arguments, **settings)
 
-    monkeypatch.setattr(Objective, "backward", hit)
-    assert run(*MAIN) == 130
-    assert "stopped by SIGINT" in complaint(capsys)
-    assert steps_logged() == []
+    setattr(owner, name, hit)
+    in_process(folder, argv)
+
+
+@pytest.mark.parametrize("moment", ["read", "step", "save", "score", "predict"])
+def test_a_burst_of_signals_ends_without_a_traceback_and_nothing_half_saved(
+    place: Path, start: Start, moment: str
+) -> None:
+    argv = (*MAIN, *SHORT, "--checkpoint_every", "2")
+    calm = start(place, *argv)
+    calm.join()
+    whole = written()
+    process = start(place, *argv, work=partial(signalled_thrice, moment))
+    process.join()
+    said = (place / "printed.txt").read_text()
+    assert process.exitcode == 130, said
+    assert "Traceback" not in said and "Exception" not in said
+    assert written() == whole
+    process = start(place, *argv, "--resume")
+    process.join()
+    assert process.exitcode == 0
+    assert written() == whole
+    assert not list((place / "out").glob(".*.tmp"))
 
 
 def test_a_signal_while_the_files_are_written_does_not_mix_two_runs(
@@ -231,3 +264,56 @@ def test_r4f_prints_its_bound_and_resumes_to_the_same_bytes(
     assert run(*flags, "--output_dir", "again") == 143
     assert run(*flags, "--output_dir", "again", "--resume") == 0
     assert written() == whole
+
+
+def spoil_weight(trainee: Trainee[Any, Any], word: str) -> None:
+    """Put a NaN into the last weight whose name has `word` in it."""
+    name = [name for name, _ in trainee.model.named_parameters() if word in name][-1]
+    with torch.no_grad():
+        trainee.model.get_parameter(name).view(-1)[-1] = float("nan")
+
+
+def spoil_moment(trainee: Trainee[Any, Any]) -> None:
+    next(iter(trainee.optimizer.state.values()))["exp_avg_sq"].view(-1)[0] = float("nan")
+
+
+def spoil_teacher(trainee: Trainee[Any, Any]) -> None:
+    next(iter(trainee.objective.state_dict().values())).view(-1)[0] = float("inf")
+
+
+SPOILS: dict[str, Callable[[Trainee[Any, Any]], None]] = {
+    "a head": lambda trainee: spoil_weight(trainee, "heads.para"),
+    "the encoder": lambda trainee: spoil_weight(trainee, "position_embeddings"),
+    "optimizer": spoil_moment,
+    "proximal teacher": spoil_teacher,
+}
+
+
+@pytest.mark.parametrize("step", [1, 4, 7, 11, 12])
+@pytest.mark.parametrize("what", SPOILS)
+def test_a_state_that_is_not_finite_is_never_kept_and_a_resume_ends_as_if_it_had_not_been(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+    step: int,
+) -> None:
+    argv = (*MAIN, "--checkpoint_every", "2")
+    assert run(*argv) == 0
+    whole = written()
+    with monkeypatch.context() as patched:
+        spoil_after(patched, step, SPOILS[what])
+        assert run(*argv) == 1
+    assert "finite" in (line := complaint_of_failure(capsys)) or "nan" in line
+    assert written() == whole
+    for file in Path("out").rglob("*.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(file).values()), file
+    assert run(*argv, "--resume") == 0
+    assert written() == whole
+    assert [line["step"] for line in steps_logged()] == list(range(12))
+
+
+def complaint_of_failure(capsys: pytest.CaptureFixture[str]) -> str:
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line

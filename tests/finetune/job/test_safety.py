@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
+from minbert.finetune import cli
 from minbert.tasks import predictions
 from minbert.training.run_folder import held
-from tests.finetune.job.running import COURSE_TASKS, MAIN, SIX, complaint, manifest, run, written
+from tests.finetune.job.conftest import Start
+from tests.finetune.job.running import (
+    COURSE_TASKS,
+    MAIN,
+    SHORT,
+    SIX,
+    complaint,
+    in_process,
+    manifest,
+    run,
+    written,
+)
 
 
 def test_limit_never_replaces_a_larger_file(
@@ -166,3 +183,89 @@ def test_second_run_in_a_folder_is_refused(
         assert run(*resume) == 2
     assert "out: another run is using it" in complaint(capsys)
     assert (written(), (place / "out" / "manifest.json").read_bytes()) == before
+
+
+def in_little_memory(megabytes: int, folder: Path, argv: Sequence[str]) -> None:
+    """`in_process`, with no more address space than it has already and `megabytes` more."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    in_process(folder, argv)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("megabytes", [1, 4, 11, 23])
+def test_memory_that_runs_out_is_one_line_wherever_it_does(
+    place: Path, start: Start, megabytes: int
+) -> None:
+    process = start(place, *MAIN, *SHORT, work=partial(in_little_memory, megabytes))
+    process.join()
+    said = (place / "printed.txt").read_text()
+    if process.exitcode == 0:
+        pytest.skip("this machine needs less memory")
+    assert process.exitcode == 1, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("error: out of memory (")
+
+
+STREAMS: dict[str, Callable[[], None]] = {
+    "stdout full": lambda: lead(1, "/dev/full"),
+    "stderr full": lambda: lead(2, "/dev/full"),
+    "both full": lambda: (lead(1, "/dev/full"), lead(2, "/dev/full")),
+    "stdout closed": lambda: close(1),
+    "stderr closed": lambda: close(2),
+    "all closed": lambda: (close(0), close(1), close(2)),
+    "ASCII": lambda: lead(1, "ascii.txt", encoding="ascii"),
+    "reader gone": lambda: break_pipe(1),
+    "readers gone": lambda: (break_pipe(1), break_pipe(2)),
+}
+
+
+def lead(number: int, path: str, encoding: str = "utf-8") -> None:
+    """Lead a standard stream elsewhere, as a shell does before Python begins."""
+    lead_to(number, os.open(path, os.O_WRONLY | os.O_CREAT), encoding)
+
+
+def lead_to(number: int, handle: int, encoding: str = "utf-8") -> None:
+    os.dup2(handle, number)
+    os.close(handle)
+    stream = os.fdopen(number, "w", encoding=encoding, closefd=False)
+    setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
+
+
+def close(number: int) -> None:
+    os.close(number)
+    setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+
+
+def break_pipe(number: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    lead_to(number, writer)
+
+
+def with_streams(kind: str, folder: Path, argv: Sequence[str]) -> None:
+    """The main job as a process whose standard streams are of a kind, and its exit code."""
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    STREAMS[kind]()
+    code = cli.main(argv)
+    flushed = [stream.flush() for stream in (sys.stdout, sys.stderr)]  # as Python does when it ends
+    os._exit(code if flushed else 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("kind", STREAMS)
+def test_streams_that_cannot_be_written_cost_no_result(
+    place: Path, start: Start, kind: str
+) -> None:
+    argv = (*MAIN, *SHORT, "--sts_dev_out", "predictions/sts-dév.csv")
+    process = start(place, *argv, work=partial(with_streams, kind))
+    process.join()
+    assert process.exitcode == 0
+    assert manifest()["status"] == "finished"
+    assert len(written()) == 6
+    for name in ("manifest.json", "log.jsonl", "bad_rows.jsonl"):  # no stream's number was reused
+        assert all(line[0] in '{} ]"' for line in (Path("out") / name).read_text().splitlines())
+    if kind == "ASCII":
+        assert "sts-d\\xe9v.csv" in (place / "ascii.txt").read_text()

@@ -144,3 +144,25 @@ def test_equal_runs_write_equal_bytes_and_another_seed_does_not(place: Path) -> 
         assert run(*MAIN, "--seed", seed) == 0
         found.append(written())
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--rrobin", "--lr", "100"], ["--lr", "100"], ["--tasks", "cfimdb", "--lr", "100"]]
+)
+def test_a_run_that_trains_nothing_is_marked_and_said_at_the_end(
+    place: Path, capfd: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    for extra in ([], ["--resume"]):
+        assert run("--option", "finetune", *flags, *extra) == 0
+        assert manifest()["degenerate"] is True
+        assert any("degenerate" in line for line in capfd.readouterr().err.splitlines()[-3:])
+
+
+def test_a_run_that_learns_is_not_marked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (place / "data").glob(
+        "ids-sst-dev.csv"
+    ):  # what it trains on, so that it is learned
+        path.write_text((place / "data" / "ids-sst-train.csv").read_text())
+    assert run("--option", "finetune", "--epochs", "60", "--lr", "3e-3") == 0
+    assert "degenerate" not in manifest()
+    assert "degenerate" not in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Claims on a cell: which process works on it, on one machine or on several that share a folder.
+"""Claims on a folder: which process works there, on one machine or on several that share it.
 
 A claim is a file, `0001.json`, `0002.json`, ... The highest number holds. The next one may be made
 only when that one is free: given back, or its process is dead. A claim is made by a hard link,
@@ -19,7 +19,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -27,59 +26,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minbert.support import durable_files
+from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
+from minbert.support.processes import Owner
 
 TAKEN = 75  # exit code: another process holds the claim (EX_TEMPFAIL of sysexits.h)
 BEAT = 15.0  # seconds between two touches
 STALE = 180.0  # an NFS client may see a touch 60 s late
 _LOOK = 1.0  # seconds between two looks for a higher claim, or a parent that died
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A process, told apart from a later one with its number. `machine` includes the boot."""
-
-    machine: str
-    process: int
-    started: str
-
-    @classmethod
-    def this(cls) -> Owner:
-        """Return the owner that the calling process is."""
-        return cls(_machine(), os.getpid(), _started(os.getpid()) or "")
-
-    def is_dead(self) -> bool | None:
-        """Return whether the process has ended; None for another machine's, which is unknown."""
-        if self.machine != _machine():
-            return None
-        try:
-            os.kill(self.process, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # another user's process has taken the number, or owns the claim
-            pass
-        return _started(self.process) != (self.started or None)
-
-
-def _machine() -> str:
-    """Host, boot and process namespace: two containers may share the first two."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        parts += [boot, str(Path("/proc/self/ns/pid").readlink())]
-    return " ".join(parts)
-
-
-def _started(process: int) -> str | None:
-    """Start time in clock ticks since boot; None for a dead process or where there is no /proc."""
-    try:
-        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-    state, threads, start = fields[0], int(fields[17]), fields[19]
-    # a zombie has ended, once no other thread of it is left, which would still hold its locks
-    return None if state in "ZX" and threads <= 1 else start
 
 
 class ClaimLost(RunError):
@@ -93,16 +47,16 @@ class Claim:
     path: Path
 
     def give_back(self) -> None:
-        """Free the cell at once, before this process ends."""
+        """Free the folder at once, before this process ends."""
         self.path.with_suffix(".free").touch()
 
     @contextlib.contextmanager
-    def kept(self, parent: int) -> Iterator[None]:
+    def kept(self, parent: int | None = None) -> Iterator[None]:
         """Touch the claim within the block, and give it back at the end.
 
         A higher claim means that another process has taken over: then this process ends at once,
-        with the exit code `TAKEN`. It sends itself SIGTERM when the process `parent`, which started
-        it, has died.
+        with the exit code `TAKEN`. Where a `parent` is named, the process that started this one, it
+        sends itself SIGTERM when that has died.
         """
         over = threading.Event()
         beat = threading.Thread(target=self._beat, args=(over, parent), daemon=True)
@@ -123,17 +77,18 @@ class Claim:
         if not self.holds():
             raise ClaimLost(f"{self.path}: another process has taken over")
 
-    def _beat(self, over: threading.Event, parent: int) -> None:
+    def _beat(self, over: threading.Event, parent: int | None) -> None:
         touched, warned = time.monotonic(), False
         while not over.wait(_LOOK):
             with contextlib.suppress(OSError):  # a file server that is away for a moment
                 highest = _highest(self.path.parent)
                 if highest is not None and int(highest.stem) > int(self.path.stem):
+                    log.error("error: %s: another process has taken over", self.path)
                     os._exit(TAKEN)
                 if time.monotonic() - touched >= BEAT:
                     touched = time.monotonic()
                     os.utime(self.path)
-            if os.getppid() != parent and not warned:
+            if parent not in (None, os.getppid()) and not warned:
                 os.kill(os.getpid(), signal.SIGTERM)
                 warned = True
 

@@ -19,8 +19,8 @@ from threading import Barrier, Thread
 
 import pytest
 
-from minbert.experiments.grid import claims
-from minbert.experiments.grid.claims import STALE, TAKEN, ClaimLost, Owner, created, is_free, take
+from minbert.support import claims
+from minbert.support.claims import STALE, TAKEN, ClaimLost, Owner, created, is_free, take
 from minbert.support.errors import InputError
 
 ELSEWHERE = Owner("another machine", 1, "1")
