@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM as a request that the training loop obeys between two steps."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
@@ -12,16 +12,16 @@ from minbert.support.errors import Stopped
 class StopRequest:
     """SIGINT and SIGTERM as a request that the training loop can honour at a safe point.
 
-    The first signal sets `asked`, and with it `signum`, which the loop obeys. Where the request is
-    `shared` with other processes, they agree on `signum`. Inside `immediate()` a signal raises
-    Stopped at once, as a second one always does. Outside the main thread no handler can be set:
-    signals keep their usual meaning.
+    The first signal sets `asked`, and with it `signum`, which the loop obeys. Where processes train
+    together, they `agree` on `signum` whenever they `settle()`. Inside `immediate()` a signal
+    raises Stopped at once, as a second one always does. Outside the main thread no handler can be
+    set: signals keep their usual meaning.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
         self.signum: int | None = None
-        self.shared = False
+        self.agree: Callable[[int], int] | None = None  # on the highest of all processes' numbers
         self._immediate = True
 
     def install(self) -> None:
@@ -33,9 +33,14 @@ class StopRequest:
         if self._immediate or self.asked is not None:
             raise Stopped(signum)
         self.asked = signum
-        if not self.shared:
+        if self.agree is None:
             self.signum = signum
         log.info("stopping after this step; once more to stop at once")
+
+    def settle(self) -> None:
+        """Agree with the other processes, if there are any, whether a signal is to be obeyed."""
+        if self.agree is not None:
+            self.signum = self.agree(self.asked or 0) or None
 
     def obey(self) -> None:
         """Raise Stopped if a signal is to be obeyed."""
