@@ -21,7 +21,7 @@ class _Step(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         weights = [own for own in model.parameters() if own.requires_grad]
-        idle = nn.Parameter(torch.zeros_like(weights[0][:0]))  # torch warns where all are used
+        idle = nn.Parameter(weights[0].detach().new_zeros(1))  # torch warns where all are used
         self.weights = nn.ParameterList([*weights, idle])
 
     def forward(self, loss: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ GONE = "error: another rank, or its machine, is gone; the same command with --re
 def ended(*agents: subprocess.Popen[str]) -> list[str]:
     """What the agents and their ranks have said, once they have ended."""
     try:
-        return [one.communicate(timeout=240)[0] for one in agents]
+        return [one.communicate(timeout=900)[0] for one in agents]
     finally:
         for one in agents:
             one.kill()
