@@ -87,9 +87,8 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     if group.rank() == 0:
-        print(summary(config, parts.trained, metrics, progress))
-        for line in registry.remarks(config, parts.trainee.model):
-            print(line)
+        lines = [summary(config, parts.trained, metrics, progress)]
+        print(*lines, *registry.remarks(config, parts.trainee.model), sep="\n")
     return Result(folder, scores, manifest)
 
 
