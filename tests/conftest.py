@@ -76,18 +76,6 @@ def forking() -> ForkServerContext:
 
 
 @pytest.fixture
-def forked_ranks(monkeypatch: pytest.MonkeyPatch, forking: ForkServerContext) -> None:
-    """The other ranks are forked from a process with the libraries, which takes 3 s less."""
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _kind: forking)
-
-
-@pytest.fixture
-def patient_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may keep a rank from ending for longer than a run waits to name it."""
-    monkeypatch.setattr("minbert.training.ranks._GRACE", 120.0)
-
-
-@pytest.fixture
 def tiny() -> EncoderConfig:
     """An encoder of two layers and 16 hidden units, dropout .1 as published."""
     return TINY

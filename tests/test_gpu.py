@@ -23,8 +23,10 @@ from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.smart.adversarial import Adversarial
 from minbert.regularizers.smart.bregman import Bregman
+from minbert.training import group
 from minbert.training.loop import scale_gradients
 from minbert.training.optimizer import AdamW
+from minbert.training.shared import SharedObjective
 from tests.helpers import (
     TINY,
     VOCAB,
@@ -178,3 +180,24 @@ def test_peak_memory_is_the_allocators() -> None:
         torch.empty(2**20, dtype=torch.uint8, device=device)
 
     assert peak_memory(work, device) == before + 3 * 2**20
+
+
+def test_a_group_exchanges_by_nccl(tiny: EncoderConfig) -> None:
+    """A group of one, since there may be one GPU only: gradients by NCCL, agreement by gloo."""
+    dist = group.dist
+    model = make_model(make_encoder(tiny, **NO_DROPOUT), head_dropout=0.0).cuda()
+    twin, batch = copy.deepcopy(model), random_dataset("sst", 8).batch(np.arange(8), model.device)
+    plain = Objective().backward(model, batch, 1)
+    store = dist.HashStore()
+    dist.init_process_group("cpu:gloo,cuda:nccl", store=store, rank=0, world_size=1)
+    try:
+        group.take(model.device)
+        shared = SharedObjective(Objective()).backward(twin, batch, 1)
+        assert group.highest(3) == 3
+    finally:
+        dist.destroy_process_group()
+    assert shared["loss"].item() == pytest.approx(plain["loss"].item(), rel=1e-6)
+    for ours, theirs in zip(twin.parameters(), model.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None)
+        if ours.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad)

@@ -18,6 +18,7 @@ from minbert.pretrain import __main__ as pretrain
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OTHERS = {"--no-deps", "--nnodes", "--nproc-per-node"}  # pip's, and torchrun's
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
@@ -41,7 +42,7 @@ def test_every_flag_that_is_named_exists() -> None:
         *grids,
     )
     known = {f for parser in parsers for action in parser._actions for f in action.option_strings}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", README)) - {"--no-deps"}  # pip's
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", README)) - OTHERS
     assert named <= known, named - known
 
 

@@ -20,6 +20,7 @@ from minbert.data import spooled
 from minbert.data.examples import Example, Split
 from minbert.data.tokenizer import EncodedTexts, WordPieceTokenizer
 from minbert.support.device import to_device
+from minbert.support.randomness import derive_seed
 from minbert.tasks.task import Task
 
 
@@ -73,17 +74,25 @@ class Batch:
         tokens = self.tokens.mapped(lambda rows: stacked([rows] * count, self.views), lengths)
         return replace(self, ids=self.ids * count, labels=self.labels.repeat(count), tokens=tokens)
 
-    def part(self, first: int, step: int) -> Batch:
-        """The examples `first`, `first` + `step`, ..., padded as they need it."""
-        ids, labels = self.ids[first::step], self.labels[first::step]
+    def part(self, rows: slice, seed: int) -> tuple[Batch, float, int]:
+        """Some examples, padded as they need it, their share of all, and a seed for their draws.
+
+        The loss is a mean over examples, so a part counts by its share. `seed` is the whole's.
+        """
+        part = self._taken(rows)
+        own_seed = derive_seed(seed, "part", *rows.indices(len(self.ids)))
+        return part, len(part.ids) / len(self.ids), own_seed
+
+    def _taken(self, rows: slice) -> Batch:
+        ids, labels = self.ids[rows], self.labels[rows]
         if self.tokens is None:
             assert self.features is not None
-            return replace(self, ids=ids, labels=labels, features=self.features[:, first::step])
-        lengths = self.tokens.lengths.reshape(self.views, -1)[:, first::step].reshape(-1)
+            return replace(self, ids=ids, labels=labels, features=self.features[:, rows])
+        lengths = self.tokens.lengths.reshape(self.views, -1)[:, rows].reshape(-1)
 
-        def taken(rows: Tensor) -> Tensor:  # (V·B, T)
-            texts = rows.unflatten(0, (self.views, -1))  # (V, B, T)
-            return texts[:, first::step, : lengths.max()].flatten(0, 1)
+        def taken(texts: Tensor) -> Tensor:  # (V·B, T)
+            by_view = texts.unflatten(0, (self.views, -1))  # (V, B, T)
+            return by_view[:, rows, : lengths.max()].flatten(0, 1)
 
         return replace(self, ids=ids, labels=labels, tokens=self.tokens.mapped(taken, lengths))
 

@@ -25,6 +25,7 @@ from minbert.tasks.task import Task
 from minbert.training.optimizer import AdamW, optimizer_for, rate_schedule, warmup_steps
 from minbert.training.plan import Evaluation, Plan, Trainee
 from minbert.training.sampling import MixedTaskOrder
+from minbert.training.shared import shared
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def build(config: ResolvedConfig, device: torch.device) -> Parts:
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
     plan = _plan(config, trained, datasets, order, steps, device)
-    trainee = Trainee(model, objective, build_optimizer(config, model), plan)
+    trainee = Trainee(model, shared(objective), build_optimizer(config, model), plan)
     return Parts(trainee, datasets, bad_rows, trained)
 
 

@@ -15,7 +15,9 @@ from minbert.support.command import run_command
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser, add_flags, refuse_idle, shown
+from minbert.support.signals import StopRequest
 from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.training import group
 from minbert.training.repeating import add_like, with_earlier
 
 _MODES = {"last-linear-layer": "pretrain", "full-model": "finetune"}
@@ -103,4 +105,9 @@ def _in_force(config: RunConfig, preset: Collection[str]) -> Iterator[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the main job; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    return run_command(lambda stop: run(parse(arguments), stop))
+    return run_command(lambda stop: _run(arguments, stop))
+
+
+def _run(arguments: Sequence[str], stop: StopRequest) -> None:
+    with group.joined():
+        run(parse(arguments), stop)

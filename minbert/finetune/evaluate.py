@@ -12,7 +12,7 @@ from minbert.support.console import ProgressBar
 from minbert.support.device import release_memory
 from minbert.support.errors import RunError
 from minbert.tasks.task import Array
-from minbert.training import ranks
+from minbert.training import group
 
 # padded tokens in a pass: enough to fill a GPU, and few enough to stay in a CPU's cache
 _PASS_TOKENS = {"cpu": 512, "mps": 16384, "cuda": 65536}
@@ -28,7 +28,7 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     model.eval()
     like = model.encoder.pooler.weight  # its device and dtype
     pooled = like.new_zeros(len(texts.lengths), model.encoder.config.hidden_size)
-    passes = ranks.mine(list(by_length(texts.lengths, _PASS_TOKENS[device.type])))
+    passes = group.mine(list(by_length(texts.lengths, _PASS_TOKENS[device.type])))
     with model.scoring_precision(), ProgressBar(sum(map(len, passes)), title, "texts") as bar:
         for indices in passes:
             tokens = pad(texts, indices, dataset.pad_id, device)
@@ -37,7 +37,7 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
             pooled[torch.from_numpy(indices).to(device)] = vectors
             bar.update(len(indices))
     release_memory()
-    return ranks.summed(pooled)  # a text's vector from one rank, zeros from the others
+    return group.summed(pooled)  # a text's vector from one rank, zeros from the others
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """One run, from a located configuration to prediction files."""
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -19,7 +20,7 @@ from minbert.finetune.identity import input_hashes, run_name, settings
 from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.regularizers import registry
 from minbert.support import durable_files
-from minbert.support.command import run_command, show
+from minbert.support.command import show
 from minbert.support.console import log
 from minbert.support.device import pick_device
 from minbert.support.signals import StopRequest
@@ -27,13 +28,12 @@ from minbert.tasks.metrics import DEGENERATE, is_degenerate
 from minbert.tasks.mixing import WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, TASKS, overall
 from minbert.tasks.task import Array, kind_of
-from minbert.training import ranks
+from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
 from minbert.training.record import new_manifest, recorded
-from minbert.training.run_folder import BAD_ROWS, MANIFEST, held
+from minbert.training.run_folder import BAD_ROWS, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
-from minbert.training.shared import SharedObjective
 
 Metrics = dict[str, dict[str, dict[str, float]]]  # task -> dev split -> metric -> score
 
@@ -50,74 +50,64 @@ class Result:
 def run(typed: RunConfig, stop: StopRequest) -> Result:
     """Train, score dev, and write the prediction files of every evaluated task.
 
-    The files of `typed` are located. Raises InputError, RunError or Stopped.
+    The files of `typed` are located. Raises InputError, RunError or Stopped. Where several ranks
+    train together, all of them do this, and rank 0 alone writes.
     """
     began = time.monotonic()
+    resume = typed.resume or group.restarts() > 0
+    typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
+    if typed.ranks > group.size():
+        return group.launch(typed.ranks, partial(run, typed))
     recommendation = recommended(Path(str(typed.weights)), typed.option)
     taken = list(typed.taken_from(recommendation))
     config = typed.resolved(recommendation)
     device = pick_device(config.device, require_gpu=config.use_gpu)
-    ranks.check(config.ranks, device)
+    group.take(device)
     folder = Path(config.output_dir or Path("runs") / run_name(config))
-    outputs.check(config, folder)
-    with (
-        held(folder),
-        ranks.started(config.ranks, device, partial(_run_other_rank, config, folder)),
-    ):
+    with contextlib.ExitStack() as writing:
+        if group.rank() == 0:
+            outputs.check(config, folder)
+            writing.enter_context(held(folder))
+        check_shared(folder)
         _announce(config, taken, str(device), folder)
-        parts, facts, progress = _begin(config, folder, device, stop)
+        parts, facts, progress = _begin(config, folder, device)
         manifest = new_manifest(config, facts["sha256"], device)
-        with recorded(folder / MANIFEST, manifest, progress, began):
+        if group.rank() == 0:
+            writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
             durable_files.write_text(folder / BAD_ROWS, _bad_rows(parts))
-            train(folder, parts.trainee, facts, progress, stop)
-            ranks.wait()  # the best model is on disk
-            with stop.immediate():
-                predicted = _predict(config, parts, progress, folder)
-            metrics = _metrics(config, parts, predicted)
-            scores = _deciding(metrics)
-            manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
-            manifest["metrics"] = metrics
-            if degenerate := _is_degenerate(parts, predicted):
-                manifest["degenerate"] = True
-            manifest["padded_per_real_token"] = padding_ratios(progress)
+        train(folder, parts.trainee, facts, progress, stop)
+        group.wait()  # the best model is on disk
+        with stop.immediate():
+            predicted = _predict(config, parts, progress, folder)
+        metrics = _metrics(config, parts, predicted)
+        scores = _deciding(metrics)
+        manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
+        manifest["metrics"] = metrics
+        if degenerate := _is_degenerate(parts, predicted):
+            manifest["degenerate"] = True
+        manifest["padded_per_real_token"] = padding_ratios(progress)
+        if group.rank() == 0:
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
-    show(summary(config, parts.trained, metrics, progress))
-    for line in registry.remarks(config, parts.trainee.model):
-        show(line)
-    if degenerate:
-        log.warning("warning: %s. Lower --lr, or train longer", DEGENERATE)
+    if group.rank() == 0:
+        show(summary(config, parts.trained, metrics, progress))
+        for line in registry.remarks(config, parts.trainee.model):
+            show(line)
+        if degenerate:
+            log.warning("warning: %s. Lower --lr, or train longer", DEGENERATE)
     return Result(folder, scores, manifest)
 
 
 def _begin(
-    config: ResolvedConfig, folder: Path, device: torch.device, stop: StopRequest
+    config: ResolvedConfig, folder: Path, device: torch.device
 ) -> tuple[Parts, dict[str, Any], Progress]:
     """The parts of the run, the facts that decide its result, and the step where it begins."""
     parts = build(config, device)
-    if ranks.size() > 1:
-        objective = SharedObjective(parts.trainee.objective, stop)
-        parts = dataclasses.replace(
-            parts, trainee=dataclasses.replace(parts.trainee, objective=objective)
-        )
     facts = {"settings": settings(config), "sha256": input_hashes(config)}
-    with ranks.first_alone():  # it moves an earlier run aside
+    with group.first_alone():  # it moves an earlier run aside
         progress = starting_point(folder, parts.trainee, facts, go_on=config.resume)
     return parts, facts, progress
-
-
-def _run_other_rank(config: ResolvedConfig, folder: Path) -> int:
-    """Run as the ranks other than the first do: the same work, and nothing written."""
-
-    def work(stop: StopRequest) -> None:
-        device = pick_device(config.device)
-        parts, facts, progress = _begin(config, folder, device, stop)
-        train(folder, parts.trainee, facts, progress, stop)
-        ranks.wait()
-        _predict(config, parts, progress, folder)
-
-    return run_command(work)
 
 
 def _announce(config: ResolvedConfig, taken: Sequence[str], device: str, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Read many submissions, on all processor cores."""
 
-import os
 import signal
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +10,7 @@ from multiprocessing.context import BaseContext
 from minbert.grade.gold import Gold
 from minbert.grade.submission import Source, Submission, read
 from minbert.support.console import ProgressBar
+from minbert.support.device import cores
 from minbert.support.errors import RunError
 
 _FEW = 16  # are read faster than processes start
@@ -20,7 +20,7 @@ _gold: Gold  # set in each worker
 
 def read_all(sources: Sequence[Source], gold: Gold) -> list[Submission]:
     """Read every source, in order. Raises RunError where a process died over it."""
-    processes = min(_cores(), len(sources) // _FEW)
+    processes = min(cores(), len(sources) // _FEW)
     if processes < 2:
         return _collected((read(source, gold) for source in sources), len(sources))
     pool = ProcessPoolExecutor(processes, _context(), initializer=_set_up, initargs=(gold,))
@@ -48,12 +48,6 @@ def _collected(submissions: Iterable[Submission], total: int) -> list[Submission
             collected.append(submission)
             bar.update(1)
     return collected
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # fewer than the machine has, where a run is held to some
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _set_up(gold: Gold) -> None:

@@ -9,6 +9,8 @@ from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.job import run
 from minbert.support.command import run_command
 from minbert.support.flags import OneLineParser, parser_for, refuse_idle
+from minbert.support.signals import StopRequest
+from minbert.training import group
 from minbert.training.repeating import add_like, with_earlier
 
 _DESCRIPTION = """\
@@ -51,7 +53,12 @@ def parse(argv: Sequence[str]) -> PretrainConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    return run_command(lambda stop: run(parse(arguments), stop))
+    return run_command(lambda stop: _run(arguments, stop))
+
+
+def _run(arguments: Sequence[str], stop: StopRequest) -> None:
+    with group.joined():
+        run(parse(arguments), stop)
 
 
 if __name__ == "__main__":

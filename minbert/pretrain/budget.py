@@ -15,6 +15,7 @@ from minbert.pretrain.build import Ingredients, Pretrainee, trainee
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
+from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress, save_state
 
@@ -50,6 +51,7 @@ def total_steps(ingredients: Ingredients, folder: Path, began: float) -> int:
         lesson = ingredients.lessons[0]
         return max(1, round((config.passes or 1) * len(lesson.text) / lesson.batch_size))
     saved = CheckpointStore(folder).load_last() if config.resume else None
+    group.wait()  # a measurement makes a folder of its own there
     fixed = None if saved is None else saved[1]["settings"].get(STEPS)
     return _affordable(ingredients, folder, began) if fixed is None else int(fixed)
 
@@ -66,7 +68,7 @@ def _affordable(ingredients: Ingredients, folder: Path, began: float) -> int:
     trial = trainee(ingredients, config.scorings * _TRIED, copy.deepcopy(ingredients.model))
     costs = _measure(trial, folder, enough=min(20.0, 0.05 * budget))
     left = budget * (1 - _RESERVE) - (time.monotonic() - began)
-    steps = costs.steps(left, config.scorings, config.checkpoint_every)
+    steps = -group.highest(-costs.steps(left, config.scorings, config.checkpoint_every))
     log.info(
         "time budget %s: a step takes %.3g s, each of %d scorings %.3g s, a checkpoint %.3g s",
         config.time_budget,
@@ -105,6 +107,6 @@ def _measure_steps(trial: Pretrainee, enough: float) -> float:
         if trial.model.device.type == "cuda":
             torch.cuda.synchronize(trial.model.device)
         spent.append(time.monotonic() - began)
-        if step > 1 and sum(spent) > enough:
+        if step > 1 and group.highest(int(sum(spent) > enough)):  # all ranks at once
             break
     return sum(spent[1:]) / len(spent[1:])

@@ -37,11 +37,12 @@ from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
 from minbert.training.optimizer import optimizer_for, rate_schedule
-from minbert.training.plan import Plan, StepBatch, Trainee
+from minbert.training.plan import DivisibleBatch, Plan, Trainee
+from minbert.training.shared import shared
 
 _LEAST_AGREEMENT = 0.5  # of the words: a teacher that reads fewer of them teaches little
 
-Pretrainee = Trainee[PretrainingBert, StepBatch]
+Pretrainee = Trainee[PretrainingBert, DivisibleBatch]
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def trainee(
     config, model = ingredients.config, model or ingredients.model
     factor = rate_schedule(config.schedule, steps, config.warmup, config.power)
     lessons = SideBySide(ingredients.lessons, max(1, math.ceil(steps / config.scorings)))
-    plan: Plan[PretrainingBert, StepBatch] = Plan(
+    plan: Plan[PretrainingBert, DivisibleBatch] = Plan(
         order=lessons,
         draw=lessons.draw,
         learning_rate=lambda step: config.lr * factor(step),
@@ -147,7 +148,7 @@ def trainee(
         checkpoint_every=config.checkpoint_every,
         criterion="minus the losses' sum",
     )
-    return Trainee(model, lessons, optimizer_for(model, config), plan)
+    return Trainee(model, shared(lessons), optimizer_for(model, config), plan)
 
 
 def text_files(config: PretrainConfig) -> list[Path]:

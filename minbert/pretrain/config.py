@@ -231,6 +231,13 @@ class PretrainConfig(shared_flags.Readable):
         metavar="FOLDER",
     )
     half: bool = flag(False, RUN, "write the weights in half precision")
+    ranks: int = _count(
+        1,
+        RUN,
+        "processes on this machine that train together, each on a part of every batch, and each on "
+        "a GPU of its own where there are any; for more machines start the command by torchrun",
+        metavar="N",
+    )
     output_dir: str = flag(
         "runs/pretraining", RUN, "log, manifest and checkpoints", metavar="FOLDER"
     )
@@ -259,6 +266,8 @@ class PretrainConfig(shared_flags.Readable):
             raise InputError("--embeddings teacher: there is none; name one with --teacher")
         if self.teacher is not None:
             self._check_shares()
+        if self.ranks > self.batch_size:
+            raise InputError(f"--ranks {self.ranks} --batch_size {self.batch_size}: too few rows")
         given = [n for n in ("steps", "passes", "time_budget") if getattr(self, n) is not None]
         if len(given) > 1:
             raise InputError(f"--{given[0]} and --{given[1]}: give one of them")

@@ -1,7 +1,9 @@
 """One pretraining run, from text files to a folder in the published layout."""
 
+import contextlib
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from minbert.support.device import pick_device
 from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
+from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
 from minbert.training.record import as_json, new_manifest, recorded
-from minbert.training.run_folder import ENCODER, MANIFEST, held
+from minbert.training.run_folder import ENCODER, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
 _INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "device", "cache", "save", "half")
@@ -32,37 +35,61 @@ _PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 def run(config: PretrainConfig, stop: StopRequest) -> None:
     """Pretrain; write the encoder that scores best. Raises InputError, RunError or Stopped."""
     began = time.monotonic()
-    corpus.check_files(text_files(config))
+    resume = config.resume or group.restarts() > 0
+    config = dataclasses.replace(config, ranks=group.wanted(config.ranks), resume=resume)
+    if config.ranks > group.size():
+        group.launch(config.ranks, partial(run, config))
+        return
     device = pick_device(config.device)
+    group.take(device)
     folder = Path(config.output_dir)
     target = Path(config.save or folder / ENCODER)
+    _check_files(config, folder, target)
+    with contextlib.ExitStack() as writing:
+        if group.rank() == 0:
+            writing.enter_context(held(folder))
+            _check_writable(config.save, target)
+        check_shared(folder)
+        with group.first_alone():  # it makes what is not cached
+            ingredients = gather(config, device)
+        steps = total_steps(ingredients, folder, began)
+        trained = trainee(ingredients, steps)
+        facts = _facts(ingredients, steps)
+        with group.first_alone():  # it moves an earlier run aside
+            progress = starting_point(folder, trained, facts, go_on=config.resume)
+        _announce(ingredients, steps, device)
+        if group.rank() == 0:
+            if config.time_budget is not None:
+                keep_steps(trained, folder, facts)
+            manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
+            writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
+        train(folder, trained, facts, progress, stop)
+        if group.rank() > 0:
+            return
+        with stop.immediate():
+            if progress.best_epoch is not None:
+                load_best(folder, trained.model, progress)
+            dtype = torch.float16 if config.half else None
+            trained.model.save_pretrained(target, dtype, heads=config.guesses)
+        CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
+    show(_summary(config, target, progress))
+
+
+def _check_writable(save: str | None, target: Path) -> None:
+    """Raise InputError now, not after hours of training, where the encoder cannot be written."""
+    if save is not None:
+        with refusing_unwritable(f"--save {target}"):
+            durable_files.check_writable(target / "config.json" if target.is_dir() else target)
+
+
+def _check_files(config: PretrainConfig, folder: Path, target: Path) -> None:
+    """Raise InputError for what cannot be read or written, or lies in the run's own folder."""
+    corpus.check_files(text_files(config))
     _check_target(target)
     for key in ("weights", "vocab", "teacher"):
         source = getattr(config, key)
         if source and folder.resolve() in Path(source).resolve().parents:
             raise InputError(f"--{key} {source}: lies in the run's own folder {folder}")
-    with held(folder):
-        if config.save is not None:
-            with refusing_unwritable(f"--save {target}"):  # not after hours of training
-                durable_files.check_writable(target / "config.json" if target.is_dir() else target)
-        ingredients = gather(config, device)
-        steps = total_steps(ingredients, folder, began)
-        trained = trainee(ingredients, steps)
-        facts = _facts(ingredients, steps)
-        progress = starting_point(folder, trained, facts, go_on=config.resume)
-        if config.time_budget is not None:
-            keep_steps(trained, folder, facts)
-        _announce(ingredients, steps, device)
-        manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
-        with recorded(folder / MANIFEST, manifest, progress, began):
-            train(folder, trained, facts, progress, stop)
-            with stop.immediate():
-                if progress.best_epoch is not None:
-                    load_best(folder, trained.model, progress)
-                dtype = torch.float16 if config.half else None
-                trained.model.save_pretrained(target, dtype, heads=config.guesses)
-            CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
-    show(_summary(config, target, progress))
 
 
 def _check_target(target: Path) -> None:
@@ -83,6 +110,8 @@ def _facts(ingredients: Ingredients, steps: int) -> dict[str, Any]:
         for name, value in dataclasses.asdict(config).items()
         if name not in (*_INDIFFERENT, *_PLACES)
     }
+    if config.ranks == 1:  # as a run had it before there were more
+        del kept["ranks"]
     read = {f"text {number}": path for number, path in enumerate(text_files(config))}
     if config.weights is not None:
         read["weights"] = weights.weights_file(Path(config.weights))

@@ -6,22 +6,22 @@ A step takes a batch of every lesson, and its gradient is the sum of theirs.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from minbert.pretrain.model import PretrainingBert
 from minbert.pretrain.order import Sharded
-from minbert.training.plan import Evaluation, RowIndices, StepBatch, StepRows, TaskOrder
-
-
-class Differentiable(Protocol):
-    """An objective without state, `minbert.training.plan.TrainingObjective`'s main part."""
-
-    def backward(
-        self, model: PretrainingBert, batch: Any, seed: int, step: int | None = None
-    ) -> dict[str, Tensor]:
-        """Add a batch's gradients; return detached scalars for the log, `loss` among them."""
+from minbert.training.plan import (
+    ByPasses,
+    Differentiable,
+    DivisibleBatch,
+    Evaluation,
+    Passes,
+    RowIndices,
+    StepRows,
+    TaskOrder,
+)
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Lesson:
     rows: str  # what its rows are, in the log
     batch_size: int
     order: Callable[[int], TaskOrder]  # of an epoch's number of steps
-    draw: Callable[[RowIndices], StepBatch]
-    objective: Differentiable
+    draw: Callable[[RowIndices], DivisibleBatch]
+    objective: Differentiable[PretrainingBert, Any]
     evaluate: Callable[[PretrainingBert], Evaluation]
 
 
-class SideBySide:
+class SideBySide(ByPasses[PretrainingBert, DivisibleBatch]):
     """The order, the objective and the scores of several lessons."""
 
     def __init__(self, lessons: Sequence[Lesson], steps_per_epoch: int) -> None:
@@ -56,15 +56,15 @@ class SideBySide:
         steps = zip(*(order.epoch(number) for order in self._orders), strict=True)
         return (tuple(chain.from_iterable(batches)) for batches in steps)
 
-    def draw(self, name: str, rows: RowIndices) -> StepBatch:
+    def draw(self, name: str, rows: RowIndices) -> DivisibleBatch:
         """A lesson's rows as a batch."""
         return self._lessons[name].draw(rows)
 
-    def backward(
-        self, model: PretrainingBert, batch: StepBatch, seed: int, step: int | None = None
-    ) -> dict[str, Tensor]:
-        """Add the gradients of a batch by its own lesson's objective."""
-        return self._lessons[batch.name].objective.backward(model, batch, seed, step)
+    def passes(
+        self, model: PretrainingBert, batch: DivisibleBatch, seed: int, step: int | None = None
+    ) -> Passes:
+        """Give a batch's losses by its own lesson's objective."""
+        return self._lessons[batch.name].objective.passes(model, batch, seed, step)
 
     def evaluate(self, model: PretrainingBert) -> Evaluation:
         """All lessons' scores; the criterion is the sum of theirs."""

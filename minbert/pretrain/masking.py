@@ -4,6 +4,8 @@ Devlin et al. 2019, section 3.1: 15% of a text's tokens are chosen; 80% of them 
 [MASK], 10% a random token, 10% stay. Dimensions: B rows, T tokens, M tokens chosen in all.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +23,16 @@ class Masked:
     input_ids: Tensor  # (B, T)
     positions: Tensor  # (M,) of the tokens replaced, in the flattened rows
     targets: Tensor  # (M,) the tokens that stood there
+
+    def part(self, rows: slice) -> Masked:
+        """Some of the rows, in their order."""
+        count, length = self.input_ids.shape
+        numbers = torch.full((count,), -1)  # of each row in the part
+        numbers[rows] = torch.arange(len(numbers[rows]))
+        number = numbers[self.positions // length]  # (M,)
+        kept, within = number >= 0, self.positions % length
+        positions = (number * length + within)[kept]
+        return Masked(self.input_ids[rows], positions, self.targets[kept])
 
 
 class Masker:

@@ -3,9 +3,11 @@
 Rows are masked anew at every step, from the step's seed. Dimensions: B rows, T tokens.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,16 +23,24 @@ from minbert.pretrain.shards import PackedRows, PackedText
 from minbert.support.console import ProgressBar
 from minbert.support.device import at_least_fp32, to_device
 from minbert.support.randomness import derive_seed, generator
-from minbert.training.plan import Evaluation
+from minbert.training.plan import Differentiable, Evaluation, Passes
 
 
 @dataclass(frozen=True)
 class TextBatch:
-    """B packed rows, unmasked, on the CPU."""
+    """B packed rows, unmasked, on the CPU; a part of a batch trains those `taken` among them."""
 
     ids: tuple[str, ...]
     rows: PackedRows
+    taken: slice | None = None  # all
     name: str = TASK  # the one task, as the log has it
+
+    def part(self, rows: slice, seed: int) -> tuple[TextBatch, float, int]:
+        """Some of the rows; losses are over what all have, so they count in full.
+
+        The seed is the whole batch's: it decides the masks of all rows.
+        """
+        return replace(self, ids=self.ids[rows], taken=rows), 1.0, seed
 
     @property
     def real_tokens(self) -> int:
@@ -48,7 +58,7 @@ def text_batch(text: PackedText, indices: NDArray[np.int64]) -> TextBatch:
     return TextBatch(tuple(f"row {index}" for index in indices), text.take(indices))
 
 
-class PretrainingObjective:
+class PretrainingObjective(Differentiable[PretrainingBert, TextBatch]):
     """Mean cross-entropy over masked words, plus the mean over rows if the model has that head.
 
     A batch runs in pieces of `piece` rows, so that it may be larger than memory; the gradient is
@@ -58,23 +68,28 @@ class PretrainingObjective:
     def __init__(self, masker: Masker, piece: int) -> None:
         self._masker, self._piece = masker, piece
 
-    def backward(
+    def passes(
         self,
         model: PretrainingBert,
         batch: TextBatch,
         seed: int,
         step: int | None = None,  # noqa: ARG002  nothing depends on it
-    ) -> dict[str, Tensor]:
-        """Add this batch's gradients; return `loss`, `mlm_loss` and, with pairs, `nsp_loss`."""
+    ) -> Passes:
+        """Give the losses of the pieces; return `loss`, `mlm_loss` and, with pairs, `nsp_loss`."""
         masked = mask_rows(self._masker, batch.rows, seed)
+        count = len(batch.rows.lengths)
+        taken = batch.taken or slice(None)
+        numbers = range(count)[taken]  # of the part's rows in the whole batch
+        rows, own = batch.rows.part(taken), masked.part(taken)
         totals: dict[str, Tensor] = {}
-        for piece in pieces(batch.rows, masked, self._piece, model.device):
-            losses = piece_losses(model, piece, derive_seed(seed, "dropout", piece.first))
+        for piece in pieces(rows, own, self._piece, model.device):
+            mask_seed = derive_seed(seed, "dropout", numbers[piece.first])
+            losses = piece_losses(model, piece, mask_seed)
             parts = {"mlm_loss": losses["mlm_loss"] / len(masked.targets)}
             if "nsp_loss" in losses:
-                parts["nsp_loss"] = losses["nsp_loss"] / len(batch.ids)
+                parts["nsp_loss"] = losses["nsp_loss"] / count
             parts["loss"] = torch.stack(list(parts.values())).sum()
-            parts["loss"].backward()
+            yield parts["loss"], piece.first + self._piece >= len(numbers)
             for name, value in parts.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         return totals

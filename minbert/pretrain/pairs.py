@@ -4,8 +4,10 @@ Of a row of two sentences comes a pair: these two; or one of them and itself, al
 them and any other of the batch. So the texts of a pair are alike in all degrees.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +24,28 @@ class Reads:
 
     texts: Sequence[ReadRow]
     readings: Sequence[Reading]
+    whole: Reads | None = None  # of which this is a part
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Words that both read, sentences read alone, and pairs, in the whole batch."""
+        if self.whole is not None:
+            return self.whole.counts
+        theirs = {(n, *place) for n, row in enumerate(self.texts) for _, *place in row.words}
+        words = sum(place in theirs for reading in self.readings for place, _ in reading.words)
+        alone = sum(len(reading.texts) == 1 for reading in self.readings)
+        return words, alone, len(self.readings) - alone
+
+    def part(self, which: slice) -> Reads:
+        """Some of the readings, and the texts that they are of."""
+        readings = self.readings[which]
+        used = sorted({number for reading in readings for number in reading.texts})
+        number_of = {number: place for place, number in enumerate(used)}
+        renumbered = [
+            replace(reading, texts=tuple(number_of[number] for number in reading.texts))
+            for reading in readings
+        ]
+        return Reads([self.texts[number] for number in used], renumbered, self)
 
 
 def read_rows(rows: Sequence[Row], student: RowReader, teacher: RowReader, seed: int) -> Reads:

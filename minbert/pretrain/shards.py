@@ -51,6 +51,10 @@ class PackedRows:
     b_starts: NDArray[np.int64]
     is_random: NDArray[np.int64]
 
+    def part(self, rows: slice) -> PackedRows:
+        """Some of the rows."""
+        return PackedRows(*(values[rows] for values in vars(self).values()))
+
 
 class PackedText:
     """The rows of one split of a cache, training or held-out, shard after shard."""

@@ -8,15 +8,18 @@ student gives a pair that it reads together, and a, b the teacher's vectors of t
          + score_weight · mean over pairs (s - cos(a, b))²
 
 A word's vector is the mean over its pieces in the last layer, a sentence's that over its tokens.
-The teacher reads every text alone, so a pair's words are drawn to what each is without the other.
+The teacher reads every text alone: a pair's words are drawn to what they are without the other.
 Sanh et al. 2019 (DistilBERT, section 3) draw hidden vectors together by their cosine; Jiao et al.
 2020 (TinyBERT, section 3.1) map between widths. Thakur et al. 2021 (Augmented SBERT) teach an
 encoder of single texts by one of pairs; here it is the other way round.
 Dimensions: B rows, N texts, W words, D the teacher's hidden size.
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +41,7 @@ from minbert.pretrain.teacher import Teacher, TextVectors
 from minbert.support.console import ProgressBar
 from minbert.support.device import to_device
 from minbert.support.randomness import derive_seed
-from minbert.training.plan import Evaluation
+from minbert.training.plan import Differentiable, Evaluation, Passes
 
 TAUGHT = "teacher"  # the task, as the log has it
 
@@ -51,6 +54,12 @@ class TaughtBatch:
     reads: Reads
     piece: int  # readings that go through the student at once
     name: str = TAUGHT
+
+    def part(self, which: slice, seed: int) -> tuple[TaughtBatch, float, int]:
+        """Some of the readings, whose losses are over what all have, so they count in full."""
+        part = replace(self, ids=self.ids[which], reads=self.reads.part(which))
+        own_seed = derive_seed(seed, "part", *which.indices(len(self.reads.readings)))
+        return part, 1.0, own_seed
 
     @property
     def real_tokens(self) -> int:
@@ -73,24 +82,25 @@ class Weights(NamedTuple):
     score: float
 
 
-class TeachingObjective:
+class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
     """The distance of a student from its teacher. A batch runs in pieces of readings."""
 
     def __init__(self, teacher: Teacher, reader: RowReader, weights: Weights, piece: int) -> None:
         """`reader` is the student's."""
         self.reader, self._teacher, self._weights, self._piece = reader, teacher, weights, piece
 
-    def backward(
+    def passes(
         self,
         model: PretrainingBert,
         batch: TaughtBatch,
         seed: int,
         step: int | None = None,  # noqa: ARG002  nothing depends on it
-    ) -> dict[str, Tensor]:
-        """Add this batch's gradients; return `loss` and its parts."""
+    ) -> Passes:
+        """Give the losses of the pieces; return `loss` and its parts."""
         totals: dict[str, Tensor] = {}
-        for losses in self.losses(model, batch.reads, seed):
-            losses["loss"].backward()
+        count = math.ceil(len(batch.reads.readings) / self._piece)
+        for number, losses in enumerate(self.losses(model, batch.reads, seed), start=1):
+            yield losses["loss"], number == count
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         return totals
@@ -105,9 +115,8 @@ class TeachingObjective:
         """
         theirs = self._teacher.read(reads.texts, self._piece)
         readings = reads.readings
-        alone = sum(len(reading.texts) == 1 for reading in readings)
-        words = sum(place in theirs.places for reading in readings for place, _ in reading.words)
-        counts = [max(words, 1), max(alone, 1), len(readings) - alone]
+        words, alone, pairs = reads.counts
+        counts = [max(words, 1), max(alone, 1), pairs]
         for number, rows in enumerate(like_lengths([r.row for r in readings], self._piece)):
             mask_seed = None if seed is None else derive_seed(seed, "dropout", number)
             sums = self._sums(model, [readings[row] for row in rows], theirs, mask_seed)

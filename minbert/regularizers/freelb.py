@@ -24,11 +24,12 @@ from minbert.support.flags import (
 from minbert.support.randomness import derive_seed, generator
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
+from minbert.training.plan import ByPasses, Passes
 
 GROUP = "FreeLB (--freelb; Zhu et al. 2020)"
 
 
-class FreeLB:
+class FreeLB(ByPasses[MultitaskBert, Batch]):
     """The mean of K losses along an ascent, instead of the loss at x: K passes and K - 1 updates.
 
         δ₀ = U(-1, 1) · m / √(L · d)                       (`init`; L real tokens, d hidden size)
@@ -56,14 +57,14 @@ class FreeLB:
         self.steps, self.step_size = steps, step_size
         self.init, self.radius = init, radius
 
-    def backward(
+    def passes(
         self,
         model: MultitaskBert,
         batch: Batch,
         seed: int,
         step: int | None = None,  # noqa: ARG002  nothing depends on it
-    ) -> dict[str, Tensor]:
-        """Add the mean gradient of the K passes.
+    ) -> Passes:
+        """Give the K losses, each over K.
 
         Returns detached scalars: `loss`, the mean of the K losses; `task_loss`, the first, at δ₀;
         and `freelb_rise`, by how much the last exceeds it.
@@ -77,7 +78,7 @@ class FreeLB:
             assert embeddings is not None
             logits = model(batch, embeddings + delta, mask_seed=seed)
             loss = batch.task.loss(logits, batch.labels)
-            (loss / self.steps).backward()
+            yield loss / self.steps, last
             losses.append(loss.detach())
             if not last:
                 assert delta.grad is not None

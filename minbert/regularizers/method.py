@@ -14,10 +14,10 @@ from minbert.support.errors import InputError
 from minbert.support.flags import PerTask, When, for_task
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
-from minbert.training.plan import TrainingObjective
+from minbert.training.plan import ByPasses
 
 
-class BatchObjective(TrainingObjective[MultitaskBert, Batch], Protocol):
+class BatchObjective(ByPasses[MultitaskBert, Batch], Protocol):
     """What a step minimises: the task's loss with its terms, or something in its place."""
 
     @property

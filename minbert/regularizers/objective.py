@@ -8,13 +8,14 @@ from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.support.flags import for_task
+from minbert.training.plan import ByPasses, Passes
 
 # steps between two probes of the terms; it shares no factor with 2, 3 or 4 tasks that take turns,
 # so that probes come to every task
 PROBE_EVERY = 49
 
 
-class Objective:
+class Objective(ByPasses[MultitaskBert, Batch]):
     """task.loss + Σ weight · regularizer.loss.
 
     A weight may be a task's own; a term whose weight is 0 for a task is not computed there.
@@ -30,10 +31,10 @@ class Objective:
         """Whether any term needs the word embeddings of every batch."""
         return any(term.perturbs_inputs for term in self.regularizers)
 
-    def backward(
+    def passes(
         self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
-    ) -> dict[str, Tensor]:
-        """Add this batch's gradients to the parameters'.
+    ) -> Passes:
+        """Give the one loss of this batch.
 
         `seed` decides every random draw. Returns detached scalars for the log: `loss`, the value
         that was differentiated; `task_loss`, the task's part of it; each regularizer's unweighted
@@ -49,7 +50,7 @@ class Objective:
             value = term.loss(model, batch, training)
             total = total + rise * weights[term.name] * value
             terms[term.name] = value
-        total.backward()
+        yield total, True
         if step is not None and step % PROBE_EVERY == 0:
             for term in active:
                 terms |= term.probe(model, batch, training)

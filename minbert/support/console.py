@@ -47,7 +47,7 @@ class ProgressBar:
     ) -> None:
         self.total, self.title, self.unit, self.done = total, title, unit, done
         self._first, self._began, self._spoke, self._every = done, time.monotonic(), 0.0, every
-        self._plain = not sys.stderr.isatty()
+        self._plain = not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO))
         self._bar = tqdm(
             total=total,
             desc=title,

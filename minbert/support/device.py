@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import os
 import re
 from typing import Any
 
@@ -51,6 +52,13 @@ def pick_autocast(precision: str, device: torch.device) -> torch.dtype | None:
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if native else "fp32"
     return torch.bfloat16 if precision == "bf16" else None
+
+
+def cores() -> int:
+    """The cores that this process may use: fewer than there are, where it is held to some."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def at_least_fp32(x: Tensor) -> Tensor:

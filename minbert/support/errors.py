@@ -1,5 +1,7 @@
 """The ways in which a run can fail; `command.py` turns each into an exit code."""
 
+from __future__ import annotations
+
 import signal
 
 
@@ -17,3 +19,6 @@ class Stopped(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[int]]:
+        return Stopped, (self.signum,)

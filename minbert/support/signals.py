@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -20,17 +20,17 @@ from minbert.support.errors import Stopped
 class StopRequest:
     """SIGINT and SIGTERM as a request that the training loop can honour at a safe point.
 
-    The first signal sets `asked`, and with it `signum`, which the loop obeys. Where the request is
-    `shared` with other processes, they agree on `signum`. Inside `immediate()` the first signal
-    raises Stopped at once. A second one ends the process without another line of Python: files and
-    checkpoints under way stay drafts, which the next start removes. Outside the main thread no
-    handler can be set: signals keep their usual meaning.
+    The first signal sets `asked`, and with it `signum`, which the loop obeys. Where processes
+    train together, they `agree` on `signum` whenever they `settle()`. Inside `immediate()` the
+    first signal raises Stopped at once. A second one ends the process without another line of
+    Python: files and checkpoints under way stay drafts, which the next start removes. Outside the
+    main thread no handler can be set: signals keep their usual meaning.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
         self.signum: int | None = None
-        self.shared = False
+        self.agree: Callable[[int], int] | None = None  # on the highest of all processes' numbers
         self._immediate = True
         self._before: dict[int, Any] = {}
 
@@ -56,9 +56,14 @@ class StopRequest:
         self.asked = signum
         if self._immediate:
             raise Stopped(signum)
-        if not self.shared:
+        if self.agree is None:
             self.signum = signum
         _say("stopping after this step; once more to stop at once")
+
+    def settle(self) -> None:
+        """Agree with the other processes, if there are any, whether a signal is to be obeyed."""
+        if self.agree is not None:
+            self.signum = self.agree(self.asked or 0) or None
 
     def obey(self) -> None:
         """Raise Stopped if a signal is to be obeyed."""

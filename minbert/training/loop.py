@@ -50,6 +50,7 @@ def fit(
                     began = time.monotonic()
                     batches = [plan.draw(task, rows) for task, rows in rows_by_task]
                     train_step(trainee, progress.step, batches, journal)
+                    stop.settle()
                     progress.count(batches, time.monotonic() - began)
                     bar.update(1, progress.shown(journal.last))
                     if progress.step % 100 == 0:
@@ -74,7 +75,7 @@ def train_step(trainee: Trainee[M, B], step: int, batches: Sequence[B], journal:
     seeds = [derive_seed(plan.seed, "pass", step)]  # one a batch
     seeds += [derive_seed(plan.seed, "pass", step, turn) for turn in range(1, len(batches))]
     values = [
-        trainee.objective.backward(model, batch, seed, step)
+        trainee.objective.backward(model, batch, seed, step, more=batch is not batches[-1])
         for batch, seed in zip(batches, seeds, strict=True)
     ]
     params = [param for group in optimizer.param_groups for param in group["params"]]

@@ -1,6 +1,8 @@
 """The records and protocols that the training loop works on: what trains, on what, how long."""
 
-from collections.abc import Callable, Iterator, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, Protocol, TypeVar
@@ -36,22 +38,59 @@ class StepBatch(Protocol):
         """Tokens that go through the encoder, with padding."""
 
 
+class DivisibleBatch(StepBatch, Protocol):
+    """A batch that can be shared out. `minbert.data.batches.Batch` is one."""
+
+    def part(self: D, rows: slice, seed: int) -> tuple[D, float, int]:
+        """Some of the examples, the weight of their loss in the whole's, and their seed.
+
+        `seed` is the whole batch's.
+        """
+        ...
+
+
+D = TypeVar("D", bound=DivisibleBatch)
 M = TypeVar("M", bound=nn.Module)
 B = TypeVar("B", bound=StepBatch)
 M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
 B_contra = TypeVar("B_contra", bound=StepBatch, contravariant=True)
 
 
+# losses to differentiate at once, each with whether it is the last; then the scalars for the log
+Passes = Generator[tuple[Tensor, bool], None, dict[str, Tensor]]
+
+
+def differentiated(
+    passes: Passes, differentiate: Callable[[Tensor, bool], None]
+) -> dict[str, Tensor]:
+    """Differentiate every loss as it comes, and return the scalars for the log."""
+    while True:
+        try:
+            loss, last = next(passes)
+        except StopIteration as end:
+            scalars: dict[str, Tensor] = end.value
+            return scalars
+        differentiate(loss, last)
+
+
 class TrainingObjective(Protocol[M_contra, B_contra]):
-    """The quantity that a step minimises; `minbert.regularizers.objective.Objective` is one."""
+    """The quantity that a step minimises, by one process or by several ranks."""
 
     def backward(
-        self, model: M_contra, batch: B_contra, seed: int, step: int | None = None
+        self,
+        model: M_contra,
+        batch: B_contra,
+        seed: int,
+        step: int | None = None,
+        *,
+        more: bool = False,
     ) -> dict[str, Tensor]:
         """Add a batch's gradients; return detached scalars for the log, `loss` among them.
 
-        `seed` decides every random draw; a term that changes in the course of a run reads `step`.
+        `seed` decides every random draw; a term that changes in the course of a run reads `step`;
+        `more` says that other batches of the same step follow.
         """
+        ...
 
     def after_step(self, model: M_contra) -> None:
         """Do what follows every optimizer step."""
@@ -61,6 +100,36 @@ class TrainingObjective(Protocol[M_contra, B_contra]):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore the state."""
+
+
+class Differentiable(Protocol[M_contra, B_contra]):
+    """What is minimised, by its losses; a class that has `passes` inherits `backward`."""
+
+    def passes(
+        self, model: M_contra, batch: B_contra, seed: int, step: int | None = None
+    ) -> Passes:
+        """Give the losses whose gradients add up to the batch's; they are differentiated meanwhile.
+
+        The arguments are those of `TrainingObjective.backward`.
+        """
+        ...
+
+    def backward(
+        self,
+        model: M_contra,
+        batch: B_contra,
+        seed: int,
+        step: int | None = None,
+        *,
+        more: bool = False,  # noqa: ARG002  nothing is exchanged
+    ) -> dict[str, Tensor]:
+        """Add a batch's gradients; return detached scalars for the log, `loss` among them."""
+        passes = self.passes(model, batch, seed, step)
+        return differentiated(passes, lambda loss, _: loss.backward())
+
+
+class ByPasses(Differentiable[M_contra, B_contra], TrainingObjective[M_contra, B_contra], Protocol):
+    """An objective that is given by its losses; `regularizers/objective.py` has one."""
 
 
 class TaskOrder(Protocol):

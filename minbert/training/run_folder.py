@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import secrets
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +12,14 @@ from minbert.support.claims import take
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.locks import opened, try_lock, warn_of_no_locks
+from minbert.training import group
 
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
 _CLAIMS = ".claims"
 # the manifest comes last: without it the rest would no longer count as a run
 _OURS = ("step-*", "best-*", "damaged-*", "finished", ENCODER, LOG, BAD_ROWS, MANIFEST)
+
+_PATIENCE = 10.0  # seconds in which a new file must show on another machine
 
 
 @contextlib.contextmanager
@@ -45,6 +51,32 @@ def _alone(handle: int, folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: another run is using it; name another --output_dir")
     with claim.kept() if claim else contextlib.nullcontext():
         yield
+
+
+def check_shared(folder: Path) -> None:
+    """Raise InputError in a rank that does not see what rank 0 writes into the folder."""
+    first = group.rank() == 0
+    token = folder / f".seen-by-all-{group.highest(secrets.randbits(60) if first else 0)}.tmp"
+    try:
+        if first:
+            token.touch()
+        group.wait()
+        _look_for(token)
+        group.wait()
+    finally:
+        if first:
+            token.unlink(missing_ok=True)
+
+
+def _look_for(token: Path) -> None:
+    last = time.monotonic() + _PATIENCE
+    while not token.exists():
+        if time.monotonic() > last:
+            raise InputError(
+                f"--output_dir {token.parent}: rank {group.rank()}, on {socket.gethostname()}, "
+                "does not see what rank 0 writes there; name a folder that all machines share"
+            )
+        time.sleep(0.1)
 
 
 def _make_usable(folder: Path) -> None:

@@ -11,7 +11,7 @@ from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
 from minbert.support.signals import StopRequest
-from minbert.training import ranks
+from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint, UnsavedCheckpoints
 from minbert.training.journal import Journal
 from minbert.training.loop import fit
@@ -26,7 +26,8 @@ def starting_point(
     """The progress that the run begins with: its last whole checkpoint with `go_on`, else none.
 
     What decides a run stands in `facts["settings"]` and `facts["sha256"]`. Raises InputError where
-    the checkpoint has other ones. An earlier run that is not gone on with is moved aside.
+    the checkpoint has other ones. An earlier run that is not gone on with is moved aside, unless a
+    launcher started these processes again: then it is this run, killed before its first checkpoint.
     """
     store = CheckpointStore(folder)
     store.drop_drafts()
@@ -34,7 +35,8 @@ def starting_point(
     if saved is None:
         if go_on:
             log.info("--resume: no whole checkpoint in %s, starting afresh", folder)
-        set_earlier_run_aside(folder)
+        if group.restarts() == 0:
+            set_earlier_run_aside(folder)
         return Progress()
     for kind in ("settings", "sha256"):
         _refuse_changes(folder, saved[1][kind], facts[kind])
@@ -62,7 +64,8 @@ def train(
     stop: StopRequest,
 ) -> None:
     """Call `fit()` from `progress` on. Rank 0 alone writes log and checkpoints into `folder`."""
-    first = ranks.rank() == 0
+    first = group.rank() == 0
+    stop.agree = group.highest if group.size() > 1 else None
     store = CheckpointStore(folder) if first else UnsavedCheckpoints(folder)
     lines = durable_files.JsonLines(folder / LOG if first else Path(os.devnull))
     if first:

@@ -155,3 +155,14 @@ def test_the_ids_of_a_batch_follow_its_rows() -> None:
     assert batch.tokens is not None
     for row, index in enumerate(order):
         assert words(batch.tokens, row) == words(rows_of(data, int(index)), 0)
+
+
+def test_parts_cover_a_batch_and_draw_by_seeds_of_their_own() -> None:
+    batch = whole_batch(random_dataset("para", 7))
+    for size in (2, 3, 7):
+        parts = [batch.part(slice(first, None, size), 5) for first in range(size)]
+        ids = [name for part, _, _ in parts for name in part.ids]
+        assert sorted(ids) == sorted(batch.ids)
+        assert sum(share for _, share, _ in parts) == pytest.approx(1)
+        assert [share for _, share, _ in parts] == [len(part.ids) / 7 for part, _, _ in parts]
+        assert len({5, *(seed for _, _, seed in parts)}) == size + 1

@@ -34,7 +34,7 @@ def test_no_process_is_a_fork_of_one_with_threads() -> None:
 def test_a_process_that_is_killed_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_cores", lambda: 2)
+    monkeypatch.setattr(reading, "cores", lambda: 2)
     sources = [Fatal(str(i), tmp_path) for i in range(40)]
     with pytest.raises(RunError, match="killed; out of memory"):
         read_all(sources, gold_of(tmp_path / "gold"))

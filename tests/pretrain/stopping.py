@@ -8,18 +8,27 @@ from typing import Any
 
 import pytest
 
+from minbert.pretrain.budget import Costs
+from minbert.training import group
+
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, objective: type, step: int) -> None:
-    """Let SIGTERM come during the `step`-th backward pass of `objective`, counted from 1."""
-    backward, calls = objective.backward, [0]
+    """Let SIGTERM come during the `step`-th batch of `objective`, counted from 1."""
+    passes, calls = objective.passes, [0]
 
     def interrupted(*args: Any, **settings: Any) -> Any:
         calls[0] += 1
         if calls[0] == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return backward(*args, **settings)
+        return passes(*args, **settings)
 
-    monkeypatch.setattr(objective, "backward", interrupted)
+    monkeypatch.setattr(objective, "passes", interrupted)
+
+
+def affording_differently(work: Any, stop: Any) -> Any:
+    """The work of a rank by whose measurements other numbers of steps fit into a budget."""
+    Costs.steps = lambda *_: 4 + group.rank()
+    return work(stop)
 
 
 def assert_same_run() -> None:

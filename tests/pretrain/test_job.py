@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,9 +25,11 @@ from minbert.pretrain import __main__ as pretrain
 from minbert.pretrain import budget, objective, shards
 from minbert.pretrain.budget import Costs
 from minbert.pretrain.config import PretrainConfig
+from minbert.support.errors import InputError
+from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
-from tests.pretrain.stopping import assert_same_run, stop_at
+from tests.pretrain.stopping import affording_differently, assert_same_run, stop_at
 from tests.pretrain.texts import learnable_documents, random_documents, write_documents
 
 SHAPE = ["--layers", "1", "--hidden_size", "32", "--attention_heads", "2", "--positions", "32"]
@@ -126,15 +129,15 @@ def test_a_time_budget_fixes_the_steps_once(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(budget, "_measure", lambda *_, **__: Costs(10.0, 5.0, 0.0))
-    backward, calls = objective.PretrainingObjective.backward, [0]
+    passes, calls = objective.PretrainingObjective.passes, [0]
 
     def interrupted(*args: Any, **settings: Any) -> Any:
         calls[0] += 1
         if calls[0] == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return backward(*args, **settings)
+        return passes(*args, **settings)
 
-    monkeypatch.setattr(objective.PretrainingObjective, "backward", interrupted)
+    monkeypatch.setattr(objective.PretrainingObjective, "passes", interrupted)
     assert run("--time_budget", "2m") == 143
     steps = manifest()["total_steps"]
     assert 8 <= steps <= 10  # (120 · .98 - 3 · 5 - a second or so) / 10
@@ -151,16 +154,16 @@ def test_a_time_budget_holds_before_the_first_checkpoint_too(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in its second step, a run goes on with the number of steps it had fixed."""
-    backward, calls = objective.PretrainingObjective.backward, [0]
+    passes, calls = objective.PretrainingObjective.passes, [0]
 
     def killed(*args: Any, **settings: Any) -> Any:
         calls[0] += 1
         if calls[0] == 2:
             raise KeyboardInterrupt
-        return backward(*args, **settings)
+        return passes(*args, **settings)
 
     monkeypatch.setattr(budget, "_measure", lambda *_, **__: Costs(10.0, 5.0, 0.0))
-    monkeypatch.setattr(objective.PretrainingObjective, "backward", killed)
+    monkeypatch.setattr(objective.PretrainingObjective, "passes", killed)
     with pytest.raises(KeyboardInterrupt):
         run("--time_budget", "2m")
     monkeypatch.setattr(budget, "_measure", lambda *_, **__: Costs(1.0, 1.0, 0.0))
@@ -283,7 +286,7 @@ def test_an_earlier_encoder_stays_until_the_new_one_is_done(
     def fails(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(objective.PretrainingObjective, "backward", fails)
+    monkeypatch.setattr(objective.PretrainingObjective, "passes", fails)
     assert run("--steps", "2", "--save", "made", "--seed", "5") == 1
     assert weights_of("made") == before
 
@@ -434,3 +437,32 @@ def test_going_on_from_a_name_in_the_local_cache(
     assert run("--steps", "0", start=("--weights", "someone/tiny")) == 0
     assert run("--steps", "0", start=("--weights", "someone/else")) == 2
     assert "python -m minbert.download --weights someone/else" in capsys.readouterr().err
+
+
+def test_ranks_are_one_process_and_agree_on_a_time_budget(
+    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--steps", "6", "--dropout", "0")
+    assert run(*flags, "--output_dir", "one") == 0
+    assert run(*flags, "--ranks", "2", "--output_dir", "two") == 0
+    assert capfd.readouterr().out.count("encoder written to") == 2
+    logs = [
+        [json.loads(line) for line in Path(f"{name}/log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for one, two in zip(*logs, strict=True):
+        assert (one["step"], one["tokens"]) == (two["step"], two["tokens"])
+        for name in ("loss", "mlm_loss", "nsp_loss"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4)
+    made = [load_file(f"{name}/encoder/model.safetensors") for name in ("one", "two")]
+    for name, tensor in made[0].items():
+        torch.testing.assert_close(made[1][name], tensor, rtol=1e-3, atol=1e-4)
+    launch = group.launch
+    disagreeing = partial(partial, affording_differently)
+    monkeypatch.setattr(group, "launch", lambda count, work: launch(count, disagreeing(work)))
+    assert run("--time_budget", "2m", "--ranks", "2") == 0
+    assert manifest()["total_steps"] == 4
+    assert len(Path("out/log.jsonl").read_text().splitlines()) == 4
+    assert "ranks" not in CheckpointStore(Path("one")).load_last()[1]["settings"]
+    with pytest.raises(InputError, match=r"^--ranks 9 --batch_size 8: too few rows$"):
+        PretrainConfig(text=("a",), ranks=9, batch_size=8)

@@ -11,7 +11,14 @@ import torch.nn.functional as F
 
 from minbert.pretrain.masking import Masker
 from minbert.pretrain.model import PretrainingBert
-from minbert.pretrain.objective import PretrainingObjective, mask_rows, score_held_out, text_batch
+from minbert.pretrain.objective import (
+    Piece,
+    PretrainingObjective,
+    mask_rows,
+    piece_losses,
+    score_held_out,
+    text_batch,
+)
 from minbert.pretrain.shards import TRAIN, PackedText, Recipe, cached
 from tests.helpers import VOCAB, make_tokenizer
 from tests.pretrain.test_model import tiny
@@ -79,6 +86,25 @@ def test_the_seed_decides_masks_and_dropout(text: PackedText) -> None:
     first, again, other = (objective.backward(model, batch, seed)["loss"] for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+def test_parts_draw_the_dropout_of_their_rows(
+    text: PackedText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row alone has the same masks in the whole batch and in a part of it, and rows differ."""
+    seeds: list[int] = []
+
+    def noted(model: PretrainingBert, piece: Piece, mask_seed: int) -> dict[str, torch.Tensor]:
+        seeds.append(mask_seed)
+        return piece_losses(model, piece, mask_seed)
+
+    monkeypatch.setattr("minbert.pretrain.objective.piece_losses", noted)
+    batch, model = text_batch(text, np.arange(5)), tiny()
+    PretrainingObjective(MASKER, 1).backward(model, batch, 4)
+    whole, seeds[:] = tuple(seeds), []
+    for first in range(2):
+        PretrainingObjective(MASKER, 1).backward(model, *batch.part(slice(first, None, 2), 4)[::2])
+    assert len(set(whole)) == 5 and sorted(seeds) == sorted(whole)
 
 
 def test_a_batch_counts_its_tokens(text: PackedText) -> None:

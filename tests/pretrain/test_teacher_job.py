@@ -172,11 +172,11 @@ import torch
 from minbert.pretrain import teaching
 from tests.pretrain.test_teacher_job import run
 torch.set_num_threads(1)
-backward = teaching.TeachingObjective.backward
+passes = teaching.TeachingObjective.passes
 def slow(*args, **settings):
     time.sleep(0.2)
-    return backward(*args, **settings)
-teaching.TeachingObjective.backward = slow
+    return passes(*args, **settings)
+teaching.TeachingObjective.passes = slow
 run(*sys.argv[1:])
 """
 

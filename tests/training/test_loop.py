@@ -234,9 +234,9 @@ class Poisoned(Objective):
         self.calls, self.where, self.value = 0, where, value
 
     def backward(
-        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
+        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None, **more: bool
     ) -> dict[str, Tensor]:
-        values = super().backward(model, batch, seed, step)
+        values = super().backward(model, batch, seed, step, **more)
         self.calls += 1
         if self.calls == 3:
             if self.where == "loss":

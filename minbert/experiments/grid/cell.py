@@ -53,13 +53,6 @@ def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
         )
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run_cell(cell: Cell, out: Path, parent: int, stop: StopRequest) -> bool:
     """Bring the cell to its result; return False where another process is at it.
 

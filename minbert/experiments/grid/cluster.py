@@ -11,10 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from minbert.experiments.grid.cell import cores, launch
+from minbert.experiments.grid.cell import launch
 from minbert.experiments.grid.cells import CLAIMS, Cell
 from minbert.experiments.grid.runner import Launch
 from minbert.support.claims import is_free
+from minbert.support.device import cores
 from minbert.support.errors import InputError
 
 CLUSTERS = ("slurm", "local")

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from minbert.experiments.grid.cell import LOG, cores, launch, leftovers
+from minbert.experiments.grid.cell import LOG, launch, leftovers
 from minbert.experiments.grid.cells import CLAIMS, FAILURE, RESULT, Cell
 from minbert.support import durable_files
 from minbert.support.claims import TAKEN, is_free, server_time
 from minbert.support.console import ProgressBar, log
+from minbert.support.device import cores
 from minbert.support.errors import InputError
 
 _LOOK = 0.5  # seconds between two looks at the folder and the processes

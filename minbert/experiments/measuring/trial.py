@@ -25,6 +25,7 @@ from minbert.model import MultitaskBert
 from minbert.support.randomness import derive_seed
 from minbert.training.optimizer import AdamW
 from minbert.training.plan import TrainingObjective
+from minbert.training.shared import shared
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Trial:
         """
         device = batch.labels.device
         model = build_model(config, copy.deepcopy(encoder), device).to(device)
-        objective = build_objective(config, model, steps=1)
+        objective = shared(build_objective(config, model, steps=1))
         trial = cls(model, objective, build_optimizer(config, model), batch)
         trial.step()
         return trial

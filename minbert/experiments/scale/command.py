@@ -19,7 +19,6 @@ from minbert.finetune.config import RunConfig
 from minbert.support.command import show
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
-from minbert.training import ranks
 from minbert.training.record import machine
 
 _DESCRIPTION = """\
@@ -92,11 +91,12 @@ def _ranks(config: ScaleConfig, job: RunConfig, device: torch.device) -> Iterato
     """A step by more and more ranks; the log names a number of ranks that has no place here."""
     for number in config.numbers("ranks"):
         try:
-            ranks.check(number, device)
+            seconds, peak = steps.of_ranks(config, job, number, device)
         except InputError as error:
             log.warning("%s: left out", error)
             continue
-        yield _step_row("ranks", number, *steps.of_ranks(config, job, number, device))
+        trial = steps.trial_of(config, job, {}, steps.encoder_of(job, {}), device)
+        yield _step_row("ranks", number, seconds, peak, trial)
 
 
 def _step_row(

@@ -14,11 +14,8 @@ from minbert.experiments.measuring.trial import Trial, peak_of_first_steps
 from minbert.experiments.scale import data
 from minbert.experiments.scale.config import ScaleConfig
 from minbert.finetune.config import RunConfig
-from minbert.support.console import set_up_logging
-from minbert.support.device import pick_device
 from minbert.support.signals import StopRequest
-from minbert.training import ranks
-from minbert.training.shared import SharedObjective
+from minbert.training import group
 
 
 def encoder_of(job: RunConfig, changed: Mapping[str, int]) -> BertModel:
@@ -51,32 +48,21 @@ def trial_of(
 
 def of_ranks(
     config: ScaleConfig, job: RunConfig, count: int, device: torch.device
-) -> tuple[list[float], int | None, Trial]:
-    """A step that `count` ranks share: seconds of each round, one rank's memory, and its trial."""
-    others = partial(_measure_as_rank, config, job, count)
-    with ranks.started(count, device, others):
-        return _timed(config, job, count, device)
+) -> tuple[list[float], int | None]:
+    """A step that `count` ranks share: seconds of each round, and one rank's memory.
 
-
-def _measure_as_rank(config: ScaleConfig, job: RunConfig, count: int) -> int:
-    set_up_logging()
-    _timed(config, job, count, pick_device(job.device))
-    return 0
+    Raises InputError where the device has no place for so many.
+    """
+    work = partial(_timed, config, job, device)
+    return work(StopRequest()) if count == 1 else group.launch(count, work)
 
 
 def _timed(
-    config: ScaleConfig, job: RunConfig, count: int, device: torch.device
-) -> tuple[list[float], int | None, Trial]:
-    make = partial(_shared_trial, config, job, count, device)
+    config: ScaleConfig, job: RunConfig, device: torch.device, _stop: StopRequest
+) -> tuple[list[float], int | None]:
+    group.take(device)
+    make = partial(trial_of, config, job, {}, encoder_of(job, {}), device)
     peak = peak_of_first_steps(make, device)
     trial = make()
     trial.seconds()
-    return [trial.seconds() for _ in range(config.rounds)], peak, trial
-
-
-def _shared_trial(config: ScaleConfig, job: RunConfig, count: int, device: torch.device) -> Trial:
-    trial = trial_of(config, job, {}, encoder_of(job, {}), device)
-    if count == 1:
-        return trial
-    shared = SharedObjective(trial.objective, StopRequest())
-    return dataclasses.replace(trial, objective=shared)
+    return [trial.seconds() for _ in range(config.rounds)], peak

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from minbert.experiments.scale import data, report
 from minbert.experiments.scale.report import ScaleRow
 from minbert.support.errors import RunError
 from minbert.tasks.registry import TASKS
-from minbert.training import ranks
 from tests.helpers import TINY, save_encoder, write_course_files
 
 
@@ -33,13 +31,7 @@ def flags(place: Path, *more: str) -> list[str]:
     return ["scale", *where, "--rounds", "2", *more]
 
 
-def test_from_flags_to_table_and_files(
-    place: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    forking: ForkServerContext,
-) -> None:
-    monkeypatch.setattr(ranks.multiprocessing, "get_context", lambda _kind: forking)  # 3 s less
+def test_from_flags_to_table_and_files(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = {name: place / f"all.{name}" for name in ("json", "csv", "svg")}
     named = [f"--json={outputs['json']}", f"--csv={outputs['csv']}", f"--plot={outputs['svg']}"]
     values = ["--rows", "40", "20", "--lengths", "8", "64", "--layers", "1", "3"]

@@ -1,0 +1,113 @@
+"""Under torchrun: killed ranks come back by themselves, two machines are one, a loss is told."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.finetune.job.faults import Fault, agent, all_gone, two_agents
+from tests.finetune.job.running import SHORT, SIX, make_place, run, steps_logged, written
+
+FLAGS = ("--option", "finetune", "--rrobin", "--batch_size", "5", "--checkpoint_every", "3")
+JOB = (*SHORT, *FLAGS)
+STEPS = 18
+ONE_MACHINE = ("--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0")
+GONE = "error: another rank, or its machine, is gone; the same command with --resume goes on"
+
+
+def ended(*agents: subprocess.Popen[str]) -> list[str]:
+    """What the agents and their ranks have said, once they have ended."""
+    try:
+        return [one.communicate(timeout=900)[0] for one in agents]
+    finally:
+        for one in agents:
+            one.kill()
+
+
+def ours(said: str) -> list[str]:
+    """Our own lines of errors."""
+    return [line for line in said.splitlines() if line.startswith(("error: ", "stopped by "))]
+
+
+def free_port() -> int:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return int(door.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The predictions of the job by two ranks in peace."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        make_place(folder)
+        assert run(*FLAGS, "--ranks", "2") == 0
+        assert len(steps_logged()) == STEPS
+        return written()
+
+
+def check_kills(place: Path, whole: dict[str, bytes], kills: int) -> None:
+    """A rank is killed in every life of the group but the last: before a checkpoint, at random."""
+    draw = random.Random(kills)
+    step, faults = draw.randrange(3), []
+    for attempt in range(kills):
+        step = draw.randrange(step - step % 3, STEPS) if attempt else step
+        fault = Fault(step, rank=draw.randrange(2), attempt=attempt, delay=draw.uniform(0, 0.02))
+        faults.append(fault)
+    options = (*ONE_MACHINE, "--max-restarts", str(kills))
+    group = agent(place, options, JOB, *faults)
+    (said,) = ended(group)
+    assert group.returncode == 0, said
+    assert written(place / "predictions") == whole and set(whole) == set(SIX)
+    assert [line["step"] for line in steps_logged(place / "out")] == list(range(STEPS))
+    assert not list(place.glob("out.old*")) and all_gone(place)
+    assert said.count("resumed at step") + said.count("starting afresh") == kills
+
+
+def test_killed_ranks_come_back_and_end_in_the_same_bytes(
+    place: Path, whole: dict[str, bytes]
+) -> None:
+    check_kills(place, whole, kills=2)
+
+
+@pytest.mark.slow
+def test_ranks_killed_many_times_end_in_the_same_bytes(
+    place: Path, whole: dict[str, bytes]
+) -> None:
+    check_kills(place, whole, kills=20)
+
+
+def test_two_machines_are_one(place: Path, whole: dict[str, bytes]) -> None:
+    said = ended(*(agent(place, options, JOB) for options in two_agents(free_port())))
+    assert written() == whole, said
+    assert sum(text.count("epoch 1: dev") for text in said) == 1
+
+
+def test_a_machine_that_is_gone_ends_the_others(place: Path) -> None:
+    """The one that goes is the first, on which the group's common memory was."""
+    first, second = two_agents(free_port())
+    fault = Fault(4, to_launcher=True)
+    one, other = agent(place, first, JOB, fault), agent(place, second, (*JOB, "--epochs", "500"))
+    _, said = ended(one, other)
+    assert ours(said) == [GONE] and other.returncode == 1
+    assert said.index(GONE) < said.index("ChildFailedError")
+    assert one.returncode == -signal.SIGKILL and all_gone(place)
+
+
+def test_a_folder_that_is_not_shared_is_told_once(place: Path, tmp_path_factory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    make_place(elsewhere)
+    folders: Sequence[Path] = (place, elsewhere)
+    options = two_agents(free_port())
+    said = ended(*(agent(f, o, JOB) for f, o in zip(folders, options, strict=True)))
+    lines = [line for text in said for line in ours(text)]
+    assert len(lines) == 1 and "does not see what rank 0 writes there" in lines[0], said
+    assert lines[0].startswith("error: --output_dir out: rank 1, on ")
+    assert not (place / "out").exists() or not any((place / "out").iterdir())

@@ -1,0 +1,130 @@
+"""Processes that train together: who belongs to them, what they exchange, how they end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from minbert.support.errors import InputError, RunError
+from minbert.support.signals import StopRequest
+from minbert.training import group
+
+
+def exchange(place: Path, _stop: StopRequest) -> list[int]:
+    """In each of two ranks: everything that they can do together."""
+    number, log = group.rank(), logging.getLogger("minbert")
+    assert group.size() == 2 and group.wanted(1) == group.wanted(2) == 2
+    with pytest.raises(InputError, match=r"^--ranks 3: 2 were started already"):
+        group.wanted(3)
+    assert os.environ["GLOO_SOCKET_IFNAME"] == group._LOOPBACK[sys.platform]
+    assert group.mine([0, 1, 2, 3, 4]) == [[0, 2, 4], [1, 3]][number]
+    assert group.summed(torch.ones(3) + number).tolist() == [3, 3, 3]
+    assert group.highest(number) == 1
+    with group.first_alone():
+        if number == 0:
+            time.sleep(0.3)
+            (place / "first").touch()
+        assert (place / "first").exists()
+    with pytest.raises(InputError, match=r"^2 ranks, 0 mps here: take fewer or --device cpu$"):
+        group.take(torch.device("mps"))
+    log.warning("said by rank %d", number)
+    log.error("shown once, by whichever rank")
+    return [torch.get_num_threads(), number]
+
+
+def fail(_stop: StopRequest) -> None:
+    if group.rank() == 1:
+        raise ValueError("no such weight")
+    group.wait()
+
+
+def crash(_stop: StopRequest) -> None:
+    if group.rank() == 1:
+        os.abort()
+    group.wait()
+
+
+def test_two_ranks_exchange_and_only_one_speaks(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch.set_num_threads(5)
+    try:
+        assert group.launch(2, partial(exchange, tmp_path)) == [2, 0]
+    finally:
+        torch.set_num_threads(1)
+    said = capfd.readouterr().err.splitlines()
+    assert sorted(said) == ["said by rank 0", "shown once, by whichever rank"]
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        (fail, r"^rank 1: ValueError\('no such weight'\)$"),
+        (crash, "^rank 1 was killed by SIGABRT$"),
+    ],
+    ids=["fail", "crash"],
+)
+def test_a_rank_that_fails_is_named(work, words: str) -> None:
+    with pytest.raises(RunError, match=words):
+        group.launch(2, work)
+
+
+def test_a_process_alone_is_a_group_of_one() -> None:
+    assert (group.rank(), group.size(), group.highest(7), group.restarts()) == (0, 1, 7, 0)
+    assert group.mine([3, 4]) == [3, 4] and group.wanted(4) == 4
+    assert group.summed(torch.ones(1)) == 1
+    with group.joined(), group.first_alone():
+        group.wait()
+        group.take(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"WORLD_SIZE": "two"}, r"^WORLD_SIZE two: must be a number"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, r"^WORLD_SIZE 2: .*MASTER_ADDR expected"),
+    ],
+    ids=["garbage", "no address"],
+)
+def test_half_a_group_in_the_environment_is_refused(
+    monkeypatch: pytest.MonkeyPatch, named: dict[str, str], words: str
+) -> None:
+    named_alone(monkeypatch, named)
+    with pytest.raises(InputError, match=words), group.joined():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("here", "omp", "threads"),
+    [("2", "1", 3), ("4", "1", 1), ("2", "4", None), ("1", "1", None)],
+    ids=["two", "four", "asked for", "alone on its machine"],
+)
+def test_ranks_divide_the_cores_of_their_machine(
+    monkeypatch: pytest.MonkeyPatch, here: str, omp: str, threads: int | None
+) -> None:
+    """Unless the user has asked for so many threads: torchrun itself asks for one."""
+    monkeypatch.setattr(group, "cores", lambda: 6)
+    found: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    world = {"WORLD_SIZE": "4", "RANK": "0", "LOCAL_WORLD_SIZE": here, "OMP_NUM_THREADS": omp}
+    named_alone(monkeypatch, world)
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    with pytest.raises(InputError), group.joined():
+        pass
+    assert found == ([] if threads is None else [threads])
+    assert ("GLOO_SOCKET_IFNAME" in os.environ) == (here == "4")  # on other machines: not loopback
+
+
+def named_alone(monkeypatch: pytest.MonkeyPatch, named: dict[str, str]) -> None:
+    """Name a group in the environment that nobody can join."""
+    monkeypatch.setattr(group.threading.Thread, "start", lambda _self: None)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
