@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import socket
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def is_running(process: int) -> bool:
 @functools.cache
 def this_machine() -> str:
     """Return host, boot and process namespace: two containers may share the first two."""
-    parts = [socket.gethostname()]
+    parts = [platform.node()]
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         parts += [boot, str(Path("/proc/self/ns/pid").readlink())]

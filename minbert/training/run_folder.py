@@ -2,8 +2,8 @@
 
 import contextlib
 import os
+import platform
 import secrets
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +73,7 @@ def _look_for(token: Path) -> None:
     while not token.exists():
         if time.monotonic() > last:
             raise InputError(
-                f"--output_dir {token.parent}: rank {group.rank()}, on {socket.gethostname()}, "
+                f"--output_dir {token.parent}: rank {group.rank()}, on {platform.node()}, "
                 "does not see what rank 0 writes there; name a folder that all machines share"
             )
         time.sleep(0.1)

@@ -25,6 +25,7 @@ from minbert.pretrain import __main__ as pretrain
 from minbert.pretrain import budget, objective, shards
 from minbert.pretrain.budget import Costs
 from minbert.pretrain.config import PretrainConfig
+from minbert.support.durable_files import draft_of
 from minbert.support.errors import InputError
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
@@ -302,7 +303,8 @@ def test_a_run_killed_while_it_wrote_the_encoder_can_be_gone_on_with(
     def killed(draft: Path, path: Path) -> Path:
         if path.parent.name == "made":
             if left[0] == 0:
-                draft.with_name(f".{path.name}.0a1b2c3d.{2**22 + 1}.tmp").touch()
+                parts = draft_of(path).name.split(".")  # of a process that is no more
+                draft.with_name(".".join([*parts[:-2], str(2**22 + 1), "tmp"])).touch()
                 raise KeyboardInterrupt
             left[0] -= 1
         return replace(draft, path)

@@ -139,7 +139,7 @@ TYPED = {e.name: e.default for e in dataclasses.fields(RunConfig) if e.default n
 def test_default_typed_out_changes_nothing(parse, name: str) -> None:
     """What --help shows can be typed."""
     terms = ["--freelb"] if name.startswith("freelb") else ["--smart", "--r3f"]
-    terms = ["--r4f", "--rlayer"] if name.startswith("r4f") else terms
+    terms = ["--r4f", "--rlayer"] if name.startswith(("r4f", "rlayer_")) else terms
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
     companions = ["--rrobin", kinds.get(name, "equal"), "--tasks", "sst,para,sts,cfimdb", *terms]
     companions += [] if name == "schedule" else ["--schedule", "polynomial"]
