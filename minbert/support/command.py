@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from minbert.support.console import log, set_up_logging
+from minbert.support.console import log, printable, set_up_logging
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
 
@@ -20,7 +20,7 @@ def show(text: str) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        print(text, flush=True)
+        print(printable(text), flush=True)
     except BrokenPipeError:  # the rest of the output would fail again as Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -17,7 +17,7 @@ from minbert.experiments.grid.unnamed import unnamed
 from minbert.experiments.presentation import tables
 from minbert.reports import report
 from minbert.reports.report import Section
-from minbert.support.command import run_command
+from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.errors import RunError
 
@@ -122,4 +122,4 @@ class Grid:
 
 def write_report(out: Path, name: str, title: str, sections: Sequence[Section]) -> None:
     """Write one page with all sections, and print its path as the last line."""
-    print(f"report: {report.write(out, name, title, sections)}")
+    show(f"report: {report.write(out, name, title, sections)}")
