@@ -31,7 +31,7 @@ _PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 def run(config: PretrainConfig, stop: StopRequest) -> None:
     """Pretrain; write the encoder that scores best. Raises InputError, RunError or Stopped."""
     began = time.monotonic()
-    corpus.check_files(text_files(config))
+    corpus.check_files(text_files(config), pairs=config.pairs)
     device = pick_device(config.device)
     folder = Path(config.output_dir)
     target = Path(config.save or folder / ENCODER)

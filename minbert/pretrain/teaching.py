@@ -8,7 +8,7 @@ student gives a pair that it reads together, and a, b the teacher's vectors of t
          + score_weight · mean over pairs (s - cos(a, b))²
 
 A word's vector is the mean over its pieces in the last layer, a sentence's that over its tokens.
-The teacher reads every text alone: the words of a pair are drawn to what they are without the other.
+The teacher reads every text alone: a pair's words are drawn to what they are without the other.
 Sanh et al. 2019 (DistilBERT, section 3) draw hidden vectors together by their cosine; Jiao et al.
 2020 (TinyBERT, section 3.1) map between widths. Thakur et al. 2021 (Augmented SBERT) teach an
 encoder of single texts by one of pairs; here it is the other way round.
