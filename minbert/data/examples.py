@@ -11,7 +11,6 @@ files it is not scored, but still predicted if its id can be read, because every
 
 from __future__ import annotations
 
-import csv
 import math
 import unicodedata
 from collections import defaultdict
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from minbert.data import spooled
-from minbert.data.records import Line, whole_records
+from minbert.data.records import Line, RecordError, fields_of, whole_records
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -112,10 +111,6 @@ class Split:
         return replace(self, examples=StoredExamples(self.task, compress(self.examples, drawn)))
 
 
-class _RowError(Exception):
-    """A row that cannot be split into columns; the message says why."""
-
-
 def read_split(
     task: Task, name: str, path: Path, *, strict: bool = False, limit: int | None = None
 ) -> Split:
@@ -127,13 +122,28 @@ def read_split(
     lines = _lines(path)
     columns = _header(task, name, path, lines)
     reader = _RowReader(task, columns, labelled=name != "test", keep_unlabelled=name != "train")
-    records = _filled(whole_records(lines, b"\t", reader.is_row) if task.quotes else lines)
-    examples, bad_rows, rows = _read_rows(task, path, islice(records, limit), reader)
+    examples, bad_rows, rows = _read_rows(task, path, islice(reader.records(lines), limit), reader)
     _report(path, rows, bad_rows, strict)
     if not any(name == "test" or example.label is not None for example in examples):
         what = "" if name == "test" else " with a label"
         raise InputError(f"{path}: no usable row{what} among {rows}")
     return Split(task, name, path, examples, bad_rows, rows)
+
+
+def columns_of(task: Task, path: Path) -> list[str]:
+    """The names in a file's header. Raises InputError where its texts have no column."""
+    return _header(task, "test", path, _lines(path))
+
+
+def ids_in(task: Task, path: Path) -> Iterator[str]:
+    """The ids of a file, whatever else is wrong with its rows. Raises InputError likewise."""
+    lines = _lines(path)
+    columns = _header(task, "test", path, lines)
+    reader = _RowReader(task, columns, labelled=False, keep_unlabelled=True)
+    for _, raw in reader.records(lines):
+        example, _ = reader.read(raw)
+        if example is not None:
+            yield example.id
 
 
 def _read_rows(
@@ -190,8 +200,8 @@ def _header(task: Task, name: str, path: Path, lines: Iterator[Line]) -> list[st
     if not raw:
         raise InputError(f"{path}: empty; {expected}")
     try:
-        cells = _fields(raw.removeprefix(b"\xef\xbb\xbf"), quotes=task.quotes)
-    except _RowError as error:
+        cells = fields_of(raw.removeprefix(b"\xef\xbb\xbf"), quotes=task.quotes)
+    except RecordError as error:
         raise InputError(f"{path}:{number}: header: {error}; {expected}") from error
     columns = [cell.strip() for cell in cells]
     if len(columns) == 1:
@@ -199,19 +209,6 @@ def _header(task: Task, name: str, path: Path, lines: Iterator[Line]) -> list[st
     if missing := [column for column in needed if column not in columns]:
         raise InputError(f"{path}:{number}: no column {', '.join(missing)}; {expected}")
     return columns
-
-
-def _fields(raw: bytes, *, quotes: bool) -> list[str]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _RowError(f"invalid UTF-8 at byte {error.start + 1}") from error
-    if not quotes:
-        return text.split("\t")
-    try:
-        return next(csv.reader([text], delimiter="\t", strict=True))
-    except csv.Error as error:
-        raise _RowError(f"broken quoting ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -240,7 +237,12 @@ class _RowReader:
         kept = Example(identifier, texts, None) if self.keep_unlabelled else None
         return kept, f"id {identifier}: {'; '.join(complaints)}"
 
-    def is_row(self, line: bytes) -> bool:
+    def records(self, lines: Iterator[Line]) -> Iterator[Line]:
+        """The records of the lines below the header."""
+        quotes = self.task.quotes
+        return _filled(whole_records(lines, b"\t", self._is_row) if quotes else lines)
+
+    def _is_row(self, line: bytes) -> bool:
         """Whether a line is a whole row with a label, if quotation marks mean nothing."""
         fields = line.decode("utf-8", errors="replace").rstrip("\r\n").split("\t")
         if not self.labelled or len(fields) != len(self.columns):
@@ -250,8 +252,8 @@ class _RowReader:
     def _split(self, raw: bytes, complaints: list[str]) -> list[str]:
         """The fields of a record, even of a bad one; adds to `complaints` what is wrong with it."""
         try:
-            fields = _fields(raw, quotes=self.task.quotes)
-        except _RowError as error:
+            fields = fields_of(raw, quotes=self.task.quotes)
+        except RecordError as error:
             complaints.append(str(error))
             return raw.decode("utf-8", errors="replace").split("\t")
         if len(fields) != len(self.columns):

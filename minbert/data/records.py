@@ -13,6 +13,24 @@ Line = tuple[int, bytes]  # its number, and its bytes with or without the line e
 csv.field_size_limit(2**24)  # a text of 16 MB is a mistake, one of 200 kB is a long review
 
 
+class RecordError(Exception):
+    """A record that cannot be split into fields; the message says why."""
+
+
+def fields_of(record: bytes, *, quotes: bool) -> list[str]:
+    """The tab-separated fields of a record in UTF-8. Raises RecordError."""
+    try:
+        text = record.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecordError(f"invalid UTF-8 at byte {error.start + 1}") from error
+    if not quotes:
+        return text.split("\t")
+    try:
+        return next(csv.reader([text], delimiter="\t", strict=True))
+    except csv.Error as error:
+        raise RecordError(f"broken quoting ({error})") from error
+
+
 class _Lines(Iterator[Line]):
     """Lines that can be given back."""
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from minbert.tasks.task import Array, Task
 
+FOLDER = "predictions"  # where the handouts put them
+
 
 def default_file(task: Task, split: str, *, alone: bool) -> str:
     """The course's name for a prediction file, with `{option}` left open.
@@ -17,8 +19,8 @@ def default_file(task: Task, split: str, *, alone: bool) -> str:
     A run on one task alone has names of its own, as has a task outside the course's mix.
     """
     if alone or not task.in_course_mix:
-        return f"predictions/{{option}}-{task.name}-{split}-out.csv"
-    return f"predictions/{task.name}-{split}-output.csv"
+        return f"{FOLDER}/{{option}}-{task.name}-{split}-out.csv"
+    return f"{FOLDER}/{task.name}-{split}-output.csv"
 
 
 def render(task: Task, ids: Sequence[str], predictions: Array) -> str:

@@ -255,9 +255,10 @@ def test_header_cells_may_have_blanks_and_quotes_around_them(reader: Reader) -> 
 
 def test_where_quotes_mean_nothing_a_line_is_a_record(reader: Reader, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_bytes(SST + b'1\tx\t"a film\t3\n2\ty\ta film"\t2\n')
+    path.write_bytes(SST + b'1\tx\t"a film\n2\ty\ta film"\t2\n3\tz\t"a" film\t2\n')
     split = read_split(replace(TASKS["sst"], quotes=False), "train", path)
-    assert [example.texts for example in split.examples] == [('"a film',), ('a film"',)]
+    assert [example.texts for example in split.examples] == [('a film"',), ('"a" film',)]
+    assert [row.line for row in split.bad_rows] == [2]
 
 
 @pytest.mark.parametrize(
