@@ -68,3 +68,8 @@ def test_a_letter_that_the_reader_lacks_is_spelled_out(monkeypatch: pytest.Monke
 def test_without_a_stdout_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     show("x")
+
+
+def test_results_hold_no_control_character(capsys: pytest.CaptureFixture[str]) -> None:
+    show("a\x1b[31m\tb\udcff\n\u202eé")
+    assert capsys.readouterr().out == "a\\x1b[31m\\tb\\udcff\n\\u202eé\n"
