@@ -1,7 +1,7 @@
 """Reading the course's files exactly as they are, with every bad row accounted for.
 
-A file is UTF-8, tab-separated in spite of `.csv`, one record a line, quoted as Python's csv does
-(or not at all, where the task says so).
+A file is UTF-8, tab-separated in spite of `.csv`, quoted as Python's csv does (or not at all, where
+the task says so). A record is a line, or several where a quoted text has line ends in it.
 Columns are found by the header's names, so the unnamed index column and the odd first columns of
 the SST and CFIMDB test files need no special case.
 
@@ -11,7 +11,6 @@ files it is not scored, but still predicted if its id can be read, because every
 
 from __future__ import annotations
 
-import csv
 import math
 import unicodedata
 from collections import defaultdict
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from minbert.data import spooled
+from minbert.data.records import Line, RecordError, fields_of, whole_records
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -30,7 +30,6 @@ from minbert.tasks.task import Task
 
 SPLITS = ("train", "dev", "test")
 _SHOWN = 5  # reported rows printed per file; the run's folder lists all of them
-csv.field_size_limit(2**24)  # a text of 16 MB is a mistake, one of 200 kB is a long review
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +111,6 @@ class Split:
         return replace(self, examples=StoredExamples(self.task, compress(self.examples, drawn)))
 
 
-class _RowError(Exception):
-    """A row that cannot be split into columns; the message says why."""
-
-
 def read_split(
     task: Task, name: str, path: Path, *, strict: bool = False, limit: int | None = None
 ) -> Split:
@@ -127,7 +122,7 @@ def read_split(
     lines = _lines(path)
     columns = _header(task, name, path, lines)
     reader = _RowReader(task, columns, labelled=name != "test", keep_unlabelled=name != "train")
-    examples, bad_rows, rows = _read_rows(task, path, islice(lines, limit), reader)
+    examples, bad_rows, rows = _read_rows(task, path, islice(reader.records(lines), limit), reader)
     _report(path, rows, bad_rows, strict)
     if not any(name == "test" or example.label is not None for example in examples):
         what = "" if name == "test" else " with a label"
@@ -135,14 +130,30 @@ def read_split(
     return Split(task, name, path, examples, bad_rows, rows)
 
 
+def columns_of(task: Task, path: Path) -> list[str]:
+    """The names in a file's header. Raises InputError where its texts have no column."""
+    return _header(task, "test", path, _lines(path))
+
+
+def ids_in(task: Task, path: Path) -> Iterator[str]:
+    """The ids of a file, whatever else is wrong with its rows. Raises InputError likewise."""
+    lines = _lines(path)
+    columns = _header(task, "test", path, lines)
+    reader = _RowReader(task, columns, labelled=False, keep_unlabelled=True)
+    for _, raw in reader.records(lines):
+        example, _ = reader.read(raw)
+        if example is not None:
+            yield example.id
+
+
 def _read_rows(
-    task: Task, path: Path, lines: Iterator[tuple[int, bytes]], reader: _RowReader
+    task: Task, path: Path, records: Iterator[Line], reader: _RowReader
 ) -> tuple[StoredExamples, list[BadRow], int]:
     """The examples, of each id the first; the reported rows; the number of rows seen."""
     examples, ids, places = StoredExamples(task), spooled.Equals(), spooled.GrowingArray(np.int64)
     complaints: defaultdict[int, list[str]] = defaultdict(list)  # by line
     rows = 0
-    for number, raw in lines:
+    for number, raw in records:
         rows += 1
         example, complaint = reader.read(raw)
         if complaint:
@@ -163,30 +174,36 @@ def _read_rows(
     return examples, bad_rows, rows
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines without their ends, except lines of nothing but spaces."""
+def _lines(path: Path) -> Iterator[Line]:
+    """Numbered lines, with their ends."""
     try:
         stream = path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     with stream:
-        for number, line in enumerate(stream, start=1):
-            content = line.rstrip(b"\r\n")
-            if content.strip(b" "):
-                yield number, content
+        yield from enumerate(stream, start=1)
 
 
-def _header(task: Task, name: str, path: Path, lines: Iterator[tuple[int, bytes]]) -> list[str]:
-    """The names of all columns, the needed ones among them."""
+def _filled(records: Iterable[Line]) -> Iterator[Line]:
+    """Records without their ends, except those of nothing but spaces."""
+    for number, record in records:
+        content = record.rstrip(b"\r\n")
+        if content.strip(b" "):
+            yield number, content
+
+
+def _header(task: Task, name: str, path: Path, lines: Iterator[Line]) -> list[str]:
+    """The names of all columns, the needed ones among them, without blanks around them."""
     needed = ["id", *task.text_columns, *([task.label_column] if name != "test" else [])]
     expected = f"expected tab-separated columns {', '.join(needed)}"
-    number, raw = next(lines, (0, b""))
+    number, raw = next(_filled(lines), (0, b""))
     if not raw:
         raise InputError(f"{path}: empty; {expected}")
     try:
-        columns = _fields(raw.removeprefix(b"\xef\xbb\xbf"), quotes=task.quotes)
-    except _RowError as error:
+        cells = fields_of(raw.removeprefix(b"\xef\xbb\xbf"), quotes=task.quotes)
+    except RecordError as error:
         raise InputError(f"{path}:{number}: header: {error}; {expected}") from error
+    columns = [cell.strip() for cell in cells]
     if len(columns) == 1:
         raise InputError(f"{path}:{number}: one column, so tab is not its delimiter; {expected}")
     if missing := [column for column in needed if column not in columns]:
@@ -194,22 +211,9 @@ def _header(task: Task, name: str, path: Path, lines: Iterator[tuple[int, bytes]
     return columns
 
 
-def _fields(raw: bytes, *, quotes: bool) -> list[str]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _RowError(f"invalid UTF-8 at byte {error.start + 1}") from error
-    if not quotes:
-        return text.split("\t")
-    try:
-        return next(csv.reader([text], delimiter="\t", strict=True))
-    except csv.Error as error:
-        raise _RowError(f"broken quoting ({error})") from error
-
-
 @dataclass(frozen=True)
 class _RowReader:
-    """A parser of lines, each into an example, a complaint, or both."""
+    """A parser of records, each into an example, a complaint, or both."""
 
     task: Task
     columns: list[str]
@@ -233,11 +237,23 @@ class _RowReader:
         kept = Example(identifier, texts, None) if self.keep_unlabelled else None
         return kept, f"id {identifier}: {'; '.join(complaints)}"
 
+    def records(self, lines: Iterator[Line]) -> Iterator[Line]:
+        """The records of the lines below the header."""
+        quotes = self.task.quotes
+        return _filled(whole_records(lines, b"\t", self._is_row) if quotes else lines)
+
+    def _is_row(self, line: bytes) -> bool:
+        """Whether a line is a whole row with a label, if quotation marks mean nothing."""
+        fields = line.decode("utf-8", errors="replace").rstrip("\r\n").split("\t")
+        if not self.labelled or len(fields) != len(self.columns):
+            return False
+        return self._label(fields, []) is not None
+
     def _split(self, raw: bytes, complaints: list[str]) -> list[str]:
-        """The fields of a line, even of a bad one; adds to `complaints` what is wrong with it."""
+        """The fields of a record, even of a bad one; adds to `complaints` what is wrong with it."""
         try:
-            fields = _fields(raw, quotes=self.task.quotes)
-        except _RowError as error:
+            fields = fields_of(raw, quotes=self.task.quotes)
+        except RecordError as error:
             complaints.append(str(error))
             return raw.decode("utf-8", errors="replace").split("\t")
         if len(fields) != len(self.columns):

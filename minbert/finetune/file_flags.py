@@ -5,7 +5,7 @@ from typing import Any
 
 from minbert.finetune.flags import DATA, OUTPUT, TRAINING
 from minbert.support.flags import POSITIVE, When, flag
-from minbert.tasks.predictions import default_file
+from minbert.tasks.predictions import FOLDER, default_file
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
 
@@ -59,7 +59,7 @@ _UNNAMED = When(
     "a prediction file that no flag of its own names",
 )
 _DIRECTORY = flag(
-    "predictions",
+    FOLDER,
     OUTPUT,
     "folder of the prediction files that have no flag of their own",
     metavar="FOLDER",

@@ -1,6 +1,7 @@
 """The command `python -m minbert.grade`: prediction files in, scores with intervals out."""
 
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from minbert.grade.graded import Class, grade
 from minbert.grade.members import is_archive
 from minbert.grade.outputs import as_csv, as_json, lint_csv, lint_json
 from minbert.grade.page import as_html
-from minbert.grade.problems import in_brief
+from minbert.grade.problems import in_brief, some
 from minbert.grade.reading import read_all
-from minbert.grade.submission import Submission, locate
+from minbert.grade.submission import Submission, has_predictions, locate
 from minbert.grade.text import as_text, lint_text
 from minbert.support import durable_files
 from minbert.support.command import run_command, show
@@ -22,7 +23,6 @@ from minbert.support.flags import OneLineParser, add_flags
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.tasks.metrics import DEGENERATE, is_degenerate
-from minbert.tasks.predictions import is_prediction_file
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 
 _DESCRIPTION = """\
@@ -98,7 +98,7 @@ def _check_output(path: Path, gold: Gold) -> None:
         raise InputError(f"{path}: is no regular file, and would be replaced by one")
     if path.resolve().parent == gold.folder.resolve():
         raise InputError(f"{path}: would be overwritten, and lies among the gold files")
-    if path.stat().st_size and (is_archive(path) or is_prediction_file(path)):
+    if path.stat().st_size and (is_archive(path) or has_predictions(path)):
         raise InputError(f"{path}: would be overwritten, and is somebody's predictions")
 
 
@@ -109,10 +109,15 @@ def _write(config: GradeConfig, json: object, csv: str, html: str | None) -> Non
 
 
 def _name_problems(submissions: Sequence[Submission]) -> None:
-    unchecked = [f"{each.name}/{file}" for each in submissions for file in each.unchecked]
-    if unchecked:
-        more = f" and {len(unchecked) - 1} more" if len(unchecked) > 1 else ""
-        log.info("not checked, for the gold has no such ids: %s%s", unchecked[0], more)
+    unchecked = defaultdict(list)
+    for submission in submissions:
+        for file, why in submission.unchecked.items():
+            unchecked[why].append(f"{submission.name}/{file}")
+    for why, files in unchecked.items():
+        log.info("not checked, %s: %s", why, some(files))
+    for submission in submissions:
+        for note in in_brief(submission.notes, submission.name):
+            log.info("%s", note)
     for submission in submissions:
         name, lines = submission.name, list(in_brief(submission.problems, submission.name))
         for line in lines[:_SHOWN]:

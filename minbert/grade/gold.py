@@ -3,13 +3,13 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from minbert.data.examples import read_split
+from minbert.data.examples import columns_of, ids_in, read_split
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.places import COURSE, SAMPLE
@@ -29,6 +29,31 @@ class Part(NamedTuple):
         return f"{self.task} {self.split}"
 
 
+class Ids(dict[bytes, int]):
+    """A part's ids and their rows in its file."""
+
+    def row(self, name: bytes) -> int | None:
+        """The row of an id or, where there is none, of the only one that differs by case alone."""
+        row = self.get(name)
+        return self._folded.get(_folded(name)) if row is None else row
+
+    @cached_property
+    def _folded(self) -> Mapping[str, int | None]:
+        """The rows by ids without case; None where two ids are the same without it.
+
+        It is made when the first stranger asks: most classes have none.
+        """
+        rows: dict[str, int | None] = {}
+        for name, row in self.items():
+            key = _folded(name)
+            rows[key] = None if key in rows else row
+        return rows
+
+
+def _folded(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape").casefold()
+
+
 @dataclass(frozen=True)
 class Gold:
     """`ids`: each part's ids and their row. `labels`: a task's, NaN where a row has none.
@@ -38,9 +63,14 @@ class Gold:
 
     folder: Path
     split: str  # the one that is scored
-    ids: Mapping[Part, Mapping[bytes, int]]
+    ids: Mapping[Part, Ids]
     optional: Mapping[Part, frozenset[bytes]]
     labels: Mapping[str, Array]  # of the scored split; empty where nothing is scored
+
+    def knows(self, name: bytes) -> bool:
+        """Whether some part has the id, as it is or in another case."""
+        every = self.ids.values()
+        return any(name in ids for ids in every) or any(ids.row(name) is not None for ids in every)
 
     def train_part(self, name: bytes) -> Part | None:
         """The part of an id that stands in a train file of the folder, where there are such.
@@ -57,7 +87,7 @@ def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
     InputError where there is nothing to hold a submission against.
     """
     folder = _folder(folder)
-    ids: dict[Part, dict[bytes, int]] = {}
+    ids: dict[Part, Ids] = {}
     optional: dict[Part, frozenset[bytes]] = {}
     labels: dict[str, Array] = {}
     for part in (Part(task.name, split) for task in TASKS.values() for split in task.scored_splits):
@@ -66,7 +96,7 @@ def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
             continue
         labelled = _has_labels(path, part)
         examples = read_split(TASKS[part.task], "dev" if labelled else "test", path).examples
-        ids[part] = {example.id.encode(): row for row, example in enumerate(examples)}
+        ids[part] = Ids((example.id.encode(), row) for row, example in enumerate(examples))
         without = (example.id.encode() for example in examples if example.label is None)
         optional[part] = frozenset(without if labelled else ())
         if labelled and part.split == split and not lint:
@@ -82,11 +112,9 @@ def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
 def _train_ids(folder: Path) -> Mapping[bytes, Part]:
     found: dict[bytes, Part] = {}
     for part in (Part(task, "train") for task in TASKS):
-        with contextlib.suppress(OSError), (folder / _names(part)[0]).open("rb") as stream:
-            columns = [cell.strip() for cell in stream.readline().split(b"\t")]
-            place = columns.index(b"id") if b"id" in columns else len(columns)
-            rows = (line.split(b"\t", place + 1) for line in stream)
-            found |= {row[place].strip(): part for row in rows if len(row) > place}
+        with contextlib.suppress(InputError, OSError):
+            ids = ids_in(TASKS[part.task], folder / _names(part)[0])
+            found |= {name.encode(): part for name in ids}
     return found
 
 
@@ -112,9 +140,11 @@ def _file(folder: Path, part: Part) -> Path | None:
 
 
 def _has_labels(path: Path, part: Part) -> bool:
-    with path.open("rb") as stream:
-        columns = stream.readline(1024).split(b"\t")
-    return TASKS[part.task].label_column.encode() in [column.strip() for column in columns]
+    """Whether the header says so; what is wrong with it is said by whoever reads the file."""
+    task = TASKS[part.task]
+    with contextlib.suppress(InputError):
+        return task.label_column in columns_of(task, path)
+    return False
 
 
 def _nothing(folder: Path, split: str, *, lint: bool) -> str:

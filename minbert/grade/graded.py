@@ -38,12 +38,37 @@ class Graded:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of scores: a task's that count or, with an option, those of single-task files."""
+
+    task: str
+    option: str | None = None
+
+    def of(self, graded: Graded) -> Scores | None:
+        """A submission's scores in this column."""
+        tasks = graded.single_task.get(self.option, {}) if self.option else graded.scores
+        return tasks.get(self.task)
+
+    def named(self, mark: str) -> str:
+        """Return the column's name, the option before the task."""
+        return mark.join(filter(None, (self.option, self.task)))
+
+
+@dataclass(frozen=True)
 class Class:
     """All submissions, the best overall first, and how alike they are (from two on)."""
 
     graded: Sequence[Graded]
     comparison: Comparison | None  # its places are those of `graded`
     baselines: Mapping[str, float]  # each task's score for one constant answer
+
+    @property
+    def columns(self) -> list[Column]:
+        """The course's tasks, and whatever else some submission has a score of."""
+        every = [Column(task, option) for option in OPTIONS for task in TASKS]
+        course = [Column(task) for task in COURSE_TASKS]
+        more = [column for column in every if any(map(column.of, self.graded))]
+        return list(dict.fromkeys([*course, *more]))
 
 
 def grade(submissions: Sequence[Submission], gold: Gold, ceilings: Mapping[str, float]) -> Class:

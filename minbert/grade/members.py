@@ -13,7 +13,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -52,7 +52,7 @@ class Member:
     name: str
     open: Callable[[], IO[bytes]]
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self) -> Generator[bytes, None, None]:
         """Yield the file's bytes in blocks. Raises Unreadable where it is damaged or too large."""
         total = 0
         try:

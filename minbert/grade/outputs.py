@@ -1,19 +1,17 @@
 """A graded class as JSON and as CSV."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from minbert.grade.graded import Class, Graded
+from minbert.grade.graded import Class, Column, Graded
 from minbert.grade.scores import Scores, score_names
 from minbert.grade.submission import Submission
-from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.reports.tables import csv_text
+from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 _YEARS = ("2023", "2024")
 
 
@@ -55,8 +53,9 @@ def _entry(graded: Graded) -> dict[str, Any]:
 
 def _checked(submission: Submission) -> dict[str, Any]:
     problems = [{"file": p.file, "line": p.line, "what": p.what} for p in submission.problems]
+    notes = [{"file": note.file, "what": note.what} for note in submission.notes]
     files = {**submission.checked, **dict.fromkeys(submission.unchecked)}
-    return {"files": files, "problems": problems}
+    return {"files": files, "problems": problems, "notes": notes}
 
 
 def _scores_json(scores: Mapping[str, Scores]) -> dict[str, Any]:
@@ -85,12 +84,9 @@ def _rounded(matrix: Any) -> list[list[float | None]]:
 
 
 def as_csv(graded: Class) -> str:
-    """Return the class as CSV, a line a submission.
-
-    A text that a spreadsheet would run as a formula gets an apostrophe before it.
-    """
-    rows = [_csv_row(result) for result in graded.graded]
-    return _csv(list(dict.fromkeys(column for row in rows for column in row)), rows)
+    """Return the class as CSV, a line a submission."""
+    rows = [_csv_row(result, graded.columns) for result in graded.graded]
+    return _csv(list(rows[0]), rows)
 
 
 def lint_csv(submissions: Sequence[Submission]) -> str:
@@ -104,18 +100,10 @@ def lint_csv(submissions: Sequence[Submission]) -> str:
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({column: _harmless(cell) for column, cell in row.items()} for row in rows)
-    return stream.getvalue()
+    return csv_text([columns, *([row[column] for column in columns] for row in rows)])
 
 
-def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-
-
-def _csv_row(graded: Graded) -> dict[str, Any]:
+def _csv_row(graded: Graded, columns: Sequence[Column]) -> dict[str, Any]:
     entry = _entry(graded)
     low, high = entry["overall_intervals"]["2024"] or (None, None)
     row: dict[str, Any] = {
@@ -126,9 +114,12 @@ def _csv_row(graded: Graded) -> dict[str, Any]:
         "overall_2024_high": high,
         "overall_2023": entry["overall"]["2023"],
     }
-    for name in COURSE_TASKS:
-        score = entry["scores"].get(name, {})
-        row |= {f"{name}_{metric}": score.get(metric) for metric in score_names(TASKS[name])}
+    for column in columns:
+        task, name, scores = TASKS[column.task], column.named("_"), column.of(graded)
+        score = _score_json(task, scores) if scores else {}
+        row |= {f"{name}_{metric}": score.get(metric) for metric in score_names(task)}
         row[f"{name}_low"], row[f"{name}_high"] = score.get("interval", (None, None))
-        row |= {f"{name}_missing": score.get("missing"), f"{name}_rank": graded.ranks.get(name)}
+        row[f"{name}_missing"] = score.get("missing")
+        if column.option is None:
+            row[f"{name}_rank"] = graded.ranks.get(name)
     return {**row, "problems": len(entry["problems"]), "questions": len(graded.questions)}

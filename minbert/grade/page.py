@@ -8,7 +8,7 @@ import numpy as np
 
 from minbert.grade.comparison import Alike
 from minbert.grade.gold import Gold
-from minbert.grade.graded import Class, Graded
+from minbert.grade.graded import Class, Column, Graded
 from minbert.grade.problems import in_brief, readable
 from minbert.grade.scores import Overall, Scores
 from minbert.grade.text import number, second_score, span
@@ -32,10 +32,11 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
         gold=readable(str(gold.folder)),
         split=gold.split,
         titles=[_title(name) for name in COURSE_TASKS],
+        columns=[_column_title(column) for column in graded.columns],
         points=[_points(name) for name in COURSE_TASKS],
         ranked=comparison is not None,
-        rows=[_row(result) for result in graded.graded],
-        baselines=[number(graded.baselines.get(name)) for name in COURSE_TASKS],
+        rows=[_row(result, graded.columns) for result in graded.graded],
+        baselines=[number(graded.baselines.get(column.task)) for column in graded.columns],
         questions=[(each.name, str(asked)) for each in graded.graded for asked in each.questions],
         matrix=matrix(comparison.agreement, names) if comparison else None,
         alike=[_alike(pair, names) for pair in alike[:_SHOWN_PAIRS]],
@@ -46,6 +47,11 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
 
 def _title(name: str) -> str:
     return f"{TITLES[name]} {TASKS[name].metric_name}"
+
+
+def _column_title(column: Column) -> str:
+    title = _title(column.task)
+    return f"{title} ({column.option}, single task)" if column.option else title
 
 
 def _points(name: str) -> str:
@@ -61,14 +67,14 @@ def _alike(pair: Alike, names: Sequence[str]) -> dict[str, Any]:
     return {"first": names[pair.first], "second": names[pair.second], "agreement": agreement}
 
 
-def _row(graded: Graded) -> dict[str, Any]:
+def _row(graded: Graded, columns: Sequence[Column]) -> dict[str, Any]:
     problems = graded.submission.problems
     return {
         "name": graded.name,
         "rank": graded.ranks.get("overall") or "–",
         "overall_2024": _bar(graded.overall.get("2024")),
         "overall_2023": _bar(graded.overall.get("2023")),
-        "scores": [_bar(graded.scores.get(name)) for name in COURSE_TASKS],
+        "scores": [_bar(column.of(graded)) for column in columns],
         "problems": problems,
         "shown": list(in_brief(problems)),
         "details": list(_details(graded)),
@@ -102,7 +108,7 @@ def _details(graded: Graded) -> Iterator[dict[str, Any]]:
         yield _detail(_title(name), score, graded.ranks.get(name))
     for option, tasks in graded.single_task.items():
         for name, score in tasks.items():
-            yield _detail(f"{_title(name)} ({option}, single task)", score, None)
+            yield _detail(_column_title(Column(name, option)), score, None)
 
 
 def _detail(title: str, score: Scores, rank: int | None) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from minbert.support.console import printable
+
 LISTED = 20  # problems of one kind and file that are kept; the others are counted
 _SHOWN_LINES = 5
 _LONGEST_NAME, _LONGEST_VALUE = 120, 40
@@ -70,10 +72,16 @@ def _brief(same: Sequence[Problem], submission: str) -> str:
     return f"{first} (also line {', '.join(lines[:_SHOWN_LINES])}{dots}{more})"
 
 
+def some(names: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}"
+
+
 def readable(name: str) -> str:
     """Return a name that others chose, cut to a length, with control characters spelled out."""
     cut = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
+    return printable(cut).replace("\n", r"\n")
 
 
 def quoted(raw: bytes) -> str:

@@ -1,10 +1,12 @@
 """Which files are predictions, and of what: by their header and ids first, by their name last."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from minbert.grade.gold import Part
+from minbert.grade.gold import Ids, Part
+from minbert.tasks.predictions import FOLDER, default_file
 from minbert.tasks.registry import TASKS
 
 _SPELLINGS = [
@@ -28,8 +30,15 @@ _NAME = re.compile(
     r"-out(?:put)?\.(?:csv|tsv|txt)",
     re.IGNORECASE,
 )
-_BOM = b"\xef\xbb\xbf"
-_SNIFFED = 200  # rows
+_HANDED_OUT = {
+    default_file(task, split, alone=alone).format(option=option)
+    for task in TASKS.values()
+    for split in task.scored_splits
+    for alone in (False, True)
+    for option in _OPTIONS
+}
+_PREFIX = "predicted_"
+_ALIKE = 0.75  # of difflib: from here on a column is a known one, misspelled
 
 
 @dataclass(frozen=True)
@@ -49,39 +58,31 @@ def claimed(name: str) -> Role | None:
     return Role(Part(_NAMES[task], _SPLITS[split]), _OPTIONS[option] if option else None)
 
 
-def header_column(line: bytes) -> bytes | None:
-    """The second column's name, if the line is a prediction file's header, known or not."""
-    name, column = cells(line.removeprefix(_BOM))
-    return column if name == b"id" and column.startswith(b"Predicted_") else None
+def remoteness(path: str) -> tuple[bool, bool, int, str]:
+    """A sorting key: the handout's folder before its names, these before depth and alphabet."""
+    folder, _, name = path.rpartition("/")
+    is_elsewhere = folder.rpartition("/")[2].lower() != FOLDER
+    return is_elsewhere, name not in _HANDED_OUT, path.count("/"), path
 
 
-def cells(line: bytes) -> tuple[bytes, bytes]:
-    """Id and value: what stands before and after the last comma or, without one, the last tab."""
-    left, mark, right = line.rpartition(b",")
-    if not mark:
-        left, _, right = line.rpartition(b"\t")
-    return left.strip(), right.strip()
-
-
-def first_lines(block: bytes) -> list[bytes]:
-    """The first lines of a file's first block that are not blank."""
-    lines = (line.strip() for line in block.removeprefix(_BOM).split(b"\n", _SNIFFED)[:_SNIFFED])
-    return [line for line in lines if line]
+def is_courses(column: bytes) -> bool:
+    """Whether a column is one of the course's, even if it is misspelled."""
+    own = column[:100].decode("utf-8", "replace").lower().removeprefix(_PREFIX)
+    known = [other.decode().lower().removeprefix(_PREFIX) for other in COLUMNS]
+    return bool(get_close_matches(own, known, n=1, cutoff=_ALIKE))
 
 
 def part_of(
-    lines: Iterable[bytes],
-    column: bytes | None,
-    role: Role | None,
-    ids: Mapping[Part, Mapping[bytes, int]],
+    names: Collection[bytes], column: bytes | None, role: Role | None, ids: Mapping[Part, Ids]
 ) -> Part | None:
-    """The part that most of the lines' ids belong to; None where none is known.
+    """The part that most of the ids belong to; None where none is known.
 
     Parts may share ids. Among those that have at least half as many as the best, the header's task
     wins, then the name's part, then the number.
     """
-    names = [cells(line)[0] for line in lines]
     found = {part: sum(name in rows for name in names) for part, rows in ids.items()}
+    if not any(found.values()):
+        found = {part: sum(rows.row(n) is not None for n in names) for part, rows in ids.items()}
     best = max(found.values(), default=0)
     if best == 0:
         return None

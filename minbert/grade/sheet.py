@@ -2,40 +2,31 @@
 
 All forms that the course has had are read: tabs or commas, blanks around them, the historical
 spellings of the columns, `3` or `3.0`, LF or CRLF, a byte order mark, blank lines, any order of
-rows. `_PredictionReader.read` takes the common spelling of a row at once, and looks closely only
-at the other rows.
+rows. So are those that spreadsheets and libraries write (`dialect.py`). `_PredictionReader.read`
+takes the common spelling of a row at once, and looks closely only at the other rows.
 """
 
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from minbert.data.records import Line
+from minbert.grade.dialect import BOM, Dialect, is_number
+from minbert.grade.glance import Glance, glance, records
 from minbert.grade.gold import Gold, Part
 from minbert.grade.members import Member, Unreadable
-from minbert.grade.problems import Problem, Problems, quoted, readable
-from minbert.grade.recognise import (
-    COLUMNS,
-    Role,
-    cells,
-    claimed,
-    first_lines,
-    header_column,
-    part_of,
-)
-from minbert.tasks.labels import plain_number
+from minbert.grade.problems import Problem, Problems, quoted
+from minbert.grade.recognise import COLUMNS
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array, Task
 
 LINE_BYTES = 2**16
 LINES = 200_000  # five times the largest of the course
 BAD_ROWS = 100_000  # then a file is not read on
-_NAMED = 5  # missing ids
-_BOM = b"\xef\xbb\xbf"
-_LARGEST = 1e100  # its square and the sum of many are still numbers
+_NAMED = 5  # missing ids, or columns passed over
 
 
 @dataclass(frozen=True)
@@ -46,99 +37,52 @@ class Sheet:
     part: Part
     option: str | None  # of a single-task file, by its name
     values: Array  # (rows of the part,), NaN where there is no prediction
-    well_named: bool
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """The problems of a prediction file, and its sheet: None if useless or about no part known."""
+    """A prediction file as read: its problems, and what is worth a word and no problem.
+
+    The sheet is None for a file that is useless or, as `why` says, about nothing that is graded.
+    """
 
     file: str
     sheet: Sheet | None
     problems: list[Problem]
+    notes: list[str] = field(default_factory=list)
+    why: str = ""
 
 
 def read_sheet(member: Member, gold: Gold, *, expected: bool) -> FileReport | None:
-    """Read a member's predictions and their problems. Return None for a file of another kind.
+    """Read a member's predictions and their problems. Return None for a file of another kind."""
+    found = glance(member, gold, expected=expected)
+    return None if found is None else read_found(found, gold)
 
-    A file has predictions if its header, first row or name says so, or the caller (`expected`).
-    """
-    problems, role = Problems(readable(member.name)), claimed(member.name)
-    promised = expected or role is not None
+
+def read_found(found: Glance, gold: Gold) -> FileReport:
+    """Read a prediction file that was looked at before."""
+    if found.is_defect:
+        return FileReport(found.name, None, [Problem(found.name, None, found.why, "file")])
+    if found.part is None or found.dialect is None:
+        return FileReport(found.name, None, [], why=found.why)
+    problems = Problems(found.name)
+    reader = _PredictionReader(found.part, gold, problems, found.dialect)
     try:
-        blocks = member.blocks()
-        first = next(blocks, b"")
-        if not promised and not _is_predictions(first, gold):
-            return None
-        promised = True
-        sheet = _read(first, blocks, role, gold, problems)
-        return FileReport(problems.file, sheet, problems.listed())
+        lines = _numbered(found.member.blocks())
+        reader.read(_without_header(lines, found.part, found.dialect, gold, problems))
     except Unreadable as error:
-        if not promised:
-            return None
-        useless = Problem(problems.file, None, str(error), "file")
-        return FileReport(problems.file, None, [useless])
-
-
-def _is_predictions(block: bytes, gold: Gold) -> bool:
-    """Return whether a file's first block begins with a header, or with a row of predictions."""
-    lines = first_lines(block)
-    if not lines:
-        return False
-    if header_column(lines[0]) is not None:
-        return True
-    name, value = cells(lines[0])
-    return any(name in rows for rows in gold.ids.values()) and _is_number(value)
-
-
-def _read(
-    first: bytes, blocks: Iterator[bytes], role: Role | None, gold: Gold, problems: Problems
-) -> Sheet | None:
-    _check_text(first)
-    lines = first_lines(first)
-    if not lines:
-        raise Unreadable("empty: no header, no rows")
-    column = header_column(lines[0])
-    part = part_of(lines, column, role, gold.ids)
-    if part is None:
-        _check_known(lines, column, role.part if role else None, gold)
-        return None
-    reader = _PredictionReader(part, gold, problems)
-    reader.read(_without_header(_numbered(chain([first], blocks)), part, gold, problems))
+        return FileReport(found.name, None, [Problem(found.name, None, str(error), "file")])
     reader.check()
-    well_named = role is None or role.part == part
-    if role is not None and not well_named:
-        say = f"named as {role.part}, but its ids are {part}'s: rename it, or write it anew"
+    role = found.role
+    if role is not None and role.part != found.part:
+        say = f"named as {role.part}, but its ids are {found.part}'s: rename it, or write it anew"
         problems.add("name", say)
-    return Sheet(problems.file, part, role.option if role else None, reader.values, well_named)
+    option = role.option if role else None
+    sheet = Sheet(found.name, found.part, option, reader.values)
+    return FileReport(found.name, sheet, problems.listed(), list(reader.notes()))
 
 
-def _check_text(block: bytes) -> None:
-    if block.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Unreadable("UTF-16 text: save it as UTF-8")
-    if b"\0" in block:
-        raise Unreadable("binary, no text: predictions are lines of `id , prediction`")
-    if b"\r" in block and b"\n" not in block:
-        raise Unreadable("its lines end in CR alone: save it with LF or CRLF")
-
-
-def _check_known(lines: list[bytes], column: bytes | None, part: Part | None, gold: Gold) -> None:
-    """Raise Unreadable unless the file may be about a part that the gold has no ids of."""
-    trained = next(filter(None, (gold.train_part(cells(line)[0]) for line in lines)), None)
-    if trained is not None:
-        raise Unreadable(f"its ids are {trained}'s: predict the dev and the test file")
-    if part is not None and part not in gold.ids:
-        return
-    tasks = {part.task} if part else COLUMNS.get(column or b"", set())
-    splits = (part.split,) if part else ("dev", "test")
-    if tasks and any(Part(task, split) not in gold.ids for task in tasks for split in splits):
-        return
-    if column is None:
-        raise Unreadable(f"no predictions: it begins {quoted(lines[0])}, not with a header")
-    raise Unreadable("none of its ids is in the gold files: was it written from other data?")
-
-
-def _numbered(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _numbered(blocks: Iterable[bytes]) -> Iterator[Line]:
     """Number the lines. Raises Unreadable for lines too long or too many, and for binary data."""
     rest, number = b"", 0
     for block in blocks:
@@ -158,45 +102,44 @@ def _numbered(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _without_header(
-    lines: Iterator[tuple[int, bytes]], part: Part, gold: Gold, problems: Problems
-) -> Iterator[tuple[int, bytes]]:
-    """Check the header and yield the lines below it, or all lines where there is no header."""
-    stripped = ((number, line.removeprefix(_BOM).strip()) for number, line in lines)
-    number, line = next(pair for pair in stripped if pair[1])
-    column = header_column(line)
+    lines: Iterator[Line], part: Part, dialect: Dialect, gold: Gold, problems: Problems
+) -> Iterator[Line]:
+    """Check the header and yield the rows below it, or all rows where there is no header."""
+    stripped = ((number, line.removeprefix(BOM).strip(b" \r")) for number, line in lines)
+    number, line = next(pair for pair in stripped if pair[1].strip())
     expected = f"expected id <tab> {TASKS[part.task].prediction_column}"
-    if column is None and cells(line)[0] in gold.ids[part]:
+    first = dialect.layout.row(line)
+    if dialect.header is None and first and gold.ids[part].row(first[0]) is not None:
         problems.add("header", f"no header; {expected}", number)
         yield number, line
-    elif column is None or part.task not in COLUMNS.get(column, ()):
+    elif dialect.header is None or part.task not in COLUMNS.get(dialect.header.column, ()):
         problems.add("header", f"header {quoted(line)} in a file of {part}; {expected}", number)
-    yield from lines
+    yield from records(dialect.header, lines)
 
 
 class _PredictionReader:
-    """The predictions of one part, taken line by line."""
+    """The predictions of one part, taken row by row."""
 
-    def __init__(self, part: Part, gold: Gold, problems: Problems) -> None:
-        self._part, self._gold, self._problems = part, gold, problems
+    def __init__(self, part: Part, gold: Gold, problems: Problems, dialect: Dialect) -> None:
+        self._part, self._gold, self._problems, self._dialect = part, gold, problems, dialect
         self._rows, self._task = gold.ids[part], TASKS[part.task]
         self._values = array("d", [math.nan]) * len(self._rows)
         self._lines = array("q", [0]) * len(self._rows)  # where a row's id stood first
+        self._recased = 0  # ids that were found by ignoring case
 
     @property
     def values(self) -> Array:
         """The predictions (rows,), NaN where there is none."""
         return np.frombuffer(self._values, dtype=np.float64)
 
-    def read(self, lines: Iterable[tuple[int, bytes]]) -> None:
+    def read(self, lines: Iterable[Line]) -> None:
         """Take all lines. Raises Unreadable where too many are bad."""
         find, value_of = self._rows.get, _quick(self._task)
-        values, seen = self._values, self._lines
+        values, seen, layout = self._values, self._lines, self._dialect.layout
         for number, line in lines:
-            name, mark, value = line.rpartition(b",")
-            if not mark:
-                name, mark, value = line.rpartition(b"\t")
+            name, _, value = line.rpartition(layout.delimiter)
             row, prediction = find(name.strip()), value_of(value.strip())
-            if row is None or prediction is None or seen[row]:
+            if row is None or prediction is None or seen[row] or layout.width is not None:
                 self._look_closely(number, line)
             else:
                 values[row] = prediction
@@ -207,12 +150,8 @@ class _PredictionReader:
             return
         if self._problems.counts.total() >= BAD_ROWS:
             raise Unreadable(f"over {BAD_ROWS:,} bad rows: line {number} and below are not read")
-        name, value = cells(line)
-        row = self._rows.get(name)
-        if row is None and b"\t" in line:  # a comma in the id, or in the number
-            left, _, right = line.rpartition(b"\t")
-            row = self._rows.get(left.strip())
-            name, value = (name, value) if row is None else (left.strip(), right.strip())
+        name, value = self._dialect.row(line, self._knows) or (b"", b"")
+        row = self._rows.row(name)
         if row is None:
             self._problems.add(*self._stray(line, name), number)
         elif self._lines[row]:
@@ -220,13 +159,18 @@ class _PredictionReader:
             self._problems.add("duplicate", say, number)
         else:
             self._lines[row] = number
+            self._recased += name not in self._rows
             self._take(row, value, number)
+
+    def _knows(self, name: bytes) -> bool:
+        return self._rows.row(name) is not None
 
     def _stray(self, line: bytes, name: bytes) -> tuple[str, str]:
         """Return the kind of problem of a row whose id is not of this part, and what to say."""
-        if b"," not in line and b"\t" not in line:
-            return "columns", f"{quoted(line)} has no comma or tab: write id , prediction"
-        known = (part for part, rows in self._gold.ids.items() if name in rows)
+        if not self._dialect.splits(line):
+            say = f"{quoted(line)} does not split into {self._dialect.width} cells"
+            return "columns", f"{say}: write id , prediction"
+        known = (part for part, rows in self._gold.ids.items() if rows.row(name) is not None)
         part = next(known, None) or self._gold.train_part(name)
         if part is not None:
             return "split", f"id {quoted(name)} is of {part}, not {self._part}: leave it out"
@@ -239,11 +183,22 @@ class _PredictionReader:
                 raise ValueError(f"{quoted(value)} is not a number")
             self._values[row] = self._task.parse_label(text)
         except ValueError as error:
-            kept = self._task.is_correlation and _is_number(value)
+            kept = self._task.is_correlation and is_number(value)
             fate = "is scored as it is: clip it" if kept else "counts as none: mend it"
             self._problems.add("value", f"prediction {error}; it {fate}", number)
             if kept:
                 self._values[row] = float(text)
+
+    def notes(self) -> Iterator[str]:
+        """Yield what was read otherwise than it stands there."""
+        header = self._dialect.header
+        if header is not None and header.others:
+            named = ", ".join(map(quoted, header.others[:_NAMED]))
+            yield f"further columns are passed over: {named}"
+        if self._dialect.has_decimal_commas:
+            yield "its decimal commas are read as points"
+        if self._recased:
+            yield f"ids taken for the gold's, which differ by case alone: {self._recased:,}"
 
     def check(self) -> None:
         """Note missing ids, and predictions that are all the same."""
@@ -278,10 +233,3 @@ def _similarity(task: Task, value: bytes) -> float | None:
         return task.parse_label(value.decode("ascii"))
     except ValueError:
         return None
-
-
-def _is_number(value: bytes) -> bool:
-    try:
-        return abs(plain_number(value.decode("ascii"))) < _LARGEST
-    except ValueError:
-        return False

@@ -1,6 +1,7 @@
 """Find submissions in files, folders and zips, and read the prediction files of each."""
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minbert.grade.dialect import header_of
+from minbert.grade.glance import Glance, first_lines, glance
 from minbert.grade.gold import Gold
 from minbert.grade.members import (
     ARCHIVES,
@@ -21,12 +24,12 @@ from minbert.grade.members import (
     on_disk,
     open_regular,
 )
-from minbert.grade.problems import Problem, Problems, readable
-from minbert.grade.recognise import claimed, first_lines, header_column
-from minbert.grade.sheet import FileReport, Sheet, read_sheet
+from minbert.grade.problems import Problem, Problems, readable, some
+from minbert.grade.recognise import claimed, remoteness
+from minbert.grade.sheet import FileReport, Sheet, read_found
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.tasks.predictions import default_file
+from minbert.tasks.predictions import FOLDER, default_file
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.tasks.task import Array
 
@@ -53,9 +56,10 @@ class Submission:
 
     name: str
     checked: Mapping[str, str]  # file -> the part it is about
-    unchecked: Sequence[str]  # prediction files whose ids the gold does not have
+    unchecked: Mapping[str, str]  # prediction file -> why it is not about a part of the gold
     predictions: Mapping[tuple[str | None, str], Array]
     problems: Sequence[Problem]
+    notes: Sequence[Problem] = ()  # that are no problems, but how files were understood
 
 
 # ------------------------------------------------------------------------------------ finding them
@@ -72,11 +76,10 @@ def locate(paths: Sequence[Path]) -> list[Source]:
     sources: list[Source] = []
     loose: dict[Path, list[Path]] = {}
     for path in {path.resolve(): path for path in paths}.values():
-        if path.is_dir():
+        kind = _kind(path)
+        if stat.S_ISDIR(kind):
             sources += _in_folder(path)
-        elif not path.exists():
-            raise InputError(f"{path}: no such file or folder")
-        elif not path.is_file():
+        elif not stat.S_ISREG(kind):
             raise InputError(f"{path}: neither a file nor a folder")
         elif is_archive(path):
             sources.append(Source(path.stem, path.resolve()))
@@ -84,6 +87,16 @@ def locate(paths: Sequence[Path]) -> list[Source]:
             loose.setdefault(path.absolute().parent, []).append(path)
     sources += [Source(_name(folder), folder, tuple(files)) for folder, files in loose.items()]
     return _distinct(sources)
+
+
+def _kind(path: Path) -> int:
+    """Return the mode of what a path leads to. Raises InputError."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise InputError(f"{readable(str(path))}: cannot be read ({error.strerror})") from error
 
 
 def _name(folder: Path) -> str:
@@ -109,7 +122,7 @@ def _in_folder(folder: Path) -> list[Source]:
     inside = [
         file
         for entry in entries
-        if entry.is_dir(follow_symlinks=False) and entry.name.lower() == "predictions"
+        if entry.is_dir(follow_symlinks=False) and entry.name.lower() == FOLDER
         for file in _entries(Path(entry.path))
     ]
     files = (Path(e.path) for e in (*entries, *inside) if not e.is_dir(follow_symlinks=False))
@@ -119,13 +132,8 @@ def _in_folder(folder: Path) -> list[Source]:
     archives = [entry.name for entry in entries if entry.name.lower().endswith(ARCHIVES)]
     if loose is not None and archives:
         say = "%s: one submission, for %s lies in it; what is not opened there: %s"
-        log.warning(say, folder, loose.relative_to(folder), _some(archives))
+        log.warning(say, folder, loose.relative_to(folder), some(archives))
     return [Source(_name(folder), folder.resolve())]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-    return f"{names[0]}{more}"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -140,14 +148,17 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _looks_like_predictions(path: Path) -> bool:
     if path.name.lower().endswith(ARCHIVES):
         return False
-    if claimed(path.name):
-        return True
+    return claimed(path.name) is not None or has_predictions(path)
+
+
+def has_predictions(path: Path) -> bool:
+    """Return whether a file on disk begins with the header of a prediction file."""
     try:
         with open_regular(path) as stream:
             lines = first_lines(stream.read(1024))
     except OSError:
         return False
-    return bool(lines) and header_column(lines[0]) is not None
+    return bool(lines) and header_of(lines[0]) is not None
 
 
 def _is_submission(entry: os.DirEntry[str]) -> bool:
@@ -158,7 +169,7 @@ def _is_submission(entry: os.DirEntry[str]) -> bool:
 def _in_class(folder: Path, entries: Sequence[os.DirEntry[str]]) -> list[Source]:
     others = [entry.name for entry in entries if not _is_submission(entry)]
     if others:
-        log.info("%s: not read, for neither folder nor archive: %s", folder, _some(others))
+        log.info("%s: not read, for neither folder nor archive: %s", folder, some(others))
     handed_in = filter(_is_submission, entries)
     return [Source(_name_in_class(entry), Path(entry.path)) for entry in handed_in]
 
@@ -184,31 +195,53 @@ def read(source: Source, gold: Gold) -> Submission:
     return Submission(
         source.name,
         {sheet.file: str(sheet.part) for sheet in sheets},
-        [report.file for report in reports if report.sheet is None and not report.problems],
+        {report.file: report.why for report in reports if report.why},
         {
             (sheet.option, sheet.part.task): sheet.values
             for sheet in chosen
             if sheet.part.split == gold.split and sheet.part.task in gold.labels
         },
         [*problems, *of_files, *doubles],
+        [Problem(each.file, None, note, "note") for each in reports for note in each.notes],
     )
 
 
 def _reports(source: Source, gold: Gold) -> tuple[list[FileReport], list[Problem]]:
-    """Read each prediction file; return also the problems of the submission as a whole."""
+    """Read the prediction files, those that count first.
+
+    Return also the problems of the submission as a whole.
+    """
     problems, reports = Problems(""), list[FileReport]()
     with _members(source, problems) as members:
-        for member in members:
-            report = read_sheet(member, gold, expected=bool(source.files))
-            reports += [report] if report else []
-            if len(reports) > _SHEETS:
-                say = f"more than {_SHEETS} prediction files: give each one once"
-                raise Unreadable(
-                    f"{say}; a class is a folder of folders and zips, so unpack a zip of it"
-                )
+        glances = (glance(each, gold, expected=bool(source.files)) for each in members)
+        found = _in_order([each for each in glances if each is not None], source.path.stem)
+        reports = [read_found(each, gold) for each in found[:_SHEETS]]
     if not reports:
         problems.add("none", _none(members))
+    if left := [each.name for each in found[_SHEETS:]]:
+        say = f"more than {_SHEETS} prediction files, so these are not read: {some(left)}"
+        problems.add("many", f"{say}; hand in each one once, and unpack a zip of a whole class")
     return reports, problems.listed()
+
+
+def _in_order(found: Sequence[Glance], folder: str) -> list[Glance]:
+    """Order files by which of one kind counts: first the chosen one of each kind, then the others.
+
+    A misnamed one comes last; otherwise the handout's place and name decide. `folder` is the
+    submission's own name, which may be that place.
+    """
+
+    def key(each: Glance) -> tuple[object, ...]:
+        is_misnamed = each.role is not None and each.role.part != each.part
+        return (each.part is None, is_misnamed, *remoteness(f"{folder}/{each.member.name}"))
+
+    ordered = sorted(found, key=key)
+    kinds = [(each.part, each.role and each.role.option) for each in ordered]
+    is_chosen = [kind not in kinds[:place] for place, kind in enumerate(kinds)]
+    return [
+        *(each for each, chosen in zip(ordered, is_chosen, strict=True) if chosen),
+        *(each for each, chosen in zip(ordered, is_chosen, strict=True) if not chosen),
+    ]
 
 
 @contextmanager
@@ -230,16 +263,15 @@ def _members(source: Source, problems: Problems) -> Iterator[list[Member]]:
 def _none(members: Sequence[Member]) -> str:
     if any(member.name.lower().endswith(ARCHIVES) for member in members):
         return "no prediction file, but an archive inside, which is not opened: unpack it"
-    example = default_file(TASKS[COURSE_TASKS[0]], "dev", alone=False)
+    example = f"{FOLDER}/{default_file(TASKS[COURSE_TASKS[0]], 'dev', alone=False)}"
     return f"no prediction file: expected such as {example}"
 
 
 def _choose(sheets: Sequence[Sheet]) -> tuple[list[Sheet], list[Problem]]:
-    """Choose a sheet for each part and option. A second one that says otherwise is a problem."""
-    order = sorted(sheets, key=lambda s: (not s.well_named, s.file.count("/"), s.file))
+    """Choose the first sheet of each part and option. One that says otherwise is a problem."""
     chosen: dict[tuple[object, str | None], Sheet] = {}
     doubles = []
-    for sheet in order:
+    for sheet in sheets:
         first = chosen.setdefault((sheet.part, sheet.option), sheet)
         if first is not sheet and not np.array_equal(first.values, sheet.values, equal_nan=True):
             say = f"{sheet.part} again, with other predictions than {first.file}, which is graded"

@@ -7,7 +7,7 @@ from minbert.grade.graded import Class, Graded
 from minbert.grade.scores import Overall, Scores
 from minbert.grade.submission import Submission
 from minbert.statistics.intervals import Interval
-from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.registry import TASKS
 
 _SHOWN_PAIRS = 10
 
@@ -32,7 +32,7 @@ def lint_text(submissions: Sequence[Submission]) -> str:
             what = submission.checked.get(file, "")
             verdict = f"{count} problem{'s' * (count > 1)}" if count else "ok"
             if file in submission.unchecked:
-                what, verdict = what or "no such ids in the gold", "not checked"
+                what, verdict = what or submission.unchecked[file], "not checked"
             rows.append([submission.name, file, what, verdict])
     return aligned(rows)
 
@@ -66,16 +66,17 @@ def second_score(score: Scores) -> tuple[str, str]:
 
 
 def _leaderboard(graded: Class) -> str:
-    titles = [f"{name} {TASKS[name].metric_name}" for name in COURSE_TASKS]
+    columns = graded.columns
+    titles = [f"{each.named(' ')} {TASKS[each.task].metric_name}" for each in columns]
     rows = [["rank", "submission", "overall 2024", "2023", *titles, "problems"]]
     for result in graded.graded:
         rank = str(result.ranks.get("overall") or "-")
         overall = _cell(result.overall.get("2024"))
         mean = number(result.overall["2023"].score if result.overall else None)
-        cells = [_cell(result.scores.get(name)) for name in COURSE_TASKS]
+        cells = [_cell(column.of(result)) for column in columns]
         count = str(len(result.submission.problems) or "")
         rows.append([rank, result.name, overall, mean, *cells, count])
-    baselines = [number(graded.baselines.get(name)) for name in COURSE_TASKS]
+    baselines = [number(graded.baselines.get(column.task)) for column in columns]
     rows.append(["", "(one constant answer)", "", "", *baselines, ""])
     return aligned(rows)
 

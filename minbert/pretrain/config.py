@@ -41,7 +41,7 @@ class PretrainConfig(shared_flags.Readable):
         (),
         TEXT,
         "text files, plain or .gz or .xz: one sentence a line, a blank line between documents; or "
-        "the course's .csv files, each text a document (they want --no_nsp)",
+        "the course's tables, each text a document (they want --no_nsp)",
         metavar="FILE",
         several=True,
     )

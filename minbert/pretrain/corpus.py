@@ -1,7 +1,7 @@
 """Text files to pretrain on: one sentence a line, a blank line between documents.
 
 Files may be plain, `.gz` or `.xz`; they are read as a stream, so they may be larger than memory.
-The course's `.csv` files are read too; each of their texts is a document.
+The course's tables are read too, under any ending; each of their texts is a document.
 """
 
 import gzip
@@ -9,14 +9,15 @@ import hashlib
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minbert.data.examples import read_split
+from minbert.pretrain import table
 from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
-from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Task
 
 Document = list[str]  # its sentences, none of them empty
 _OPENERS: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
@@ -33,16 +34,23 @@ def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
     total = sum(path.stat().st_size for path in paths) // _MEGABYTE
     with ProgressBar(total, title, "MB") as bar:
         for path in paths:
-            yield from _rows(path) if path.suffix == ".csv" else _documents(_lines(path, bar))
+            task = _table(path)
+            yield from _documents(_lines(path, bar)) if task is None else _rows(path, task)
 
 
-def check_files(paths: Sequence[Path]) -> None:
-    """Raise InputError for a file that does not exist, is named twice, or would be misread."""
+def check_files(paths: Sequence[Path], *, pairs: bool = False) -> None:
+    """Raise InputError for a file that does not exist, is named twice, or would be misread.
+
+    With `pairs`, texts must have a next sentence, which those of a table have not.
+    """
     for path in paths:
         if not path.is_file():
             raise InputError(f"--text {path}: no such file")
-        if path.suffix in _OPENERS and path.stem.endswith(".csv"):
-            raise InputError(f"--text {path}: a packed .csv is not read; unpack it first")
+        task = _table(path)
+        if path.suffix in _OPENERS:
+            table.check_unpacked(path, task)
+        if pairs and task is not None:
+            raise InputError(f"--text {path}: its texts have no next sentence: take --no_nsp")
     resolved = [path.resolve() for path in paths]
     for index, path in enumerate(resolved):
         if path in resolved[:index]:
@@ -51,8 +59,9 @@ def check_files(paths: Sequence[Path]) -> None:
 
 def fingerprint(path: Path) -> tuple[str, str]:
     """What decides a file's documents: the SHA-256 of its bytes, and the way it is read."""
-    kind = path.suffix if path.suffix in (*_OPENERS, ".csv") else ""
-    return durable_files.sha256_of(path), kind
+    kind = path.suffix if path.suffix in _OPENERS else ""
+    is_table = table.is_named_table(path) or _table(path) is not None
+    return durable_files.sha256_of(path), ".csv" if is_table else kind
 
 
 def is_held_out(document: Document, share: float) -> bool:
@@ -83,15 +92,13 @@ def _lines(path: Path, bar: ProgressBar) -> Iterator[str]:
         log.warning(what, path, len(bad), bad[0])
 
 
-def _rows(path: Path) -> Iterator[Document]:
-    """The texts of a course file, each a document. Bad rows are reported as in the main job."""
-    with path.open("rb") as stream:
-        names = stream.readline().decode("utf-8", errors="replace").split()
-    kinds = [task for task in TASKS.values() if set(task.text_columns) <= set(names)]
-    if not kinds:
-        raise InputError(f"--text {path}: a .csv without the course's column of sentences")
-    for example in read_split(kinds[0], "test", path).examples:  # whatever its label
-        yield from ([text.strip()] for text in example.texts if text.strip())
+def _table(path: Path) -> Task | None:
+    return table.table_of(path, _OPENERS.get(path.suffix, partial(Path.open, mode="rb")))
+
+
+def _rows(path: Path, task: Task) -> Iterator[Document]:
+    """The texts of a table, each a document."""
+    yield from ([text] for text in table.sentences(path, task))
 
 
 def _documents(lines: Iterable[str]) -> Iterator[Document]:

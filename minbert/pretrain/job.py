@@ -84,7 +84,7 @@ def _check_writable(save: str | None, target: Path) -> None:
 
 def _check_files(config: PretrainConfig, folder: Path, target: Path) -> None:
     """Raise InputError for what cannot be read or written, or lies in the run's own folder."""
-    corpus.check_files(text_files(config))
+    corpus.check_files(text_files(config), pairs=config.pairs)
     _check_target(target)
     for key in ("weights", "vocab", "teacher"):
         source = getattr(config, key)

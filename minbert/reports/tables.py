@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from minbert.support.console import printable
+
 _LATEX = {
     "\\": r"\textbackslash{}",
     "|": r"\textbar{}",
@@ -28,6 +30,9 @@ _LATEX = {
 _SPECIAL = re.compile("|".join(re.escape(text) for text in sorted(_LATEX, key=len, reverse=True)))
 # Markdown in a note, which may quote a program; "n < 5" and "[95% interval]" stay as they are
 _MARKDOWN = re.compile(r"[\\`*_]|[<&](?=\S)|\](?=\()")
+_CELL = re.compile(r"\||[<&](?=\S)")  # what ends a cell, or begins HTML
+# where a spreadsheet begins a cell, blanks and quotes, and the sign of a formula, full-width or not
+_FORMULA = re.compile(r'((?:^|[;\t\r\n])[\s\u200b-\u200f\u2060\ufeff"]*)([=+\-@＝＋－＠])')
 _NUMBER = re.compile(r"(< )?[-+\[]?[\d.]+|–$")
 
 
@@ -42,7 +47,7 @@ class Table:
 
     def markdown(self) -> str:
         """A heading, a pipe table and a list of notes."""
-        lines = [f"### {self.title}", "", _piped(self.header)]
+        lines = [f"### {_inline(self.title)}", "", _piped(self.header)]
         lines.append(_piped(["---:" if number else "---" for number in self.are_numbers]))
         lines += [_piped(row) for row in self.rows]
         if self.notes:
@@ -69,18 +74,38 @@ class Table:
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """The rows as CSV with all digits, for programs; a value of None is left empty."""
+    """The rows as CSV with all digits, for programs; a value of None is left empty.
+
+    Where a spreadsheet would run a text as a formula, an apostrophe stands before it. That may be
+    within a cell, too, since some spreadsheets begin a new one at a semicolon or tab.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(map(_harmless, row) for row in rows)
     return text.getvalue()
 
 
+def _harmless(cell: Any) -> Any:
+    return _FORMULA.sub(r"\1'\2", cell) if isinstance(cell, str) else cell
+
+
 def _piped(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(_inline, cells))} |"
+
+
+def _inline(text: str) -> str:
+    return _CELL.sub(_with_backslash, _one_line(text))
 
 
 def _plain(text: str) -> str:
-    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", text)
+    return _MARKDOWN.sub(_with_backslash, _one_line(text))
+
+
+def _with_backslash(found: re.Match[str]) -> str:
+    return f"\\{found[0]}"
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", " ")
 
 
 def _escaped(text: str) -> str:

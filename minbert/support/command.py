@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from minbert.support.console import log, set_up_logging
+from minbert.support.console import log, printable, set_up_logging
 from minbert.support.device import out_of_memory
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
@@ -26,7 +26,7 @@ def show(text: str, end: str = "\n") -> None:
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
-        print(text, end=end, flush=True)
+        print(printable(text), end=end, flush=True)
     except BrokenPipeError:
         _lead_nowhere(sys.stdout)
     except (OSError, ValueError) as error:

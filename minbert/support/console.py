@@ -14,6 +14,11 @@ from tqdm import tqdm
 log = logging.getLogger("minbert")
 
 
+def printable(text: str) -> str:
+    """The text with control characters spelled out, and bytes that are no text; line ends stay."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 class _BarFriendlyHandler(logging.Handler):
     """A handler that writes log lines above a live progress bar instead of through it.
 
@@ -22,7 +27,7 @@ class _BarFriendlyHandler(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in self.format(record))
+        line = printable(self.format(record)).replace("\n", r"\n")
         with contextlib.suppress(OSError, ValueError):
             tqdm.write(line, file=sys.stderr)
 

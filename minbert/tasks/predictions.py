@@ -10,6 +10,8 @@ from pathlib import Path
 
 from minbert.tasks.task import Array, Task
 
+FOLDER = "predictions"  # where the handouts put them
+
 
 def default_file(task: Task, split: str, *, alone: bool) -> str:
     """The course's name for a prediction file, with `{option}` left open.

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,8 +183,9 @@ def test_rows_in_are_rows_used_plus_rows_reported(
     assert len({example.id for example in split.examples}) == len(split.examples)
 
 
-_TEXT = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), min_size=1
+_TEXT = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1),
+    st.text(st.sampled_from('a"\t\n'), min_size=1),
 ).filter(lambda text: text.strip())
 
 
@@ -202,6 +204,61 @@ def test_what_a_csv_writer_wrote_comes_back_identical(
     assert [example.texts for example in split.examples] == pairs
     assert [example.id for example in split.examples] == [f"{i:05d}" for i in range(len(pairs))]
     assert split.bad_rows == []
+
+
+FORGED = b'1\tx\t"first line\n\n7\tforged\ta film\t3\nlast line"\t4\n'
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_record_of_several_lines_is_one_example(reader: Reader, end: bytes) -> None:
+    split = reader((SST + FIRST + FORGED + LAST).replace(b"\n", end))
+    assert [example.id for example in split.examples] == ["first", "x", "last"]
+    text = "first line\n\n7\tforged\ta film\t3\nlast line".replace("\n", end.decode())
+    assert split.examples[1].texts == (text,)
+    assert (split.rows, split.bad_rows) == (3, [])
+
+
+@pytest.mark.parametrize("name", ["train", "dev"])
+def test_a_bad_record_of_several_lines_is_reported_once_where_it_begins(
+    reader: Reader, name: str
+) -> None:
+    split = reader(SST + FIRST + FORGED.replace(b"\t4\n", b"\t4\t4\n") + LAST, name=name)
+    assert {example.id for example in split.examples} <= {"first", "x", "last"}
+    assert [(row.line, "5 columns" in row.what) for row in split.bad_rows] == [(3, True)]
+    assert split.rows == 3
+
+
+@pytest.mark.parametrize("name", ["train", "dev", "test"])
+def test_an_open_quote_harms_no_row_below(reader: Reader, name: str) -> None:
+    below = b'2\ty\t"a quoted film"\t2\n3\tz\t"two\nlines"\t2\n'
+    split = reader(SST + FIRST + b'1\tx\t"a film\t3\n' + below + LAST, name=name)
+    assert {"first", "y", "z", "last"} <= {example.id for example in split.examples}
+    assert [(row.line, "quoting" in row.what) for row in split.bad_rows] == [(3, True)]
+
+
+def test_two_stray_quotes_do_not_swallow_the_rows_between(reader: Reader) -> None:
+    rows = b'1\tx\t"a film\t3\n' + b"2\ty\ta film\t\n3\tz\ta film\t2\n" + b'4\tw\ta film"\t2\n'
+    split = reader(SST + rows)
+    assert [example.id for example in split.examples] == ["z", "w"]
+    assert [row.line for row in split.bad_rows] == [2, 3]
+
+
+def test_limit_counts_records(reader: Reader) -> None:
+    split = reader(SST + FORGED + LAST, limit=1)
+    assert ([example.id for example in split.examples], split.rows) == (["x"], 1)
+
+
+def test_header_cells_may_have_blanks_and_quotes_around_them(reader: Reader) -> None:
+    split = reader(b'\t id \t" sentence"\tsentiment \n' + FIRST)
+    assert [example.id for example in split.examples] == ["first"]
+
+
+def test_where_quotes_mean_nothing_a_line_is_a_record(reader: Reader, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(SST + b'1\tx\t"a film\n2\ty\ta film"\t2\n3\tz\t"a" film\t2\n')
+    split = read_split(replace(TASKS["sst"], quotes=False), "train", path)
+    assert [example.texts for example in split.examples] == [('a film"',), ('"a" film',)]
+    assert [row.line for row in split.bad_rows] == [2]
 
 
 @pytest.mark.parametrize(

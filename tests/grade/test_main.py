@@ -263,6 +263,7 @@ WRONG = [
     (["pipe"], "pipe: neither a file nor a folder"),
     (["me", "--gold", "gold", "--csv", "me/sst-dev-output.csv"], "somebody's predictions"),
     (["me", "--gold", "gold", "--json", "me.zip"], "somebody's predictions"),
+    (["me", "--gold", "gold", "--json", "mine.txt"], "somebody's predictions"),
     (["me", "--gold", "gold", "--csv", "gold/sts-dev.csv"], "among the gold files"),
     (["me", "--bogus"], "--bogus"),
 ]
@@ -281,6 +282,7 @@ def test_wrong_usage_is_one_line(
     shutil.copytree(gold.folder, tmp_path / "gold")
     zipped(hand_in(tmp_path / "me", gold, guesses(gold)), tmp_path / "me.zip")
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "mine.txt").write_text('"";"id";"my notes";"Predicted_Sentiment"\n')
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert grade.main(argv) == 2
     printed = capsys.readouterr()

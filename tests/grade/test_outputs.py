@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from minbert.grade import __main__ as grade
-from minbert.grade.gold import Gold
+from minbert.grade.gold import Gold, read_gold
 from tests.grade.submissions import class_of, gold_of, graded, guesses, hand_in
 
 
@@ -121,6 +121,39 @@ def test_a_submission_of_constants_is_named(
     assert [line.split(":")[0] for line in lines] == ["ben"]
 
 
+def test_all_scores_stand_in_the_table_the_csv_and_the_page(
+    class_: Path, gold: Gold, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of tasks beside the course's three, and of single-task files, of whoever has them."""
+    folder = shutil.copytree(gold.folder, tmp_path / "gold")
+    rows = [f"{i}\tc{i:03d}\ta film\t{i % 2}\n" for i in range(60)]
+    (folder / "ids-cfimdb-dev.csv").write_text("\tid\tsentence\tsentiment\n" + "".join(rows))
+    gold = read_gold(folder, "dev", lint=False)
+    values = {"cfimdb": [1.0, 0.0, 1.0] * 20, "sst": guesses(gold, 0.9, 7)["sst"]}
+    hand_in(class_ / "anna", gold, values, name="predictions/finetune-{task}-{split}-out.csv")
+    hand_in(
+        class_ / "ben", gold, values, name="predictions/last-linear-layer-{task}-{split}-out.csv"
+    )
+    outputs = {kind: tmp_path / f"out.{kind}" for kind in ("csv", "html")}
+    flags = [part for kind, path in outputs.items() for part in (f"--{kind}", path)]
+    code, found = graded(gold, class_, *flags)
+    assert code == 0
+    read = {row["name"]: row for row in csv.DictReader(outputs["csv"].read_text().splitlines())}
+    for name, option in (("anna", "finetune"), ("ben", "pretrain")):
+        alone = found[name]["single_task"][option]
+        assert alone.keys() == {"sst", "cfimdb"}
+        for task, score in alone.items():
+            assert float(read[name][f"{option}_{task}_accuracy"]) == score["accuracy"]
+        assert float(read[name]["cfimdb_accuracy"]) == found[name]["scores"]["cfimdb"]["accuracy"]
+        assert read["carl"][f"{option}_sst_accuracy"] == ""
+    head, *lines = capsys.readouterr().out.splitlines()
+    for title in ("cfimdb accuracy", "finetune sst accuracy", "pretrain cfimdb accuracy"):
+        assert head.count(title) == 1 + (title == "cfimdb accuracy") * 2
+    (anna,) = [line for line in lines if " anna " in line]
+    shown = f"{found['anna']['single_task']['finetune']['sst']['accuracy']:.3f}".lstrip("0")
+    assert shown in anna and outputs["html"].read_text().count("finetune, single task") >= 2
+
+
 # ---------------------------------------------------------------------------------------- hostile
 
 
@@ -164,6 +197,65 @@ def test_values_beyond_all_measure_leave_the_class_its_marks(class_: Path, gold:
     code, found = graded(gold, class_, "--html", class_ / "out.html")
     assert code == 1 and found["ben"]["scores"].keys() == {"sst", "para"}
     assert "nan" not in (class_ / "out.html").read_text().lower().replace("nanos", "")
+
+
+def test_folder_names_are_text_to_terminals_and_pages(
+    tmp_path: Path, gold: Gold, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Escape sequences and bytes that are no text are spelled out, in whatever names a file."""
+    evil = os.fsencode(tmp_path) + b"/\x1b[31m\xff\xe2\x80\xae<b>"
+    odd = Path(os.fsdecode(evil))
+    shutil.copytree(gold.folder, odd / "gold")
+    hand_in(odd / "me" / os.fsdecode(b"\x1b]0;x\x07\xfe"), gold, guesses(gold))
+    broken = odd / "me" / os.fsdecode(b"\x1b[2J\xfd") / "sst-dev-output.csv"
+    broken.parent.mkdir()
+    broken.write_bytes(b"id,Predicted_Sentiment\nsstd001,\x1b[31m\xff\n\x1b[32m\xff,1\n")
+    outputs = [
+        flag for kind in ("csv", "html", "json") for flag in (f"--{kind}", f"{odd}/o.{kind}")
+    ]
+    argv = [str(odd / "me"), "--gold", str(odd / "gold"), *outputs]
+    assert grade.main(argv) == 1 and grade.main(["--lint", *argv[:3], *outputs[:2]]) == 1
+    assert grade.main([str(odd / "nowhere")]) == 2
+    printed = capsys.readouterr()
+    assert all(letter.isprintable() or letter == "\n" for letter in printed.out + printed.err)
+    written = (odd / "o.html").read_text() + (odd / "o.csv").read_text()
+    assert r"\x1b[2J\udcfd" in written and "<b>" not in written
+    assert all(letter.isprintable() or letter == "\n" for letter in written)
+
+
+def test_a_path_that_is_too_long_is_one_line(
+    tmp_path: Path, gold: Gold, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert grade.main(["/".join(["deep"] * 20_000), "--gold", str(gold.folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "File name too long" in line and len(line) < 300
+
+
+def test_folders_nested_beyond_all_paths_are_one_line(
+    tmp_path: Path, gold: Gold, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hand_in(tmp_path / "class" / "ben", gold, guesses(gold))
+    place = tmp_path / "class" / "anna"
+    place.mkdir()
+    here = os.open(place, os.O_RDONLY)
+    name, depth = "d" * 200, 40  # beyond any system's longest path
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=here)
+        here = _moved(here, name)
+    for path in (tmp_path / "class", place):
+        assert grade.main([str(path), "--gold", str(gold.folder)]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "File name too long" in line]
+    assert len(lines) == 2 and all(len(line) < 200 for line in lines)
+    for _ in range(depth):  # pytest itself could not remove them
+        here = _moved(here, "..")
+        os.rmdir(name, dir_fd=here)
+    os.close(here)
+
+
+def _moved(here: int, name: str) -> int:
+    there = os.open(name, os.O_RDONLY, dir_fd=here)
+    os.close(here)
+    return there
 
 
 def test_a_gold_folder_with_any_name_makes_a_page(tmp_path: Path, gold: Gold) -> None:

@@ -30,6 +30,19 @@ def test_other_names_claim_nothing(name: str) -> None:
     assert recognise.claimed(name) is None
 
 
+def test_the_handouts_folder_is_nearest_then_its_names_then_the_top() -> None:
+    names = [
+        "x/predictions/sst-dev-output.csv",
+        "x/y/Predictions/finetune-cfimdb-test-out.csv",
+        "predictions/Sst-dev-output.csv",
+        "a/b/para-dev-output.csv",
+        "a.csv",
+        "b.csv",
+        "a/a.csv",
+    ]
+    assert sorted(set(names), key=recognise.remoteness) == names
+
+
 @pytest.fixture
 def capitals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A registry whose SST has a name and a split in capitals."""

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minbert.grade import submission as submission_module
 from minbert.grade.gold import Gold, Part
 from minbert.grade.reading import read_all
 from minbert.grade.submission import Source, Submission, locate, read
@@ -226,16 +225,87 @@ def test_an_archive_inside_is_mentioned(tmp_path: Path, gold: Gold) -> None:
     assert "archive inside" in found.problems[0].what
 
 
-def test_more_prediction_files_than_anybody_needs(
-    tmp_path: Path, gold: Gold, monkeypatch: pytest.MonkeyPatch
+HOMES = [  # from the handout's place and name on, before depth and alphabet
+    "deep/down/predictions/sst-dev-output.csv",
+    "a/predictions/x.csv",
+    "b/sst-dev-output.csv",
+    "a/quora-like.csv",
+    "z/y.csv",
+]
+
+
+@pytest.mark.parametrize("pack", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("best", range(len(HOMES)))
+def test_the_handouts_place_and_name_decide_which_file_counts(
+    tmp_path: Path, gold: Gold, best: int, pack: bool
 ) -> None:
-    monkeypatch.setattr(submission_module, "_SHEETS", 2)
-    found = only(hand_in(tmp_path / "anna", gold, guesses(gold)), gold)
-    assert [problem.what for problem in found.problems] == [
-        "more than 2 prediction files: give each one once; "
-        "a class is a folder of folders and zips, so unpack a zip of it"
-    ]
-    assert found.predictions == {}
+    ids = ids_of(gold, Part("sst", "dev"))
+    draws = {name: guesses(gold, seed=i)["sst"] for i, name in enumerate(HOMES[best:])}
+    for name, values in draws.items():
+        path = tmp_path / "anna" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(spelled("sst", ids, values))
+    path = zipped(tmp_path / "anna", tmp_path / "anna.zip") if pack else tmp_path / "anna"
+    found = read(Source("anna", path), gold)
+    np.testing.assert_array_equal(found.predictions[None, "sst"], draws[HOMES[best]])
+    assert [problem.file for problem in found.problems] == HOMES[best + 1 :]
+    assert all(f"than {HOMES[best]}, which" in problem.what for problem in found.problems)
+
+
+def test_the_handouts_place_may_be_the_submission_itself(tmp_path: Path, gold: Gold) -> None:
+    mine, old = guesses(gold), guesses(gold, seed=9)
+    hand_in(tmp_path / "predictions", gold, mine)
+    hand_in(tmp_path / "predictions" / "a" / "predictions", gold, old)
+    for path in (
+        tmp_path / "predictions",
+        zipped(tmp_path / "predictions", tmp_path / "predictions.zip"),
+    ):
+        found = only(path, gold)
+        np.testing.assert_array_equal(found.predictions[None, "sst"], mine["sst"])
+
+
+@pytest.mark.parametrize("pack", [False, True], ids=["folder", "zip"])
+def test_the_files_that_count_are_read_however_many_others_there_are(
+    tmp_path: Path, gold: Gold, pack: bool
+) -> None:
+    values = guesses(gold)
+    hand_in(tmp_path / "anna" / "zz" / "predictions", gold, values)
+    hand_in(tmp_path / "anna" / "zz" / "predictions", gold, values, split="test")
+    hand_in(
+        tmp_path / "anna", gold, {"sst": values["sst"]}, name="zz/finetune-{task}-{split}-out.csv"
+    )
+    for number in range(40):
+        hand_in(tmp_path / "anna" / f"run{number:02d}", gold, guesses(gold, seed=number + 1))
+    path = zipped(tmp_path / "anna", tmp_path / "anna.zip") if pack else tmp_path / "anna"
+    found = read(Source("anna", path), gold)
+    for task in values:
+        np.testing.assert_array_equal(found.predictions[None, task], values[task])
+    assert found.predictions.keys() >= {("finetune", "sst")}
+    assert len(found.checked) == 32
+    (many,) = [problem.what for problem in found.problems if problem.kind == "many"]
+    assert "run" in many and "and 94 more" in many
+
+
+def test_a_column_of_their_own_is_no_defect(tmp_path: Path, gold: Gold) -> None:
+    me = hand_in(tmp_path / "anna", gold, guesses(gold))
+    own = {"cola-dev-output.csv": "1\t0\n2\t1", "doubt.csv": "sstd001\t.3", "empty.csv": ""}
+    for name, rows in own.items():
+        (me / name).write_text(f"id\tPredicted_Linguistic\n{rows}\n")
+    for found in (only(me, gold), read(locate(sorted(me.iterdir()))[0], gold)):
+        assert found.problems == [] and len(found.predictions) == 3
+        assert found.unchecked == dict.fromkeys(own, "none of the course's columns")
+
+
+@pytest.mark.parametrize(
+    "column", ["Predicted_Sentimant", "predicted_sentiment", "Predicted_Sentiments"]
+)
+def test_a_misspelled_column_is_the_courses(tmp_path: Path, gold: Gold, column: str) -> None:
+    me = hand_in(tmp_path / "anna", gold, {"sst": guesses(gold)["sst"]}, name="mine.csv")
+    path = me / "mine.csv"
+    path.write_text(path.read_text().replace("Predicted_Sentiment", column))
+    found = only(me, gold)
+    assert found.predictions.keys() == {(None, "sst")}
+    assert [problem.kind for problem in found.problems] == ["header"]
 
 
 def test_a_zip_that_is_none(tmp_path: Path, gold: Gold) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minbert.pretrain import corpus
-from minbert.pretrain.corpus import check_files, is_held_out, read_documents
+from minbert.pretrain.corpus import check_files, fingerprint, is_held_out, read_documents
 from minbert.support.errors import InputError
 from tests.helpers import write_course_files
 from tests.pretrain.texts import random_documents, write_documents
@@ -132,3 +132,71 @@ def test_another_csv_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("name,price\nfish,3\n")
     with pytest.raises(InputError, match=r"a\.csv"):
         read(tmp_path / "a.csv")
+
+
+NAMES = ["a.tsv", "a.CSV", "a.txt", "a", "a.Tsv"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "header",
+    [
+        "\tid\tsentence1\tsentence2\tsimilarity",
+        '\ufeff"x"\t id \t"sentence1"\tsentence2\tsimilarity',
+    ],
+)
+def test_a_table_is_known_by_its_header_under_any_ending(
+    tmp_path: Path, name: str, header: str
+) -> None:
+    rows = '0\tabc\tone two.\t"three\n\nfour."\t1\n1\tdef\tfive\tsix\t2\n'
+    (tmp_path / name).write_text(f"{header}\n{rows}", encoding="utf-8")
+    (tmp_path / "plain.csv").write_text(f"{header}\n{rows}", encoding="utf-8")
+    expected = [["one two."], ["three four."], ["five"], ["six"]]
+    assert read(tmp_path / name) == read(tmp_path / "plain.csv") == expected
+    assert fingerprint(tmp_path / name) == fingerprint(tmp_path / "plain.csv")
+    check_files([tmp_path / name])
+    with pytest.raises(InputError, match="no next sentence"):
+        check_files([tmp_path / name], pairs=True)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_a_packed_table_is_refused_whatever_its_name(tmp_path: Path, pack) -> None:
+    path = tmp_path / ("a.txt.gz" if pack is gzip.compress else "a.txt.xz")
+    path.write_bytes(pack(b"0\t\tid\tsentence\n0\t1\tabc\ttext\n"))
+    with pytest.raises(InputError, match="unpack it first"):
+        check_files([path])
+
+
+UNKNOWN = {
+    "GLUE's QQP": ("a.txt", "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"),
+    "GLUE's MRPC": ("a", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"),
+    "labels": ("a.text", "text\tlabel"),
+    "no header, by its ending": ("a.tsv", "gj04\t1\t\tOur friends won."),
+    "another csv": ("a.CSV", "name,price"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_table_of_unknown_columns_is_never_trained_on(tmp_path: Path, name: str) -> None:
+    file, header = UNKNOWN[name]
+    (tmp_path / file).write_text(f"{header}\n1\ta\tb\tc\td\te\n")
+    for use in (check_files, read_documents):
+        with pytest.raises(InputError, match=f"{file}: a table without a column of sentences"):
+            list(use([tmp_path / file], *["t"] * (use is read_documents)) or ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sentence",
+        "The id of a sentence, its label",
+        "id sentence",
+        "A column\tis what stands in a table beside another one, and its label is long",
+        "Contents\t1",
+        "sentence1 sentence2",
+    ],
+)
+def test_prose_about_tables_is_prose(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{text}\nmore\n")
+    check_files([tmp_path / "a.txt"], pairs=True)
+    assert read(tmp_path / "a.txt") == [[text.strip(), "more"]]

@@ -340,7 +340,7 @@ def test_a_run_killed_while_it_wrote_the_encoder_can_be_gone_on_with(
         (["--save", "."], "holds something else than an encoder"),
         (["--save", "text.txt/encoder"], "--save text.txt/encoder: cannot be written"),
         (["--output_dir", "text.txt"], "--output_dir text.txt: a file of that name"),
-        (["--text", "quora.csv.xz"], "--text quora.csv.xz: a packed .csv is not read; unpack"),
+        (["--text", "quora.csv.xz"], "--text quora.csv.xz: a packed table is not read; unpack"),
         (["--text", "quora.csv"], "--text quora.csv: its texts have no next sentence"),
         (["--schedule", "cosine"], "invalid choice"),
     ],

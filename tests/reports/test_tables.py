@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from minbert.reports.tables import Table, csv_text
 
 TABLE = Table("A & B", ["row", "score"], [["a|b_c", "0.5 ± 0.1"], ["50% --x", "–"]], ["n < 5"])
@@ -37,3 +44,57 @@ def test_a_note_is_text_not_markup() -> None:
 
 def test_csv_keeps_all_digits_and_leaves_what_is_unknown_empty() -> None:
     assert csv_text([("a", "b, c"), (1 / 3, None)]) == 'a,"b, c"\n0.3333333333333333,\n'
+
+
+BREAKING = [
+    "<script>alert(1)</script>",
+    "&lt;b>",
+    "a|b",
+    "two\nlines",
+    "esc\x1b[31m",
+    "no\udcfftext",
+]
+
+
+@pytest.mark.parametrize("text", BREAKING)
+def test_nothing_in_a_markdown_table_is_html_a_line_end_or_a_control_character(text: str) -> None:
+    said = Table(text, [text, "b"], [[text, "1"]], [text]).markdown()
+    assert len(said.splitlines()) == 7 and said.count("\n") == 7
+    assert all(letter.isprintable() for letter in said.replace("\n", ""))
+    assert "<" not in said.replace("\\<", "") and "&" not in said.replace("\\&", "")
+    said.encode()
+
+
+SIGNS = "=+-@＝＋－＠"
+BEFORE = [
+    "",
+    " ",
+    "\t",
+    "\u3000",
+    "\r\n",
+    ";",
+    "a;",
+    "a; ",
+    "a\t",
+    "b\n",
+    '"',
+    'a;"',
+    "\ufeff",
+    "\xa0",
+]
+
+
+@pytest.mark.parametrize("delimiter", ",;\t")
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("before", BEFORE)
+def test_no_text_is_a_formula_in_any_spreadsheet(delimiter: str, sign: str, before: str) -> None:
+    written = csv_text([("name", "score"), (f"{before}{sign}1+1", 0.5), ("x", f"{before}{sign}A1")])
+    for row in csv.reader(io.StringIO(written, newline=""), delimiter=delimiter):
+        for cell in row:
+            assert cell.strip(' \t\r\n"\ufeff')[:1] not in tuple(SIGNS), (written, row)
+
+
+@given(st.lists(st.tuples(st.text(st.characters(categories=["L", "N"])), st.floats(-9, 9))))
+def test_words_and_numbers_stay_as_they_are(rows: list[tuple[str, float]]) -> None:
+    read = csv.reader(io.StringIO(csv_text(rows), newline=""))
+    assert [(name, float(value)) for name, value in read] == rows

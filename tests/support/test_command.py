@@ -137,3 +137,8 @@ def test_a_stdout_that_is_full_is_named(
         assert run_command(lambda _: show("a result")) == 0
     said = "error: stdout: cannot be written ([Errno 28] No space left on device)"
     assert said.removeprefix("error: ") in capsys.readouterr().err
+
+
+def test_results_hold_no_control_character(capsys: pytest.CaptureFixture[str]) -> None:
+    show("a\x1b[31m\tb\udcff\n\u202eé")
+    assert capsys.readouterr().out == "a\\x1b[31m\\tb\\udcff\n\\u202eé\n"
