@@ -17,6 +17,7 @@ from typing import Any
 from tokenizers import AddedToken
 
 from minbert.support import untrusted
+from minbert.support.console import log
 from minbert.support.errors import InputError
 
 WHOLE, SETTINGS, VOCAB = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
@@ -62,7 +63,10 @@ class TokenizerFiles:
     def vocab(self) -> dict[str, int]:
         """The word pieces and their ids, without added tokens."""
         if not self.whole:
-            return {token: i for i, token in enumerate(read_vocab(self.folder / VOCAB))}
+            tokens = read_vocab(self.folder / VOCAB)
+            if tokens and not tokens[-1]:
+                log.info("%s: blank lines at its end are passed over", self.source)
+            return {token: number for number, token in enumerate(tokens)}
         vocab = self.part("model").get("vocab")
         vocab = vocab if isinstance(vocab, dict) else {"": None}
         if not all(type(number) is int and number >= 0 for number in vocab.values()):

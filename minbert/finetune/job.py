@@ -15,10 +15,10 @@ from minbert.finetune import outputs
 from minbert.finetune.build import Parts, build
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import all_scores, predict
-from minbert.finetune.identity import input_hashes, run_name, settings
+from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.regularizers import registry
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.command import run_command
 from minbert.support.console import log
 from minbert.support.device import pick_device
@@ -90,13 +90,14 @@ def _begin(
     config: ResolvedConfig, folder: Path, device: torch.device, stop: StopRequest
 ) -> tuple[Parts, dict[str, Any], Progress]:
     """The parts of the run, the facts that decide its result, and the step where it begins."""
-    parts = build(config, device)
+    with untrusted.unchanged(input_files(config).values()):  # what is hashed is what is used
+        parts, sha256 = build(config, device), input_hashes(config)
     if ranks.size() > 1:
         objective = SharedObjective(parts.trainee.objective, stop)
         parts = dataclasses.replace(
             parts, trainee=dataclasses.replace(parts.trainee, objective=objective)
         )
-    facts = {"settings": settings(config), "sha256": input_hashes(config)}
+    facts = {"settings": settings(config), "sha256": sha256}
     with ranks.first_alone():  # it moves an earlier run aside
         progress = starting_point(folder, parts.trainee, facts, go_on=config.resume)
     return parts, facts, progress

@@ -4,10 +4,12 @@ A file may be a pipe without end, 40 GB of nothing, or JSON of a million bracket
 line that names it, before much memory is taken.
 """
 
+import contextlib
 import json
 import math
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,22 @@ def _is_deeper(value: Any, levels: int) -> bool:
         if not level:
             return False
     return True
+
+
+@contextlib.contextmanager
+def unchanged(paths: Iterable[Path]) -> Iterator[None]:
+    """Raise InputError where a file is written while the block reads it and takes its hash."""
+    before = {path: _mark(path) for path in paths}
+    yield
+    for path, mark in before.items():
+        if _mark(path) != mark:
+            raise InputError(f"{path}: was changed while it was read; run the command again")
+
+
+def _mark(path: Path) -> tuple[int, ...] | None:
+    """What differs after a file was written or replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

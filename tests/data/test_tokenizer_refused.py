@@ -155,12 +155,16 @@ def test_a_cut_one_is(tmp_path: Path, caplog: pytest.LogCaptureFixture, share: f
 
 
 @pytest.mark.parametrize("blank", ["\n", "\r\n\r\n", "\n\n\n"])
-def test_blank_last_lines_are_no_tokens(tmp_path: Path, blank: str) -> None:
+def test_blank_last_lines_are_no_tokens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, blank: str
+) -> None:
+    caplog.set_level(logging.INFO, "minbert")
     folder = write(tmp_path / "a", vocab=VOCAB)
     with (folder / "vocab.txt").open("a", newline="") as stream:
         stream.write(blank)
     assert our_ids(folder, len(VOCAB)) == library_ids(folder)
     assert WordPieceTokenizer.from_folder(folder, 8).size == len(VOCAB)
+    assert "vocab.txt: blank lines" in caplog.text
 
 
 def test_a_token_without_an_embedding_is_named(tmp_path: Path) -> None:

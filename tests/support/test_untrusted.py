@@ -94,3 +94,31 @@ def test_a_file_that_does_not_tell_its_size(tmp_path: Path) -> None:
     assert untrusted.read_bytes(system)
     with pytest.raises(InputError, match="larger"):
         untrusted.read_bytes(system, 50)
+
+
+@pytest.mark.parametrize("change", ["write", "append", "replace", "remove", "appear"])
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str) -> None:
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_text("before")
+    os.utime(path, ns=(10**18, 10**18))
+    if change == "appear":
+        path.unlink()
+    changed = pytest.raises(InputError, match="was changed while it was read")
+    with changed, untrusted.unchanged([path, other]):
+        if change in ("write", "appear"):
+            path.write_text("beyond")
+        elif change == "append":
+            os.truncate(path, 7)
+        elif change == "replace":
+            other.write_text("before")
+            os.utime(other, ns=(10**18, 10**18))
+            other.rename(path)
+        else:
+            path.unlink()
+
+
+def test_files_that_stay_are_no_error(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    with untrusted.unchanged([tmp_path / "a", tmp_path / "absent"]):
+        (tmp_path / "a").read_text()
+        (tmp_path / "other").write_text("y")
