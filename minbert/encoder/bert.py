@@ -84,9 +84,7 @@ class BertModel(nn.Module):
         folder = Path(path)
         weights.check_folder(folder)
         config = EncoderConfig.from_file(folder / "config.json")
-        with torch.device("meta"):  # no time spent on random weights that the file replaces
-            model = cls(config, attention)
-        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        model, expected = cls._without_numbers(config, attention)
         found = weights.read(folder, expected)
         model.load_state_dict(found, assign=True, strict=False)
         if "pooler.weight" not in found:
@@ -97,6 +95,20 @@ class BertModel(nn.Module):
                 model._initialize(model.pooler)
         model.vocab_files = weights.read_vocab_files(folder)
         return model.eval()
+
+    @classmethod
+    def _without_numbers(
+        cls, config: EncoderConfig, attention: str = "fused"
+    ) -> tuple[BertModel, dict[str, torch.Size]]:
+        """A model that takes no memory, and the shapes of its tensors."""
+        with torch.device("meta"):  # no time spent on random weights that a file replaces
+            model = cls(config, attention)
+        return model, {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+    @classmethod
+    def check_folder(cls, folder: Path, config: EncoderConfig) -> None:
+        """Raise InputError where the tensors of a folder do not fit a configuration."""
+        weights.check(folder, cls._without_numbers(config)[1])
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write a folder that `from_pretrained` and any library for published BERTs can read."""

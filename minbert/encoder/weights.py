@@ -5,9 +5,10 @@ A folder holds `config.json`, the tokenizer's files and `model.safetensors` (or 
 package's.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,27 @@ def read(
     else than the encoder are passed over and named in the log. Raises InputError naming tensors of
     the encoder that are missing, unexpected, mis-shaped, larger than the file or not finite.
     """
-    path, shapes = tensor_files.main_file(folder), {**expected, **(heads or {})}
+    with _fitting(folder, expected, heads or {}) as (path, found, passed):
+        tensors = {name: tensor.read() for name, tensor in found.items()}
+    if passed:
+        names = tensor_files.some(passed, 10)  # BERT's own heads have nine
+        log.info("%s: passed over, since they are not the encoder's: %s", path, names)
+    _refuse(path, {"not finite": [n for n, t in tensors.items() if not torch.isfinite(t).all()]})
+    return tensors
+
+
+def check(folder: Path, expected: Mapping[str, torch.Size]) -> None:
+    """Raise InputError where `read` would by the tensors' names and shapes; none is read."""
+    with _fitting(folder, expected, {}):
+        pass
+
+
+@contextlib.contextmanager
+def _fitting(
+    folder: Path, expected: Mapping[str, torch.Size], heads: Mapping[str, torch.Size]
+) -> Iterator[tuple[Path, dict[str, Stored], list[str]]]:
+    """The main file, the tensors that are wanted, and the names of the others."""
+    path, shapes = tensor_files.main_file(folder), {**expected, **heads}
     with tensor_files.opened(folder) as stored:
         found, passed, unknown = _translate(path, stored, shapes)
         needed = [n for n in expected if not n.startswith("pooler.") or _has_pooler(found)]
@@ -129,12 +150,7 @@ def read(
         room = sum(file.stat().st_size for file in tensor_files.files_of(folder))
         if (claimed := sum(tensor.nbytes for tensor in found.values())) > room:
             raise InputError(f"{path}: its tensors claim {claimed} bytes, more than are in it")
-        tensors = {name: tensor.read() for name, tensor in found.items()}
-    if passed:
-        names = tensor_files.some(passed, 10)  # BERT's own heads have nine
-        log.info("%s: passed over, since they are not the encoder's: %s", path, names)
-    _refuse(path, {"not finite": [n for n, t in tensors.items() if not torch.isfinite(t).all()]})
-    return tensors
+        yield path, found, passed
 
 
 def _has_pooler(found: Collection[str]) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder import weights
+from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.pretrain.alignment import RowReader
 from minbert.pretrain.config import PretrainConfig
@@ -171,6 +172,7 @@ def _model(
 ) -> PretrainingBert:
     if config.weights is not None:
         shape = EncoderConfig.from_file(source / "config.json")
+        BertModel.check_folder(source, shape)  # before memory is taken for what it says
     else:
         shape = config.shape(WordPieceTokenizer.from_folder(source, NO_LIMIT).size)
     config.check_positions(shape)

@@ -234,3 +234,20 @@ def test_keys_that_nothing_reads(folder: Path, changes: dict[str, Any]) -> None:
     keys = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**keys, **changes}))
     assert_same(BertModel.from_pretrained(folder), before)
+
+
+def test_a_folder_with_tokenizer_json_alone_is_written_as_one(folder: Path, tmp_path: Path) -> None:
+    """The reference library reads the written folder, and finds the added token at its id."""
+    from transformers import AutoTokenizer, BertTokenizer
+
+    vocab = {t: i for i, t in enumerate((folder / "vocab.txt").read_text().split())}
+    (folder / "vocab.txt").unlink()
+    tokenizer = BertTokenizer(vocab=vocab, do_lower_case=False)
+    tokenizer.add_tokens(["[E1]"])
+    tokenizer.save_pretrained(folder)
+    BertModel.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    again = AutoTokenizer.from_pretrained(tmp_path / "again")
+    text = "a Film [E1] good"
+    assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
+    names = {path.name for path in (tmp_path / "again").iterdir()}
+    assert "tokenizer.json" in names and "vocab.txt" not in names
