@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +20,10 @@ from minbert.data.tokenizer_folder import Backend
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
+_MOST_LETTERS = 4_000_000  # a call: the library takes some 150 bytes for each
+Shortened = tuple[tuple[str, ...], bool]  # one text or two, and whether they were cut
 N = TypeVar("N", bound=np.generic)
-_LETTERS = 1000  # a token: a text of more letters for each is cut before it is taken apart
+_LETTERS = 200  # a token: a text of more letters for each is cut before it is taken apart
 _CHUNK = 4096  # inputs a call: parallel inside, and the library's objects never pile up
 
 
@@ -109,10 +111,11 @@ class WordPieceTokenizer:
         ids, type_ids = spooled.GrowingArray(np.int32), spooled.GrowingArray(np.int8)
         starts = spooled.GrowingArray(np.int64)
         starts.append(0)
-        truncated, left = 0, map(self._shortened, texts)
-        while chunk := [(t[0] if len(t) == 1 else t, cut) for t, cut in islice(left, _CHUNK)]:
+        truncated = 0
+        for chunk in _chunks(map(self._shortened, texts)):
             rows = self._tokenizer.encode_batch(
-                [text for text, _ in chunk], add_special_tokens=special
+                [text[0] if len(text) == 1 else text for text, _ in chunk],
+                add_special_tokens=special,
             )
             starts.extend(len(ids) + np.cumsum([len(row) for row in rows]))
             ids.extend(_end_to_end([row.ids for row in rows], np.int32))
@@ -122,7 +125,7 @@ class WordPieceTokenizer:
             )
         return EncodedTexts(ids.whole(), type_ids.whole(), starts.whole(), truncated)
 
-    def _shortened(self, texts: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    def _shortened(self, texts: tuple[str, ...]) -> Shortened:
         """The texts without what surely lies beyond the limit, and whether anything does.
 
         The library would first take a text of 15 MB apart into gigabytes.
@@ -139,6 +142,20 @@ class WordPieceTokenizer:
         They know each token's word and its place in the text, in characters.
         """
         return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+
+
+def _chunks(texts: Iterable[Shortened]) -> Iterator[list[Shortened]]:
+    """Texts in groups that the library takes apart together: so many, or of so many letters."""
+    chunk: list[Shortened] = []
+    letters = 0
+    for text, cut in texts:
+        chunk.append((text, cut))
+        letters += sum(map(len, text))
+        if len(chunk) == _CHUNK or letters >= _MOST_LETTERS:
+            yield chunk
+            chunk, letters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _end_to_end(rows: Sequence[Sequence[int]], dtype: type[N]) -> NDArray[N]:

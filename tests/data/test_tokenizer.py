@@ -161,9 +161,10 @@ def test_chunks_join_without_a_seam(
 ) -> None:
     texts = [(f"text number {i} {'word ' * (i % 7)}",) for i in range(50)]
     whole = ours.encode(texts)
-    monkeypatch.setattr("minbert.data.tokenizer._CHUNK", 7)
-    parts = ours.encode(texts)
-    assert np.array_equal(whole.ids, parts.ids) and np.array_equal(whole.starts, parts.starts)
+    for name, most in (("_CHUNK", 7), ("_MOST_LETTERS", 90)):
+        monkeypatch.setattr(f"minbert.data.tokenizer.{name}", most)
+        parts = ours.encode(texts)
+        assert np.array_equal(whole.ids, parts.ids) and np.array_equal(whole.starts, parts.starts)
 
 
 def test_a_text_is_encoded_alike_in_any_company(ours: WordPieceTokenizer) -> None:
