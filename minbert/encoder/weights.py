@@ -84,7 +84,11 @@ def check_folder(folder: Path) -> None:
 
 
 def input_files(folder: Path) -> dict[str, Path]:
-    """The files of a folder that decide what its encoder computes; "weights" has the tensors."""
+    """The files of a folder that decide what its encoder computes; "weights" has the tensors.
+
+    Raises InputError for a folder that `check_folder` refuses.
+    """
+    check_folder(folder)
     main, *shards = tensor_files.files_of(folder)
     files = {"weights": main, **{f"weights {shard.name}": shard for shard in shards}}
     files |= {name: folder / name for name in ("config.json", *VOCAB_FILES)}
