@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from minbert.data.batches import Dataset, encode_split
 from minbert.data.examples import Example, Split
-from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.data.tokenizer_folder import SPECIAL_TOKENS, wordpiece
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import build_head
@@ -48,7 +49,7 @@ _TOP_LABEL = {"sst": 4, "para": 1, "sts": 5, "cfimdb": 1}
 
 def make_tokenizer(max_length: int = 32) -> WordPieceTokenizer:
     """A tokenizer over `VOCAB`, which fits an encoder with `vocab_size` 60."""
-    return WordPieceTokenizer(VOCAB, lowercase=True, max_length=max_length)
+    return WordPieceTokenizer(wordpiece(VOCAB), max_length)
 
 
 def make_encoder(config: EncoderConfig, attention: str = "fused", **changes: Any) -> BertModel:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Encoding, Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers import Encoding
 from tokenizers.processors import TemplateProcessing
 
-from minbert.data import spooled
+from minbert.data import spooled, tokenizer_folder
+from minbert.data.tokenizer_folder import Backend
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_MOST_LETTERS = 4_000_000  # a call: the library takes some 150 bytes for each
+Shortened = tuple[tuple[str, ...], bool]  # one text or two, and whether they were cut
 N = TypeVar("N", bound=np.generic)
+_LETTERS = 200  # a token: a text of more letters for each is cut before it is taken apart
 _CHUNK = 4096  # inputs a call: parallel inside, and the library's objects never pile up
 
 
@@ -46,35 +46,22 @@ class EncodedTexts:
 
 
 class WordPieceTokenizer:
-    """A map of texts to ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with types 0 and 1."""
+    """A map of texts to ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with types 0 and 1.
 
-    def __init__(
-        self,
-        vocab: dict[str, int],
-        *,
-        max_length: int,
-        lowercase: bool = True,
-        strip_accents: bool | None = None,
-        split_chinese: bool = True,
-    ) -> None:
-        """`strip_accents` None follows `lowercase`. Raises InputError without a special token."""
-        if missing := [token for token in SPECIAL_TOKENS if token not in vocab]:
-            raise InputError(f"vocab.txt: lacks {', '.join(missing)}: not a BERT vocabulary")
-        self.vocab = vocab
-        self.pad_id, self.max_length = vocab["[PAD]"], max_length
-        self._settings = (lowercase, strip_accents, split_chinese)
-        self._tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106
-        self._tokenizer.normalizer = BertNormalizer(
-            lowercase=lowercase, strip_accents=strip_accents, handle_chinese_chars=split_chinese
-        )
-        self._tokenizer.pre_tokenizer = BertPreTokenizer()
+    `special` has the ids of [PAD], [UNK], [CLS], [SEP] and [MASK] by these names, also where the
+    folder has other names for them.
+    """
+
+    def __init__(self, backend: Backend, max_length: int) -> None:
+        self._tokenizer, self._decisive = backend.tokenizer, backend.decisive
+        self.special, self.max_length = backend.special, max_length
+        every = self._tokenizer.get_vocab(with_added_tokens=True).items()
+        self.vocab = dict(sorted((entry for entry in every if entry[0]), key=lambda e: e[1]))
+        cls, sep = (self._tokenizer.id_to_token(self.special[name]) for name in ("[CLS]", "[SEP]"))
         self._tokenizer.post_processor = TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
-        )
-        self._tokenizer.add_special_tokens(
-            [AddedToken(token, special=True) for token in SPECIAL_TOKENS]
+            single=[cls, "$A", sep],
+            pair=[cls, "$A", sep, "$B:1", f"{sep}:1"],
+            special_tokens=[(cls, self.special["[CLS]"]), (sep, self.special["[SEP]"])],
         )
         self._tokenizer.enable_truncation(max_length)  # the longer text of a pair first
 
@@ -82,27 +69,38 @@ class WordPieceTokenizer:
     def from_folder(
         cls, folder: Path, max_length: int, embeddings: int | None = None
     ) -> WordPieceTokenizer:
-        """Read `vocab.txt`, one token a line, and the settings in `tokenizer_config.json`.
+        """Read the tokenizer that a folder's files describe (`tokenizer_folder.py`).
 
         Without settings the vocabulary counts as lower-cased, as the course's is. Raises InputError
-        for a file that cannot be read, a token that stands twice, or more tokens than an encoder
-        has `embeddings`.
+        for a file that cannot be read, a tokenizer that we do not have, files that contradict each
+        other, or a token beyond an encoder's `embeddings`.
         """
-        vocab = _read_vocab(folder / "vocab.txt")
-        if embeddings is not None and len(vocab) > embeddings:
-            raise InputError(
-                f"{folder}: vocab.txt has {len(vocab)} tokens, config.json's vocab_size is "
-                f"{embeddings}"
-            )
-        if embeddings is not None and len(vocab) < embeddings:
-            warning = "%s has %d tokens, config.json's vocab_size is %d: is the file whole?"
-            log.warning(warning, folder / "vocab.txt", len(vocab), embeddings)
-        return cls(vocab, max_length=max_length, **_settings(folder))
+        tokenizer = cls(tokenizer_folder.from_folder(folder), max_length)
+        if embeddings is not None:
+            tokenizer._check_size(folder, embeddings)
+        return tokenizer
+
+    @property
+    def size(self) -> int:
+        """The embeddings that its ids need."""
+        return max(self.vocab.values()) + 1
+
+    @property
+    def pad_id(self) -> int:
+        """The id of [PAD]."""
+        return self.special["[PAD]"]
+
+    def _check_size(self, folder: Path, embeddings: int) -> None:
+        sizes = f"has {self.size} tokens, config.json's vocab_size is {embeddings}"
+        if self.size > embeddings:
+            beyond = next(token for token, number in self.vocab.items() if number >= embeddings)
+            raise InputError(f"{folder}: its tokenizer {sizes}: {beyond!r} has no embedding")
+        if self.size < embeddings and not _is_padded(self.size, embeddings):
+            log.warning("%s: its tokenizer %s: is the file whole?", folder, sizes)
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of what decides the ids of a text: vocabulary and normalisation."""
-        decisive = json.dumps([sorted(self.vocab.items()), self._settings])
-        return hashlib.sha256(decisive.encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._decisive).encode()).hexdigest()
 
     def encode(self, texts: Iterable[tuple[str, ...]], *, special: bool = True) -> EncodedTexts:
         """Encode single texts (1-tuples) or pairs (2-tuples), on all cores.
@@ -113,14 +111,30 @@ class WordPieceTokenizer:
         ids, type_ids = spooled.GrowingArray(np.int32), spooled.GrowingArray(np.int8)
         starts = spooled.GrowingArray(np.int64)
         starts.append(0)
-        truncated, left = 0, iter(texts)
-        while chunk := [t[0] if len(t) == 1 else t for t in islice(left, _CHUNK)]:
-            rows = self._tokenizer.encode_batch(chunk, add_special_tokens=special)
+        truncated = 0
+        for chunk in _chunks(map(self._shortened, texts)):
+            rows = self._tokenizer.encode_batch(
+                [text[0] if len(text) == 1 else text for text, _ in chunk],
+                add_special_tokens=special,
+            )
             starts.extend(len(ids) + np.cumsum([len(row) for row in rows]))
             ids.extend(_end_to_end([row.ids for row in rows], np.int32))
             type_ids.extend(_end_to_end([row.type_ids for row in rows], np.int8))
-            truncated += sum(bool(row.overflowing) for row in rows)
+            truncated += sum(
+                cut or bool(row.overflowing) for row, (_, cut) in zip(rows, chunk, strict=True)
+            )
         return EncodedTexts(ids.whole(), type_ids.whole(), starts.whole(), truncated)
+
+    def _shortened(self, texts: tuple[str, ...]) -> Shortened:
+        """The texts without what surely lies beyond the limit, and whether anything does.
+
+        The library would first take a text of 15 MB apart into gigabytes.
+        """
+        most = self.max_length * _LETTERS
+        if max(map(len, texts)) <= most:
+            return texts, False
+        plain = [" ".join(text.split()) if len(text) > most else text for text in texts]
+        return tuple(text[:most] for text in plain), max(map(len, plain)) > most
 
     def encodings(self, texts: Sequence[str]) -> list[Encoding]:
         """The library's records of single texts, without [CLS] and [SEP].
@@ -130,41 +144,25 @@ class WordPieceTokenizer:
         return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
 
+def _chunks(texts: Iterable[Shortened]) -> Iterator[list[Shortened]]:
+    """Texts in groups that the library takes apart together: so many, or of so many letters."""
+    chunk: list[Shortened] = []
+    letters = 0
+    for text, cut in texts:
+        chunk.append((text, cut))
+        letters += sum(map(len, text))
+        if len(chunk) == _CHUNK or letters >= _MOST_LETTERS:
+            yield chunk
+            chunk, letters = [], 0
+    if chunk:
+        yield chunk
+
+
 def _end_to_end(rows: Sequence[Sequence[int]], dtype: type[N]) -> NDArray[N]:
     """Rows of numbers as one array."""
     return np.fromiter(chain.from_iterable(rows), dtype, sum(map(len, rows)))
 
 
-def _read_vocab(path: Path) -> dict[str, int]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a vocabulary ({error})") from error
-    tokens = [line.rstrip("\r") for line in lines[: len(lines) - (lines[-1] == "")]]
-    vocab = {token: index for index, token in enumerate(tokens)}
-    if len(vocab) < len(tokens):
-        twice = next(token for index, token in enumerate(tokens) if vocab[token] != index)
-        raise InputError(f"{path}: {twice!r} stands there twice")
-    return vocab
-
-
-def _settings(folder: Path) -> dict[str, bool]:
-    """The normalisation settings in `tokenizer_config.json`, under this module's names."""
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return {}
-    try:
-        published = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(published, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    names = {
-        "do_lower_case": "lowercase",
-        "strip_accents": "strip_accents",
-        "tokenize_chinese_chars": "split_chinese",
-    }
-    settings = {ours: published.get(theirs) for theirs, ours in names.items()}
-    if wrong := [name for name, value in settings.items() if not isinstance(value, bool | None)]:
-        raise InputError(f"{path}: {wrong[0]} is {settings[wrong[0]]!r}, not true or false")
-    return {name: value for name, value in settings.items() if value is not None}
+def _is_padded(tokens: int, embeddings: int) -> bool:
+    """Whether so many embeddings are the tokens rounded up, as matrices are to be fast."""
+    return any(-tokens // block * -block == embeddings for block in (2**k for k in range(3, 11)))

@@ -26,7 +26,7 @@ from huggingface_hub.utils import build_hf_headers
 
 from minbert.download.fetch import Expected, alone_in, fetch, http_faults, open_client
 from minbert.download.retries import Fault, Patience, Tries, answered_within
-from minbert.encoder import hub, weights
+from minbert.encoder import hub, tensor_files, weights
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import Published
 from minbert.support import durable_files
@@ -90,7 +90,7 @@ def _make_folder(snapshot: Path, folder: Path) -> None:
             for name in ("config.json", *weights.VOCAB_FILES):
                 if (snapshot / name).is_file():
                     shutil.copyfile(snapshot / name, draft / name)
-            tensors = weights.weights_file(snapshot)
+            tensors = tensor_files.main_file(snapshot)
             try:
                 os.link(tensors.resolve(), draft / tensors.name)
             except OSError:  # the cache is on another disk
@@ -212,7 +212,8 @@ def _needed(wanted: Published, there: dict[str, RepoSibling]) -> list[str]:
     """Return the names of BERT's layout that are there. Raises InputError where one is missing."""
     formats = ("model.safetensors", "pytorch_model.bin")
     tensors = next((name for name in formats if name in there), formats[0])
-    missing = [name for name in ("config.json", "vocab.txt", tensors) if name not in there]
+    tokens = "tokenizer.json" if "tokenizer.json" in there else "vocab.txt"
+    missing = [name for name in ("config.json", tokens, tensors) if name not in there]
     if missing:
         raise InputError(f"{wanted}: not in BERT's layout: lacks {', '.join(missing)}")
     return ["config.json", *(name for name in weights.VOCAB_FILES if name in there), tensors]

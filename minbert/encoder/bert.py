@@ -21,6 +21,8 @@ from minbert.encoder.config import EncoderConfig
 from minbert.encoder.dropout import Dropout
 from minbert.encoder.selection import Select, TokenSelection, every_token
 from minbert.encoder.unpadding import choose_layout
+from minbert.support.console import log
+from minbert.support.randomness import derive_seed, seeded
 
 
 class BertLayer(nn.Module):
@@ -70,21 +72,43 @@ class BertModel(nn.Module):
             nn.init.zeros_(module.bias)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, attention: str = "fused") -> BertModel:
-        """Load a folder in the published layout: `config.json`, `vocab.txt`, `model.safetensors`.
+    def from_pretrained(
+        cls, path: str | Path, attention: str = "fused", seed: int = 0
+    ) -> BertModel:
+        """Load a folder in the published layout (`weights.py`).
 
-        Dropout is off until `train()` switches it on. Raises InputError for tensors that are
-        missing, unexpected or mis-shaped, and names them.
+        Dropout is off until `train()` switches it on. A pooler that the folder lacks begins with
+        random weights, decided by `seed`. Raises InputError for tensors that are missing,
+        unexpected or mis-shaped, and names them.
         """
         folder = Path(path)
         weights.check_folder(folder)
         config = EncoderConfig.from_file(folder / "config.json")
-        with torch.device("meta"):  # no time spent on random weights that the file replaces
-            model = cls(config, attention)
-        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        model.load_state_dict(weights.read(folder, expected), assign=True)
+        model, expected = cls._without_numbers(config, attention)
+        found = weights.read(folder, expected)
+        model.load_state_dict(found, assign=True, strict=False)
+        if "pooler.weight" not in found:
+            what = "%s: has no pooler, so it begins with random weights (--pooling mean reads none)"
+            log.warning(what, folder)
+            with seeded(derive_seed(seed, "pooler"), torch.device("cpu")):
+                model.pooler = nn.Linear(config.hidden_size, config.hidden_size)
+                model._initialize(model.pooler)
         model.vocab_files = weights.read_vocab_files(folder)
         return model.eval()
+
+    @classmethod
+    def _without_numbers(
+        cls, config: EncoderConfig, attention: str = "fused"
+    ) -> tuple[BertModel, dict[str, torch.Size]]:
+        """A model that takes no memory, and the shapes of its tensors."""
+        with torch.device("meta"):  # no time spent on random weights that a file replaces
+            model = cls(config, attention)
+        return model, {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+    @classmethod
+    def check_folder(cls, folder: Path, config: EncoderConfig) -> None:
+        """Raise InputError where the tensors of a folder do not fit a configuration."""
+        weights.check(folder, cls._without_numbers(config)[1])
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write a folder that `from_pretrained` and any library for published BERTs can read."""

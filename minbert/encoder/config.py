@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minbert.support import untrusted
+from minbert.support.console import log
 from minbert.support.errors import InputError
 
 _LARGEST = 2**24  # no published size comes near
+_MOST_LAYERS = 2**12  # each is made before a file can show that it is not there
 _REQUIRED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+_UNREAD = "pad_token_id"  # padding is masked, whatever its id; the tokenizer knows that
 _IMPLEMENTED = {
     "model_type": ("bert",),
-    "hidden_act": ("gelu",),
+    "hidden_act": ("gelu", "gelu_python"),  # the exact one, by erf, under its older name too
     "position_embedding_type": ("absolute", None),
-    "is_decoder": (False,),
-    "add_cross_attention": (False,),
+    "is_decoder": (False, None),
+    "add_cross_attention": (False, None),
 }
 
 
@@ -43,16 +46,19 @@ class EncoderConfig:
             value = getattr(self, entry.name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or (entry.type == "int" and not isinstance(value, int)):
-                raise InputError(f"config.json: {entry.name} is {value!r}, not a number")
+                raise InputError(f"config.json: {entry.name} is {str(value)[:80]!r}, not a number")
         for name in (*_REQUIRED, "intermediate_size", "max_position_embeddings", "type_vocab_size"):
             if not 1 <= getattr(self, name) <= _LARGEST:
                 raise InputError(f"config.json: {name} is {getattr(self, name)}, not 1..{_LARGEST}")
+        if self.num_hidden_layers > _MOST_LAYERS:
+            layers = self.num_hidden_layers
+            raise InputError(f"config.json: num_hidden_layers is {layers}, not 1..{_MOST_LAYERS}")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"config.json: {name} is {getattr(self, name)}, not in [0, 1)")
         for name in ("layer_norm_eps", "initializer_range"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"config.json: {name} is {getattr(self, name)}, not 0 or more")
+            if not 0 <= getattr(self, name) <= _LARGEST:
+                raise InputError(f"config.json: {name} is {getattr(self, name)}, not 0..{_LARGEST}")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"config.json: hidden_size {self.hidden_size} is not divisible by "
@@ -66,13 +72,17 @@ class EncoderConfig:
         Raises InputError for an unreadable file and for an architecture that the published keys
         can name but this encoder does not implement.
         """
-        keys = _read_keys(path)
+        keys = untrusted.read_object(path, finite=False)
         _refuse_other_architectures(path, keys)
         if missing := sorted(set(_REQUIRED) - keys.keys()):
             raise InputError(f"{path}: lacks {', '.join(missing)}")
         known = {entry.name for entry in dataclasses.fields(cls)}
+        chosen = {name: value for name, value in keys.items() if name in known}
+        if type(chosen.get(_UNREAD, 0)) is not int:
+            log.info("%s: %s %r is passed over: nothing reads it", path, _UNREAD, chosen[_UNREAD])
+            del chosen[_UNREAD]
         try:
-            return cls(**{name: value for name, value in keys.items() if name in known})
+            return cls(**chosen)
         except InputError as error:
             raise InputError(f"{path.parent / str(error)}") from error
 
@@ -87,23 +97,11 @@ class EncoderConfig:
         }
 
 
-def _read_keys(path: Path) -> dict[str, Any]:
-    try:
-        keys = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    if not isinstance(keys, dict):
-        raise InputError(f"{path}: expected a JSON object of BERT's configuration keys")
-    return keys
-
-
 def _refuse_other_architectures(path: Path, keys: dict[str, Any]) -> None:
     names = keys.get("architectures") or []
     if not isinstance(names, list):
         raise InputError(f"{path}: architectures is {names!r}, not a list of names")
-    for name in names:
+    for name in names if keys.get("model_type") is None else ():  # else a head of any name
         if not str(name).startswith("Bert"):
             raise InputError(f"{path}: architecture {name!r} is not implemented, only BERT's")
     for key, values in _IMPLEMENTED.items():

@@ -1,24 +1,33 @@
 """Published BERT folders: reading them strictly, and writing them back.
 
-A folder holds `config.json`, `vocab.txt` and `model.safetensors` (or the older `pytorch_model.bin`,
-which is read and never written). The table below translates the tensors' names to this package's.
+A folder holds `config.json`, the tokenizer's files and `model.safetensors` (or what
+`tensor_files.py` reads in its place). The table below translates the tensors' names to this
+package's.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from minbert.support import durable_files
+from minbert.encoder import tensor_files
+from minbert.encoder.tensor_files import Stored
+from minbert.support import durable_files, untrusted
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
-VOCAB_FILES = ("vocab.txt", "tokenizer_config.json")
+VOCAB_FILES = (
+    "vocab.txt",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+)
 WRITTEN = ("model.safetensors", *VOCAB_FILES, "config.json")  # config.json makes it a checkpoint
 
 # (published, ours): names without .weight or .bias; {} stands for a layer's number
@@ -44,6 +53,10 @@ _HEADS = (
     ("cls.predictions.transform.LayerNorm", "mlm.norm"),
     ("cls.seq_relationship", "nsp"),
 )
+# 0, 1, 2, ... and 0, 0, 0, ...: buffers that older writers saved
+_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+_NAMED = 5  # names in an error
+_LARGEST_LIST = 128 * untrusted.MEGABYTE
 _OURS = dict((*_NAMES, *_HEADS))
 _PUBLISHED = {ours: published for published, ours in _OURS.items()}
 
@@ -63,26 +76,32 @@ def check_folder(folder: Path) -> None:
     """Raise InputError unless `folder` has the files of a published checkpoint."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of pretrained weights")
-    for name in ("config.json", "vocab.txt"):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder}: lacks {name}, which a published BERT folder has")
-    weights_file(folder)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: lacks config.json, which a published BERT folder has")
+    if not any((folder / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
+        raise InputError(f"{folder}: lacks vocab.txt (or tokenizer.json), the tokens' list")
+    tensor_files.files_of(folder)
 
 
-def weights_file(folder: Path) -> Path:
-    """The file that holds the tensors. Raises InputError where there is none."""
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(f"{folder}: lacks model.safetensors (or pytorch_model.bin)")
+def input_files(folder: Path) -> dict[str, Path]:
+    """The files of a folder that decide what its encoder computes; "weights" has the tensors.
+
+    Raises InputError for a folder that `check_folder` refuses.
+    """
+    check_folder(folder)
+    main, *shards = tensor_files.files_of(folder)
+    files = {"weights": main, **{f"weights {shard.name}": shard for shard in shards}}
+    files |= {name: folder / name for name in ("config.json", *VOCAB_FILES)}
+    return {name: path for name, path in files.items() if path.is_file()}
 
 
 def read_vocab_files(folder: Path) -> dict[str, bytes]:
     """The bytes of the tokenizer's files, by name. Raises InputError for an unreadable one."""
-    try:
-        return {n: (folder / n).read_bytes() for n in VOCAB_FILES if (folder / n).is_file()}
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return {
+        name: untrusted.read_bytes(folder / name, _LARGEST_LIST)
+        for name in VOCAB_FILES
+        if (folder / name).is_file()
+    }
 
 
 def read(
@@ -90,71 +109,100 @@ def read(
 ) -> dict[str, Tensor]:
     """The tensors of a published folder, in fp32, by this package's names.
 
-    `expected` gives the shapes of tensors that must be there, `heads` of pretraining heads, which
-    may be missing; others (`cls.*`) are left out and named in the log. Raises InputError naming
-    tensors that are missing, unexpected, mis-shaped or not finite.
+    `expected` gives the shapes of tensors that must be there, except for the pooler, which may be
+    absent as a whole; `heads` those of pretraining heads, which may be missing. Tensors of anything
+    else than the encoder are passed over and named in the log. Raises InputError naming tensors of
+    the encoder that are missing, unexpected, mis-shaped, larger than the file or not finite.
     """
-    path, heads = weights_file(folder), heads or {}
-    tensors, unused, unknown = _translate(path, _read_tensors(path), heads)
-    if unused:
-        log.info("%s: unused pretraining heads left out: %s", path, ", ".join(unused))
-    shapes = {**expected, **heads}
-    wrong = {
-        "missing": [name for name in expected if name not in tensors],
-        "unexpected": unknown + [name for name in tensors if name not in shapes],
-        "mis-shaped": [
-            f"{name} {tuple(tensors[name].shape)}, expected {tuple(shape)}"
-            for name, shape in shapes.items()
-            if name in tensors and tensors[name].shape != shape
-        ],
-        "not floating point": [n for n, t in tensors.items() if not t.is_floating_point()],
-        "not finite": [n for n, t in tensors.items() if not bool(torch.isfinite(t).all())],
-    }
-    if complaints := [f"{kind}: {_some(names)}" for kind, names in wrong.items() if names]:
-        raise InputError(f"{path}: tensors do not fit config.json; {'; '.join(complaints)}")
+    with _fitting(folder, expected, heads or {}) as (path, found, passed):
+        tensors = {name: tensor.read() for name, tensor in found.items()}
+    if passed:
+        names = tensor_files.some(passed, 10)  # BERT's own heads have nine
+        log.info("%s: passed over, since they are not the encoder's: %s", path, names)
+    _refuse(path, {"not finite": [n for n, t in tensors.items() if not torch.isfinite(t).all()]})
     return tensors
 
 
-def _some(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))
+def check(folder: Path, expected: Mapping[str, torch.Size]) -> None:
+    """Raise InputError where `read` would by the tensors' names and shapes; none is read."""
+    with _fitting(folder, expected, {}):
+        pass
+
+
+@contextlib.contextmanager
+def _fitting(
+    folder: Path, expected: Mapping[str, torch.Size], heads: Mapping[str, torch.Size]
+) -> Iterator[tuple[Path, dict[str, Stored], list[str]]]:
+    """The main file, the tensors that are wanted, and the names of the others."""
+    path, shapes = tensor_files.main_file(folder), {**expected, **heads}
+    with tensor_files.opened(folder) as stored:
+        found, passed, unknown = _translate(path, stored, shapes)
+        needed = [n for n in expected if not n.startswith("pooler.") or _has_pooler(found)]
+        missing = [name for name in needed if name not in found]
+        _check_prefix(path, missing, stored)
+        wrong = {
+            "missing": missing,
+            "unexpected": unknown,
+            "mis-shaped": [
+                f"{name} {tuple(tensor.shape)}, expected {tuple(shapes[name])}"
+                for name, tensor in found.items()
+                if tensor.shape != shapes[name]
+            ],
+            "not floating point": [n for n, t in found.items() if not t.is_floating_point],
+        }
+        _refuse(path, wrong)
+        room = sum(file.stat().st_size for file in tensor_files.files_of(folder))
+        if (claimed := sum(tensor.nbytes for tensor in found.values())) > room:
+            raise InputError(f"{path}: its tensors claim {claimed} bytes, more than are in it")
+        yield path, found, passed
+
+
+def _has_pooler(found: Collection[str]) -> bool:
+    return any(name.startswith("pooler.") for name in found)
+
+
+def _refuse(path: Path, wrong: Mapping[str, list[str]]) -> None:
+    """Raise InputError that names some of the tensors that are wrong, if any are."""
+    there = {kind: names for kind, names in wrong.items() if names}
+    if there:
+        most = max(1, _NAMED // len(there))
+        words = "; ".join(f"{kind}: {tensor_files.some(n, most)}" for kind, n in there.items())
+        raise InputError(f"{path}: tensors do not fit config.json; {words}")
+
+
+def _check_prefix(path: Path, missing: Sequence[str], stored: Collection[str]) -> None:
+    """Raise InputError where a missing tensor is there, under a name with more in front."""
+    for published in map(_published, missing[:1]):
+        ends = [name for name in stored if name.endswith(f".{published}")]
+        if len(ends) == 1:
+            prefix = ends[0].removesuffix(published).removesuffix("bert.")
+            raise InputError(
+                f"{path}: the names of its tensors begin with {prefix!r}: take that off, as "
+                "torch.save(model.module.state_dict(), ...) does for 'module.'"
+            )
 
 
 def _translate(
-    path: Path, raw: Mapping[str, Tensor], wanted: Collection[str]
-) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Tensors by this package's names; pretraining heads not `wanted`; names of neither kind."""
-    tensors: dict[str, Tensor] = {}
-    unused, unknown = [], []
-    for published, tensor in raw.items():
+    path: Path, stored: Mapping[str, Stored], wanted: Collection[str]
+) -> tuple[dict[str, Stored], list[str], list[str]]:
+    """Tensors by this package's names; names of other things; unknown names in the encoder."""
+    found: dict[str, Stored] = {}
+    passed, unknown = [], []
+    for published, tensor in stored.items():
         bare = published.removeprefix("bert.")
-        if bare == "embeddings.position_ids":  # 0, 1, 2, ...: a buffer that older writers saved
+        if bare in _BUFFERS:
             continue
         modern = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", bare))
         name = _rename(modern, _OURS)
-        if published.startswith("cls.") and name not in wanted:
-            unused.append(published)
-        elif name is None:
-            unknown.append(published)
-        elif name in tensors:
+        if name in found:
             raise InputError(f"{path}: {published} stands there twice, under two spellings")
+        if name in wanted:
+            found[str(name)] = tensor
+        elif bare.startswith(("embeddings.", "encoder.", "pooler.")):
+            unknown.append(name or published)
         else:
-            tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
-    return tensors, unused, unknown
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    pickled = path.suffix != ".safetensors"
-    # weights_only refuses code in the pickle; torch before 2.10 could be tricked all the same
-    if pickled and tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
-        raise InputError(f"{path}: needs torch 2.10 or newer to be opened safely")
-    try:
-        tensors = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
-    except Exception as error:  # a damaged file can make the readers raise anything
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: damaged or not a weights file ({first_line})") from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise InputError(f"{path}: expected a dictionary of tensors")
-    return tensors
+            passed.append(published)
+    return found, passed, unknown
 
 
 def write(

@@ -45,7 +45,7 @@ def build(config: ResolvedConfig, device: torch.device) -> Parts:
     """
     if config.int8 and device.type != "cpu":
         raise InputError(f"--int8 is for a CPU, and the run is on {device.type}: add --device cpu")
-    encoder = BertModel.from_pretrained(str(config.weights), config.attention)
+    encoder = BertModel.from_pretrained(str(config.weights), config.attention, config.seed)
     datasets, bad_rows = build_data(config, encoder.config)
     model = build_model(config, encoder, device).to(device)
     trained = _trainable_tasks(config, model)

@@ -67,10 +67,8 @@ def run_name(config: RunConfig) -> str:
 def input_files(config: RunConfig) -> dict[str, Path]:
     """Every data and weights file that the run reads."""
     keys = [f"{task}_{split}" for task, split in config.read_keys]
-    folder = Path(str(config.weights))
     paths = {key: Path(getattr(config, key)) for key in keys}
-    paths["weights"] = weights.weights_file(folder)
-    paths |= {name: folder / name for name in ("config.json", *weights.VOCAB_FILES)}
+    paths |= weights.input_files(Path(str(config.weights)))
     return {key: path for key, path in paths.items() if path.is_file()}
 
 

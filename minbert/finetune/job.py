@@ -16,10 +16,10 @@ from minbert.finetune import outputs
 from minbert.finetune.build import Parts, build
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import all_scores, predict
-from minbert.finetune.identity import input_hashes, run_name, settings
+from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.regularizers import registry
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.command import show
 from minbert.support.console import log
 from minbert.support.device import pick_device
@@ -103,8 +103,9 @@ def _begin(
     config: ResolvedConfig, folder: Path, device: torch.device
 ) -> tuple[Parts, dict[str, Any], Progress]:
     """The parts of the run, the facts that decide its result, and the step where it begins."""
-    parts = build(config, device)
-    facts = {"settings": settings(config), "sha256": input_hashes(config)}
+    with untrusted.unchanged(input_files(config).values()):  # what is hashed is what is used
+        parts, sha256 = build(config, device), input_hashes(config)
+    facts = {"settings": settings(config), "sha256": sha256}
     with group.first_alone():  # it moves an earlier run aside
         progress = starting_point(folder, parts.trainee, facts, go_on=config.resume)
     return parts, facts, progress

@@ -1,11 +1,11 @@
 """What an encoder's folder recommends to fine-tune it with: its `recommended.json`."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from minbert.finetune.config import COURSE_RATES, RunConfig
+from minbert.support import untrusted
 from minbert.support.errors import InputError
 
 RECOMMENDED = "recommended.json"
@@ -28,9 +28,9 @@ def recommended(folder: Path, option: str) -> dict[str, Any]:
     if not (path.exists() or path.is_symlink()):
         return {}
     try:
-        options = _object(json.loads(path.read_text(encoding="utf-8")), COURSE_RATES, "the file")
+        options = _object(untrusted.read_object(path), COURSE_RATES, "the file")
         advice = {name: _advice(values, name) for name, values in options.items()}
-    except (OSError, ValueError, OverflowError, RecursionError, InputError) as error:
+    except (ValueError, OverflowError, InputError) as error:
         raise InputError(f"{path}: no recommendation can be read ({error})") from error
     return advice.get(option, {})
 

@@ -16,7 +16,7 @@ from tokenizers import Encoding
 from torch import Tensor
 
 from minbert.data.batches import Padded
-from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.support.device import at_least_fp32, to_device
 
 Place = tuple[int, int, int]  # a word's text (a number), its first character, that after its last
@@ -51,8 +51,8 @@ class RowReader:
 
     def __init__(self, tokenizer: WordPieceTokenizer, length: int) -> None:
         self._tokenizer, self._length, self._pad_id = tokenizer, length, tokenizer.pad_id
-        self._cls, self._sep = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"]
-        self._special = {tokenizer.vocab[token] for token in SPECIAL_TOKENS}
+        self._cls, self._sep = tokenizer.special["[CLS]"], tokenizer.special["[SEP]"]
+        self._special = set(tokenizer.special.values())
 
     def read(self, rows: Sequence[tuple[str, ...]]) -> list[ReadRow]:
         """The rows. Their words are those with all pieces in the row and none of them [UNK]."""

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder import weights
+from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.pretrain.alignment import RowReader
 from minbert.pretrain.config import PretrainConfig
@@ -77,7 +78,8 @@ def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
 
 def _guessing(config: PretrainConfig, packed: Path, tokenizer: WordPieceTokenizer) -> Lesson:
     """Masked words, and next sentences unless left out, of packed text."""
-    masker = Masker(tokenizer.vocab, config.mask_rate, whole_words=config.whole_words)
+    vocab = {**tokenizer.vocab, **tokenizer.special}
+    masker = Masker(vocab, config.mask_rate, whole_words=config.whole_words)
     train, held_out = (PackedText(packed, split) for split in (TRAIN, HELD_OUT))
     scored, size, piece = held_out.sample(config.scored_rows), config.text_rows, config.piece
     return Lesson(
@@ -171,8 +173,9 @@ def _model(
 ) -> PretrainingBert:
     if config.weights is not None:
         shape = EncoderConfig.from_file(source / "config.json")
+        BertModel.check_folder(source, shape)  # before memory is taken for what it says
     else:
-        shape = config.shape(len(WordPieceTokenizer.from_folder(source, NO_LIMIT).vocab))
+        shape = config.shape(WordPieceTokenizer.from_folder(source, NO_LIMIT).size)
     config.check_positions(shape)
     if shape.type_vocab_size < 2 and (config.pairs or config.pair_share > 0):
         take = "--no_nsp" if config.pairs else "--pair_share 0"
@@ -207,7 +210,7 @@ def _repeat_positions(model: PretrainingBert, trained: int) -> None:
 def _neighbours(
     model: PretrainingBert, packed: Path, tokenizer: WordPieceTokenizer
 ) -> NDArray[np.float32]:
-    special = np.array([tokenizer.vocab[token] for token in SPECIAL_TOKENS])
+    special = np.array(list(tokenizer.special.values()))
     count, size = model.encoder.word_embeddings.weight.shape
     return cached_vectors(packed, count, special, size)
 

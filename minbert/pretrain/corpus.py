@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from minbert.pretrain import table
 from minbert.support import durable_files
@@ -22,7 +22,9 @@ from minbert.tasks.task import Task
 Document = list[str]  # its sentences, none of them empty
 _OPENERS: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 _MEGABYTE = 2**20
+_HEAD = 2**16  # bytes that show whether a file is text
 _LONGEST = 1_000_000  # characters; a longer document, say a file without blank lines, is cut
+_LONGEST_LINE = 4 * _LONGEST  # bytes
 
 
 def read_documents(paths: Sequence[Path], title: str) -> Iterator[Document]:
@@ -46,6 +48,8 @@ def check_files(paths: Sequence[Path], *, pairs: bool = False) -> None:
     for path in paths:
         if not path.is_file():
             raise InputError(f"--text {path}: no such file")
+        if path.suffix not in _OPENERS and not _is_text(path):
+            raise InputError(f"--text {path}: is no UTF-8 text, but holds zero bytes")
         task = _table(path)
         if path.suffix in _OPENERS:
             table.check_unpacked(path, task)
@@ -55,6 +59,16 @@ def check_files(paths: Sequence[Path], *, pairs: bool = False) -> None:
     for index, path in enumerate(resolved):
         if path in resolved[:index]:
             raise InputError(f"--text {paths[index]}: stands there twice")
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file begins as UTF-8 text does: better known now than after 40 GB were hashed."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError as error:
+        raise InputError(f"--text {path}: cannot be read ({error.strerror})") from error
+    return head.count(0) <= len(head) // 10
 
 
 def fingerprint(path: Path) -> tuple[str, str]:
@@ -71,17 +85,22 @@ def is_held_out(document: Document, share: float) -> bool:
 
 
 def _lines(path: Path, bar: ProgressBar) -> Iterator[str]:
-    """Lines without their ends, bad ones left out; the bar follows what was read of `path`."""
-    shown, bad = 0, []
+    """Lines without their ends, bad ones left out; the bar follows what was read of `path`.
+
+    A line longer than a document may be comes in parts.
+    """
+    shown, bad, parted = 0, [], []
     try:
         with path.open("rb") as raw:
             unpacked = _OPENERS[path.suffix](raw) if path.suffix in _OPENERS else raw
-            for number, line in enumerate(unpacked, 1):
+            for number, line, whole in _parts(path, unpacked):
                 try:
                     yield line.decode("utf-8").strip()
                 except UnicodeDecodeError:
                     bad.append(number)
-                if number % 1000 == 0 and raw.tell() // _MEGABYTE > shown:
+                if not whole:
+                    parted.append(number)
+                if (number % 1000 == 0 or not whole) and raw.tell() // _MEGABYTE > shown:
                     bar.update(raw.tell() // _MEGABYTE - shown)
                     shown = raw.tell() // _MEGABYTE
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
@@ -89,7 +108,37 @@ def _lines(path: Path, bar: ProgressBar) -> Iterator[str]:
     bar.update(path.stat().st_size // _MEGABYTE - shown)
     if bad:
         what = "%s: %d lines left out, not UTF-8, the first at line %d"
-        log.warning(what, path, len(bad), bad[0])
+        log.warning(what, path, len(set(bad)), bad[0])
+    if parted:
+        what = "%s: %d lines of more than %d bytes read in parts, the first at line %d"
+        log.warning(what, path, len(set(parted)), _LONGEST_LINE, parted[0])
+
+
+def _parts(path: Path, stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+    """Numbered lines, whole or, if they are too long, in parts that end between words.
+
+    Raises InputError for a long line with the bytes of no text, say the holes of a sparse file.
+    """
+    number, held = 1, b""
+    while more := stream.readline(_LONGEST_LINE):
+        held += more
+        if more.endswith(b"\n"):
+            yield number, held, True
+            number, held = number + 1, b""
+        elif len(held) >= _LONGEST_LINE:
+            if b"\0" in held:
+                raise InputError(f"--text {path}: line {number} is no text, but holds zero bytes")
+            end = held.rfind(b" ") + 1 or _last_letter(held)
+            yield number, held[:end], False
+            held = held[end:]
+    if held:
+        yield number, held, True
+
+
+def _last_letter(text: bytes) -> int:
+    """Where the last letter of UTF-8 text begins, which may be cut off: at most 4 bytes back."""
+    starts = (i for i in range(len(text) - 1, len(text) - 5, -1) if text[i] & 0xC0 != 0x80)
+    return next(starts, len(text))
 
 
 def _table(path: Path) -> Task | None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from minbert.pretrain import corpus
 from minbert.pretrain.budget import STEPS, keep_steps, total_steps
 from minbert.pretrain.build import Ingredients, gather, text_files, trainee
 from minbert.pretrain.config import PretrainConfig
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.command import show
 from minbert.support.console import clock, log
 from minbert.support.device import pick_device
@@ -50,11 +51,13 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
             writing.enter_context(held(folder))
             _check_writable(config.save, target)
         check_shared(folder)
-        with group.first_alone():  # it makes what is not cached
-            ingredients = gather(config, device)
+        read = _files(config)
+        with group.first_alone(), untrusted.unchanged(read.values()):
+            ingredients = gather(config, device)  # rank 0 makes what is not cached
+            sha256 = {name: durable_files.sha256_of(path) for name, path in read.items()}
         steps = total_steps(ingredients, folder, began)
         trained = trainee(ingredients, steps)
-        facts = _facts(ingredients, steps)
+        facts = _facts(ingredients, steps, sha256)
         with group.first_alone():  # it moves an earlier run aside
             progress = starting_point(folder, trained, facts, go_on=config.resume)
         _announce(ingredients, steps, device)
@@ -102,32 +105,33 @@ def _check_target(target: Path) -> None:
         raise InputError(f"--save {target}: holds something else than an encoder; name another")
 
 
-def _facts(ingredients: Ingredients, steps: int) -> dict[str, Any]:
-    """What decides the run: its settings, hashes of the files it reads, and the text's keys."""
-    config = ingredients.config
-    kept = {
-        name: value
-        for name, value in dataclasses.asdict(config).items()
-        if name not in (*_INDIFFERENT, *_PLACES)
-    }
-    if config.ranks == 1:  # as a run had it before there were more
-        del kept["ranks"]
+def _files(config: PretrainConfig) -> dict[str, Path]:
+    """Every file that the run reads."""
     read = {f"text {number}": path for number, path in enumerate(text_files(config))}
     if config.weights is not None:
-        read["weights"] = weights.weights_file(Path(config.weights))
-        read["config.json"] = Path(config.weights) / "config.json"
-    if source := config.weights or config.vocab:
-        read |= {name: Path(source) / name for name in weights.VOCAB_FILES}
+        read |= weights.input_files(Path(config.weights))
+    if config.vocab is not None:
+        read |= {name: Path(config.vocab) / name for name in weights.VOCAB_FILES}
     if config.teacher is not None:
-        folder = Path(config.teacher)
-        read["teacher"] = weights.weights_file(folder)
-        names = ("config.json", *weights.VOCAB_FILES)
-        read |= {f"teacher's {name}": folder / name for name in names}
+        files = weights.input_files(Path(config.teacher))
+        read["teacher"] = files.pop("weights")
+        read |= {f"teacher's {name}": path for name, path in files.items()}
     if config.scored_pairs is not None:
         read["scored pairs"] = Path(config.scored_pairs)
-    sha256 = {name: durable_files.sha256_of(path) for name, path in read.items() if path.is_file()}
-    sha256 |= {lesson.title: lesson.text.key for lesson in ingredients.lessons}
-    return {"settings": as_json({**kept, STEPS: steps}), "sha256": sha256}
+    return {name: path for name, path in read.items() if path.is_file()}
+
+
+def _facts(ingredients: Ingredients, steps: int, sha256: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the run: its settings, hashes of the files it reads, and the text's keys."""
+    kept = {
+        name: value
+        for name, value in dataclasses.asdict(ingredients.config).items()
+        if name not in (*_INDIFFERENT, *_PLACES)
+    }
+    if kept["ranks"] == 1:  # as a run had it before there were more
+        del kept["ranks"]
+    keys = {lesson.title: lesson.text.key for lesson in ingredients.lessons}
+    return {"settings": as_json({**kept, STEPS: steps}), "sha256": {**sha256, **keys}}
 
 
 def _announce(ingredients: Ingredients, steps: int, device: torch.device) -> None:

@@ -140,8 +140,8 @@ class PretrainingBert(nn.Module):
         encoder = {name: tensor.shape for name, tensor in self.encoder.state_dict().items()}
         heads = {name: tensor.shape for name, tensor in self._heads().items()}
         loaded = weights.read(folder, encoder, heads)
-        for head in ("mlm", "nsp"):
-            parts = [name for name in heads if name.startswith(f"{head}.")]
+        for head in ("mlm", "nsp", "pooler"):
+            parts = [name for name in (*heads, *encoder) if name.startswith(f"{head}.")]
             if any(name not in loaded for name in parts):
                 log.info("%s: no whole %s head, so it begins fresh", folder, head)
                 loaded = {name: t for name, t in loaded.items() if name not in parts}

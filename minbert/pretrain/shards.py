@@ -185,7 +185,7 @@ def stretches(documents: Iterable[Document], share: float) -> Iterator[tuple[str
 def _pack(
     documents: list[Document], name: str, tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> Iterator[PackedRow]:
-    frame = Frame(tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"], recipe.length)
+    frame = Frame(tokenizer.special["[CLS]"], tokenizer.special["[SEP]"], recipe.length)
     texts = tokenizer.encode([(s,) for document in documents for s in document], special=False)
     sentences = Sentences(texts, np.cumsum([0, *map(len, documents)], dtype=np.int64))
     if not recipe.pairs:
@@ -198,7 +198,7 @@ def _pack(
 def _write(
     stem: Path, rows: Sequence[PackedRow], length: int, tokenizer: WordPieceTokenizer
 ) -> None:
-    kind = np.uint16 if len(tokenizer.vocab) <= 2**16 else np.uint32
+    kind = np.uint16 if tokenizer.size <= 2**16 else np.uint32
     ids = np.full((len(rows), length), tokenizer.pad_id, dtype=kind)
     for target, row in zip(ids, rows, strict=True):
         target[: len(row.tokens)] = row.tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minbert.data.tokenizer import SPECIAL_TOKENS, EncodedTexts, WordPieceTokenizer
+from minbert.data.tokenizer import EncodedTexts, WordPieceTokenizer
+from minbert.data.tokenizer_folder import SPECIAL_TOKENS
 from minbert.support.errors import InputError
+from tests.helpers import VOCAB, make_tokenizer
 
 Texts = Sequence[tuple[str, ...]]
 
@@ -158,15 +161,45 @@ def test_chunks_join_without_a_seam(
 ) -> None:
     texts = [(f"text number {i} {'word ' * (i % 7)}",) for i in range(50)]
     whole = ours.encode(texts)
-    monkeypatch.setattr("minbert.data.tokenizer._CHUNK", 7)
-    parts = ours.encode(texts)
-    assert np.array_equal(whole.ids, parts.ids) and np.array_equal(whole.starts, parts.starts)
+    for name, most in (("_CHUNK", 7), ("_MOST_LETTERS", 90)):
+        monkeypatch.setattr(f"minbert.data.tokenizer.{name}", most)
+        parts = ours.encode(texts)
+        assert np.array_equal(whole.ids, parts.ids) and np.array_equal(whole.starts, parts.starts)
 
 
 def test_a_text_is_encoded_alike_in_any_company(ours: WordPieceTokenizer) -> None:
     texts = [(text,) for text in HOSTILE]
     together = split(encoded := ours.encode(texts), encoded.ids)
     assert together == [ours.encode([text]).ids.tolist() for text in texts]
+
+
+def long_text(rng: random.Random, words: int) -> str:
+    plain = [word for word in VOCAB if word.isalpha()]
+    return "".join(
+        rng.choice(plain) + rng.choice([" ", "  ", "\t", "\u3000 "]) for _ in range(words)
+    )
+
+
+def test_a_long_text_is_cut_before_it_is_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids and the number of cut texts are what they are without the early cut."""
+    rng = random.Random(0)
+    texts = [(long_text(rng, rng.randint(1, 600)),) for _ in range(50)]
+    texts += [(long_text(rng, 600), long_text(rng, rng.randint(1, 30))) for _ in range(20)]
+    whole, early = make_tokenizer(16), make_tokenizer(16)
+    expected = whole.encode(texts)
+    monkeypatch.setattr("minbert.data.tokenizer._LETTERS", 12)
+    found = early.encode(texts)
+    assert found.ids.tolist() == expected.ids.tolist() and found.truncated == expected.truncated
+    seen = [early._shortened(text)[0] for text in texts]
+    assert max(len(text) for row in seen for text in row) == 16 * 12
+
+
+def test_blanks_hide_no_word_from_the_limit() -> None:
+    tokenizer = make_tokenizer(16)
+    blanks = "good" + " " * 50_000 + "movie" + "\n" * 50_000
+    encoded = tokenizer.encode([(blanks,), ("good movie",)])
+    assert len(set(map(tuple, split(encoded, encoded.ids)))) == 1 and encoded.truncated == 0
+    assert tokenizer.encode([("x" * 50_000,)]).truncated == 1
 
 
 # ------------------------------------------------------------------------------- vocabularies
@@ -244,16 +277,6 @@ def test_a_token_that_stands_twice_is_named(tmp_path: Path) -> None:
     folder_with(tmp_path, "\n".join([*WORDS, "hello"]).encode())
     with pytest.raises(InputError, match="'hello' stands there twice"):
         WordPieceTokenizer.from_folder(tmp_path, 16)
-
-
-def test_a_vocabulary_that_may_have_been_cut_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in SPECIAL_TOKENS))
-    for embeddings, complains in ((5, False), (None, False), (6, True)):
-        caplog.clear()
-        WordPieceTokenizer.from_folder(tmp_path, 8, embeddings)
-        assert ("has 5 tokens, config.json's vocab_size is 6" in caplog.text) is complains
 
 
 def test_a_cased_vocabulary_keeps_accents(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.data.tokenizer_folder import SPECIAL_TOKENS, wordpiece
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.pretrain.alignment import RowReader
@@ -31,7 +32,7 @@ SHAPE = EncoderConfig(
 
 
 def their_tokenizer(**settings: bool) -> WordPieceTokenizer:
-    return WordPieceTokenizer(THEIRS, max_length=2**30, **settings)
+    return WordPieceTokenizer(wordpiece(THEIRS, **settings), 2**30)
 
 
 def our_reader(length: int = 32) -> RowReader:

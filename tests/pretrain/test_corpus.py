@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,88 @@ def test_prose_about_tables_is_prose(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.txt").write_text(f"{text}\nmore\n")
     check_files([tmp_path / "a.txt"], pairs=True)
     assert read(tmp_path / "a.txt") == [[text.strip(), "more"]]
+
+
+# -------------------------------------------------------------------------------- huge and odd
+
+
+@pytest.mark.parametrize("pieces", ["one two ", "é", "é中🙂 ", "abcé "])
+@pytest.mark.parametrize("end", ["", "\n", "\nlast\n"])
+@pytest.mark.parametrize("most", [16, 50, 64])
+def test_a_line_that_is_too_long_comes_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, pieces: str, end: str, most: int
+) -> None:
+    """No letter is lost and no word is cut, if it fits into a part at all."""
+    monkeypatch.setattr(corpus, "_LONGEST_LINE", most)
+    text = pieces * 40
+    (tmp_path / "a.txt").write_text(text + end)
+    with caplog.at_level(logging.WARNING, "minbert"):
+        sentences = [sentence for document in read(tmp_path / "a.txt") for sentence in document]
+    assert "".join(sentences).replace(" ", "") == (text + end).replace("\n", "").replace(" ", "")
+    assert max(len(sentence.encode()) for sentence in sentences) <= 2 * most
+    if " " in pieces:
+        assert set(" ".join(sentences).split()) <= {*pieces.split(), "last"}
+    assert "read in parts, the first at line 1" in caplog.text
+
+
+def test_lines_that_fit_are_read_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = random_documents(40)
+    path = write_documents(tmp_path / "a.txt", documents)
+    longest = max(len(sentence.encode()) + 1 for document in documents for sentence in document)
+    expected = read(path)
+    monkeypatch.setattr(corpus, "_LONGEST_LINE", longest)
+    assert [s for d in read(path) for s in d] == [s for d in expected for s in d]
+
+
+@pytest.mark.parametrize("head", [b"", b"a line of text\n" * 10_000])
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_a_sparse_file_ends_in_one_line(tmp_path: Path, head: bytes, name: str) -> None:
+    """Forty gigabytes of nothing; reading them all would take a minute."""
+    path = tmp_path / name
+    path.write_bytes(head)
+    os.truncate(path, 40 * 2**30)
+    with pytest.raises(InputError, match=name):
+        check_files([path])
+        read(path)
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.gz", gzip.compress), ("a.xz", lzma.compress)])
+def test_a_tiny_compressed_file_holds_zero_bytes_and_is_read(
+    tmp_path: Path, name: str, pack
+) -> None:
+    (tmp_path / name).write_bytes(pack(b"a\n"))
+    check_files([tmp_path / name])
+    assert read(tmp_path / name) == [["a"]]
+
+
+@pytest.mark.parametrize("letter", [b"\0", b"a"])
+def test_a_bomb_is_read_in_parts(tmp_path: Path, letter: bytes) -> None:
+    """A gigabyte that is a megabyte on disk: no line of it is ever in memory as a whole."""
+    with gzip.open(tmp_path / "a.gz", "wb") as stream:
+        for _ in range(64):
+            stream.write(letter * 2**20)
+    documents = read_documents([tmp_path / "a.gz"], "reading")
+    if letter == b"\0":
+        with pytest.raises(InputError, match="holds zero bytes"):
+            next(documents)
+    else:
+        assert len(next(documents)[0]) < 2 * corpus._LONGEST_LINE
+
+
+def test_text_of_two_bytes_a_letter_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-16")
+    with pytest.raises(InputError, match="zero bytes"):
+        check_files([tmp_path / "a.txt"])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "loop", "folder", "device"])
+def test_what_is_no_file_of_text(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.txt"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path.name if kind == "loop" else "/dev/zero")
+    with pytest.raises(InputError, match="no such file"):
+        check_files([path])

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.data.tokenizer_folder import wordpiece
 from minbert.pretrain import shards
 from minbert.pretrain.corpus import is_held_out
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
@@ -97,7 +99,7 @@ def test_whatever_decides_the_rows_makes_another_folder(
         write_documents(path, DOCUMENTS[1:])
     elif change == "vocabulary":
         swapped = {**VOCAB, "plot": VOCAB["cast"], "cast": VOCAB["plot"]}
-        tokenizer = type(TOKENIZER)(swapped, max_length=2**20)
+        tokenizer = WordPieceTokenizer(wordpiece(swapped), 2**20)
     else:
         recipe |= {change: {"length": 25, "pairs": False, "held_out": 0.3, "seed": 1}[change]}
     assert cached(tmp_path / "cache", [path], tokenizer, Recipe(**recipe)) != folder

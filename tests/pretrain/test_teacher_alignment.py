@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.data.tokenizer_folder import SPECIAL_TOKENS, wordpiece
 from minbert.pretrain.alignment import (
     Place,
     Reading,
@@ -118,7 +119,7 @@ def test_words_behind_a_difference_are_still_found() -> None:
     """One side splits Chinese characters: its words have other numbers, but the same places."""
     vocab = {t: i for i, t in enumerate([*SPECIAL_TOKENS, "中", "文", "film", "中文", "good"])}
     splitting, whole = (
-        RowReader(WordPieceTokenizer(vocab, max_length=2**30, split_chinese=split), 32)
+        RowReader(WordPieceTokenizer(wordpiece(vocab, split_chinese=split), 2**30), 32)
         for split in (True, False)
     )
     text = "中文 film 中 good"

@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from minbert.data.tokenizer import SPECIAL_TOKENS, WordPieceTokenizer
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.data.tokenizer_folder import SPECIAL_TOKENS, wordpiece
 from minbert.pretrain.alignment import RowReader
 from minbert.pretrain.pairs import agreement, altered, read_rows
 from tests.helpers import VOCAB
@@ -111,5 +112,5 @@ def test_agreement_is_a_share_of_the_words_of_either() -> None:
     assert share(their_reader()) == 3 / 4
     assert share(their_reader(), [("the film", "unknownword a")]) == 3 / 4
     chinese = {t: i for i, t in enumerate([*SPECIAL_TOKENS, "中", "文"])}
-    assert share(RowReader(WordPieceTokenizer(chinese, max_length=2**30), 32)) == 0.0
+    assert share(RowReader(WordPieceTokenizer(wordpiece(chinese), 2**30), 32)) == 0.0
     assert share(ours, [("",)]) == 0.0
