@@ -60,6 +60,7 @@ class Batch:
     views: int  # V
     tokens: Padded | None
     features: Tensor | None = None
+    share: float = 1.0  # of a step's batch that it is a piece of: its gradients count so much
 
     @property
     def name(self) -> str:
@@ -74,16 +75,20 @@ class Batch:
         return replace(self, ids=self.ids * count, labels=self.labels.repeat(count), tokens=tokens)
 
     def part(self, first: int, step: int) -> Batch:
-        """The examples `first`, `first` + `step`, ..., padded as they need it."""
-        ids, labels = self.ids[first::step], self.labels[first::step]
+        """The examples `first`, `first` + `step`, ..."""
+        return self.taken(slice(first, None, step))
+
+    def taken(self, some: slice) -> Batch:
+        """Some of the examples, padded as they need it."""
+        ids, labels = self.ids[some], self.labels[some]
         if self.tokens is None:
             assert self.features is not None
-            return replace(self, ids=ids, labels=labels, features=self.features[:, first::step])
-        lengths = self.tokens.lengths.reshape(self.views, -1)[:, first::step].reshape(-1)
+            return replace(self, ids=ids, labels=labels, features=self.features[:, some])
+        lengths = self.tokens.lengths.reshape(self.views, -1)[:, some].reshape(-1)
 
         def taken(rows: Tensor) -> Tensor:  # (V·B, T)
             texts = rows.unflatten(0, (self.views, -1))  # (V, B, T)
-            return texts[:, first::step, : lengths.max()].flatten(0, 1)
+            return texts[:, some, : lengths.max()].flatten(0, 1)
 
         return replace(self, ids=ids, labels=labels, tokens=self.tokens.mapped(taken, lengths))
 

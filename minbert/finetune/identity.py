@@ -16,24 +16,18 @@ from minbert.training.record import as_json
 
 # flags that change where or how a run happens, not what comes out
 INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device")
+# flags that came later: a run without them keeps the name that it had before
+_LATER = {"ranks": 1, "head_lr": None, "micro_batch_size": "auto"}
 _OUTPUTS = [f"{task.name}_{s}_out" for task in TASKS.values() for s in task.scored_splits]
 _PLACES = ("weights", "data_dir", *(f"{t.name}_{s}" for t in TASKS.values() for s in t.files))
 
 
 def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
+    unset = [name for name, value in _LATER.items() if getattr(config, name) == value]
+    left_out = (*INDIFFERENT, *_PLACES, *_OUTPUTS, *unset)
     every = dataclasses.asdict(config)
-    if config.ranks == 1:  # as a run had it before there were more, under the same name
-        del every["ranks"]
-    if config.head_lr is None:
-        del every["head_lr"]
-    return as_json(
-        {
-            name: value
-            for name, value in every.items()
-            if name not in (*INDIFFERENT, *_PLACES, *_OUTPUTS)
-        }
-    )
+    return as_json({name: value for name, value in every.items() if name not in left_out})
 
 
 def run_name(config: RunConfig) -> str:

@@ -16,6 +16,7 @@ from minbert.finetune.build import Parts, build
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import all_scores, predict
 from minbert.finetune.identity import input_hashes, run_name, settings
+from minbert.finetune.microbatches import SIZE
 from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.regularizers import registry
 from minbert.support import durable_files
@@ -77,6 +78,8 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
             manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
             manifest["metrics"] = metrics
             manifest["padded_per_real_token"] = padding_ratios(progress)
+            if (halved := parts.trainee.objective.state_dict().get(SIZE)) is not None:
+                manifest[SIZE] = int(halved)
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})

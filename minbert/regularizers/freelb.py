@@ -63,7 +63,7 @@ class FreeLB:
         seed: int,
         step: int | None = None,  # noqa: ARG002  nothing depends on it
     ) -> dict[str, Tensor]:
-        """Add the mean gradient of the K passes.
+        """Add the mean gradient of the K passes, times the batch's share.
 
         Returns detached scalars: `loss`, the mean of the K losses; `task_loss`, the first, at δ₀;
         and `freelb_rise`, by how much the last exceeds it.
@@ -77,7 +77,7 @@ class FreeLB:
             assert embeddings is not None
             logits = model(batch, embeddings + delta, mask_seed=seed)
             loss = batch.task.loss(logits, batch.labels)
-            (loss / self.steps).backward()
+            (batch.share * loss / self.steps).backward()
             losses.append(loss.detach())
             if not last:
                 assert delta.grad is not None

@@ -18,7 +18,10 @@ from minbert.training.plan import TrainingObjective
 
 
 class BatchObjective(TrainingObjective[MultitaskBert, Batch], Protocol):
-    """What a step minimises: the task's loss with its terms, or something in its place."""
+    """What a step minimises: the task's loss with its terms, or something in its place.
+
+    A batch may be a piece of one: its gradients count `batch.share` times, its values once.
+    """
 
     @property
     def perturbs_inputs(self) -> bool:

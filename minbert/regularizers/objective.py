@@ -33,7 +33,7 @@ class Objective:
     def backward(
         self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
     ) -> dict[str, Tensor]:
-        """Add this batch's gradients to the parameters'.
+        """Add this batch's gradients, times its share, to the parameters'.
 
         `seed` decides every random draw. Returns detached scalars for the log: `loss`, the value
         that was differentiated; `task_loss`, the task's part of it; each regularizer's unweighted
@@ -49,7 +49,7 @@ class Objective:
             value = term.loss(model, batch, training)
             total = total + rise * weights[term.name] * value
             terms[term.name] = value
-        total.backward()
+        (batch.share * total).backward()
         if step is not None and step % PROBE_EVERY == 0:
             for term in active:
                 terms |= term.probe(model, batch, training)

@@ -41,7 +41,11 @@ def run_command(
         return 2
     except torch.OutOfMemoryError as error:
         first_line = str(error).splitlines()[0]
-        log.error("error: out of device memory (%s); lower --batch_size", first_line)
+        log.error(
+            "error: out of device memory (%s); lower --batch_size or, where there is one, "
+            "--micro_batch_size",
+            first_line,
+        )
     except (RunError, OSError) as error:
         log.error("error: %s", error)
     except Stopped as error:

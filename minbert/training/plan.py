@@ -42,6 +42,10 @@ M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
 B_contra = TypeVar("B_contra", bound=StepBatch, contravariant=True)
 
 
+class StepAgain(Exception):
+    """A step must begin again from its start; what it has added to the gradients does not count."""
+
+
 class TrainingObjective(Protocol[M_contra, B_contra]):
     """The quantity that a step minimises; `minbert.regularizers.objective.Objective` is one."""
 
@@ -51,6 +55,7 @@ class TrainingObjective(Protocol[M_contra, B_contra]):
         """Add a batch's gradients; return detached scalars for the log, `loss` among them.
 
         `seed` decides every random draw; a term that changes in the course of a run reads `step`.
+        May raise StepAgain.
         """
 
     def after_step(self, model: M_contra) -> None:

@@ -20,7 +20,7 @@ from minbert.support.errors import InputError, RunError, Stopped
         (InputError("wrong"), 2, "error: wrong"),
         (RunError("broke"), 1, "error: broke"),
         (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
-        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "lower --batch_size"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "lower --batch_size or, "),
         (Stopped(signal.SIGINT), 130, "stopped by SIGINT; go on so"),
         (Stopped(signal.SIGTERM), 143, "stopped by SIGTERM; go on so"),
     ],
