@@ -1,5 +1,6 @@
 """From a `ResolvedConfig` to the parts of a run; `build_data.py` reads its data."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,9 @@ from minbert.data.batches import Batch, Dataset
 from minbert.data.examples import BadRow
 from minbert.encoder.bert import BertModel
 from minbert.finetune.build_data import build_data
-from minbert.finetune.config import Key, ResolvedConfig
+from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import encode_texts, evaluate
+from minbert.finetune.microbatches import MicroBatches
 from minbert.model import MultitaskBert
 from minbert.regularizers import registry
 from minbert.regularizers.method import BatchObjective
@@ -22,6 +24,7 @@ from minbert.support.randomness import derive_seed, seeded
 from minbert.tasks import heads, mixing
 from minbert.tasks.registry import TASKS, overall
 from minbert.tasks.task import Task
+from minbert.training import group
 from minbert.training.optimizer import AdamW, optimizer_for, rate_schedule, warmup_steps
 from minbert.training.plan import Evaluation, Plan, Trainee
 from minbert.training.sampling import MixedTaskOrder
@@ -56,7 +59,8 @@ def build(config: ResolvedConfig, device: torch.device) -> Parts:
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
     plan = _plan(config, trained, datasets, order, steps, device)
-    trainee = Trainee(model, shared(objective), build_optimizer(config, model), plan)
+    pieces = shared(in_pieces(config, objective))
+    trainee = Trainee(model, pieces, build_optimizer(config, model), plan)
     return Parts(trainee, datasets, bad_rows, trained)
 
 
@@ -134,6 +138,17 @@ def _trainable_tasks(config: ResolvedConfig, model: MultitaskBert) -> list[str]:
 def build_objective(config: ResolvedConfig, model: MultitaskBert, steps: int) -> BatchObjective:
     """What each of so many steps minimises. Raises InputError for a term that is always 0."""
     return registry.build_objective(config, model, warmup_steps(config.term_warmup, steps))
+
+
+def in_pieces(config: RunConfig, objective: BatchObjective) -> MicroBatches:
+    """The objective on as much of a batch at once as --micro_batch_size says."""
+    if config.micro_batch_size != "auto":
+        return MicroBatches(objective, int(config.micro_batch_size))
+    try:
+        dataclasses.replace(config, micro_batch_size=1)
+    except InputError:  # what is to be computed cannot be taken apart
+        return MicroBatches(objective, None)
+    return MicroBatches(objective, None, halves=group.size() == 1)  # ranks would halve apart
 
 
 def build_optimizer(config: ResolvedConfig, model: MultitaskBert) -> AdamW:

@@ -309,6 +309,7 @@ class MachineFlags:
         limit=AT_LEAST_ONE,
         metavar="N",
     )
+    micro_batch_size: int | str = shared_flags.micro_batch_size("auto", RUN)
     output_dir: str | None = flag(
         None,
         RUN,

@@ -20,9 +20,11 @@ OUTPUTS = (
     "predictions_dir",
     *(f"{task.name}_{s}_out" for task in TASKS.values() for s in task.scored_splits),
 )
+# flags that came later: a run without them keeps the name that it had before
 _LATER = (
     "ranks",
     "head_lr",
+    "micro_batch_size",
     "epoch_rows",
     "rlayer_dropout",
     "rlayer_activation",
@@ -35,17 +37,10 @@ _PLACES = ("weights", *DATA_PLACES)
 
 def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
-    every = dataclasses.asdict(config)
-    for name in _LATER:  # a run has the name that it had before there was such a flag
-        if every[name] == RunConfig.__dataclass_fields__[name].default:
-            del every[name]
-    return as_json(
-        {
-            name: value
-            for name, value in every.items()
-            if name not in (*INDIFFERENT, *_PLACES, *OUTPUTS)
-        }
-    )
+    every, fields = dataclasses.asdict(config), RunConfig.__dataclass_fields__
+    unset = [name for name in _LATER if every[name] == fields[name].default]
+    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset)
+    return as_json({name: value for name, value in every.items() if name not in left_out})
 
 
 def run_name(config: RunConfig) -> str:

@@ -17,6 +17,7 @@ from minbert.finetune.build import Parts, build
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import all_scores, predict
 from minbert.finetune.identity import input_files, input_hashes, run_name, settings
+from minbert.finetune.microbatches import SIZE
 from minbert.finetune.recommended import RECOMMENDED, recommended
 from minbert.regularizers import registry
 from minbert.support import durable_files, untrusted
@@ -86,6 +87,8 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         if degenerate := _is_degenerate(parts, predicted):
             manifest["degenerate"] = True
         manifest["padded_per_real_token"] = padding_ratios(progress)
+        if (halved := parts.trainee.objective.state_dict().get(SIZE)) is not None:
+            manifest[SIZE] = int(halved)
         if group.rank() == 0:
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))

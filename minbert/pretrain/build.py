@@ -81,7 +81,8 @@ def _guessing(config: PretrainConfig, packed: Path, tokenizer: WordPieceTokenize
     vocab = {**tokenizer.vocab, **tokenizer.special}
     masker = Masker(vocab, config.mask_rate, whole_words=config.whole_words)
     train, held_out = (PackedText(packed, split) for split in (TRAIN, HELD_OUT))
-    scored, size, piece = held_out.sample(config.scored_rows), config.text_rows, config.piece
+    scored, piece = held_out.sample(config.scored_rows), config.micro_batch_size
+    size = config.text_rows
     return Lesson(
         name=TASK,
         text=train,
@@ -102,7 +103,7 @@ def _taught(config: PretrainConfig, teacher: Teacher, tokenizer: WordPieceTokeni
     folder = cached_sentences(Path(config.cache), text_files(config), tokenizer, recipe)
     train, held_out = (SentenceRows(folder, split) for split in (TRAIN, HELD_OUT))
     reader = RowReader(tokenizer, config.sequence_length)
-    size, piece = config.batch_size - config.text_rows, config.piece
+    size, piece = config.batch_size - config.text_rows, config.micro_batch_size
 
     def read(rows: Sequence[Row], *place: int) -> Reads:
         return read_rows(rows, reader, teacher.reader, derive_seed(config.seed, "pairs", *place))

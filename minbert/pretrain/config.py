@@ -201,12 +201,7 @@ class PretrainConfig(shared_flags.Readable):
     )
 
     batch_size: int = _count(256, OPTIMIZATION, "rows a step", metavar="ROWS")
-    piece: int = _count(
-        32,
-        OPTIMIZATION,
-        "rows that go through the encoder at once; the gradient is the whole batch's",
-        metavar="ROWS",
-    )
+    micro_batch_size: int = shared_flags.micro_batch_size(32, OPTIMIZATION)
     lr: float = flag(1e-3, OPTIMIZATION, "highest learning rate", limit=POSITIVE, metavar="RATE")
     warmup: float = shared_flags.warmup(0.05, OPTIMIZATION)
     schedule: str = shared_flags.schedule("linear", OPTIMIZATION)

@@ -92,8 +92,8 @@ def _explained(error: Exception) -> tuple[int, str]:
     if out_of_memory(error):
         said = next(iter(str(error).splitlines()), "none is left")
         return 1, (
-            f"out of memory ({said}); lower --batch_size where there is one, close other programs, "
-            "or take a machine with more memory"
+            f"out of memory ({said}); lower --batch_size or, where there is one, "
+            "--micro_batch_size; close other programs, or take a machine with more memory"
         )
     if isinstance(error, InputError):
         return 2, str(error)

@@ -222,6 +222,8 @@ def _value_type(hint: Any) -> Callable[[str], Any]:
         return _names
     if dict[str, float] in options:
         return _per_task
+    if {int, str} <= options:  # a number, or a word in its place
+        return lambda text: int(text) if text.isdecimal() else text
     for kind in (int, float, str):
         if kind in options:
             return kind

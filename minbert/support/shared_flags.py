@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from minbert.support.flags import NOT_NEGATIVE, POSITIVE, RATE, RATES, When, flag
+from minbert.support.flags import NOT_NEGATIVE, POSITIVE, RATE, RATES, Limit, When, flag
 
 readable = partial(
     flag,
@@ -54,6 +54,16 @@ def clip(default: float | None, group: str) -> Any:
     off = "; default off" if default is None else ""
     text = f"scale gradients down to this L2 norm{off}"
     return flag(default, group, text, limit=POSITIVE, metavar="NORM")
+
+
+def micro_batch_size(default: int | str, group: str) -> Any:
+    """The rows that memory must hold at once; `auto` is a value only where it is the default."""
+    text = "rows that go through the encoder at once; the gradient is the whole batch's"
+    if default != "auto":
+        return flag(default, group, text, limit=POSITIVE, metavar="ROWS")
+    text += "; auto: all, and after a GPU has run out of memory half as many to the run's end"
+    limit = Limit(lambda n: n == "auto" or (isinstance(n, int) and n >= 1), "auto, or 1 or more")
+    return flag(default, group, text, limit=limit, metavar="ROWS")
 
 
 def precision(group: str, exceptions: str = "", acts: Sequence[When] = ()) -> Any:

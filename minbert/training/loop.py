@@ -15,7 +15,7 @@ from minbert.support.randomness import derive_seed
 from minbert.support.signals import StopRequest
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.journal import Journal
-from minbert.training.plan import B, M, Trainee
+from minbert.training.plan import B, M, StepAgain, Trainee
 from minbert.training.progress import Progress, save_state
 
 
@@ -72,12 +72,7 @@ def train_step(trainee: Trainee[M, B], step: int, batches: Sequence[B], journal:
     rate = plan.learning_rate(step)
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_factor", 1.0)
-    seeds = [derive_seed(plan.seed, "pass", step)]  # one a batch
-    seeds += [derive_seed(plan.seed, "pass", step, turn) for turn in range(1, len(batches))]
-    values = [
-        trainee.objective.backward(model, batch, seed, step, more=batch is not batches[-1])
-        for batch, seed in zip(batches, seeds, strict=True)
-    ]
+    values = _add_gradients(trainee, step, batches)
     params = [param for group in optimizer.param_groups for param in group["params"]]
     gradients = [param.grad for param in params if param.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -87,6 +82,24 @@ def train_step(trainee: Trainee[M, B], step: int, batches: Sequence[B], journal:
     optimizer.step()
     optimizer.zero_grad()
     trainee.objective.after_step(model)
+
+
+def _add_gradients(
+    trainee: Trainee[M, B], step: int, batches: Sequence[B]
+) -> list[dict[str, Tensor]]:
+    """Add the gradients of a step's batches; return the values of each for the log."""
+    seeds = [derive_seed(trainee.plan.seed, "pass", step)]  # one a batch
+    seeds += [derive_seed(trainee.plan.seed, "pass", step, turn) for turn in range(1, len(batches))]
+    try:
+        return [
+            trainee.objective.backward(
+                trainee.model, batch, seed, step, more=batch is not batches[-1]
+            )
+            for batch, seed in zip(batches, seeds, strict=True)
+        ]
+    except StepAgain:
+        trainee.optimizer.zero_grad()
+    return _add_gradients(trainee, step, batches)
 
 
 def scale_gradients(

@@ -56,6 +56,10 @@ M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
 B_contra = TypeVar("B_contra", bound=StepBatch, contravariant=True)
 
 
+class StepAgain(Exception):
+    """A step must begin again from its start; what it has added to the gradients does not count."""
+
+
 # losses to differentiate at once, each with whether it is the last; then the scalars for the log
 Passes = Generator[tuple[Tensor, bool], None, dict[str, Tensor]]
 
@@ -88,7 +92,7 @@ class TrainingObjective(Protocol[M_contra, B_contra]):
         """Add a batch's gradients; return detached scalars for the log, `loss` among them.
 
         `seed` decides every random draw; a term that changes in the course of a run reads `step`;
-        `more` says that other batches of the same step follow.
+        `more` says that other batches of the same step follow. May raise StepAgain.
         """
         ...
 

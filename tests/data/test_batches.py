@@ -166,3 +166,24 @@ def test_parts_cover_a_batch_and_draw_by_seeds_of_their_own() -> None:
         assert sum(share for _, share, _ in parts) == pytest.approx(1)
         assert [share for _, share, _ in parts] == [len(part.ids) / 7 for part, _, _ in parts]
         assert len({5, *(seed for _, _, seed in parts)}) == size + 1
+
+
+@pytest.mark.parametrize("task", ["sst", "sts"])
+@pytest.mark.parametrize(
+    "some", [slice(0, 3), slice(3, 6), slice(6, 9), slice(1, None, 4)], ids=str
+)
+@pytest.mark.parametrize("kept", [False, True])
+def test_some_of_a_batch_are_a_batch_of_their_own(task: str, some: slice, kept: bool) -> None:
+    """As if they alone had been drawn: ids, labels, texts, padding."""
+    data = random_dataset(task, 7, seed=5)
+    if kept:
+        data = data.with_features(torch.arange(3.0 * len(data.texts.lengths)).reshape(-1, 3))
+    ours, expected = whole_batch(data).part(some, 0)[0], data.batch(np.arange(7)[some], CPU)
+    assert (ours.ids, ours.views) == (expected.ids, expected.views)
+    assert torch.equal(ours.labels, expected.labels)
+    if kept:
+        assert torch.equal(ours.features, expected.features)
+        return
+    for name in ("input_ids", "attention_mask", "token_type_ids"):
+        assert torch.equal(getattr(ours.tokens, name), getattr(expected.tokens, name))
+    assert ours.tokens.lengths.tolist() == expected.tokens.lengths.tolist()

@@ -30,6 +30,7 @@ DECISIVE: list[dict[str, Any]] = [
     {"max_length": 64},
     {"head_lr": 1e-3},
     {"ranks": 2},
+    {"micro_batch_size": 2},
     {"betas": (0.9, 0.98)},
 ]
 INDIFFERENT: list[dict[str, Any]] = [
@@ -50,7 +51,7 @@ def test_what_decides_the_result_is_among_the_settings(change: dict[str, Any]) -
 
 def test_flags_that_came_later_change_no_name_while_they_are_unset() -> None:
     """Or --resume would look for a run begun earlier in another folder."""
-    assert settings(BASE).keys().isdisjoint({"ranks", "head_lr"})
+    assert settings(BASE).keys().isdisjoint({"ranks", "head_lr", "micro_batch_size"})
     assert settings(dataclasses.replace(BASE, head_lr=1e-3))["head_lr"] == 1e-3
 
 

@@ -34,7 +34,8 @@ from tests.pretrain.stopping import affording_differently, assert_same_run, stop
 from tests.pretrain.texts import learnable_documents, random_documents, write_documents
 
 SHAPE = ["--layers", "1", "--hidden_size", "32", "--attention_heads", "2", "--positions", "32"]
-SMALL = ["--sequence_length", "24", "--batch_size", "16", "--piece", "6", "--held_out", "0.1"]
+SMALL = ["--sequence_length", "24", "--batch_size", "16", "--micro_batch_size", "6"]
+SMALL += ["--held_out", "0.1"]
 SMALL += ["--output_dir", "out", "--cache", "cache", "--scorings", "3", "--checkpoint_every", "4"]
 
 

@@ -23,7 +23,7 @@ from tests.helpers import ROOT
         (InputError("wrong"), 2, "error: wrong"),
         (RunError("broke"), 1, "error: broke"),
         (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device"),
-        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "lower --batch_size"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "lower --batch_size or, "),
         (MemoryError(), 1, "out of memory (none is left); lower --batch_size"),
         (RuntimeError("could not create a primitive"), 1, "out of memory (could not"),
         (OSError(12, "Cannot allocate memory"), 1, "out of memory ([Errno 12]"),

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from minbert.experiments.cost import report
 from minbert.experiments.cost.config import CostConfig
-from minbert.experiments.cost.methods import METHODS, CostedMethod
+from minbert.experiments.cost.methods import METHODS, STANDARD, CostedMethod
 from minbert.experiments.cost.report import CostRow
 from minbert.experiments.cost.workload import Workload
 from minbert.experiments.measuring import ledger
@@ -25,10 +26,12 @@ Found = TypeVar("Found")
 _DESCRIPTION = """\
 Count and measure what a training step costs with each method: passes through the encoder, forward
 units (a forward pass of the batch is 1) beside those that the R3F paper's Table 1 claims, wall time
-and peak memory against the standard method's. Nothing is trained for use. Typical:
+and peak memory against the standard method's, whole and in pieces of a half and a quarter of the
+batch (--micro_batch_size K of the main job). Nothing is trained for use. Typical:
 
   python -m minbert.experiments cost --task para --length 64
   python -m minbert.experiments cost --weights bert-base-uncased --json cost.json --plot cost.svg
+  python -m minbert.experiments cost --batch_size 32 --methods "SMART both, off"
 """
 
 
@@ -37,26 +40,29 @@ def run(config: CostConfig, job: RunConfig) -> list[CostRow]:
     check_outputs(config, report.ABOUT, CostRow)
     workload = Workload.prepare(job, config.length)
     show(str(workload))
-    rows = measure(workload, config.rounds)
+    rows = measure(workload, config.rounds, config.methods)
     show(f"{report.standard(rows[0])}\n\n{report.table(rows).markdown()}", end="")
     facts = as_json(workload, config.rounds, rows)
     write_outputs(config, rows, CostRow, facts, plot=partial(_plot, rows))
     return rows
 
 
-def measure(workload: Workload, rounds: int) -> list[CostRow]:
-    """A row for each method that the workload's heads can have."""
-    counts = _each(METHODS, "counting", partial(_counted, workload))
-    methods = [method for method in METHODS if method.name in counts]
+def measure(workload: Workload, rounds: int, named: Sequence[str] = ()) -> list[CostRow]:
+    """A row for standard and each method `named`, or all, that the workload's heads can have."""
+    asked = [method for method in METHODS if not named or method.name in (STANDARD, *named)]
+    counts = _each(asked, "counting", partial(_counted, workload))
+    methods = [method for method in asked if method.name in counts]
+    cuts = {method.name: method.cut(len(workload.batch.ids)) for method in methods}
+    every = [*methods, *chain.from_iterable(cuts.values())]
     memory = _each(
-        methods,
+        every,
         "peak memory",
         lambda method: peak_of_first_steps(partial(workload.prepared, method), workload.device),
     )
-    turns = {method.name: partial(workload.seconds, method) for method in methods}
-    with ProgressBar(rounds * len(methods), "timing", "steps") as bar:
+    turns = {method.name: partial(workload.seconds, method) for method in every}
+    with ProgressBar(rounds * len(turns), "timing", "steps") as bar:
         seconds = interleaved(turns, rounds, then=partial(bar.update, 1))
-    return [report.make_row(m, counts[m.name], seconds, memory) for m in methods]
+    return [report.make_row(m, counts[m.name], seconds, memory, cuts[m.name]) for m in methods]
 
 
 def _counted(workload: Workload, method: CostedMethod) -> ledger.Count | None:

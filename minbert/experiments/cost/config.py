@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbert.encoder.locate import encoder_folder
+from minbert.experiments.cost.methods import METHODS
 from minbert.experiments.measuring import flags
 from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
@@ -14,6 +15,7 @@ from minbert.support.errors import InputError
 from minbert.support.flags import check_values, flag, refuse_idle, same_flag
 from minbert.tasks.registry import TASKS
 
+NAMES = tuple(method.name for method in METHODS)
 _BATCH, _MODEL, _RUN = "the batch", "the model", "the measurement"
 
 
@@ -39,6 +41,14 @@ class CostConfig:
     precision: str = same_flag(RunConfig, "precision", _RUN)
     rounds: int = flags.count(
         5, _RUN, "timed steps of every method; a round has each method once, in an order of its own"
+    )
+    methods: tuple[str, ...] = flag(
+        (),
+        _RUN,
+        "only these beside standard, by the names that the table has; default: all",
+        choices=NAMES,
+        metavar="NAME",
+        several=True,
     )
     json: str | None = flags.file(flags.JSON)
     csv: str | None = flags.file(flags.CSV)

@@ -1,10 +1,15 @@
 """The training methods whose costs are compared: the main job's flags, and what a paper claims."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from minbert.finetune.microbatches import SIZE
 from minbert.support.flags import shown
+
+STANDARD = "standard"
 
 
 def typed(settings: Mapping[str, Any], quote: Callable[[str], str] = str) -> str:
@@ -37,9 +42,18 @@ class CostedMethod:
         """The forward units of the paper's table: 1 for a forward pass, 2 for a backward pass."""
         return None if self.paper is None else self.paper[0] + 2 * self.paper[1]
 
+    def cut(self, batch_size: int) -> tuple[CostedMethod, ...]:
+        """The method on a half and on a quarter of a batch at a time."""
+        return tuple(
+            replace(
+                self, name=f"{self.name}, {rows} at once", settings={**self.settings, SIZE: rows}
+            )
+            for rows in (-(-batch_size // 2), -(-batch_size // 4))
+        )
+
 
 def _methods() -> Iterator[CostedMethod]:
-    yield CostedMethod("standard", {}, (1, 1))
+    yield CostedMethod(STANDARD, {}, (1, 1))
     # the table's S, the number of ascent steps, is SMART's 1 and FreeLB's K - 1
     for dropout in ("shared", "independent", "off"):
         masks = {"smart": True, "smart_dropout": dropout}

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from minbert.data.batches import Batch
 from minbert.encoder.bert import BertModel
-from minbert.finetune.build import build_model, build_objective, build_optimizer
+from minbert.finetune.build import build_model, build_objective, build_optimizer, in_pieces
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.support.randomness import derive_seed
@@ -45,7 +45,9 @@ class Trial:
         """
         device = batch.labels.device
         model = build_model(config, copy.deepcopy(encoder), device).to(device)
-        objective = shared(build_objective(config, model, steps=1))
+        whole = build_objective(config, model, steps=1)
+        pieces = whole if config.micro_batch_size == "auto" else in_pieces(config, whole)
+        objective = shared(pieces)
         trial = cls(model, objective, build_optimizer(config, model), batch)
         trial.step()
         return trial

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And memory, which takes a second each, is not measured."""
     monkeypatch.setattr(command, "METHODS", FEW)
+    monkeypatch.setattr(command, "peak_of_first_steps", lambda *_: 1)
 
 
 @pytest.fixture
@@ -69,7 +72,10 @@ def test_from_flags_to_table_and_files(
     assert main(flags(place, *named)) == 0
     table = {cells[0]: cells[1:] for cells in printed(capsys)}
     assert list(table) == [method.name for method in MORE]
-    assert table["standard"] == ["1 + 1", "1 + 1", "3.00", "3", "1.00 (1.00 to 1.00)", "1.00"]
+    expected = ["1 + 1", "1 + 1", "3.00", "3", "1.00 (1.00 to 1.00)", "1.00"]
+    assert table["standard"][:-2] == expected
+    for cells in table.values():
+        assert all(re.fullmatch(r"1 / \d+\.\d\d / \d+\.\d\d", parts) for parts in cells[-2:])
     assert table["SMART Bregman, off"][:4] == ["3 + 2", "–", "7.00", "–"]
     assert table["R4F, independent"][:4] == ["2 + 2", "2 + 1", "6.01", "4"]
 
@@ -86,6 +92,33 @@ def test_from_flags_to_table_and_files(
     picture = outputs["svg"].read_text()
     assert picture.startswith("<?xml")
     assert "FreeLB, K = 2" in picture.replace("<!-- ", "").replace(" -->", "")
+
+
+def test_pieces_of_a_batch_hold_less_memory(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one method named, beside standard, and a batch that is no multiple of 4."""
+    path = place / "pieces.json"
+    argv = without_data(flags(place, "--length", "30", "--methods", "SMART both, off"))
+    assert main([*argv, "--batch_size", "30", "--json", str(path)]) == 0
+    standard, smart = json.loads(path.read_text())["methods"]
+    assert (standard["method"], smart["method"]) == ("standard", "SMART both, off")
+    for row in (standard, smart):
+        held = [row[f"{part}memory_bytes"] for part in ("", "half_", "quarter_")]
+        assert held[0] > 1.2 * held[1] > 1.2 * held[2] > 0.2 * held[0]
+    cells = printed(capsys)[1]
+    parts = [smart[f"{part}_memory_bytes"] / smart["memory_bytes"] for part in ("half", "quarter")]
+    assert cells[-2] == f"1 / {parts[0]:.2f} / {parts[1]:.2f}"
+    parts = [smart[f"{part}_wall_ratio"] for part in ("half", "quarter")]
+    assert cells[-1] == f"1 / {parts[0]:.2f} / {parts[1]:.2f}"
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(32, (16, 8)), (5, (3, 2)), (1, (1, 1))])
+def test_a_method_is_cut_in_halves_and_quarters(size: int, pieces: tuple[int, int]) -> None:
+    cut = NAMED["FreeLB, K = 2"].cut(size)
+    sizes = [method.settings["micro_batch_size"] for method in cut]
+    assert tuple(sizes) == pieces
+    assert all(method.settings["freelb_steps"] == 2 for method in cut)
 
 
 @pytest.mark.usefixtures("one_method")
@@ -122,6 +155,7 @@ def test_bf16_is_counted_with_the_branches_that_it_needs(
 ) -> None:
     """R3F's clean branch is then a pass of its own."""
     monkeypatch.setattr(command, "METHODS", (NAMED["standard"], NAMED["R3F, shared"]))
+    monkeypatch.setattr(command, "peak_of_first_steps", lambda *_: 1)
     found = {}
     for precision in ("fp32", "bf16"):
         path = place / f"{precision}.json"
@@ -148,6 +182,7 @@ def test_bf16_is_counted_with_the_branches_that_it_needs(
         (["--json", "FOLDER/encoder/vocab.txt/cost.json"], "cannot be written"),
         (["--csv", "FOLDER/data/sts-train.csv"], "holds something else"),
         (["--json", "FOLDER/encoder/config.json"], "holds something else"),
+        (["--methods", "SMART"], "invalid choice: 'SMART'"),
         (["--flops"], "unrecognized arguments: --flops"),
     ],
 )
@@ -203,10 +238,17 @@ def test_shared_flags_are_the_main_jobs() -> None:
 # ------------------------------------------------------------------------------------- the report
 
 
-def rows(**seconds: list[float]) -> list[report.CostRow]:
+def rows(memory: dict[str, int] | None = None, **seconds: list[float]) -> list[report.CostRow]:
+    memory = memory or {}
     times = {NAMED[name].name: own for name, own in zip(NAMED, seconds.values(), strict=False)}
     count = Count(1.0, 1.0, 300, 3.0)
-    return [report.make_row(NAMED[name], count, times, {}) for name in times]
+    cuts = {name: NAMED[name].cut(8) for name in times}
+    for name, (half, quarter) in cuts.items():
+        times |= {
+            half.name: [2 * t for t in times[name]],
+            quarter.name: [3 * t for t in times[name]],
+        }
+    return [report.make_row(NAMED[name], count, times, memory, own) for name, own in cuts.items()]
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:
@@ -219,8 +261,8 @@ def test_a_ratio_is_taken_within_a_round() -> None:
 
 def test_memory_that_is_not_known_is_left_out(tmp_path: Path) -> None:
     found = rows(plain=[1.0], other=[2.0])
-    assert "| 2.00 (2.00 to 2.00) | – |\n" in report.table(found).markdown()
-    assert as_csv(found, report.CostRow).splitlines()[1].endswith(",,")
+    assert "| 2.00 (2.00 to 2.00) | – | – | 1 / 2.00 / 3.00 |\n" in report.table(found).markdown()
+    assert as_csv(found, report.CostRow).splitlines()[1].endswith(",,,,2.0,3.0")
     plots.plot(found, tmp_path / "cost.svg")
     picture = (tmp_path / "cost.svg").read_text()
     assert "wall time" in picture

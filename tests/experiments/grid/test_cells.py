@@ -39,6 +39,7 @@ def test_what_decides_a_result_decides_the_key(place: Place) -> None:
     assert key(place, "--output_dir x --resume --checkpoint_every 3") == before
     assert key(place, "--seed 1") != before
     assert key(place, "--smart") != before
+    assert key(place, "--micro_batch_size auto") == before != key(place, "--micro_batch_size 2")
     assert len({before, *(key(place, flag) for flag in ("--device cpu", "--strict"))}) == 3
     write_course_files(place.root / "data", rows=20, seed=1)
     assert key(place) != before

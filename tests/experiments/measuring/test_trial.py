@@ -124,3 +124,16 @@ def test_the_spread_is_of_quartiles() -> None:
     assert Spread.of([7.0]) == Spread(7.0, 7.0, 7.0)
     many = np.random.default_rng(0).normal(size=20_001)
     assert Spread.of(many.tolist()).high == pytest.approx(0.6745, abs=0.03)  # of the normal
+
+
+def test_a_trial_in_pieces_holds_less_and_steps_as_far() -> None:
+    encoder = make_encoder(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    whole, pieces = (
+        trial(encoder, 7, hidden_dropout_prob=0.0, lr=1e-4, **settings)
+        for settings in ({}, {"micro_batch_size": 3})
+    )
+    for name, ours in pieces.model.state_dict().items():
+        expected = whole.model.state_dict()[name]
+        torch.testing.assert_close(ours, expected, rtol=0, atol=2e-4)
+    assert pieces.objective.size == 3
+    assert peak(encoder, 32, smart=True, micro_batch_size=8) < 0.8 * peak(encoder, 32, smart=True)

@@ -30,7 +30,7 @@ from tests.helpers import same_tensors, whole_batch
     ids=str,
 )
 def test_what_is_off_is_absent(place: Path, changes: dict[str, Any], names: list[str]) -> None:
-    terms = make(place, **changes).trainee.objective.regularizers
+    terms = make(place, **changes).trainee.objective.inner.regularizers
     assert [term.name for term in terms] == names
 
 
@@ -45,7 +45,7 @@ def test_smarts_settings_reach_its_terms(place: Path) -> None:
         "bregman_mu": 0.5,
         "bregman_beta": 0.9,
     }
-    terms: Any = make(place, smart=True, **own).trainee.objective.regularizers
+    terms: Any = make(place, smart=True, **own).trainee.objective.inner.regularizers
     adversarial, bregman = terms
     assert adversarial.weight == 3.0
     assert (adversarial.epsilon, adversarial.sigma) == (1e-3, 2e-3)
@@ -56,7 +56,7 @@ def test_smarts_settings_reach_its_terms(place: Path) -> None:
 
 def test_the_bregman_term_may_have_masks_of_its_own(place: Path) -> None:
     terms: Any = make(place, smart=True, bregman_dropout="independent")
-    adversarial, bregman = terms.trainee.objective.regularizers
+    adversarial, bregman = terms.trainee.objective.inner.regularizers
     assert (adversarial.dropout, bregman.dropout) == ("off", "independent")
 
 
@@ -96,7 +96,7 @@ def test_r4f_normalises_the_whole_head_and_no_more(place: Path) -> None:
     assert list(found.values()) == pytest.approx([1.0] * 4, abs=1e-3)
     plain = make(place, rlayer=True).trainee.model.encoder.state_dict()
     assert same_tensors(parts.trainee.model.encoder.state_dict(), plain)
-    assert [term.name for term in parts.trainee.objective.regularizers] == ["r4f"]
+    assert [term.name for term in parts.trainee.objective.inner.regularizers] == ["r4f"]
 
 
 def test_r4f_of_the_last_layer_leaves_the_relational_one(place: Path) -> None:
@@ -124,7 +124,9 @@ def test_the_proximal_teacher_of_a_normalised_head_is_normalised(place: Path) ->
         parts.trainee.optimizer.zero_grad()
         parts.trainee.objective.after_step(parts.trainee.model)
     (teacher,) = (
-        term._teacher for term in parts.trainee.objective.regularizers if term.name == "bregman"
+        term._teacher
+        for term in parts.trainee.objective.inner.regularizers
+        if term.name == "bregman"
     )
     weight = teacher.heads["sst"].output.weight.detach()
     assert float(torch.linalg.matrix_norm(weight, ord=2)) == pytest.approx(1.0, abs=1e-3)
@@ -134,7 +136,7 @@ def test_the_proximal_teacher_of_a_normalised_head_is_normalised(place: Path) ->
 
 
 def terms_of(place: Path, **changes: Any) -> dict[str, Any]:
-    return {term.name: term for term in make(place, **changes).trainee.objective.regularizers}
+    return {term.name: term for term in make(place, **changes).trainee.objective.inner.regularizers}
 
 
 def test_a_variant_goes_to_the_term_that_it_is_one_of(place: Path) -> None:

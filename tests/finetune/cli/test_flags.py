@@ -193,3 +193,13 @@ def test_help_says_what_unset_flags_do(help_text: str) -> None:
     ):
         assert "default" in shown[name]
     assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", help_text) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "size"),
+    [([], "auto"), (["--micro_batch_size", "auto"], "auto"), (["--micro_batch_size", "4"], 4)],
+)
+def test_a_micro_batch_has_rows_or_is_left_to_the_run(
+    parse, flags: list[str], size: object
+) -> None:
+    assert parse(*flags).micro_batch_size == size

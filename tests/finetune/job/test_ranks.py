@@ -119,7 +119,11 @@ def test_a_wrong_file_is_one_line_of_one_rank(
 
 
 def test_what_depends_on_a_whole_batch_has_no_parts() -> None:
-    with pytest.raises(InputError, match="--ranks 2 --compat mtdnn: "):
-        RunConfig(smart=True, compat="mtdnn", ranks=2)
+    for parts in ({"ranks": 2}, {"micro_batch_size": 2}):
+        ((name, value),) = parts.items()
+        for compat in ("mtdnn", "smart-pytorch"):
+            with pytest.raises(InputError, match=f"^--{name} {value} --compat {compat}: [^\n]*$"):
+                RunConfig(smart=True, compat=compat, **parts)
+        RunConfig(r3f=True, compat="fairseq", **parts)
     with pytest.raises(InputError, match=r"^--ranks 3 --batch_size 2: too few rows$"):
         RunConfig(batch_size=2, ranks=3)

@@ -62,6 +62,7 @@ def test_resume_with_nothing_to_resume_starts_afresh_and_says_so(
         (["--smart_lambda", "1"], "smart_lambda", False),
         (["--batch_size", "4"], "batch_size", False),
         (["--pooling", "mean"], "pooling", True),
+        (["--micro_batch_size", "2"], "micro_batch_size", False),
     ],
 )
 def test_resume_with_another_setting_is_refused_by_name(

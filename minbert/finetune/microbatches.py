@@ -1,0 +1,92 @@
+"""A batch in pieces, so that it may be larger than memory; the gradient is the whole batch's.
+
+Pieces are consecutive rows, each with masks and noise of its own.
+"""
+
+import torch
+from torch import Tensor
+
+from minbert.data.batches import Batch
+from minbert.model import MultitaskBert
+from minbert.regularizers.method import BatchObjective
+from minbert.support.console import log
+from minbert.training.plan import ByPasses, Passes, StepAgain
+
+SIZE = "micro_batch_size"  # its key in checkpoints
+
+
+class MicroBatches(ByPasses[MultitaskBert, Batch]):
+    """The objective `inner` on at most `size` rows at a time, or on a whole batch for None.
+
+    Losses and logged values must be means over examples, so that a piece counts by its share.
+    """
+
+    def __init__(self, inner: BatchObjective, size: int | None, *, halves: bool = False) -> None:
+        """With `halves`, `size` is halved, for good, where the device's memory runs out."""
+        self.inner, self.size, self._halves = inner, size, halves
+
+    def passes(
+        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
+    ) -> Passes:
+        """Give the inner objective's losses of each piece, weighted by the piece's share."""
+        count = len(batch.ids)
+        size = self._size_of(batch)
+        if size == count:
+            return (yield from self.inner.passes(model, batch, seed, step))
+        values: dict[str, Tensor] = {}
+        for first in range(0, count, size):
+            piece, share, own = batch.part(slice(first, first + size), seed)
+            inner = self.inner.passes(model, piece, own, step)
+            for name, value in (yield from _weighted(inner, share, first + size >= count)).items():
+                values[name] = values.get(name, 0) + share * value
+        return values
+
+    def backward(
+        self,
+        model: MultitaskBert,
+        batch: Batch,
+        seed: int,
+        step: int | None = None,
+        *,
+        more: bool = False,
+    ) -> dict[str, Tensor]:
+        """Add the batch's gradients. Raises StepAgain where it must begin again in halves."""
+        size = self._size_of(batch)
+        try:
+            return super().backward(model, batch, seed, step, more=more)
+        except torch.OutOfMemoryError:
+            if size == 1 or not self._halves:
+                raise
+        # not within `except`: the error would keep all tensors of the step
+        self.size = (size + 1) // 2
+        log.warning("out of memory on %d rows; from this step on: --%s %d", size, SIZE, self.size)
+        raise StepAgain
+
+    def _size_of(self, batch: Batch) -> int:
+        return min(self.size or len(batch.ids), len(batch.ids))
+
+    def after_step(self, model: MultitaskBert) -> None:
+        """Do what the inner objective does."""
+        self.inner.after_step(model)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The inner objective's state, and the size that is left after halving."""
+        own = {SIZE: torch.tensor(self.size)} if self._halves and self.size else {}
+        return self.inner.state_dict() | own
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore the state."""
+        if SIZE in state:
+            self.size = int(state[SIZE])
+        self.inner.load_state_dict(state)
+
+
+def _weighted(passes: Passes, share: float, final: bool) -> Passes:
+    """The losses times `share`; a last one is the last of all only with `final`."""
+    while True:
+        try:
+            loss, last = next(passes)
+        except StopIteration as end:
+            scalars: dict[str, Tensor] = end.value
+            return scalars
+        yield share * loss, last and final

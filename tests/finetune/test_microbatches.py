@@ -1,0 +1,384 @@
+"""A batch in pieces: the whole batch's gradient and values, and what happens when memory is short.
+
+Noise is a function of the embeddings here, so that an example has the same in whatever piece.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from minbert.data.batches import Batch
+from minbert.finetune.build import in_pieces
+from minbert.finetune.config import RunConfig
+from minbert.finetune.microbatches import SIZE, MicroBatches
+from minbert.model import MultitaskBert
+from minbert.regularizers import spectral
+from minbert.regularizers.base import Regularizer, TrainingPass
+from minbert.regularizers.freelb import FreeLB
+from minbert.regularizers.objective import Objective
+from minbert.regularizers.r3f import CHOICES, R3F
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
+from minbert.support.errors import Stopped
+from minbert.training import ranks
+from minbert.training.plan import StepAgain
+from tests.regularizers.checks import seen_masks
+from tests.tiny_models import CASES, Case, gradients, tiny_batch, tiny_model
+from tests.training.test_training_steps import drift
+from tests.training.training_runs import SHAPE, Run, assert_same_run, make_run, stopping
+
+LENGTHS = {1: (7, 4, 5, 3, 6), 2: (7, 4, 5, 3, 6, 2, 3, 7, 3, 5)}  # of five examples' texts
+TOO_MUCH = torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def five(case: Case) -> Batch:
+    return tiny_batch(case, lengths=LENGTHS[case.views])
+
+
+def noise_of(embeddings: Tensor) -> Tensor:
+    return 0.01 * (1e3 * embeddings.detach()).sin()
+
+
+def noised(_term: R3F, batch: Batch, embeddings: Tensor | None, _seed: int) -> Tensor:
+    assert embeddings is not None and batch.tokens is not None
+    return embeddings + noise_of(embeddings) * batch.tokens.attention_mask.unsqueeze(-1)
+
+
+def started(_objective: FreeLB, model: MultitaskBert, batch: Batch, _seed: int) -> Tensor:
+    assert batch.tokens is not None
+    embeddings = model.encoder.embed(batch.tokens.input_ids)
+    return noise_of(embeddings) * batch.tokens.attention_mask.unsqueeze(-1)
+
+
+@pytest.fixture
+def same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Adversarial, "_noise", lambda _term, like, _seed: noise_of(like))
+    monkeypatch.setattr(R3F, "copy", noised)
+    monkeypatch.setattr(FreeLB, "start", started)
+
+
+def distant_teacher(model: MultitaskBert, dropout: str) -> Bregman:
+    term = Bregman(model, dropout=dropout)
+    drift(term._teacher)
+    return term
+
+
+def smart(model: MultitaskBert, dropout: str = "off", **settings: Any) -> Objective:
+    ball = {"epsilon": 0.02, "sigma": 0.01, "eta": 0.01, **settings}
+    return Objective(
+        [Adversarial(dropout=dropout, **ball), distant_teacher(model, dropout)], warmup_steps=3
+    )
+
+
+def r4f(model: MultitaskBert) -> Objective:
+    spectral.normalize([model.heads])
+    return Objective([R3F(normalized_heads=True, weight=2.0)])
+
+
+OBJECTIVES: dict[str, Callable[[MultitaskBert], Any]] = {
+    "plain": lambda _model: Objective(),
+    "smart off": smart,
+    "smart shared": lambda model: smart(model, "shared"),
+    "smart independent": lambda model: smart(model, "independent", steps=2),
+    "smart reuse_clean": lambda model: smart(model, reuse_clean=True),
+    "adversarial": lambda _model: Objective([Adversarial(epsilon=0.02, steps=3)]),
+    "bregman": lambda model: Objective([distant_teacher(model, "off")]),
+    **{
+        f"r3f {dropout}": lambda _model, dropout=dropout: Objective([R3F(dropout=dropout)])
+        for dropout in ("off", "shared", "independent")
+    },
+    "r3f fairseq": lambda _model: Objective([R3F(choices=CHOICES["fairseq"])]),
+    "r4f": r4f,
+    "r3f with smart": lambda model: Objective([R3F(dropout="off"), *smart(model).regularizers]),
+    "freelb": lambda _model: FreeLB(steps=3, step_size=0.02, radius=0.05),
+}
+
+COSINE = Case("sts", "bi")  # has no weights to normalise
+EVERY = [(case, n) for case in CASES for n in OBJECTIVES if (case, n) != (COSINE, "r4f")]
+
+
+def whole_and_pieces(
+    case: Case, name: str, size: int, share: float = 1.0
+) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Values and gradients of one objective, on the batch and in pieces; its probes are on."""
+    found = []
+    batch = dataclasses.replace(five(case), share=share)
+    for pieces in (None, size):
+        model = tiny_model(case, dropout=0, head_dropout=0)
+        objective = MicroBatches(OBJECTIVES[name](model), pieces)
+        values = objective.backward(model, batch, 5, 0)
+        found.append((values, gradients(model)))
+    return found
+
+
+def assert_equal(ours: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert ours.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-12, atol=1e-12, msg=name)
+
+
+@pytest.mark.usefixtures("same_noise")
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize(("case", "name"), EVERY, ids=str)
+def test_pieces_add_up_to_the_batch(case: Case, name: str, size: int) -> None:
+    whole, pieces = whole_and_pieces(case, name, size)
+    for ours, expected in zip(pieces, whole, strict=True):
+        assert_equal(ours, expected)
+    assert any(gradient.abs().max() > 1e-3 for gradient in whole[1].values())
+
+
+@pytest.mark.usefixtures("same_noise")
+@pytest.mark.parametrize("name", ["plain", "smart off", "freelb"])
+@pytest.mark.parametrize("size", [2, 8])
+def test_a_share_counts_in_gradients_alone(name: str, size: int) -> None:
+    """So a part of a batch, such as a rank has, can itself be cut."""
+    case = Case("para", "relational")
+    (values, expected), _ = whole_and_pieces(case, name, size)
+    _, (ours, shared) = whole_and_pieces(case, name, size, share=0.25)
+    assert_equal(ours, values)
+    assert_equal(shared, {key: 0.25 * gradient for key, gradient in expected.items()})
+
+
+@pytest.mark.parametrize("name", ["plain", "smart off", "r3f independent", "freelb"])
+@pytest.mark.parametrize("size", [None, 5, 6])
+def test_a_batch_that_is_not_cut_is_the_inner_objectives(name: str, size: int | None) -> None:
+    """To the bit, with dropout and noise on."""
+    found = []
+    case = Case("sts", "cross-relational")
+    for wrap in (False, True):
+        model = tiny_model(case)
+        objective = OBJECTIVES[name](model)
+        objective = MicroBatches(objective, size, halves=size is None) if wrap else objective
+        values = objective.backward(model, five(case), 5, 0)
+        found.append((values, gradients(model)))
+    for plain, wrapped in zip(*found, strict=True):
+        assert plain.keys() == wrapped.keys()
+        assert all(torch.equal(plain[key], wrapped[key]) for key in plain)
+
+
+def test_kept_features_are_cut_too() -> None:
+    case = Case("para", "relational")
+    features = torch.randn(2, 5, 16, dtype=torch.float64)
+    batch = dataclasses.replace(five(case), tokens=None, features=features)
+    found = []
+    for size in (None, 2):
+        model = tiny_model(case, dropout=0, head_dropout=0, frozen=True)
+        values = MicroBatches(Objective(), size).backward(model, batch, 1)
+        found.append({**values, **gradients(model)})
+    assert_equal(found[1], found[0])
+
+
+def test_every_piece_has_masks_and_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, noise = Case("sst", "bi"), []
+    draw = Adversarial._noise
+    monkeypatch.setattr(
+        Adversarial, "_noise", lambda *given: noise.append(draw(*given)) or noise[-1]
+    )
+    model = tiny_model(case)
+    pieces = MicroBatches(Objective([Adversarial(dropout="shared")]), 1)
+    with seen_masks(model) as seen:
+        first = pieces.backward(model, five(case), 5, 1)
+        again = pieces.backward(model, five(case), 5, 1)
+        pieces.backward(model, five(case), 6, 1)
+    steps = [seen[i : i + len(seen) // 3] for i in range(0, len(seen), len(seen) // 3)]
+    assert steps[0] == steps[1] and set(steps[0]).isdisjoint(steps[2])
+    assert len(set(steps[0])) == 5
+    assert len({tuple(drawn[0, 0].tolist()) for drawn in noise[:5]}) == 5
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_gradients_are_added_to_those_that_are_there() -> None:
+    case = Case("sst", "bi")
+    model = tiny_model(case, dropout=0, head_dropout=0)
+    pieces = MicroBatches(Objective(), 2)
+    pieces.backward(model, five(case), 1)
+    once = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    pieces.backward(model, five(case), 1)
+    twice = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert_equal(twice, {name: 2 * gradient for name, gradient in once.items()})
+
+
+# ---------------------------------------------------------------------------- memory runs out
+
+
+class Greedy(Regularizer):
+    """A term that needs memory for more rows than there is, from a step on.
+
+    It fails in the backward pass, when some gradients have been added already.
+    """
+
+    name, weight = "greedy", 1.0
+
+    def __init__(self, rows: int, since: int = 0, error: Exception = TOO_MUCH) -> None:
+        self.rows, self.since, self.error, self.steps = rows, since, error, 0
+
+    def loss(self, _model: MultitaskBert, batch: Batch, training: TrainingPass) -> Tensor:
+        entry = training.embeddings
+        assert entry is not None and batch.tokens is not None
+        if self.steps >= self.since and len(batch.ids) > self.rows:
+            entry.register_hook(self._fail)
+        return 0 * training.logits.sum()
+
+    def _fail(self, _gradient: Tensor) -> None:
+        raise self.error
+
+    def after_step(self, _model: MultitaskBert) -> None:
+        self.steps += 1
+
+
+def greedy_run(
+    folder: Path, rows: int, since: int, size: int | None = None, **settings: Any
+) -> Run:
+    """A run with SMART whose memory holds so many rows from a step on."""
+    run = make_run(folder, SHAPE, smart=True, **settings)
+    run.objective.regularizers += (Greedy(rows, since),)
+    run.objective = MicroBatches(run.objective, size, halves=size is None)
+    return run
+
+
+def set_size_at(run: Run, step: int, size: int) -> None:
+    """Cut the batches of the run from this step on."""
+    told = run.objective.after_step
+    done: list[int] = []
+
+    def after_step(model: MultitaskBert) -> None:
+        told(model)
+        done.append(0)
+        if len(done) == step:
+            run.objective.size = size
+
+    run.objective.after_step = after_step
+
+
+@pytest.mark.parametrize(("rows", "size"), [(2, 2), (3, 2), (1, 1)])
+@pytest.mark.parametrize("summed", [False, True])
+def test_the_step_begins_again_in_halves(
+    tmp_path: Path, rows: int, size: int, summed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the very bytes of a run that takes these pieces from this step on."""
+    with caplog.at_level(logging.WARNING, "minbert"):
+        short = greedy_run(tmp_path / "short", rows, since=2, summed=summed)
+        short()
+    said = [record.message for record in caplog.records]
+    assert said[0] == "out of memory on 4 rows; from this step on: --micro_batch_size 2"
+    assert len(said) == (2 if size == 1 else 1)
+    plenty = greedy_run(tmp_path / "plenty", 99, since=0, summed=summed)
+    set_size_at(plenty, 2, size)
+    plenty()
+    states = [run.objective.state_dict() for run in (short, plenty)]
+    assert int(states[0][SIZE]) == size
+    assert_same_run(short, plenty)
+
+
+def test_halves_are_kept_by_a_resumed_run(tmp_path: Path) -> None:
+    straight = greedy_run(tmp_path / "straight", 2, since=2)
+    straight()
+    first, again = (greedy_run(tmp_path / "run", 2, since=2, init=init) for init in (1, 99))
+    first.before_batch(stopping(first, 5))
+    with pytest.raises(Stopped):
+        first()
+    again.objective.inner.regularizers[-1].since = 99  # memory is no longer short
+    again(resumed=True)
+    assert again.objective.size == 2
+    assert_same_run(again, straight)
+
+
+def test_without_halving_a_checkpoint_knows_no_size(tmp_path: Path) -> None:
+    for size in (None, 2):
+        run = greedy_run(tmp_path / str(size), 99, since=0, size=size)
+        assert SIZE not in run.objective.state_dict()
+    run.objective.load_state_dict(run.objective.state_dict())
+    assert run.objective.size == 2
+
+
+def test_what_began_leaves_teacher_and_singular_vectors_where_they_were() -> None:
+    case = Case("sst", "bi")
+    model = tiny_model(case)
+    spectral.normalize([model.heads])
+    teacher = distant_teacher(model, "off")
+    terms = [teacher, R3F(normalized_heads=True), Greedy(2)]
+    before = {**dict(model.named_buffers()), **teacher.state_dict()}
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    with pytest.raises(StepAgain) as caught:
+        MicroBatches(Objective(terms), None, halves=True).backward(model, five(case), 1)
+    assert caught.value.__context__ is None  # nothing keeps the step's tensors in memory
+    after = {**dict(model.named_buffers()), **teacher.state_dict()}
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert any("subspace" in name for name in before)
+
+
+def test_a_short_batch_is_halved_by_its_own_rows() -> None:
+    case = Case("sst", "bi")
+    model, objective = tiny_model(case), MicroBatches(Objective([Greedy(2)]), None, halves=True)
+    objective.size = 64
+    with pytest.raises(StepAgain):
+        objective.backward(model, five(case), 1)
+    assert objective.size == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "halves", "rows", "error"),
+    [
+        (None, False, 2, TOO_MUCH),
+        (4, False, 2, TOO_MUCH),
+        (None, True, 2, RuntimeError("DefaultCPUAllocator: can't allocate memory")),
+    ],
+    ids=["whole", "typed", "cpu"],
+)
+def test_elsewhere_the_error_stands(
+    size: int | None, halves: bool, rows: int, error: Exception
+) -> None:
+    """A typed size is the user's, and on a CPU a lack of memory is another error."""
+    case = Case("sst", "bi")
+    model = tiny_model(case)
+    objective = MicroBatches(Objective([Greedy(rows, error=error)]), size, halves=halves)
+    with pytest.raises(type(error)) as caught:
+        objective.backward(model, five(case), 1)
+    assert caught.value is error
+    assert objective.size == size
+
+
+def test_a_row_has_no_half() -> None:
+    case = Case("sst", "bi")
+    model, objective = tiny_model(case), MicroBatches(Objective([Greedy(0)]), None, halves=True)
+    for size in (3, 2, 1):
+        with pytest.raises(StepAgain):
+            objective.backward(model, five(case), 1)
+        assert objective.size == size
+    with pytest.raises(torch.OutOfMemoryError):
+        objective.backward(model, five(case), 1)
+
+
+# ------------------------------------------------------------------------------------ the flag
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "halves"),
+    [
+        ({}, None, True),
+        ({"smart": True}, None, True),
+        ({"r3f": True, "compat": "fairseq"}, None, True),
+        ({"smart": True, "compat": "mtdnn"}, None, False),
+        ({"smart": True, "compat": "smart-pytorch"}, None, False),
+        ({"micro_batch_size": 3}, 3, False),
+    ],
+    ids=str,
+)
+def test_the_flag_decides_size_and_halving(
+    settings: dict[str, Any], size: int | None, halves: bool
+) -> None:
+    pieces = in_pieces(RunConfig(**settings), Objective())
+    assert (pieces.size, pieces._halves) == (size, halves)
+
+
+def test_ranks_do_not_halve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    assert not in_pieces(RunConfig(ranks=2), Objective())._halves
