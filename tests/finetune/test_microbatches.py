@@ -28,7 +28,7 @@ from minbert.regularizers.r3f import CHOICES, R3F
 from minbert.regularizers.smart.adversarial import Adversarial
 from minbert.regularizers.smart.bregman import Bregman
 from minbert.support.errors import Stopped
-from minbert.training import ranks
+from minbert.training import group
 from minbert.training.plan import StepAgain
 from tests.regularizers.checks import seen_masks
 from tests.tiny_models import CASES, Case, gradients, tiny_batch, tiny_model
@@ -106,11 +106,11 @@ EVERY = [(case, n) for case in CASES for n in OBJECTIVES if (case, n) != (COSINE
 
 
 def whole_and_pieces(
-    case: Case, name: str, size: int, share: float = 1.0
+    case: Case, name: str, size: int
 ) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """Values and gradients of one objective, on the batch and in pieces; its probes are on."""
     found = []
-    batch = dataclasses.replace(five(case), share=share)
+    batch = five(case)
     for pieces in (None, size):
         model = tiny_model(case, dropout=0, head_dropout=0)
         objective = MicroBatches(OBJECTIVES[name](model), pieces)
@@ -133,18 +133,6 @@ def test_pieces_add_up_to_the_batch(case: Case, name: str, size: int) -> None:
     for ours, expected in zip(pieces, whole, strict=True):
         assert_equal(ours, expected)
     assert any(gradient.abs().max() > 1e-3 for gradient in whole[1].values())
-
-
-@pytest.mark.usefixtures("same_noise")
-@pytest.mark.parametrize("name", ["plain", "smart off", "freelb"])
-@pytest.mark.parametrize("size", [2, 8])
-def test_a_share_counts_in_gradients_alone(name: str, size: int) -> None:
-    """So a part of a batch, such as a rank has, can itself be cut."""
-    case = Case("para", "relational")
-    (values, expected), _ = whole_and_pieces(case, name, size)
-    _, (ours, shared) = whole_and_pieces(case, name, size, share=0.25)
-    assert_equal(ours, values)
-    assert_equal(shared, {key: 0.25 * gradient for key, gradient in expected.items()})
 
 
 @pytest.mark.parametrize("name", ["plain", "smart off", "r3f independent", "freelb"])
@@ -380,5 +368,5 @@ def test_the_flag_decides_size_and_halving(
 
 
 def test_ranks_do_not_halve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "size", lambda: 2)
+    monkeypatch.setattr(group, "size", lambda: 2)
     assert not in_pieces(RunConfig(ranks=2), Objective())._halves

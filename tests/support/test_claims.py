@@ -38,6 +38,7 @@ def hold(folder: Path, parent: int | None = None) -> BaseProcess:
 
 
 def _hold(folder: Path, parent: int, held: Event) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an earlier test may have left a handler
     claim = take(folder)
     assert claim is not None
     with claim.kept(parent):

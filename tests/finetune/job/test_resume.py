@@ -192,7 +192,7 @@ def test_signal_while_scoring_or_predicting_loses_nothing(
 def signalled_thrice(moment: str, folder: Path, argv: Sequence[str]) -> None:
     """`in_process`, where three signals come at the `moment`."""
     owner, name = {
-        "step": (Objective, "backward"),
+        "step": (Objective, "passes"),
         "save": (durable_files, "save_tensors"),
         "score": (build, "evaluate"),
         "predict": (job, "predict"),
