@@ -70,7 +70,10 @@ class MultitaskBert(nn.Module):
         """Whether any dropout acts in a training pass, so that the masks' seed matters."""
         rates = self.encoder.config
         within = max(rates.hidden_dropout_prob, rates.attention_probs_dropout_prob)
-        return self._head_dropout.p > 0 or (self._encoder_dropout and within > 0)
+        related = self.relational is not None and any(
+            isinstance(module, nn.Dropout) and module.p > 0 for module in self.relational.modules()
+        )
+        return related or self._head_dropout.p > 0 or (self._encoder_dropout and within > 0)
 
     def embed(self, batch: Batch) -> Tensor | None:
         """Word embeddings (V·B, T, H) of a batch; None for a batch that carries features."""

@@ -17,6 +17,7 @@ from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.smart.bregman import Bregman
+from minbert.tasks.heads import RelationalLayer
 from minbert.tasks.registry import TASKS
 from tests.helpers import CPU, make_dataset, make_encoder, make_model, random_dataset, whole_batch
 
@@ -243,12 +244,15 @@ def test_only_an_inexact_pass_lowers_the_precision(encoder: BertModel) -> None:
 
 @pytest.mark.parametrize("encoder_rate", [0.0, 0.1])
 @pytest.mark.parametrize("head_rate", [0.0, 0.3])
+@pytest.mark.parametrize("relational_rate", [None, 0.0, 0.2])
 def test_it_knows_whether_masks_make_a_difference(
-    wide: EncoderConfig, encoder_rate: float, head_rate: float
+    wide: EncoderConfig, encoder_rate: float, head_rate: float, relational_rate: float | None
 ) -> None:
     rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": encoder_rate}
     model = make_model(make_encoder(wide, **rates), head_dropout=head_rate)
-    assert model.has_dropout == (encoder_rate > 0 or head_rate > 0)
+    if relational_rate is not None:
+        model.relational = RelationalLayer(wide.hidden_size, 2, relational_rate)
+    assert model.has_dropout == any([encoder_rate, head_rate, relational_rate])
 
 
 def test_a_new_task_needs_no_change_of_the_model(encoder: BertModel) -> None:

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from minbert.support import untrusted
+from minbert.support.device import out_of_memory
 from minbert.support.errors import InputError, RunError
 
 FORMATS = ("model.safetensors", "pytorch_model.bin")  # the older one is read and never written
@@ -92,7 +93,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        if out_of_memory(error):
             raise RunError(f"{path}: too little memory to read it ({first_line})") from error
         raise InputError(f"{path}: damaged or not a weights file ({first_line})") from error
 

@@ -117,8 +117,9 @@ def read(
     with _fitting(folder, expected, heads or {}) as (path, found, passed):
         tensors = {name: tensor.read() for name, tensor in found.items()}
     if passed:
-        names = tensor_files.some(passed, 10)  # BERT's own heads have nine
-        log.info("%s: passed over, since they are not the encoder's: %s", path, names)
+        modules = list(dict.fromkeys(re.sub(r"\..*", ".*", name) for name in sorted(passed)))
+        what = "%s: passed over, since they are not the encoder's: %s (%d tensors)"
+        log.info(what, path, tensor_files.some(modules), len(passed))
     _refuse(path, {"not finite": [n for n, t in tensors.items() if not torch.isfinite(t).all()]})
     return tensors
 

@@ -1,6 +1,5 @@
 """From a `ResolvedConfig` to the parts of a run; `build_data.py` reads its data."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -144,11 +143,9 @@ def in_pieces(config: RunConfig, objective: BatchObjective) -> MicroBatches:
     """The objective on as much of a batch at once as --micro_batch_size says."""
     if config.micro_batch_size != "auto":
         return MicroBatches(objective, int(config.micro_batch_size))
-    try:
-        dataclasses.replace(config, micro_batch_size=1)
-    except InputError:  # what is to be computed cannot be taken apart
-        return MicroBatches(objective, None)
-    return MicroBatches(objective, None, halves=group.size() == 1)  # ranks would halve apart
+    # ranks would halve each for itself
+    halves = group.size() == 1 and not registry.needs_whole_batch(config)
+    return MicroBatches(objective, None, halves=halves)
 
 
 def build_optimizer(config: ResolvedConfig, model: MultitaskBert) -> AdamW:

@@ -81,25 +81,14 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         with stop.immediate():
             predicted = _predict(config, parts, progress, folder)
         metrics = _metrics(config, parts, predicted)
-        scores = _deciding(metrics)
-        manifest["best_epoch"], manifest["dev"] = progress.best_epoch, scores
-        manifest["metrics"] = metrics
-        if degenerate := _is_degenerate(parts, predicted):
-            manifest["degenerate"] = True
-        manifest["padded_per_real_token"] = padding_ratios(progress)
-        if (halved := parts.trainee.objective.state_dict().get(SIZE)) is not None:
-            manifest[SIZE] = int(halved)
+        manifest |= _results(parts, predicted, metrics, progress)
         if group.rank() == 0:
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     if group.rank() == 0:
-        show(summary(config, parts.trained, metrics, progress))
-        for line in registry.remarks(config, parts.trainee.model):
-            show(line)
-        if degenerate:
-            log.warning("warning: %s. Lower --lr, or train longer", DEGENERATE)
-    return Result(folder, scores, manifest)
+        _show(config, parts, manifest, progress)
+    return Result(folder, manifest["dev"], manifest)
 
 
 def _begin(
@@ -168,9 +157,33 @@ def _is_degenerate(parts: Parts, predicted: Mapping[Key, Array]) -> bool:
     )
 
 
+def _results(
+    parts: Parts, predicted: Mapping[Key, Array], metrics: Metrics, progress: Progress
+) -> dict[str, Any]:
+    """What the manifest of a run that has trained says of it."""
+    found: dict[str, Any] = {"best_epoch": progress.best_epoch, "dev": _deciding(metrics)}
+    found["metrics"] = metrics
+    if _is_degenerate(parts, predicted):
+        found["degenerate"] = True
+    found["padded_per_real_token"] = padding_ratios(progress)
+    if (halved := parts.trainee.objective.state_dict().get(SIZE)) is not None:
+        found[SIZE] = int(halved)
+    return found
+
+
 def _deciding(metrics: Metrics) -> dict[str, float]:
     """Each task's score that decides."""
     return {name: splits["dev"][TASKS[name].metric_name] for name, splits in metrics.items()}
+
+
+def _show(
+    config: ResolvedConfig, parts: Parts, manifest: Mapping[str, Any], progress: Progress
+) -> None:
+    show(summary(config, parts.trained, manifest["metrics"], progress))
+    for line in registry.remarks(config, parts.trainee.model):
+        show(line)
+    if manifest.get("degenerate"):
+        log.warning("warning: %s. Lower --lr, or train longer", DEGENERATE)
 
 
 def padding_ratios(progress: Progress) -> dict[str, float]:

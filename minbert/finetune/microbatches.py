@@ -10,7 +10,7 @@ from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.method import BatchObjective
 from minbert.support.console import log
-from minbert.training.plan import ByPasses, Passes, StepAgain
+from minbert.training.plan import ByPasses, Differentiate, StepAgain
 
 SIZE = "micro_batch_size"  # its key in checkpoints
 
@@ -26,18 +26,22 @@ class MicroBatches(ByPasses[MultitaskBert, Batch]):
         self.inner, self.size, self._halves = inner, size, halves
 
     def passes(
-        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
-    ) -> Passes:
-        """Give the inner objective's losses of each piece, weighted by the piece's share."""
-        count = len(batch.ids)
-        size = self._size_of(batch)
+        self,
+        model: MultitaskBert,
+        batch: Batch,
+        seed: int,
+        step: int | None,
+        differentiate: Differentiate,
+    ) -> dict[str, Tensor]:
+        """Hand over the inner objective's losses of each piece, weighted by the piece's share."""
+        count, size = len(batch.ids), self._size_of(batch)
         if size == count:
-            return (yield from self.inner.passes(model, batch, seed, step))
+            return self.inner.passes(model, batch, seed, step, differentiate)
         values: dict[str, Tensor] = {}
         for first in range(0, count, size):
             piece, share, own = batch.part(slice(first, first + size), seed)
-            inner = self.inner.passes(model, piece, own, step)
-            for name, value in (yield from _weighted(inner, share, first + size >= count)).items():
+            weighted = _weighted(differentiate, share, first + size >= count)
+            for name, value in self.inner.passes(model, piece, own, step, weighted).items():
                 values[name] = values.get(name, 0) + share * value
         return values
 
@@ -81,12 +85,6 @@ class MicroBatches(ByPasses[MultitaskBert, Batch]):
         self.inner.load_state_dict(state)
 
 
-def _weighted(passes: Passes, share: float, final: bool) -> Passes:
-    """The losses times `share`; a last one is the last of all only with `final`."""
-    while True:
-        try:
-            loss, last = next(passes)
-        except StopIteration as end:
-            scalars: dict[str, Tensor] = end.value
-            return scalars
-        yield share * loss, last and final
+def _weighted(differentiate: Differentiate, share: float, final: bool) -> Differentiate:
+    """What takes a piece's losses: `share` of each; with `final` its last is the batch's last."""
+    return lambda loss, last: differentiate(share * loss, last and final)

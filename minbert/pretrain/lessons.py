@@ -15,9 +15,9 @@ from minbert.pretrain.order import Sharded
 from minbert.training.plan import (
     ByPasses,
     Differentiable,
+    Differentiate,
     DivisibleBatch,
     Evaluation,
-    Passes,
     RowIndices,
     StepRows,
     TaskOrder,
@@ -61,10 +61,16 @@ class SideBySide(ByPasses[PretrainingBert, DivisibleBatch]):
         return self._lessons[name].draw(rows)
 
     def passes(
-        self, model: PretrainingBert, batch: DivisibleBatch, seed: int, step: int | None = None
-    ) -> Passes:
-        """Give a batch's losses by its own lesson's objective."""
-        return self._lessons[batch.name].objective.passes(model, batch, seed, step)
+        self,
+        model: PretrainingBert,
+        batch: DivisibleBatch,
+        seed: int,
+        step: int | None,
+        differentiate: Differentiate,
+    ) -> dict[str, Tensor]:
+        """Hand over a batch's losses by its own lesson's objective."""
+        own = self._lessons[batch.name].objective
+        return own.passes(model, batch, seed, step, differentiate)
 
     def evaluate(self, model: PretrainingBert) -> Evaluation:
         """All lessons' scores; the criterion is the sum of theirs."""

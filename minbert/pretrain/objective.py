@@ -23,7 +23,7 @@ from minbert.pretrain.shards import PackedRows, PackedText
 from minbert.support.console import ProgressBar
 from minbert.support.device import at_least_fp32, to_device
 from minbert.support.randomness import derive_seed, generator
-from minbert.training.plan import Differentiable, Evaluation, Passes
+from minbert.training.plan import Differentiable, Differentiate, Evaluation
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ class PretrainingObjective(Differentiable[PretrainingBert, TextBatch]):
         model: PretrainingBert,
         batch: TextBatch,
         seed: int,
-        step: int | None = None,  # noqa: ARG002  nothing depends on it
-    ) -> Passes:
-        """Give the losses of the pieces; return `loss`, `mlm_loss` and, with pairs, `nsp_loss`."""
+        step: int | None,  # noqa: ARG002  nothing depends on it
+        differentiate: Differentiate,
+    ) -> dict[str, Tensor]:
+        """Hand over the pieces' losses; return `loss`, `mlm_loss` and, with pairs, `nsp_loss`."""
         masked = mask_rows(self._masker, batch.rows, seed)
         count = len(batch.rows.lengths)
         taken = batch.taken or slice(None)
@@ -89,7 +90,7 @@ class PretrainingObjective(Differentiable[PretrainingBert, TextBatch]):
             if "nsp_loss" in losses:
                 parts["nsp_loss"] = losses["nsp_loss"] / count
             parts["loss"] = torch.stack(list(parts.values())).sum()
-            yield parts["loss"], piece.first + self._piece >= len(numbers)
+            differentiate(parts["loss"], piece.first + self._piece >= len(numbers))
             for name, value in parts.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         return totals

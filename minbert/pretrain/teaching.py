@@ -41,7 +41,7 @@ from minbert.pretrain.teacher import Teacher, TextVectors
 from minbert.support.console import ProgressBar
 from minbert.support.device import to_device
 from minbert.support.randomness import derive_seed
-from minbert.training.plan import Differentiable, Evaluation, Passes
+from minbert.training.plan import Differentiable, Differentiate, Evaluation
 
 TAUGHT = "teacher"  # the task, as the log has it
 
@@ -94,13 +94,14 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
         model: PretrainingBert,
         batch: TaughtBatch,
         seed: int,
-        step: int | None = None,  # noqa: ARG002  nothing depends on it
-    ) -> Passes:
-        """Give the losses of the pieces; return `loss` and its parts."""
+        step: int | None,  # noqa: ARG002  nothing depends on it
+        differentiate: Differentiate,
+    ) -> dict[str, Tensor]:
+        """Hand over the losses of the pieces; return `loss` and its parts."""
         totals: dict[str, Tensor] = {}
         count = math.ceil(len(batch.reads.readings) / self._piece)
         for number, losses in enumerate(self.losses(model, batch.reads, seed), start=1):
-            yield losses["loss"], number == count
+            differentiate(losses["loss"], number == count)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         return totals

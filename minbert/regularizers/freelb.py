@@ -24,7 +24,7 @@ from minbert.support.flags import (
 from minbert.support.randomness import derive_seed, generator
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
-from minbert.training.plan import ByPasses, Passes
+from minbert.training.plan import ByPasses, Differentiate
 
 GROUP = "FreeLB (--freelb; Zhu et al. 2020)"
 
@@ -62,9 +62,10 @@ class FreeLB(ByPasses[MultitaskBert, Batch]):
         model: MultitaskBert,
         batch: Batch,
         seed: int,
-        step: int | None = None,  # noqa: ARG002  nothing depends on it
-    ) -> Passes:
-        """Give the K losses, each over K.
+        step: int | None,  # noqa: ARG002  nothing depends on it
+        differentiate: Differentiate,
+    ) -> dict[str, Tensor]:
+        """Hand over the K losses, each over K.
 
         Returns detached scalars: `loss`, the mean of the K losses; `task_loss`, the first, at δ₀;
         and `freelb_rise`, by how much the last exceeds it.
@@ -78,7 +79,7 @@ class FreeLB(ByPasses[MultitaskBert, Batch]):
             assert embeddings is not None
             logits = model(batch, embeddings + delta, mask_seed=seed)
             loss = batch.task.loss(logits, batch.labels)
-            yield loss / self.steps, last
+            differentiate(loss / self.steps, last)
             losses.append(loss.detach())
             if not last:
                 assert delta.grad is not None

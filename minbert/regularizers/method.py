@@ -25,6 +25,11 @@ class BatchObjective(ByPasses[MultitaskBert, Batch], Protocol):
         """Whether it needs the word embeddings of every batch."""
 
 
+def _never(_config: Any) -> bool:
+    """Return False."""
+    return False
+
+
 def _allow(_config: Any) -> None:
     """Refuse nothing."""
 
@@ -55,6 +60,8 @@ class Method:
     objective: Callable[[Any], BatchObjective] | None = None  # in place of loss and terms
     prepare: Callable[[Any, MultitaskBert], None] = _leave  # changes the model before training
     remark: Callable[[Any, MultitaskBert], str | None] = _no_remark  # a line after the scores
+    # whether what it computes depends on all of a batch, so that no batch can be taken apart
+    whole_batch: Callable[[Any], bool] = _never
     # conditions that it puts on flags which are not its own
     conditions: Mapping[str, When] = field(default_factory=dict)
     # the names under which --compat knows public implementations, and the flags each one sets

@@ -8,7 +8,7 @@ from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.support.flags import for_task
-from minbert.training.plan import ByPasses, Passes
+from minbert.training.plan import ByPasses, Differentiate
 
 # steps between two probes of the terms; it shares no factor with 2, 3 or 4 tasks that take turns,
 # so that probes come to every task
@@ -32,9 +32,14 @@ class Objective(ByPasses[MultitaskBert, Batch]):
         return any(term.perturbs_inputs for term in self.regularizers)
 
     def passes(
-        self, model: MultitaskBert, batch: Batch, seed: int, step: int | None = None
-    ) -> Passes:
-        """Give the one loss of this batch.
+        self,
+        model: MultitaskBert,
+        batch: Batch,
+        seed: int,
+        step: int | None,
+        differentiate: Differentiate,
+    ) -> dict[str, Tensor]:
+        """Hand over the one loss of this batch.
 
         `seed` decides every random draw. Returns detached scalars for the log: `loss`, the value
         that was differentiated; `task_loss`, the task's part of it; each regularizer's unweighted
@@ -50,7 +55,7 @@ class Objective(ByPasses[MultitaskBert, Batch]):
             value = term.loss(model, batch, training)
             total = total + rise * weights[term.name] * value
             terms[term.name] = value
-        yield total, True
+        differentiate(total, True)
         if step is not None and step % PROBE_EVERY == 0:
             for term in active:
                 terms |= term.probe(model, batch, training)

@@ -73,10 +73,21 @@ def conditions(name: str) -> tuple[When, ...]:
     return tuple(method.conditions[name] for method in METHODS if name in method.conditions)
 
 
+def needs_whole_batch(config: Any) -> bool:
+    """Whether what a method adds up depends on all of a batch, so that it has no parts."""
+    return any(method.whole_batch(config) for method in METHODS)
+
+
 def check(config: Any) -> None:
     """Raise InputError where a method's flags contradict each other, or another method."""
     for method in METHODS:
         method.check(config)
+    for parts, whole in {"ranks": 1, "micro_batch_size": "auto"}.items():
+        if getattr(config, parts) != whole and needs_whole_batch(config):
+            raise InputError(
+                f"--{parts} {getattr(config, parts)} --compat {config.compat}: what that "
+                "implementation adds up depends on all of a batch, which this takes apart"
+            )
     switches = {name: method for method in METHODS if (name := method.asked(config))}
     alone = next((name for name, method in switches.items() if method.objective), None)
     if alone and (others := [name for name in switches if name != alone]):

@@ -5,9 +5,8 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from minbert.support import untrusted
 from minbert.support.errors import InputError
-
-_LARGEST = 2**20  # bytes of a file with settings
 
 
 def expanded(words: Sequence[str]) -> Iterator[str]:
@@ -24,14 +23,11 @@ def expanded(words: Sequence[str]) -> Iterator[str]:
 
 
 def _words_of(path: Path) -> list[str]:
+    text = untrusted.read_text(path, untrusted.MEGABYTE)
     try:
-        if not path.is_file():
-            raise InputError(f"@{path}: no such file of settings")
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"@{path}: too large for a file of settings")
-        return shlex.split(path.read_text(encoding="utf-8-sig"), comments=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"@{path}: cannot be read as settings ({error})") from error
+        return shlex.split(text, comments=True)
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read as settings ({error})") from error
 
 
 def respelt(word: str, known: Collection[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, Protocol, TypeVar
@@ -60,21 +60,7 @@ class StepAgain(Exception):
     """A step must begin again from its start; what it has added to the gradients does not count."""
 
 
-# losses to differentiate at once, each with whether it is the last; then the scalars for the log
-Passes = Generator[tuple[Tensor, bool], None, dict[str, Tensor]]
-
-
-def differentiated(
-    passes: Passes, differentiate: Callable[[Tensor, bool], None]
-) -> dict[str, Tensor]:
-    """Differentiate every loss as it comes, and return the scalars for the log."""
-    while True:
-        try:
-            loss, last = next(passes)
-        except StopIteration as end:
-            scalars: dict[str, Tensor] = end.value
-            return scalars
-        differentiate(loss, last)
+Differentiate = Callable[[Tensor, bool], None]  # of a loss, and whether it is the batch's last
 
 
 class TrainingObjective(Protocol[M_contra, B_contra]):
@@ -110,11 +96,16 @@ class Differentiable(Protocol[M_contra, B_contra]):
     """What is minimised, by its losses; a class that has `passes` inherits `backward`."""
 
     def passes(
-        self, model: M_contra, batch: B_contra, seed: int, step: int | None = None
-    ) -> Passes:
-        """Give the losses whose gradients add up to the batch's; they are differentiated meanwhile.
+        self,
+        model: M_contra,
+        batch: B_contra,
+        seed: int,
+        step: int | None,
+        differentiate: Differentiate,
+    ) -> dict[str, Tensor]:
+        """Hand over each loss as it comes; their gradients add up to the batch's.
 
-        The arguments are those of `TrainingObjective.backward`.
+        The other arguments and the result are those of `TrainingObjective.backward`.
         """
         ...
 
@@ -128,8 +119,7 @@ class Differentiable(Protocol[M_contra, B_contra]):
         more: bool = False,  # noqa: ARG002  nothing is exchanged
     ) -> dict[str, Tensor]:
         """Add a batch's gradients; return detached scalars for the log, `loss` among them."""
-        passes = self.passes(model, batch, seed, step)
-        return differentiated(passes, lambda loss, _: loss.backward())
+        return self.passes(model, batch, seed, step, lambda loss, _last: loss.backward())
 
 
 class ByPasses(Differentiable[M_contra, B_contra], TrainingObjective[M_contra, B_contra], Protocol):

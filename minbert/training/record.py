@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from minbert.encoder import hub
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.errors import InputError, Stopped
 from minbert.training.progress import Progress
 from minbert.training.run_folder import MANIFEST
@@ -79,19 +79,17 @@ def recorded(
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a run, from its file or folder. Raises InputError."""
     path = path / MANIFEST if path.is_dir() else path
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        manifest["status"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a run's manifest ({error})") from error
+    manifest = untrusted.read_object(path, finite=False)  # a score may be no number
+    if "status" not in manifest:
+        raise InputError(f"{path}: not a run's manifest (it has no status)")
     return manifest
 
 
 def _earlier_seconds(path: Path) -> float:
     """Seconds that this run took before it was resumed."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["wall_seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return float(untrusted.read_object(path, finite=False)["wall_seconds"])
+    except (InputError, ValueError, KeyError, TypeError):
         return 0.0
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from minbert.training import group
-from minbert.training.plan import ByPasses, D, M, TrainingObjective, differentiated
+from minbert.training.plan import ByPasses, D, M, TrainingObjective
 
 
 class _Step(nn.Module):
@@ -53,7 +53,7 @@ class SharedObjective(Generic[M, D]):
             with group.losses_named():
                 (wrapper(loss) if last and not more else loss).backward()
 
-        values = differentiated(self._inner.passes(model, part, own_seed, step), differentiate)
+        values = self._inner.passes(model, part, own_seed, step, differentiate)
         sums = group.summed(share * torch.stack([value.double() for value in values.values()]))
         return dict(zip(values, sums, strict=True))
 

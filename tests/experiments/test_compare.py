@@ -78,7 +78,7 @@ def test_what_cannot_be_compared_is_one_line(
     one, other = f"{runs}/run1", f"{runs}/run2"
     for argv, words in (
         (["--first", one, other, "--second", one], "give as many"),
-        (["--first", one, "--second", f"{runs}/nowhere"], "not a run's manifest"),
+        (["--first", one, "--second", f"{runs}/nowhere"], "cannot be read"),
     ):
         assert main(argv) == 2
         assert words in capsys.readouterr().err

@@ -47,11 +47,9 @@ def test_a_file_within_a_file_is_not_followed(tmp_path: Path) -> None:
 def test_a_file_that_is_none_is_one_line(tmp_path: Path, content: str | bytes) -> None:
     path = tmp_path / "bad"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    with pytest.raises(InputError, match=r"bad: (cannot be read as|too large for a file of)"):
-        parse(f"@{path}")
-    for missing in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(InputError, match="no such file of settings"):
-            parse(f"@{missing}")
+    for wrong in (path, tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=f"{wrong}: cannot be read"):
+            parse(f"@{wrong}")
 
 
 @pytest.mark.parametrize("typed", ["--learning-rate", "--learning_rate"])

@@ -163,7 +163,7 @@ class SmartFlags:
 
 
 def _check(config: Any) -> None:
-    """Raise InputError where no term is left, or where parts would compute another one."""
+    """Raise InputError where no term is left."""
     if config.no_adversarial and config.compat in CHOICES:
         raise InputError(
             f"--no_adversarial --compat {config.compat}: nothing is left of --smart, since that "
@@ -171,13 +171,6 @@ def _check(config: Any) -> None:
         )
     if config.no_adversarial and config.no_bregman:
         raise InputError("--no_adversarial --no_bregman: nothing is left of --smart")
-    for name, whole in {"ranks": 1, "micro_batch_size": "auto"}.items():
-        value = getattr(config, name)
-        if config.smart and config.compat in CHOICES and value != whole:
-            raise InputError(
-                f"--{name} {value} --compat {config.compat}: what that implementation adds up "
-                "depends on all of a batch, which this takes apart"
-            )
 
 
 def _terms(config: Any, model: MultitaskBert) -> list[Regularizer]:
@@ -203,4 +196,11 @@ def _terms(config: Any, model: MultitaskBert) -> list[Regularizer]:
     return terms
 
 
-SMART = Method(SmartFlags, ("smart",), check=_check, terms=_terms, implementations=_IMPLEMENTATIONS)
+SMART = Method(
+    SmartFlags,
+    ("smart",),
+    check=_check,
+    terms=_terms,
+    whole_batch=lambda config: config.smart and config.compat in CHOICES,
+    implementations=_IMPLEMENTATIONS,
+)

@@ -110,6 +110,8 @@ def test_a_setting_that_no_flag_has_is_named(parse, tmp_path: Path, caplog) -> N
     [
         "{",
         "[]",
+        "[" * 100_000,
+        '{"status": ' + "9" * 5000 + "}",
         "{}",
         '{"status": "finished"}',
         '{"status": "finished", "config": 3}',
@@ -125,4 +127,4 @@ def test_a_manifest_that_is_none_is_one_line(tmp_path: Path, capsys, manifest: s
     assert cli.main(["--like", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert cli.main(["--like", str(tmp_path / "nowhere")]) == 2
-    assert "not a run's manifest" in capsys.readouterr().err
+    assert "nowhere: cannot be read" in capsys.readouterr().err

@@ -84,8 +84,8 @@ def lack_memory(monkeypatch: pytest.MonkeyPatch, rows: int, since: int) -> None:
     """Let objectives run out of memory on more than so many rows, from a step on."""
     passes: Callable[..., Any] = Objective.passes
 
-    def short(self: Objective, model: Any, batch: Any, seed: int, step: int) -> Any:
-        values = yield from passes(self, model, batch, seed, step)
+    def short(self: Objective, model: Any, batch: Any, seed: int, step: int, hand: Any) -> Any:
+        values = passes(self, model, batch, seed, step, hand)
         if step >= since and len(batch.ids) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return values
