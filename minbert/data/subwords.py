@@ -132,15 +132,15 @@ def unigram(
 
 def whole(tokenizer: Tokenizer, names: Mapping[str, str], frame: Frame) -> Backend:
     """A tokenizer as it is, which every part of it decides."""
-    decisive = json.loads(tokenizer.to_str())
-    special = special_ids(tokenizer, names)
-    return Backend(tokenizer, special, [decisive, vars(frame)], frame, _joins_spaces(decisive))
+    special, decisive = special_ids(tokenizer, names), [tokenizer.to_str(), vars(frame)]
+    return Backend(tokenizer, special, decisive, frame, _joins_spaces(tokenizer))
 
 
-def _joins_spaces(parts: Mapping[str, Any]) -> bool:
+def _joins_spaces(tokenizer: Tokenizer) -> bool:
     """Whether words are split at blanks, which are then gone, before anything else."""
-    splitter = parts.get("pre_tokenizer") or {}
-    first = (splitter.get("pretokenizers") or [splitter])[0]
+    splitter = tokenizer.pre_tokenizer
+    parts = {} if splitter is None else json.loads(splitter.__getstate__())
+    first = (parts.get("pretokenizers") or [parts])[0]
     return first.get("type") in ("BertPreTokenizer", "WhitespaceSplit")
 
 

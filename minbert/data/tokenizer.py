@@ -18,6 +18,7 @@ from tokenizers.processors import Sequence as Steps
 
 from minbert.data import spooled, tokenizer_folder
 from minbert.data.subwords import Backend
+from minbert.data.tokenizer_files import WHOLE
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
@@ -100,7 +101,8 @@ class WordPieceTokenizer:
         if self.size > embeddings:
             beyond = next(token for token, number in self.vocab.items() if number >= embeddings)
             raise InputError(f"{folder}: its tokenizer {sizes}: {beyond!r} has no embedding")
-        if self.size < embeddings and not _is_padded(self.size, embeddings):
+        whole = (folder / WHOLE).is_file()  # JSON that was cut short is no JSON
+        if self.size < embeddings and not (whole or _is_padded(self.size, embeddings)):
             log.warning("%s: its tokenizer %s: is the file whole?", folder, sizes)
 
     def fingerprint(self) -> str:
