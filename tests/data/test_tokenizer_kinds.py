@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, normalizers
 
 from minbert.data.subwords import ROBERTA_FRAME
 from minbert.data.tokenizer import WordPieceTokenizer
+from tests.data.other_tokenizers import SPECIAL, byte_level_parts, roberta, xlm_roberta
 from tests.data.tokenizer_folders import refusal, write
 
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 TEXTS: list[tuple[str, ...]] = [
     ("A Film is good!", "in  covid times, naïve café"),
     (" the  film\tis\n\nnot <mask> bad ", "<s> b </s>"),
@@ -26,67 +24,6 @@ TEXTS: list[tuple[str, ...]] = [
     ("don't we'll it's 1234 ... --- <ent> New York [E1]",),
     ("the film " * 60, "is good " * 10),
 ]
-
-
-@cache
-def corpus() -> tuple[str, ...]:
-    return tuple((SAMPLE / "ids-sst-dev.csv").read_text(encoding="utf-8").splitlines()[1:400])
-
-
-@cache
-def byte_level_parts() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """A byte-level vocabulary of 500 pieces, and its merges."""
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
-    trained.train_from_iterator(corpus(), trainer)
-    model = json.loads(trained.to_str())["model"]
-    return model["vocab"], [tuple(merge) for merge in model["merges"]]
-
-
-@cache
-def unigram_pieces() -> tuple[tuple[str, float], ...]:
-    trained = Tokenizer(models.Unigram())
-    trained.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=300, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False
-    )
-    trained.train_from_iterator(corpus(), trainer)
-    pieces = json.loads(trained.to_str())["model"]["vocab"]
-    assert [piece for piece, _ in pieces[:5]] == SPECIAL
-    return tuple((piece, score) for piece, score in pieces)
-
-
-def roberta(folder: Path, *, saved: bool, **settings: Any) -> Path:
-    """A folder of RoBERTa's two files, or of what the library saves today."""
-    from transformers import RobertaTokenizer
-
-    vocab, merges = byte_level_parts()
-    folder.mkdir(parents=True, exist_ok=True)
-    if saved:
-        add = settings.pop("add", [])
-        reference = RobertaTokenizer(vocab=vocab, merges=merges, **settings)
-        reference.add_tokens(add)
-        reference.save_pretrained(folder)
-        assert not (folder / "vocab.json").exists()
-        return write(folder, config={"model_type": "roberta"})
-    (folder / "vocab.json").write_text(json.dumps(vocab))
-    lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return write(folder, config={"model_type": "roberta"}, tokenizer_config=settings or None)
-
-
-def xlm_roberta(folder: Path, **settings: Any) -> Path:
-    from transformers import XLMRobertaTokenizer
-
-    add = settings.pop("add", [])
-    reference = XLMRobertaTokenizer(vocab=list(unigram_pieces()), **settings)
-    reference.add_tokens(add)
-    reference.save_pretrained(folder)
-    return write(folder, config={"model_type": "xlm-roberta"})
 
 
 def agrees(folder: Path, texts: list[tuple[str, ...]] = TEXTS, length: int = 40) -> None:
