@@ -1,31 +1,26 @@
 """Published encoders, from the hub into its local cache; bert-base-uncased into data/ as well.
 
-The hub's own client says what there is (`HfApi.model_info`: commit, sizes, hashes) and where the
-cache is; the bytes go through `fetch`, because `hf_hub_download` (2.4) throws a partial file away
-when it fails, compares sizes and not hashes, and waits for ever on a server that drips.
+The hub's own client says where the cache is and what an error means; the bytes go through `fetch`,
+because `hf_hub_download` (2.4) throws a partial file away when it fails, compares sizes and not
+hashes, and waits for ever on a server that drips.
 """
 
-import contextlib
 import os
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from huggingface_hub import HfApi, constants, hf_hub_url
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+import httpx2
+from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers
 
-from minbert.download.fetch import Expected, alone_in, fetch, http_faults, open_client
-from minbert.download.retries import Fault, Patience, Tries, answered_within
+from minbert.download.fetch import Expected, alone_in, fetch, open_client
+from minbert.download.listing import Listing, listed
+from minbert.download.retries import Patience
 from minbert.encoder import hub, tensor_files, weights
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import Published
@@ -34,13 +29,7 @@ from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
 from minbert.support.places import COURSE_ENCODER
 
-
-@dataclass(frozen=True)
-class _Remote:
-    """A file of a published checkpoint: the name of its blob in the cache, and what it must be."""
-
-    blob: str
-    expected: Expected
+T = TypeVar("T")
 
 
 def fetch_weights(wanted: Published, patience: Patience) -> str:
@@ -103,28 +92,65 @@ def _into_cache(wanted: Published, patience: Patience) -> Path:
     """Return the checkpoint's folder in the cache, whole and checked against the hub's hashes."""
     if constants.is_offline_mode():
         return _as_cached(wanted)
-    commit, remotes = _listing(wanted, patience)
-    folder_name = repo_folder_name(repo_id=wanted.name, repo_type="model")
-    repository = Path(constants.HF_HUB_CACHE) / folder_name
-    snapshot = repository / "snapshots" / commit
-    blobs = {name: repository / "blobs" / remote.blob for name, remote in remotes.items()}
     with open_client(patience) as client:
-        for name, blob in blobs.items():  # config.json first
-            expected = remotes[name].expected
-            if expected.holds(snapshot / name):
-                log.info("%s: %s is in the local cache, its hash is right", wanted, name)
-            else:
-                url = hf_hub_url(wanted.name, name, revision=commit)
-                fetch(client, url, blob, expected, patience, build_hf_headers())
-                log.info("%s: %s fetched, its hash is right", wanted, name)
+        copying = _Copying(client, listed(client, wanted, patience), patience)
+        copying.all_files()
+    return copying.snapshot
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """A checkpoint on its way into the cache."""
+
+    client: httpx2.Client
+    listing: Listing
+    patience: Patience
+
+    @property
+    def repository(self) -> Path:
+        name = repo_folder_name(repo_id=self.listing.wanted.name, repo_type="model")
+        return Path(constants.HF_HUB_CACHE) / name
+
+    @property
+    def snapshot(self) -> Path:
+        return self.repository / "snapshots" / self.listing.commit
+
+    def all_files(self) -> None:
+        """Bring the files that are needed: small ones, which may tell that the rest is useless."""
+        wanted, commit = self.listing.wanted, self.listing.commit
+        small, main = _needed(self.listing)
+        for name in small:
+            path = self._file(name)
             if name == "config.json":
-                _check_config(wanted, blob if blob.is_file() else snapshot / name)
-    with alone_in(repository):  # no file gets its name there before all have come
-        for name, blob in blobs.items():
-            _point(snapshot / name, blob)
-        if wanted.revision != commit:
-            durable_files.write_text(repository / "refs" / wanted.revision, commit)
-    return snapshot
+                _check_layout(wanted, name, path, EncoderConfig.from_file)
+        tensors = self._file(main)
+        shards: list[str] = []
+        if main.endswith(tensor_files.INDEX):
+            read = partial(tensor_files.shards_in, name=main)
+            shards = _check_layout(wanted, main, tensors, read)
+            _check_there(self.listing, shards)
+            for name in shards:
+                self._file(name)
+        with alone_in(self.repository):  # no file gets its name there before all have come
+            for name in (*small, main, *shards):
+                _point(self.snapshot / name, self._blob(name))
+            if wanted.revision != commit:
+                durable_files.write_text(self.repository / "refs" / wanted.revision, commit)
+
+    def _blob(self, name: str) -> Path:
+        return self.repository / "blobs" / self.listing.blob(name)
+
+    def _file(self, name: str) -> Path:
+        """Where a file's bytes are, fetched unless they are in the cache."""
+        wanted, expected = self.listing.wanted, self.listing.expected(name)
+        blob, place = self._blob(name), self.snapshot / name
+        if expected.holds(place):
+            log.info("%s: %s is in the local cache, its hash is right", wanted, name)
+        else:
+            url = hf_hub_url(wanted.name, name, revision=self.listing.commit)
+            fetch(self.client, url, blob, expected, self.patience, build_hf_headers())
+            log.info("%s: %s fetched, its hash is right", wanted, name)
+        return blob if blob.is_file() else place
 
 
 def _as_cached(wanted: Published) -> Path:
@@ -140,12 +166,13 @@ def _as_cached(wanted: Published) -> Path:
     return folder
 
 
-def _check_config(wanted: Published, path: Path) -> None:
+def _check_layout(wanted: Published, name: str, path: Path, read: Callable[[Path], T]) -> T:
+    """What `read` finds in a file. Raises InputError in the checkpoint's name where it does."""
     try:
-        EncoderConfig.from_file(path)
+        return read(path)
     except InputError as error:
         why = str(error).removeprefix(f"{path}: ")
-        raise InputError(f"{wanted}: not in BERT's layout: config.json: {why}") from error
+        raise InputError(f"{wanted}: not in BERT's layout: {name}: {why}") from error
 
 
 def _point(pointer: Path, blob: Path) -> None:
@@ -161,69 +188,18 @@ def _point(pointer: Path, blob: Path) -> None:
     draft.replace(pointer)
 
 
-def _listing(wanted: Published, patience: Patience) -> tuple[str, dict[str, _Remote]]:
-    """Return the commit that a revision stands for, and the files that are needed of it."""
-    tries = Tries(f"{constants.ENDPOINT}: {wanted}", patience)
-    while True:
-        try:
-            with http_faults(), answered_within(patience.answer), _hub_errors(wanted):
-                info = HfApi().model_info(
-                    wanted.name,
-                    revision=wanted.revision,
-                    files_metadata=True,
-                    timeout=patience.silence,
-                )
-            break
-        except Fault as fault:
-            tries.failed(fault)
-    if not re.fullmatch("[0-9a-f]{40}", info.sha or ""):
-        raise RunError(f"{wanted}: the hub answered without a commit")
-    if wanted.pinned and info.sha != wanted.revision:
-        raise RunError(f"{wanted}: the hub answered with revision {info.sha}, not the pinned one")
-    there = {file.rfilename: file for file in info.siblings or ()}
-    return str(info.sha), {name: _remote(wanted, there[name]) for name in _needed(wanted, there)}
+def _needed(listing: Listing) -> tuple[list[str], str]:
+    """The names of what is needed: the small files, config.json first, and the tensors' main file.
+
+    Raises InputError where one is missing.
+    """
+    main = next((name for name in tensor_files.MAIN_FILES if name in listing), "model.safetensors")
+    tokens = "tokenizer.json" if "tokenizer.json" in listing else "vocab.txt"
+    _check_there(listing, ["config.json", tokens, main])
+    return ["config.json", *(name for name in weights.VOCAB_FILES if name in listing)], main
 
 
-@contextlib.contextmanager
-def _hub_errors(wanted: Published) -> Iterator[None]:
-    try:
-        yield
-    except RevisionNotFoundError as error:
-        raise InputError(f"{wanted}: {wanted.name} has no revision {wanted.revision}") from error
-    except GatedRepoError as error:
-        raise InputError(
-            f"{wanted}: its owner gives access on request: accept the conditions on its page, "
-            "then log in with `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            f"{wanted}: the hub shows no such checkpoint; a private one needs `hf auth login`"
-        ) from error
-    except HfHubHTTPError as error:
-        code = error.response.status_code
-        if code in (408, 425, 429) or code >= 500:
-            raise Fault(f"the hub answered {code}") from error
-        raise RunError(f"{wanted}: the hub answered {code}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Fault("the hub's answer makes no sense (a proxy or login page?)") from error
-
-
-def _needed(wanted: Published, there: dict[str, RepoSibling]) -> list[str]:
-    """Return the names of BERT's layout that are there. Raises InputError where one is missing."""
-    formats = ("model.safetensors", "pytorch_model.bin")
-    tensors = next((name for name in formats if name in there), formats[0])
-    tokens = "tokenizer.json" if "tokenizer.json" in there else "vocab.txt"
-    missing = [name for name in ("config.json", tokens, tensors) if name not in there]
-    if missing:
-        raise InputError(f"{wanted}: not in BERT's layout: lacks {', '.join(missing)}")
-    return ["config.json", *(name for name in weights.VOCAB_FILES if name in there), tensors]
-
-
-def _remote(wanted: Published, file: RepoSibling) -> _Remote:
-    """Return what the hub says about a file, except for the pinned hashes of bert-base-uncased."""
-    blob = file.lfs.sha256 if file.lfs else file.blob_id
-    size = file.lfs.size if file.lfs else file.size
-    if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob or "") or size is None:
-        raise RunError(f"{wanted}: the hub gave no hash and size for {file.rfilename}")
-    pinned = hub.BERT_SHA256.get(file.rfilename) if wanted.pinned else None
-    return _Remote(str(blob), Expected(pinned or str(blob), size))
+def _check_there(listing: Listing, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in listing]:
+        lacks = tensor_files.some(missing)
+        raise InputError(f"{listing.wanted}: not in BERT's layout: lacks {lacks}")

@@ -131,7 +131,7 @@ class _Transfer:
         tries, ended, wrong = Tries(self.url, self.patience), False, ""
         size = self.expected.size
         while not self.expected.holds(self.part):
-            if ended or (size is not None and _size_of(self.part) >= size):
+            if ended or (size is not None and self.part.is_file() and _size_of(self.part) >= size):
                 wrong = self._discard(wrong)
             try:
                 with http_faults():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minbert.encoder.tensor_files import some
 from minbert.support import untrusted
 from minbert.support.console import log
 from minbert.support.errors import InputError
@@ -46,6 +47,13 @@ _IMPLEMENTED = {
     "is_decoder": (False, None),
     "add_cross_attention": (False, None),
 }
+# keys that nearly every published BERT has, and that nothing here would read
+_USUAL = {
+    *("architectures", "tokenizer_class", "transformers_version", "_name_or_path", "use_cache"),
+    *("torch_dtype", "dtype", "gradient_checkpointing", "classifier_dropout"),
+    *("tie_word_embeddings", "bos_token_id", "eos_token_id"),
+}
+_LONGEST_KEY = 60  # letters of a key that the log repeats
 
 
 @dataclass(frozen=True)
@@ -114,8 +122,9 @@ class EncoderConfig:
 
     @classmethod
     def from_file(cls, path: Path) -> EncoderConfig:
-        """Read a published `config.json`; keys that do not change the encoder are ignored.
+        """Read a published `config.json`; keys that do not change the encoder are passed over.
 
+        The log names them, except for those that nearly every published BERT has.
         Raises InputError for an unreadable file and for an architecture that the published keys
         can name but this encoder does not implement.
         """
@@ -124,11 +133,13 @@ class EncoderConfig:
         if missing := sorted(set(_REQUIRED) - keys.keys()):
             raise InputError(f"{path}: lacks {', '.join(missing)}")
         known = {entry.name for entry in dataclasses.fields(cls)}
+        read = FAMILIES[keys.get("model_type", "bert")].positions_follow_padding
+        if not read and type(keys.get(_PADDING, 0)) is not int:
+            known.remove(_PADDING)
         chosen = {name: value for name, value in keys.items() if name in known}
-        read = FAMILIES[chosen.get("model_type", "bert")].positions_follow_padding
-        if not read and type(chosen.get(_PADDING, 0)) is not int:
-            log.info("%s: %s %r is passed over: nothing reads it", path, _PADDING, chosen[_PADDING])
-            del chosen[_PADDING]
+        if unread := sorted(keys.keys() - known - _IMPLEMENTED.keys() - _USUAL):
+            names = some([name[:_LONGEST_KEY] for name in unread], most=20)
+            log.info("%s: keys are passed over, since nothing here reads them: %s", path, names)
         try:
             return cls(**chosen)
         except InputError as error:

@@ -6,6 +6,8 @@ is known, and checked, before memory is taken for one of them.
 
 import contextlib
 import functools
+import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ from minbert.support.device import out_of_memory
 from minbert.support.errors import InputError, RunError
 
 FORMATS = ("model.safetensors", "pytorch_model.bin")  # the older one is read and never written
-_INDEX = ".index.json"
+INDEX = ".index.json"
+MAIN_FILES = tuple(name + kind for name in FORMATS for kind in ("", INDEX))  # the first counts
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Stored:
 
 def main_file(folder: Path) -> Path:
     """The file of the tensors, or the index of several. Raises InputError where there is none."""
-    for name in (name + kind for name in FORMATS for kind in ("", _INDEX)):
+    for name in MAIN_FILES:
         if (folder / name).is_file():
             return folder / name
     raise InputError(f"{folder}: lacks {FORMATS[0]} (or {FORMATS[1]})")
@@ -48,19 +51,27 @@ def main_file(folder: Path) -> Path:
 def files_of(folder: Path) -> list[Path]:
     """The main file and, where it is an index, the shards. Raises InputError for a missing one."""
     main = main_file(folder)
-    if not main.name.endswith(_INDEX):
+    if not main.name.endswith(INDEX):
         return [main]
-    shards = untrusted.read_object(main).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) and _are_texts(shards) else set()
-    if not names or any(Path(name).name != name for name in names):
-        raise InputError(f"{main}: its weight_map does not name files of this folder")
-    if missing := sorted(name for name in names if not (folder / name).is_file()):
+    names = shards_in(main, main.name)
+    # Path's is_file raises on a long name
+    if missing := [name for name in names if not os.path.isfile(folder / name)]:  # noqa: PTH113
         raise InputError(f"{folder}: lacks {some(missing)}, which {main.name} names")
-    return [main, *(folder / name for name in sorted(names))]
+    return [main, *(folder / name for name in names)]
 
 
-def _are_texts(shards: Mapping[str, Any]) -> bool:
-    return all(isinstance(name, str) for name in shards.values())
+def shards_in(path: Path, name: str) -> list[str]:
+    """The files that the index at `path`, by its `name` in a folder, says the tensors lie in.
+
+    Raises InputError where it cannot be read, or names other files than tensors beside it.
+    """
+    placed = untrusted.read_object(path).get("weight_map")
+    names = list(placed.values()) if isinstance(placed, dict) else []
+    kind = Path(name.removesuffix(INDEX)).suffix
+    shard = re.compile(rf"[^./\\\0][^/\\\0]*{re.escape(kind)}")  # in this folder, and not hidden
+    if not names or not all(isinstance(n, str) and shard.fullmatch(n) for n in names):
+        raise InputError(f"{path}: its weight_map does not name files of this folder")
+    return sorted(set(names))
 
 
 def some(names: list[str], most: int = 5) -> str:
@@ -74,7 +85,7 @@ def opened(folder: Path) -> Iterator[Mapping[str, Stored]]:
     tensors: dict[str, Stored] = {}
     with contextlib.ExitStack() as stack:
         for path in files_of(folder):
-            if path.name.endswith(_INDEX):
+            if path.name.endswith(INDEX):
                 continue
             with _reading(path):
                 found = _pickled(path) if path.suffix == ".bin" else _safe(path, stack)

@@ -161,7 +161,8 @@ def settle(header: Header | None, rows: Sequence[bytes], known: Callable[[bytes]
     for layout in _layouts(header):
         found = [pair for pair in map(layout.row, rows) if pair]
         count = sum(known(name) for name, _ in found), sum(is_number(value) for _, value in found)
-        if count > most:
+        # only known ids can tell that a row has a cell that the header does not name
+        if count > most and (count[0] or layout.width in (None, header and len(header.cells))):
             best, most = layout, count
         if count[0] == len(rows):
             break

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.pretrain.corpus import Document, fingerprint, is_held_out, read_documents
 from minbert.pretrain.packing import Frame, PackedRow, Sentences, full_rows, pair_rows
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -62,9 +62,9 @@ class PackedText:
     def __init__(self, folder: Path, split: str) -> None:
         """Open the cache. Raises InputError where the folder is not a whole one."""
         try:
-            meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+            meta = untrusted.read_object(folder / _META)
             self.sizes = np.asarray(meta["rows"][split], dtype=np.int64)
-        except (OSError, ValueError, KeyError) as error:
+        except (InputError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise damaged(folder, error) from error
         self.key = folder.name  # of text, vocabulary and recipe
         self.starts = np.cumsum([0, *self.sizes], dtype=np.int64)

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
 from minbert.support.processes import Owner
@@ -132,12 +132,11 @@ def _is_over(claim: Path) -> bool:
     if claim.with_suffix(".free").exists():
         return True
     try:
-        with claim.open(encoding="utf-8") as stream:  # opening asks the server anew
-            touched = os.fstat(stream.fileno()).st_mtime
-            owner = Owner(**json.load(stream))
-    except (OSError, ValueError, TypeError):  # damaged from outside: as if of another machine
-        touched, owner = claim.stat().st_mtime, Owner("", 0, "")
-    dead = owner.is_dead()
+        owner = Owner(**untrusted.read_object(claim))
+        dead = owner.is_dead()
+    except (InputError, TypeError):  # damaged from outside: as if of another machine
+        dead = None
+    touched = claim.lstat().st_mtime  # after the file was opened, which asks the server anew
     return server_time(claim.parent) - touched > STALE if dead is None else dead
 
 

@@ -20,7 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from minbert.support import untrusted
 from minbert.support.processes import is_running, this_machine
+
+_LONGEST_ROW = 2**20  # bytes of a log's line; ours have a few hundred
 
 
 def sha256_of(path: Path) -> str:
@@ -184,6 +187,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json_text(value))
 
 
+def _is_before(line: bytes, step: int) -> bool:
+    """Whether a line is a whole row of an earlier step."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        # a row without its line feed is torn, even if it happens to parse
+        return line.endswith(b"\n") and bool(untrusted.parsed(line, finite=False)["step"] < step)
+    return False
+
+
 class JsonLines:
     """A log of one JSON object a line, flushed as it grows."""
 
@@ -200,14 +211,12 @@ class JsonLines:
     def cut_before(self, step: int) -> None:
         """Drop the rows of `step` and later, and a last line that a kill cut short."""
         self._stream.close()
-        kept = []
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines(keepends=True):
-            # a row without its line feed is torn, even if it happens to parse
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                if line.endswith("\n") and json.loads(line)["step"] < step:
-                    kept.append(line)
-        write_text(self.path, "".join(kept))
+        with replacing(self.path) as draft, draft.open("wb") as kept, self.path.open("rb") as log:
+            while line := log.readline(_LONGEST_ROW):
+                if len(line) == _LONGEST_ROW:  # no row of ours is: what follows is no log
+                    break
+                if _is_before(line, step):
+                    kept.write(line)
         self._stream = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:

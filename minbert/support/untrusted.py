@@ -23,9 +23,7 @@ _DIGITS = 100  # of an integer: libraries write 31 for "no limit"
 def read_bytes(path: Path, most: int = 16 * MEGABYTE) -> bytes:
     """The bytes of a file of at most `most` bytes. Raises InputError for anything else there."""
     try:
-        # without O_NONBLOCK a pipe would be waited for
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(handle, "rb") as stream:
+        with open(path, "rb", opener=_without_waiting) as stream:
             found = os.fstat(stream.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise InputError(f"{path}: cannot be read (it is no file, but a folder or device)")
@@ -37,6 +35,10 @@ def read_bytes(path: Path, most: int = 16 * MEGABYTE) -> bytes:
     if len(content) > most:  # it grew, or did not tell its size
         raise _too_large(path, most)
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else a pipe is waited for
 
 
 def _too_large(path: Path, most: int) -> InputError:
@@ -63,20 +65,21 @@ def read_json(path: Path, most: int = 16 * MEGABYTE, *, finite: bool = True) -> 
     than 100 digits. Numbers such as NaN and 1e400 are refused too unless `finite` is False: then
     the caller checks the numbers that it uses.
     """
-    text = read_text(path, most)
     try:
-        value = json.loads(
-            text,
-            parse_int=_integer,
-            parse_float=_finite if finite else float,
-            parse_constant=_finite if finite else float,
-        )
-    except RecursionError as error:
-        raise InputError(f"{path}: not JSON that can be read (nested too deeply)") from error
+        return parsed(read_text(path, most), finite=finite)
     except ValueError as error:
         raise InputError(f"{path}: not JSON that can be read ({error})") from error
+
+
+def parsed(text: str | bytes, *, finite: bool = True) -> Any:
+    """The value of a JSON text, within the bounds of `read_json`. Raises ValueError beyond them."""
+    number = _finite if finite else float
+    try:
+        value = json.loads(text, parse_int=_integer, parse_float=number, parse_constant=number)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if _is_deeper(value, _DEEPEST):
-        raise InputError(f"{path}: not JSON that can be read (nested too deeply)")
+        raise ValueError("nested too deeply")
     return value
 
 

@@ -4,9 +4,7 @@ A checkpoint is written to a temporary sibling, flushed, and renamed, so it is w
 is verified when read, because a flipped bit loads silently in every format. Nothing is pickled.
 """
 
-import contextlib
 import errno
-import json
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -17,16 +15,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.console import log
 from minbert.support.device import out_of_memory
-from minbert.support.errors import RunError
+from minbert.support.errors import InputError, RunError
 
 MANIFEST, FACTS = "manifest.json", "state.json"
 _STEP, _BEST, _FINISHED = "step-", "best-", "finished"
 _KEPT = 2  # the last checkpoint and the one before, should the last be damaged on disk
 _STEP_GROUPS, _BEST_GROUPS = ("model", "optimizer", "objective"), ("model", "predictions")
-_MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)  # any other error says nothing of the files
+# any other error says nothing of the files
+_MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
+_LARGEST_FACTS = 256 * untrusted.MEGABYTE  # the scores of every epoch are among them
 
 
 class DamagedCheckpoint(Exception):
@@ -94,15 +94,24 @@ def load(
 
 
 def _verified(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+    hashes = _object(folder / MANIFEST)["sha256"]
     files = [file for file in sorted(folder.iterdir()) if file.name != MANIFEST and file.is_file()]
     found = {file.name: durable_files.sha256_of(file) for file in files}
     if found != hashes:
         name, _ = min(found.items() ^ hashes.items())
         raise DamagedCheckpoint(f"{folder / name}: its SHA-256 is not the manifest's")
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    facts = _object(folder / FACTS)
     tensors = [file for file in files if file.suffix == ".safetensors"]
     return {file.stem: load_file(file) for file in tensors}, facts
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises DamagedCheckpoint, or OSError where it cannot be read."""
+    try:
+        return untrusted.read_object(path, _LARGEST_FACTS)
+    except InputError as error:
+        cause, damage = error.__cause__, DamagedCheckpoint(str(error))
+    raise cause if isinstance(cause, OSError) else damage
 
 
 def _is_damage(error: Exception) -> bool:
@@ -200,10 +209,13 @@ class UnsavedCheckpoints(CheckpointStore):
 
 def _best_epoch(folder: Path) -> int | None:
     """The best epoch that a checkpoint relies on; a damaged one relies on none."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-        epoch: int | None = json.loads((folder / FACTS).read_text(encoding="utf-8"))["best_epoch"]
-        return epoch
-    return None
+    try:
+        epoch: int | None = _object(folder / FACTS)["best_epoch"]
+    except (OSError, DamagedCheckpoint, KeyError) as error:
+        if not _is_damage(error):
+            raise
+        return None
+    return epoch
 
 
 def _is_numbered(name: str, prefix: str) -> bool:

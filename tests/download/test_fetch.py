@@ -93,6 +93,15 @@ def test_a_partial_file_that_is_whole_needs_no_server(tmp_path: Path, size: int 
     assert names(tmp_path) == ["file.csv"]
 
 
+@pytest.mark.parametrize("size", [None, 0])
+def test_a_file_without_a_byte(tmp_path: Path, size: int | None) -> None:
+    expected = Expected(faulty.blob_sha1(b""), size)
+    with serving({"/empty": b""}) as server:
+        fetch(client(), f"{server.url}/empty", tmp_path / "empty", expected, SOON)
+    assert (tmp_path / "empty").read_bytes() == b""
+    assert names(tmp_path) == ["empty"]
+
+
 @pytest.mark.parametrize(
     "leftover", [b"x" * 5000, b"x" * len(CONTENT), b"x" * (len(CONTENT) + 1), CONTENT + b"x"]
 )

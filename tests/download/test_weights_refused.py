@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zlib
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from minbert.encoder import hub
 from minbert.encoder.hub import parse
 from minbert.support.errors import InputError, RunError
 from tests.download import faulty_server as faulty
-from tests.download.faulty_server import Behaviour, Server, closed_port, publish
+from tests.download.faulty_server import Behaviour, Exchange, Server, closed_port, publish
 from tests.download.one_file import SOON, patience_with
 from tests.download.our_hub import NAME, TENSORS, cache, fetched, point_hub_at
 
@@ -52,6 +54,23 @@ def test_another_architecture_is_refused_before_its_tensors_are_fetched(
     assert hub.cached(parse(NAME)) is None
 
 
+def endless_json(it: Exchange) -> None:
+    it.head("200 OK", None, Content_Type="application/json")
+    while True:  # until the client hangs up
+        it.send(b'{"siblings": ["' + b"x" * 2**20)
+
+
+def compressed_bomb(it: Exchange) -> None:
+    """A megabyte that unpacks to a gigabyte."""
+    packer = zlib.compressobj(wbits=31)
+    first, again = (
+        packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2)
+    )
+    body = first + again * 1023
+    it.head("200 OK", len(body), Content_Encoding="gzip", Content_Type="application/json")
+    it.send(body)
+
+
 API = f"/api/models/{NAME}/revision/main"
 LISTING: dict[str, tuple[Behaviour, type[Exception], str]] = {
     "mute": (faulty.mute, RunError, "went silent; given up after 3"),
@@ -61,6 +80,12 @@ LISTING: dict[str, tuple[Behaviour, type[Exception], str]] = {
     "length of 5,000 digits": (faulty.many_digits("Content_Length"), RunError, "."),
     "number of 5,000 digits": (faulty.status("200 OK", b"9" * 5000), RunError, "makes no sense"),
     "nested": (faulty.status("200 OK", b"[" * 10**5), RunError, "makes no sense"),
+    "NaN": (faulty.status("200 OK", b'{"sha": NaN}'), RunError, "makes no sense"),
+    "1e400": (faulty.status("200 OK", b'{"size": 1e400}'), RunError, "makes no sense"),
+    "no UTF-8": (faulty.status("200 OK", b'{"sha": "\xff"}'), RunError, "makes no sense"),
+    "endless": (endless_json, RunError, "the hub's answer has no end"),
+    "bomb": (compressed_bomb, RunError, "the hub's answer has no end"),
+    "sha is a list": (faulty.status("200 OK", b'{"sha": [1]}'), RunError, "without a commit"),
     "hang up": (faulty.hang_up, RunError, "the connection broke"),
     "500": (faulty.status("500 Oops"), RunError, "the hub answered 500; given up"),
     "429": (faulty.status("429 Slow Down"), RunError, "the hub answered 429; given up"),
@@ -109,6 +134,31 @@ def test_a_blob_cannot_be_named_out_of_the_cache(server: Server, blob: str | Non
     server.files[API] = json.dumps(facts).encode()
     with pytest.raises(RunError, match="gave no hash and size"):
         fetch_weights(parse(NAME), SOON)
+
+
+ODD: list[Any] = [None, 7, True, "x", [], {}, [[]], 10**90, -1, 1.5]
+
+
+@pytest.mark.parametrize("place", ["siblings", "sibling", "rfilename", "size", "blobId", "lfs"])
+def test_wrong_values_in_a_listing_are_one_line(server: Server, place: str) -> None:
+    """A value may be of no matter: then the checkpoint comes whole."""
+    good = server.files[API]
+    for odd in ODD:
+        facts = json.loads(good)
+        if place == "siblings":
+            facts["siblings"] = odd
+        elif place == "sibling":
+            facts["siblings"][0] = odd
+        else:
+            for file in facts["siblings"]:
+                file[place] = odd
+        server.files[API] = json.dumps(facts).encode()
+        try:
+            fetch_weights(parse(NAME), SOON)
+        except (InputError, RunError) as error:
+            assert "\n" not in str(error)
+        else:
+            assert place in ("lfs", "sibling") or (place, odd) == ("blobId", "x")
 
 
 def test_an_unknown_name_is_one_line(server: Server) -> None:

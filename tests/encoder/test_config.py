@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,40 @@ def test_published_keys_name_the_architecture(tiny: EncoderConfig) -> None:
     assert keys.items() >= dataclasses.asdict(tiny).items()
 
 
-def test_other_keys_are_ignored(tmp_path: Path, tiny: EncoderConfig) -> None:
-    path = written(tmp_path, tiny, transformers_version="4.8.2", use_cache=True, id2label={})
-    assert EncoderConfig.from_file(path) == tiny
+def said_of(path: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    caplog.set_level(logging.INFO, "minbert")
+    caplog.clear()
+    EncoderConfig.from_file(path)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_other_keys_are_passed_over_and_named_once(
+    tmp_path: Path, tiny: EncoderConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    unread: dict[str, Any] = {"pooler_type": "first_token_transform", "id2label": {"0": "x"}}
+    path = written(tmp_path, tiny, use_cache=True, **unread, pad_token_id=None)
+    assert EncoderConfig.from_file(path) == dataclasses.replace(tiny, pad_token_id=0)
+    (line,) = said_of(path, caplog)
+    assert line.startswith(f"{path}: ") and line.endswith(": id2label, pad_token_id, pooler_type")
+
+
+def test_keys_that_every_published_bert_has_are_not_worth_a_word(
+    tmp_path: Path, tiny: EncoderConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The oracle is what the reference library writes for a BERT with no head."""
+    transformers = pytest.importorskip("transformers")
+    transformers.BertConfig(**dataclasses.asdict(tiny)).save_pretrained(tmp_path)
+    assert said_of(tmp_path / "config.json", caplog) == []
+    old = {"_name_or_path": "x", "torch_dtype": "float32", "gradient_checkpointing": False}
+    assert said_of(written(tmp_path, tiny, **old), caplog) == []
+
+
+def test_many_or_long_keys_are_one_short_line(
+    tmp_path: Path, tiny: EncoderConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    many = {f"{number:04d}" + "x" * 10**4: 0 for number in range(1000)}
+    (line,) = said_of(written(tmp_path, tiny, **many), caplog)
+    assert line.endswith(" and 980 more") and len(line) < 2000
 
 
 def test_the_oldest_published_form_names_no_architecture(

@@ -221,6 +221,15 @@ def test_ids_are_not_blamed_for_rows_that_do_not_split(gold: Gold, row: str) -> 
     assert "cannot be split" in said and repr(rows[0]) in said and "gold" not in said
 
 
+@pytest.mark.parametrize("text", ["well, that", "a, b, c", "3, 4"])
+def test_ids_are_not_blamed_for_texts_with_bare_commas(gold: Gold, text: str) -> None:
+    """A row has a cell more than its header, as under R's row names; no id is in its place."""
+    rows = [f"{name},{text},1.5" for name in ids_of(gold, Part("sts", "dev"))]
+    found = reading(gold, "\n".join(["id,text,Predicted_Similarity", *rows]).encode())
+    said = only(found).what
+    assert "cannot be split" in said and repr(rows[0]) in said and "3 cells" in said
+
+
 def test_one_torn_row_is_shown(gold: Gold) -> None:
     rows = [f"{name},{i % 3}" for i, name in enumerate(ids_of(gold, Part("sst", "dev")))]
     rows.insert(3, "torn:1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from minbert.pretrain.corpus import is_held_out
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
 from minbert.support.errors import InputError
 from tests.helpers import VOCAB, make_tokenizer
+from tests.hostile_files import HOSTILE_JSON, put
 from tests.pretrain.texts import random_documents, write_documents
 
 RECIPE = Recipe(length=24, pairs=True, held_out=0.2, seed=0)
@@ -223,3 +225,18 @@ def test_a_sample_is_from_all_over_the_text(folder: Path, most: int) -> None:
         assert np.ptp(np.diff(places)) <= 1
     if most > len(text):
         np.testing.assert_array_equal(sample.ids, everything.ids)
+
+
+@pytest.mark.parametrize("kind", HOSTILE_JSON)
+def test_a_hostile_list_of_shards_is_named(folder: Path, kind: str) -> None:
+    put(folder / "shards.json", kind)
+    with pytest.raises(InputError, match="remove the folder") as refused:
+        PackedText(folder, TRAIN)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("rows", [None, 7, [], {TRAIN: None}, {TRAIN: [10**30]}, {TRAIN: [[1], 2]}])
+def test_a_list_of_shards_with_wrong_values_is_named(folder: Path, rows: Any) -> None:
+    (folder / "shards.json").write_text(json.dumps({"rows": rows}))
+    with pytest.raises(InputError, match="remove the folder"):
+        PackedText(folder, TRAIN)

@@ -16,12 +16,14 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 
 from minbert.support import claims
 from minbert.support.claims import STALE, TAKEN, ClaimLost, Owner, created, is_free, take
 from minbert.support.errors import InputError
+from tests.hostile_files import HOSTILE_JSON, put
 
 ELSEWHERE = Owner("another machine", 1, "1")
 FORK = get_context("fork")  # what a holder needs is imported
@@ -260,3 +262,24 @@ def test_an_owner_knows_its_start() -> None:
     assert Owner.this().started.isdecimal()
     assert Owner.this().is_dead() is False
     assert ELSEWHERE.is_dead() is None
+
+
+@pytest.mark.parametrize("kind", HOSTILE_JSON)
+def test_a_claim_that_is_no_claim_counts_as_another_machines(tmp_path: Path, kind: str) -> None:
+    """Without an owner that can be asked, its age decides."""
+    put(tmp_path / "0001.json", kind)
+    assert take(tmp_path) is None and not claims.is_free(tmp_path)
+    old = time.time() - STALE - 30
+    os.utime(tmp_path / "0001.json", (old, old), follow_symlinks=False)
+    claim = take(tmp_path)
+    assert claim is not None and claim.path.name == "0002.json"
+
+
+@pytest.mark.parametrize(
+    "owner", [{}, {"machine": 1}, {"process": "x"}, {"process": 10**50}, {"process": [1]}, {"a": 1}]
+)
+def test_an_owner_of_wrong_values_is_no_error(tmp_path: Path, owner: dict[str, Any]) -> None:
+    full = dataclasses.asdict(Owner.this())
+    values = full | owner if owner.keys() <= full.keys() and owner else owner
+    (tmp_path / "0001.json").write_text(json.dumps(values))
+    take(tmp_path)

@@ -316,3 +316,25 @@ def test_what_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         durable_files.check_writable(tmp_path / "file" / "out.csv")
+
+
+@pytest.mark.parametrize("odd", ["[" * 10**5, "9" * 5000, "[1]", '{"step": "x"}', '{"step": null}'])
+def test_cut_before_drops_lines_that_are_no_rows(tmp_path: Path, odd: str) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(f'{{"step": 0}}\n{odd}\n{{"step": 1, "loss": NaN}}\n')
+    log = JsonLines(path)
+    log.cut_before(2)
+    log.close()
+    assert path.read_text() == '{"step": 0}\n{"step": 1, "loss": NaN}\n'
+
+
+def test_cut_before_reads_no_line_of_gigabytes(tmp_path: Path) -> None:
+    """Some file systems leave a hole where a machine lost its power."""
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 0}\n')
+    os.truncate(path, 40 * 2**30)
+    log = JsonLines(path)
+    log.cut_before(2)
+    log.write([{"step": 2}])
+    log.close()
+    assert path.read_text() == '{"step": 0}\n{"step": 2}\n'

@@ -86,6 +86,18 @@ def test_what_is_there_but_no_file(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(Path("with\0null"))
 
 
+def test_what_is_refused_is_closed(tmp_path: Path) -> None:
+    opened = Path("/proc/self/fd")
+    if not opened.is_dir():
+        pytest.skip("no /proc here")
+    os.mkfifo(tmp_path / "pipe")
+    before = len(list(opened.iterdir()))
+    for _ in range(5):
+        for path in (tmp_path, tmp_path / "pipe", tmp_path / "absent"):
+            refusal(path)
+    assert len(list(opened.iterdir())) == before
+
+
 def test_a_file_that_does_not_tell_its_size(tmp_path: Path) -> None:
     """Files of the system say that they are empty; what they hold counts."""
     system = Path("/proc/self/maps")

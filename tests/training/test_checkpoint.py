@@ -27,6 +27,7 @@ from minbert.training.checkpoint import (
 )
 from minbert.training.optimizer import AdamW, parameter_groups
 from tests.helpers import make_encoder, make_model, random_dataset, same_tensors, whole_batch
+from tests.hostile_files import HOSTILE_JSON, put
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -444,3 +445,31 @@ def test_a_damaged_older_checkpoint_does_not_stop_the_next_saves(tmp_path: Path,
     store.save_best(1, {"weight": torch.tensor([1.0])}, {})
     store.finish(facts(1, best=1))
     assert names(tmp_path) == {"finished", "best-0001"}
+
+
+@pytest.mark.parametrize("name", [checkpoint.MANIFEST, checkpoint.FACTS])
+@pytest.mark.parametrize("kind", HOSTILE_JSON.keys() - {"sparse"})  # its hash takes minutes
+def test_hostile_json_is_damage(tmp_path: Path, name: str, kind: str) -> None:
+    """The facts are reached only where the manifest has the hash of what stands there."""
+    store = CheckpointStore(tmp_path)
+    store.save_step(2, groups(), facts(step=2))
+    store.save_step(4, groups(), facts(step=4))
+    last = tmp_path / "step-00000004-0000"
+    put(last / name, kind)
+    if name == checkpoint.FACTS and (last / name).is_file():
+        hashes = {file.name: durable_files.sha256_of(file) for file in sorted(last.iterdir())}
+        del hashes[checkpoint.MANIFEST]
+        (last / checkpoint.MANIFEST).write_text(json.dumps({"sha256": hashes}))
+    loaded = store.load_last()
+    assert loaded is not None and loaded[1]["step"] == 2
+    assert names(tmp_path) == {"step-00000002-0000", "damaged-step-00000004-0000"}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_JSON)
+def test_a_checkpoint_beside_a_hostile_one_is_saved(tmp_path: Path, kind: str) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save_step(2, groups(), facts(step=2))
+    put(tmp_path / "step-00000002-0000" / checkpoint.FACTS, kind)
+    store.save_step(4, groups(), facts(step=4))
+    loaded = store.load_last()
+    assert loaded is not None and loaded[1]["step"] == 4

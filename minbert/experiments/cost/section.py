@@ -26,9 +26,10 @@ from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.command import show
 from minbert.support.console import log
+from minbert.support.errors import InputError
 from minbert.support.places import BUNDLED_ENCODER
 from minbert.tasks.registry import TITLES
 from minbert.training.record import machine
@@ -88,9 +89,10 @@ class CostPart:
 
     def _measured(self, path: Path) -> tuple[dict[str, Any], list[CostRow]]:
         """The ledger in `path` and its rows, measured anew where the file cannot be read."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            ledger: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if rows := [CostRow(**row) for row in ledger["methods"]]:
+        with contextlib.suppress(InputError, ValueError, KeyError, TypeError):
+            ledger = untrusted.read_object(path)
+            rows = [CostRow(**row) for row in ledger["methods"]]
+            if report.table(rows).rows:  # whose values are what they should be
                 log.info("cost: measured before, in %s", path)
                 return ledger, rows
         workload = Workload.prepare(self.job, self.config.length)

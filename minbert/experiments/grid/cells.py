@@ -23,7 +23,7 @@ from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import input_files, settings
 from minbert.finetune.recommended import recommended
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
@@ -55,9 +55,9 @@ class Cell:
     def failure(self, out: Path, since: float = 0.0) -> str | None:
         """Return why the last process failed, if it did, and not before `since`, in seconds."""
         path = self.folder(out) / FAILURE
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, InputError, KeyError):
             if path.stat().st_mtime >= since:
-                return str(json.loads(path.read_text(encoding="utf-8"))["why"])
+                return str(untrusted.read_object(path)["why"])
         return None
 
 

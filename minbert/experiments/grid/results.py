@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ import numpy as np
 from minbert.experiments.grid.cells import DEV, RESULT, Cell
 from minbert.experiments.grid.experiment import Experiment, GridRow
 from minbert.finetune.config import RunConfig
-from minbert.support import durable_files
-from minbert.support.errors import RunError
+from minbert.support import durable_files, untrusted
+from minbert.support.errors import InputError, RunError
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
 
@@ -39,16 +39,16 @@ class CellResult:
         Raises RunError where the result is damaged, or the predictions are not what it wrote.
         """
         folder = cell.folder(out)
-        if not (folder / RESULT).exists():
+        if not os.path.lexists(folder / RESULT):  # a link that leads nowhere is in the way
             return None
         try:
-            record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+            record = untrusted.read_object(folder / RESULT)
             manifest = record["manifest"]
             scores = {task: float(score) for task, score in manifest["dev"].items()}
             seconds = mean(epoch["train_seconds"] for epoch in manifest["epochs"])
             _ = manifest["config"]["tasks"], manifest["config"]["rrobin"]
             whole = durable_files.sha256_of(folder / DEV) == record["sha256"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{folder / RESULT}: damaged ({error}); delete {folder}") from error
         if not whole:
             raise RunError(f"{folder / DEV}: damaged; delete {folder}")

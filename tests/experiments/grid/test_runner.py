@@ -28,6 +28,7 @@ from minbert.support import durable_files
 from minbert.support.claims import TAKEN, is_free, take
 from minbert.support.errors import RunError
 from tests.experiments.grids import Place, experiment
+from tests.hostile_files import HOSTILE_JSON, put
 
 GOOD = GridRow("good", ("--option finetune",))
 BAD = GridRow("bad", ("--option finetune --lr 1e30 --rrobin",))  # not finite after the first step
@@ -113,6 +114,18 @@ def test_a_damaged_result_is_noticed(
         (copy / RESULT).write_text(text)
         with pytest.raises(RunError, match="damaged"):
             CellResult.read(cell, tmp_path)
+
+
+@pytest.mark.parametrize("kind", HOSTILE_JSON)
+def test_a_hostile_result_is_damaged_and_a_hostile_failure_none(tmp_path: Path, kind: str) -> None:
+    cell = Cell("x", 1, "", "key")
+    cell.folder(tmp_path).mkdir(parents=True)
+    put(cell.folder(tmp_path) / RESULT, kind)
+    with pytest.raises(RunError, match="damaged") as refused:
+        CellResult.read(cell, tmp_path)
+    assert "\n" not in str(refused.value)
+    put(cell.folder(tmp_path) / FAILURE, kind)
+    assert cell.failure(tmp_path) is None
 
 
 def test_a_cell_that_another_holds_is_waited_for(place: Place, tmp_path: Path) -> None:
