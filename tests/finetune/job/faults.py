@@ -25,14 +25,14 @@ from minbert.finetune import cli
 from minbert.training import group, loop, run_folder
 
 ROOT = Path(__file__).resolve().parents[3]
-_FAULTS, _PIDS = "FAULTS_OF_THE_TESTS", "pids.txt"
+_FAULTS, _PIDS, _STRUCK = "FAULTS_OF_THE_TESTS", "pids.txt", "struck.txt"
 
 
 @dataclass(frozen=True)
 class Fault:
     """A signal in a step of a rank, to itself or to its launcher, `delay` seconds after it began.
 
-    `attempt` counts how often the launcher has started the rank before.
+    `attempt` counts the faults that were before it, each in a life of the group.
     """
 
     step: int
@@ -43,11 +43,11 @@ class Fault:
     delay: float = 0.0
 
 
-def install(faults: Sequence[Fault]) -> None:
+def install(faults: Sequence[Fault], attempt: int = 0) -> None:
     """Let the faults of this process happen, and write down its number."""
     with Path(_PIDS).open("a") as stream:
         stream.write(f"{os.getpid()}\n")
-    place = (int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
+    place = (int(os.environ["RANK"]), attempt)
     own = {fault.step: fault for fault in faults if (fault.rank, fault.attempt) == place}
     make_step = loop.train_step
 
@@ -63,6 +63,8 @@ def install(faults: Sequence[Fault]) -> None:
 
 
 def _strike(fault: Fault) -> None:
+    with Path(_STRUCK).open("a") as stream:
+        stream.write(".")
     os.kill(os.getppid() if fault.to_launcher else os.getpid(), fault.number)
 
 
@@ -77,6 +79,11 @@ def in_ranks(monkeypatch: pytest.MonkeyPatch, *faults: Fault) -> None:
     monkeypatch.setattr(
         group, "launch", lambda count, work: launch(count, partial(faulty, faults, work))
     )
+
+
+def struck(folder: Path) -> int:
+    """How many faults have happened."""
+    return (folder / _STRUCK).stat().st_size
 
 
 def all_gone(folder: Path = Path()) -> bool:
@@ -117,11 +124,18 @@ def agent(
 
 
 def two_agents(port: int) -> list[list[str]]:
-    """Torchrun's options on two machines that are both this one."""
+    """Torchrun's options on two machines that are both this one, each with its number."""
     common = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1"]
     return [[*common, "--master-port", str(port), "--node-rank", str(n)] for n in (0, 1)]
 
 
+def two_agents_alike(port: int) -> list[list[str]]:
+    """The options on two machines that number themselves, as under Slurm."""
+    common = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "7"]
+    return [[*common, "--rdzv-endpoint", f"127.0.0.1:{port}"]] * 2
+
+
 if __name__ == "__main__":
-    install([Fault(**fault) for fault in json.loads(os.environ[_FAULTS])])
+    past = Path(_STRUCK).stat().st_size if Path(_STRUCK).exists() else 0
+    install([Fault(**fault) for fault in json.loads(os.environ[_FAULTS])], past)
     sys.exit(cli.main())
