@@ -46,6 +46,7 @@ EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "__main__": "",
     "all": "tables cost grid",
     "compare": "grid",
+    "exchange": "measuring",
     "summary": "grid",
     "variants": "",
 }

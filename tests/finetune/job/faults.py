@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,12 @@ from minbert.finetune import cli
 from minbert.training import group, loop, run_folder
 
 ROOT = Path(__file__).resolve().parents[3]
-_FAULTS, _PIDS, _STRUCK = "FAULTS_OF_THE_TESTS", "pids.txt", "struck.txt"
+FAULTS, _PIDS, _STRUCK = "FAULTS_OF_THE_TESTS", "pids.txt", "struck.txt"
+TOLD = {  # of every launcher
+    "PYTHONPATH": str(ROOT),
+    "GLOO_SOCKET_IFNAME": "lo",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 @dataclass(frozen=True)
@@ -107,12 +112,7 @@ def agent(
     folder: Path, options: Sequence[str], argv: Sequence[str], *faults: Fault
 ) -> subprocess.Popen[str]:
     """Torchrun in a folder, over the main job with these faults."""
-    told: Mapping[str, str] = {
-        _FAULTS: json.dumps([asdict(fault) for fault in faults]),
-        "PYTHONPATH": str(ROOT),
-        "GLOO_SOCKET_IFNAME": "lo",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    told = {**TOLD, FAULTS: json.dumps([asdict(fault) for fault in faults])}
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *options, __file__, *argv],
         cwd=folder,
@@ -137,5 +137,5 @@ def two_agents_alike(port: int) -> list[list[str]]:
 
 if __name__ == "__main__":
     past = Path(_STRUCK).stat().st_size if Path(_STRUCK).exists() else 0
-    install([Fault(**fault) for fault in json.loads(os.environ[_FAULTS])], past)
+    install([Fault(**fault) for fault in json.loads(os.environ[FAULTS])], past)
     sys.exit(cli.main())

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import random
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests.finetune.job.faults import Fault, agent, all_gone, struck, two_agents, two_agents_alike
+from tests.finetune.job import faults as module
+from tests.finetune.job.faults import (
+    FAULTS,
+    ROOT,
+    TOLD,
+    Fault,
+    agent,
+    all_gone,
+    struck,
+    two_agents,
+    two_agents_alike,
+)
 from tests.finetune.job.running import SHORT, SIX, make_place, run, steps_logged, written
 
 FLAGS = ("--option", "finetune", "--rrobin", "--batch_size", "5", "--checkpoint_every", "3")
@@ -92,10 +108,61 @@ def test_ranks_killed_many_times_end_in_the_same_bytes(
     check_kills(place, whole, 20, [ONE_MACHINE] if machines == 1 else two_agents_alike(free_port()))
 
 
+@pytest.mark.slow  # the job script's test has two machines, too
 def test_two_machines_are_one(place: Path, whole: dict[str, bytes]) -> None:
     said = ended(*(agent(place, options, JOB) for options in two_agents(free_port())))
     assert written() == whole, said
     assert sum(text.count("epoch 1: dev") for text in said) == 1
+
+
+SCRIPT = ROOT / "docs" / "slurm.sh"
+# srun without its own flags, as two machines would run it, and the name of the first of them
+SRUN = """#!/bin/bash
+while [[ $1 == --* ]]; do shift; done
+"$@" & one=$!
+"$@" & two=$!
+wait $one; first=$?
+wait $two && exit $first
+"""
+COMMANDS = {"srun": SRUN, "scontrol": "#!/bin/bash\necho 127.0.0.1\necho other\n"}
+
+
+def slurm(folder: Path) -> dict[str, str]:
+    """What the job script finds in its environment on two machines that are both this one."""
+    commands = folder / "commands"
+    commands.mkdir()
+    for name, text in COMMANDS.items():
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    path = os.pathsep.join((str(commands), str(Path(sys.executable).parent), os.environ["PATH"]))
+    job = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2", "RANKS_PER_NODE": "1"}
+    return {**os.environ, **TOLD, **job, "PATH": path, "SLURM_JOB_ID": str(job_with_free_port())}
+
+
+def job_with_free_port() -> int:
+    """A job's number that the script makes a free port of."""
+    for number in itertools.count(70_000):
+        with socket.socket() as door:
+            if door.connect_ex(("127.0.0.1", 29400 + number % 1000)) != 0:
+                return number
+    raise AssertionError
+
+
+def test_the_job_script_trains_on_two_machines_and_comes_back_after_a_kill(
+    place: Path, whole: dict[str, bytes]
+) -> None:
+    """Its torchrun line, with two agents that number themselves."""
+    assert subprocess.run(["bash", "-n", SCRIPT], check=False).returncode == 0
+    assert (ROOT / "multitask_classifier.py").exists()
+    (place / "multitask_classifier.py").write_text(
+        f"import runpy\nrunpy.run_path({module.__file__!r}, run_name='__main__')\n"
+    )
+    told = {**slurm(place), FAULTS: json.dumps([asdict(Fault(7, rank=1))])}
+    command = ["bash", str(SCRIPT), *JOB]
+    done = subprocess.run(command, cwd=place, env=told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert written() == whole and struck(place) == 1
+    assert done.stderr.count("resumed at step 6 of 18") == 1 and all_gone(place)
 
 
 def test_a_machine_that_is_gone_ends_the_others(place: Path) -> None:
