@@ -91,6 +91,11 @@ def struck(folder: Path) -> int:
     return (folder / _STRUCK).stat().st_size
 
 
+def last_strike(folder: Path) -> float:
+    """When the last fault happened, in seconds as `time.time()` counts them."""
+    return (folder / _STRUCK).stat().st_mtime
+
+
 def all_gone(folder: Path = Path()) -> bool:
     """Whether all ranks are gone, after at most two minutes."""
     last = time.monotonic() + 120

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.finetune.job.faults import (
     Fault,
     agent,
     all_gone,
+    last_strike,
     struck,
     two_agents,
     two_agents_alike,
@@ -108,6 +110,17 @@ def test_ranks_killed_many_times_end_in_the_same_bytes(
     check_kills(place, whole, 20, [ONE_MACHINE] if machines == 1 else two_agents_alike(free_port()))
 
 
+@pytest.mark.slow
+def test_torchrun_that_is_stopped_leaves_a_checkpoint(place: Path, whole: dict[str, bytes]) -> None:
+    """As Slurm stops it before a time limit; the same command with --resume goes on."""
+    fault = Fault(7, signal.SIGTERM, to_launcher=True)
+    ended(agent(place, ONE_MACHINE, JOB, fault))
+    assert 7 < len(steps_logged()) < STEPS and all_gone(place)
+    assert not list(place.glob("predictions/*"))
+    ended(agent(place, ONE_MACHINE, (*JOB, "--resume")))
+    assert written() == whole and [line["step"] for line in steps_logged()] == list(range(STEPS))
+
+
 @pytest.mark.slow  # the job script's test has two machines, too
 def test_two_machines_are_one(place: Path, whole: dict[str, bytes]) -> None:
     said = ended(*(agent(place, options, JOB) for options in two_agents(free_port())))
@@ -171,6 +184,7 @@ def test_a_machine_that_is_gone_ends_the_others(place: Path) -> None:
     fault = Fault(4, to_launcher=True)
     one, other = agent(place, first, JOB, fault), agent(place, second, (*JOB, "--epochs", "500"))
     _, said = ended(one, other)
+    assert time.time() - last_strike(place) < 60
     assert ours(said) == [GONE] and other.returncode == 1
     assert said.index(GONE) < said.index("ChildFailedError")
     assert one.returncode == -signal.SIGKILL and all_gone(place)
@@ -181,8 +195,12 @@ def test_a_folder_that_is_not_shared_is_told_once(place: Path, tmp_path_factory)
     make_place(elsewhere)
     folders: Sequence[Path] = (place, elsewhere)
     options = two_agents(free_port())
-    said = ended(*(agent(f, o, JOB) for f, o in zip(folders, options, strict=True)))
+    agents = [agent(f, o, JOB) for f, o in zip(folders, options, strict=True)]
+    said = ended(*agents)
     lines = [line for text in said for line in ours(text)]
     assert len(lines) == 1 and "does not see what rank 0 writes there" in lines[0], said
+    (text,) = (text for text in said if lines[0] in text)
+    assert text.index(lines[0]) < text.index("ChildFailedError")  # the launcher's own report
+    assert [one.returncode for one in agents] == [1, 1]  # and its exit code
     assert lines[0].startswith("error: --output_dir out: rank 1, on ")
     assert not (place / "out").exists() or not any((place / "out").iterdir())
