@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -94,11 +93,12 @@ class Step:
 
 @dataclass(frozen=True)
 class ExchangeRow:
-    """A step by several ranks on paper. Seconds leave out what is not in the formulas' notes.
+    """A step that several ranks share, on paper: its seconds are computed, not measured.
 
-    `gflops` is a rank's rate, `link` is in Gb/s, `alone` and `exchange` are seconds of the whole
-    step by one process and of an exchange. From `even_pairs` pairs a rank on, however many ranks
-    there are, a rank computes for longer than it exchanges.
+    `exchanged` is in bytes, `gflops` a rank's rate in 10^9 operations a second, `link` in Gb/s.
+    `alone` has the seconds of the whole step by one process, `exchange` those of an all-reduce.
+    From `even_pairs` pairs a rank on, a rank computes for longer than it exchanges, however many
+    ranks there are.
     """
 
     encoder: str
@@ -127,22 +127,26 @@ def exchanged(model: nn.Module, values: int) -> int:
     return gradients + idle + 4 * (len(weights) + 1) + 8 * values + 8
 
 
-def all_reduce_seconds(size: int, link: float, ranks: int) -> float:
-    """The least time of an all-reduce of `size` bytes over links of `link` bytes a second.
+def all_reduce_seconds(size: int, bytes_a_second: float, ranks: int) -> float:
+    """The least time of an all-reduce of `size` bytes over links of this speed.
 
     Every rank must send, and receive, 2 (n - 1) / n of the bytes, which a ring does (Patarasuk and
     Yuan 2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations").
     """
-    return 2 * (ranks - 1) / ranks * size / link
+    return 2 * (ranks - 1) / ranks * size / bytes_a_second
+
+
+def _shape(name: str) -> EncoderConfig:
+    if name in SHAPES:
+        return SHAPES[name]()
+    return EncoderConfig.from_file(encoder_folder(name, "--encoders") / "config.json")
 
 
 def counted(config: ExchangeConfig, job: RunConfig, name: str) -> Step:
     """Count a step of an encoder. Raises InputError where there is no such encoder."""
-    known = SHAPES.get(name)
-    shape = known() if known else EncoderConfig.from_file(_folder(name) / "config.json")
-    shape = dataclasses.replace(
-        shape, max_position_embeddings=max(shape.max_position_embeddings, config.length)
-    )
+    shape = _shape(name)
+    positions = max(shape.max_position_embeddings, config.length)
+    shape = dataclasses.replace(shape, max_position_embeddings=positions)
     cpu, values = torch.device("cpu"), dict[str, Tensor]()
     with ledger.shapes_only():
         batch = random_batch(
@@ -158,10 +162,6 @@ def counted(config: ExchangeConfig, job: RunConfig, name: str) -> Step:
         flops = ledger.flops(lambda: values.update(objective.backward(model, batch, seed=1)))
     weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return Step(name, weights, exchanged(model, len(values)), flops)
-
-
-def _folder(name: str) -> Path:
-    return encoder_folder(name, "--encoders")
 
 
 def on_paper(config: ExchangeConfig, step: Step) -> Iterator[ExchangeRow]:

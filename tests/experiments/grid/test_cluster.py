@@ -111,7 +111,17 @@ def test_a_job_that_has_just_ended_is_requeued(
 
 
 @needs_submitit
-def test_a_job_runs_a_cell_of_two_ranks(tmp_path: Path) -> None:
+def test_a_job_runs_a_cell_of_two_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Python process that is a rank writes its number down as it starts."""
+    begins = f"""import os
+if "RANK" in os.environ:
+    with open({str(tmp_path / "ranks")!r}, "a") as stream:
+        stream.write(os.environ["RANK"])
+"""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(begins)
+    paths = (str(tmp_path / "site"), os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     place = Place.make(tmp_path)
     row = GridRow("row", ("--option finetune --rrobin --ranks 2",))
     (cell,) = plan(experiment(row), Scale(1, 10, 1), 1, place.extra)
@@ -125,6 +135,7 @@ def test_a_job_runs_a_cell_of_two_ranks(tmp_path: Path) -> None:
     }
     said = (cell.folder(place.out) / "log.txt").read_text()
     assert said.count("epoch 1: dev") == 1
+    assert sorted((tmp_path / "ranks").read_text()) == ["0", "1"]
 
 
 @needs_submitit

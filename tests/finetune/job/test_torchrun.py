@@ -161,7 +161,7 @@ def job_with_free_port() -> int:
     raise AssertionError
 
 
-def test_the_job_script_trains_on_two_machines_and_comes_back_after_a_kill(
+def test_the_job_script_trains_on_two_machines_and_comes_back_after_kills(
     place: Path, whole: dict[str, bytes]
 ) -> None:
     """Its torchrun line, with two agents that number themselves."""
@@ -170,12 +170,13 @@ def test_the_job_script_trains_on_two_machines_and_comes_back_after_a_kill(
     (place / "multitask_classifier.py").write_text(
         f"import runpy\nrunpy.run_path({module.__file__!r}, run_name='__main__')\n"
     )
-    told = {**slurm(place), FAULTS: json.dumps([asdict(Fault(7, rank=1))])}
+    faults = (Fault(7, rank=1), Fault(10, attempt=1))
+    told = {**slurm(place), FAULTS: json.dumps([asdict(fault) for fault in faults])}
     command = ["bash", str(SCRIPT), *JOB]
     done = subprocess.run(command, cwd=place, env=told, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert written() == whole and struck(place) == 1
-    assert done.stderr.count("resumed at step 6 of 18") == 1 and all_gone(place)
+    assert written() == whole and struck(place) == 2 and all_gone(place)
+    assert all(f"resumed at step {step} of 18" in done.stderr for step in (6, 9))
 
 
 def test_a_machine_that_is_gone_ends_the_others(place: Path) -> None:
