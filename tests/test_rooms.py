@@ -46,6 +46,7 @@ EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "__main__": "",
     "all": "tables cost grid",
     "compare": "grid",
+    "exchange": "measuring",
     "summary": "grid",
     "variants": "",
 }
@@ -80,6 +81,19 @@ def imported(source: str, known: Set[str]) -> set[str]:
     folders = {name.rpartition(".")[0] for name in known} - {""}
     within = {name.rpartition(".")[0] for name in own & known}  # `from folder import module`
     return own & known | (own & folders) - within
+
+
+def knows_torch_distributed(source: str) -> bool:
+    """Whether `source` imports torch.distributed or anything in it, or reaches it through torch."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute):
+            names.add(ast.unparse(node))
+    return any(f"{name}.".startswith("torch.distributed.") for name in names)
 
 
 def room_of(module: str) -> str:
@@ -234,6 +248,22 @@ def test_every_import_of_the_package_is_seen(imports: Imports) -> None:
     assert imported("from minbert.c import d", {"c.d"}) == {"c.d"}
     with pytest.raises(AssertionError):
         imported("from tests import helpers", {"a"})
+
+
+def test_one_file_alone_knows_torch_distributed() -> None:
+    """The file has its launcher, its group and its exchange; all others ask that file."""
+    every = {name: path.read_text(encoding="utf-8") for name, path in modules().items()}
+    assert [n for n, source in every.items() if knows_torch_distributed(source)] == [
+        "training.group"
+    ]
+    for line in (
+        "import torch.distributed.elastic",
+        "from torch import Tensor, distributed as dist",
+        "def f():\n    from torch.distributed.launcher.api import LaunchConfig",
+        "import torch\nprint(torch.distributed.get_rank())",
+    ):
+        assert knows_torch_distributed(line), line
+    assert not knows_torch_distributed("from torch.nn.parallel import DistributedDataParallel")
 
 
 def test_forbidden_imports_and_circles_are_found() -> None:

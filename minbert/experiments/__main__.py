@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "bench": "minbert.experiments.bench.command",
     "cost": "minbert.experiments.cost.command",
     "scale": "minbert.experiments.scale.command",
+    "exchange": "minbert.experiments.exchange",
     "table1": "minbert.experiments.tables.table1",
     "table2": "minbert.experiments.tables.table2",
     "seeds": "minbert.experiments.tables.seeds",

@@ -28,7 +28,7 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     model.eval()
     like = model.encoder.pooler.weight  # its device and dtype
     pooled = like.new_zeros(len(texts.lengths), model.encoder.config.hidden_size)
-    passes = group.mine(list(by_length(texts.lengths, _PASS_TOKENS[device.type])))
+    passes = list(by_length(texts.lengths, _PASS_TOKENS[device.type]))[group.rank() :: group.size()]
     with model.scoring_precision(), ProgressBar(sum(map(len, passes)), title, "texts") as bar:
         for indices in passes:
             tokens = pad(texts, indices, dataset.pad_id, device)

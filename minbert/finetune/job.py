@@ -55,7 +55,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
     train together, all of them do this, and rank 0 alone writes.
     """
     began = time.monotonic()
-    resume = typed.resume or group.restarts() > 0
+    resume = typed.resume or group.restarted()
     typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
     if typed.ranks > group.size():
         return group.launch(typed.ranks, partial(run, typed))

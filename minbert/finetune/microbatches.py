@@ -10,12 +10,12 @@ from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers.method import BatchObjective
 from minbert.support.console import log
-from minbert.training.plan import ByPasses, Differentiate, StepAgain
+from minbert.training.plan import Differentiable, Differentiate, StepAgain
 
 SIZE = "micro_batch_size"  # its key in checkpoints
 
 
-class MicroBatches(ByPasses[MultitaskBert, Batch]):
+class MicroBatches(Differentiable[MultitaskBert, Batch]):
     """The objective `inner` on at most `size` rows at a time, or on a whole batch for None.
 
     Losses and logged values must be means over examples, so that a piece counts by its share.
@@ -24,6 +24,7 @@ class MicroBatches(ByPasses[MultitaskBert, Batch]):
     def __init__(self, inner: BatchObjective, size: int | None, *, halves: bool = False) -> None:
         """With `halves`, `size` is halved, for good, where the device's memory runs out."""
         self.inner, self.size, self._halves = inner, size, halves
+        self.after_step = inner.after_step
 
     def passes(
         self,
@@ -33,31 +34,21 @@ class MicroBatches(ByPasses[MultitaskBert, Batch]):
         step: int | None,
         differentiate: Differentiate,
     ) -> dict[str, Tensor]:
-        """Hand over the inner objective's losses of each piece, weighted by the piece's share."""
-        count, size = len(batch.ids), self._size_of(batch)
-        if size == count:
-            return self.inner.passes(model, batch, seed, step, differentiate)
-        values: dict[str, Tensor] = {}
-        for first in range(0, count, size):
-            piece, share, own = batch.part(slice(first, first + size), seed)
-            weighted = _weighted(differentiate, share, first + size >= count)
-            for name, value in self.inner.passes(model, piece, own, step, weighted).items():
-                values[name] = values.get(name, 0) + share * value
-        return values
+        """Hand over the inner objective's losses of each piece, weighted by the piece's share.
 
-    def backward(
-        self,
-        model: MultitaskBert,
-        batch: Batch,
-        seed: int,
-        step: int | None = None,
-        *,
-        more: bool = False,
-    ) -> dict[str, Tensor]:
-        """Add the batch's gradients. Raises StepAgain where it must begin again in halves."""
-        size = self._size_of(batch)
+        Raises StepAgain where the step must begin again in halves.
+        """
+        count, values = len(batch.ids), dict[str, Tensor]()
+        size = min(self.size or count, count)
         try:
-            return super().backward(model, batch, seed, step, more=more)
+            if size == count:
+                return self.inner.passes(model, batch, seed, step, differentiate)
+            for first in range(0, count, size):
+                piece, share, own = batch.part(slice(first, first + size), seed)
+                weighted = _weighted(differentiate, share, first + size >= count)
+                for name, value in self.inner.passes(model, piece, own, step, weighted).items():
+                    values[name] = values.get(name, 0) + share * value
+            return values
         except torch.OutOfMemoryError:
             if size == 1 or not self._halves:
                 raise
@@ -65,13 +56,6 @@ class MicroBatches(ByPasses[MultitaskBert, Batch]):
         self.size = (size + 1) // 2
         log.warning("out of memory on %d rows; from this step on: --%s %d", size, SIZE, self.size)
         raise StepAgain
-
-    def _size_of(self, batch: Batch) -> int:
-        return min(self.size or len(batch.ids), len(batch.ids))
-
-    def after_step(self, model: MultitaskBert) -> None:
-        """Do what the inner objective does."""
-        self.inner.after_step(model)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The inner objective's state, and the size that is left after halving."""

@@ -36,7 +36,7 @@ _PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 def run(config: PretrainConfig, stop: StopRequest) -> None:
     """Pretrain; write the encoder that scores best. Raises InputError, RunError or Stopped."""
     began = time.monotonic()
-    resume = config.resume or group.restarts() > 0
+    resume = config.resume or group.restarted()
     config = dataclasses.replace(config, ranks=group.wanted(config.ranks), resume=resume)
     if config.ranks > group.size():
         group.launch(config.ranks, partial(run, config))

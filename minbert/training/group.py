@@ -11,12 +11,13 @@ import itertools
 import logging
 import os
 import pickle
+import secrets
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ _LOOK = 0.1  # seconds between looks at what may take long
 _GRACE = 600  # seconds that a stopped run may take for its last step and checkpoint
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _store: Any = None  # the group's common memory: keys and small values
+_again = False  # whether these processes were started again after a failure
 _turns = itertools.count()  # of `first_alone`, alike on all ranks
 
 
@@ -49,19 +51,22 @@ def size() -> int:
     return dist.get_world_size() if _together() else 1
 
 
-def mine(items: Sequence[T]) -> Sequence[T]:
-    """This rank's share of a list that all ranks have: every `size()`-th item."""
-    return items[rank() :: size()]
-
-
-def summed(tensor: Tensor) -> Tensor:
-    """The sum of all ranks' tensors, written into `tensor`. Raises RunError if a rank is gone."""
-    return _exchanged(tensor, dist.ReduceOp.SUM)
+def summed(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
+    """All ranks' tensors added up, into `tensor`. Raises RunError if a rank is gone."""
+    if not _together():
+        return tensor
+    with losses_named():
+        exchange = dist.all_reduce(tensor, operation, async_op=True)
+        assert exchange is not None
+        while tensor.device.type == "cpu" and not exchange.is_completed():
+            time.sleep(_PAUSE)  # a wait inside the library could not be interrupted
+        exchange.wait()
+    return tensor
 
 
 def highest(value: int) -> int:
     """The highest of all ranks' values. Raises RunError if a rank is gone."""
-    return int(_exchanged(torch.tensor(value), dist.ReduceOp.MAX))  # no device is waited for
+    return int(summed(torch.tensor(value), dist.ReduceOp.MAX))  # no device is waited for
 
 
 def wait() -> None:
@@ -102,9 +107,9 @@ def wanted(count: int) -> int:
     return max(count, size())
 
 
-def restarts() -> int:
-    """How often a launcher has started these processes again after a failure."""
-    return _number("TORCHELASTIC_RESTART_COUNT", 0)
+def restarted() -> bool:
+    """Whether a launcher has started these processes again after a failure, alike on all ranks."""
+    return _again
 
 
 def take(device: torch.device) -> None:
@@ -123,22 +128,21 @@ def joined(threads: int | None = None) -> Iterator[None]:
     This machine's processes share its `threads`, by default its cores. Rank 0 alone logs, and of
     errors only the first one is shown. Raises InputError or RunError where there is no such group.
     """
-    global _store
-    count = _number("WORLD_SIZE", 1)
+    global _store, _again
+    count, _again = _number("WORLD_SIZE", 1), _number("TORCHELASTIC_RESTART_COUNT", 0) > 0
     if count == 1:
         yield
         return
     here = _number("LOCAL_WORLD_SIZE", count)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    unset = os.environ.get("OMP_NUM_THREADS", "1") == "1"  # torchrun sets it to 1
-    if here > 1 and (threads or unset):
+    if here > 1 and (threads or os.environ.get("OMP_NUM_THREADS", "1") == "1"):  # torchrun's 1
         torch.set_num_threads(max(1, (threads or cores()) // here))
     if here == count and sys.platform in _LOOPBACK:  # else gloo asks the network for our name
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
     try:
         store, number, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
-        # the launcher's store outlives the group: what it holds of killed ranks is not ours
-        _store = dist.PrefixStore(f"attempt {restarts()}", store)  # type: ignore[attr-defined]
+        start, _again = _agreed(store, number, count, again=_again)
+        _store = dist.PrefixStore(start, store)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=_store, rank=number, world_size=count)
     except ValueError as error:
@@ -149,6 +153,26 @@ def joined(threads: int | None = None) -> Iterator[None]:
     log.setLevel(logging.ERROR if number else logging.INFO)
     yield
     dist.destroy_process_group()
+
+
+def _agreed(store: Any, number: int, count: int, *, again: bool) -> tuple[str, bool]:
+    """The name of this start of the group, and whether another was before it; alike on all ranks.
+
+    The launcher's store keeps what killed ranks wrote, and each machine counts its own restarts.
+    So every rank leaves a new name, and rank 0 answers with all names until all have seen theirs.
+    """
+    own, keys = secrets.token_hex(8), [f"name of {other}" for other in range(count)]
+    again |= store.check(["start"])
+    store.set(keys[number], own)
+    while True:
+        if number == 0 and store.check(keys):
+            store.set("start", " ".join([*(store.get(key).decode() for key in keys), str(again)]))
+        *names, before = store.get("start").decode().split() if store.check(["start"]) else [""]
+        if own in names:
+            store.set(f"{names[0]} {own}", "")
+            if store.check([f"{names[0]} {name}" for name in names]):
+                return names[0], before == "True"
+        time.sleep(_LOOK / 10)
 
 
 def launch(count: int, work: Callable[[StopRequest], T]) -> T:
@@ -162,16 +186,10 @@ def launch(count: int, work: Callable[[StopRequest], T]) -> T:
     logging.getLogger("torch.distributed").handlers[:] = [logging.NullHandler()]  # one line is ours
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     with tempfile.TemporaryDirectory(prefix="minbert-ranks-") as name:
-        config = LaunchConfig(
-            *(1, 1, count),
-            rdzv_backend="c10d",
-            rdzv_endpoint="127.0.0.1:0",
-            local_addr="127.0.0.1",
-            max_restarts=0,
-            logs_specs=elastic.DefaultLogsSpecs(log_dir=name),
-            shutdown_timeout=_GRACE,
-        )
-        place = Path(name)
+        place, logs = Path(name), elastic.DefaultLogsSpecs(log_dir=name)
+        settings: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0"}
+        settings |= {"local_addr": "127.0.0.1", "max_restarts": 0, "shutdown_timeout": _GRACE}
+        config = LaunchConfig(1, 1, count, logs_specs=logs, **settings)
         (place / "work").write_bytes(pickle.dumps((work, torch.get_num_threads())))
         code = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.path[:] = "
         code += f"{sys.path!r}; from minbert.training import group; group.follow({name!r})"
@@ -181,8 +199,7 @@ def launch(count: int, work: Callable[[StopRequest], T]) -> T:
         except elastic.SignalException as error:
             raise Stopped(error.sigval) from error
         except elastic.errors.ChildFailedError as error:
-            codes = {number: failure.exitcode for number, failure in error.failures.items()}
-            raise _reason(place, codes, error.get_first_failure()[0]) from error
+            raise _reason(place, error.failures) from error
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -206,20 +223,21 @@ def follow(folder: str) -> None:
         said = error if isinstance(error, known) else RunError(f"rank {rank()}: {error!r}")
         with contextlib.suppress(FileExistsError), (place / "error").open("xb") as stream:
             pickle.dump(said, stream)
-        if said is not error:
-            raise
-        sys.exit(1)
+        if said is error:
+            sys.exit(1)
+        raise
 
 
-def _reason(place: Path, codes: dict[int, int], first: int) -> BaseException:
-    """The error with which a run ends whose ranks ended with these codes, one of them first."""
-    for number, code in codes.items():
-        if code < 0 and -code not in _SIGNALS:
-            why = signal.Signals(-code).name + " (out of memory?)" * (-code == signal.SIGKILL)
+def _reason(place: Path, failures: dict[int, Any]) -> BaseException:
+    """The error with which a run ends whose ranks, by number, failed so."""
+    for number, failed in failures.items():
+        if (killer := -failed.exitcode) > 0 and killer not in _SIGNALS:
+            why = signal.Signals(killer).name + " (out of memory?)" * (killer == signal.SIGKILL)
             return RunError(f"rank {number} was killed by {why}")
     if (place / "error").exists():
         return _unpickled(place / "error")
-    return RunError(f"rank {first} ended with exit code {codes[first]}")
+    number, first = min(failures.items(), key=lambda failure: failure[1].timestamp)
+    return RunError(f"rank {number} ended with exit code {first.exitcode}")
 
 
 def _unpickled(path: Path) -> Any:
@@ -234,19 +252,6 @@ def _is_heard(record: logging.LogRecord) -> bool:
         return bool(_store.add("errors", 1) == 1)
     except RuntimeError:  # the store was on a machine that is gone
         return _number("LOCAL_RANK", 0) == 0
-
-
-def _exchanged(tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
-    """A tensor after its reduction over all ranks, in place."""
-    if not _together():
-        return tensor
-    with losses_named():
-        exchange = dist.all_reduce(tensor, operation, async_op=True)
-        assert exchange is not None
-        while tensor.device.type == "cpu" and not exchange.is_completed():
-            time.sleep(_PAUSE)  # a wait inside the library could not be interrupted
-        exchange.wait()
-    return tensor
 
 
 def _end_with(parent: int) -> None:

@@ -35,7 +35,7 @@ def starting_point(
     if saved is None:
         if go_on:
             log.info("--resume: no whole checkpoint in %s, starting afresh", folder)
-        if group.restarts() == 0:
+        if not group.restarted():
             set_earlier_run_aside(folder)
         return Progress()
     for kind in ("settings", "sha256"):

@@ -42,26 +42,22 @@ class SharedObjective(Generic[M, D]):
         self, model: M, batch: D, seed: int, step: int | None = None, *, more: bool = False
     ) -> dict[str, Tensor]:
         """Add this rank's gradients; in a step's last batch all ranks'. Raises RunError."""
-        part, share, own_seed = self._part(batch, seed)
+        count, share = group.size(), 1 / group.size()
+        if len(batch.ids) >= count:  # else all ranks take all rows, by the same draws
+            batch, share, seed = batch.part(slice(group.rank(), None, count), seed)
         if self._wrapper is None:
             # where it looks for unused weights, it never adds up in another order after --resume
             self._wrapper = DistributedDataParallel(_Step(model), find_unused_parameters=True)
         wrapper = self._wrapper
 
         def differentiate(loss: Tensor, last: bool) -> None:
-            loss = loss * (share * group.size())  # since the wrapper takes the ranks' mean
+            loss = loss * (share * count)  # since the wrapper takes the ranks' mean
             with group.losses_named():
                 (wrapper(loss) if last and not more else loss).backward()
 
-        values = self._inner.passes(model, part, own_seed, step, differentiate)
+        values = self._inner.passes(model, batch, seed, step, differentiate)
         sums = group.summed(share * torch.stack([value.double() for value in values.values()]))
         return dict(zip(values, sums, strict=True))
-
-    def _part(self, batch: D, seed: int) -> tuple[D, float, int]:
-        """This rank's part, its weight and its seed."""
-        if len(batch.ids) < group.size():  # all take all, by the same draws
-            return batch, 1 / group.size(), seed
-        return batch.part(slice(group.rank(), None, group.size()), seed)
 
 
 def shared(objective: ByPasses[M, D]) -> TrainingObjective[M, D]:

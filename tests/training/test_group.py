@@ -6,8 +6,11 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +27,6 @@ def exchange(place: Path, _stop: StopRequest) -> list[int]:
     with pytest.raises(InputError, match=r"^--ranks 3: 2 were started already"):
         group.wanted(3)
     assert os.environ["GLOO_SOCKET_IFNAME"] == group._LOOPBACK[sys.platform]
-    assert group.mine([0, 1, 2, 3, 4]) == [[0, 2, 4], [1, 3]][number]
     assert group.summed(torch.ones(3) + number).tolist() == [3, 3, 3]
     assert group.highest(number) == 1
     with group.first_alone():
@@ -77,12 +79,47 @@ def test_a_rank_that_fails_is_named(work, words: str) -> None:
 
 
 def test_a_process_alone_is_a_group_of_one() -> None:
-    assert (group.rank(), group.size(), group.highest(7), group.restarts()) == (0, 1, 7, 0)
-    assert group.mine([3, 4]) == [3, 4] and group.wanted(4) == 4
+    assert (group.rank(), group.size(), group.highest(7), group.restarted()) == (0, 1, 7, False)
+    assert group.wanted(4) == 4
     assert group.summed(torch.ones(1)) == 1
     with group.joined(), group.first_alone():
         group.wait()
         group.take(torch.device("cuda"))
+
+
+def agreed(store: Any, counts: Sequence[int], *, first: int) -> set[tuple[str, bool]]:
+    """What the ranks of a start agree on, whose launchers have counted so many restarts.
+
+    Rank `first` comes before the others.
+    """
+
+    def come(number: int) -> tuple[str, bool]:
+        return group._agreed(store, number, len(counts), again=counts[number] > 0)
+
+    with ThreadPoolExecutor(len(counts)) as ranks:
+        early = ranks.submit(come, first)
+        time.sleep(0.1)
+        assert not early.done()
+        late = [ranks.submit(come, number) for number in range(len(counts)) if number != first]
+        return {coming.result(timeout=20) for coming in (early, *late)}
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_ranks_agree_on_a_start_whatever_their_launchers_count(first: int) -> None:
+    """torch's launcher counts on its own machine; a killed start leaves its names in the store."""
+    store = group.dist.HashStore()
+    ((start, again),) = agreed(store, (0, 0, 0), first=first)
+    assert not again
+    for counts in ((0, 1, 0), (1, 1, 0), (0, 0, 0)):
+        store.set("name of 1", "of a rank that was killed before it was answered to")
+        ((later, again),) = agreed(store, counts, first=first)
+        assert again and later != start
+        start = later
+
+
+def test_a_launcher_without_a_store_tells_of_a_restart() -> None:
+    ((_, again),) = agreed(group.dist.HashStore(), (1, 1), first=0)
+    assert again
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ There it goes on, and the results are the same bytes as those of an undisturbed 
 
 import subprocess
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from minbert.experiments.grid.cell import launch
-from minbert.experiments.grid.cells import CLAIMS, Cell
+from minbert.experiments.grid.cells import CLAIMS, Cell, configuration, quietly
 from minbert.experiments.grid.runner import Launch
 from minbert.support.claims import is_free
 from minbert.support.device import cores
@@ -21,6 +23,41 @@ from minbert.support.errors import InputError
 CLUSTERS = ("slurm", "local")
 _WARNING = 90  # seconds before a job's time limit, for a last checkpoint
 _REQUEUED = 1000  # times at most
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What every job asks of the cluster; its run's ranks share it. None is the cluster's own."""
+
+    minutes: float
+    partition: str | None = None
+    cpus: int | None = None
+    gpus: int = 0
+
+    def parameters(self, cluster: str) -> dict[str, Any]:
+        """The same as submitit's executor for that cluster takes it."""
+        asked: dict[str, Any] = {"signal_delay_s": min(_WARNING, round(self.minutes * 30))}
+        if self.gpus:
+            asked["gpus_per_node"] = self.gpus
+        if cluster == "local":
+            return asked | {"timeout_min": self.minutes}
+        if self.cpus is not None:  # since Slurm 22.05 srun gives a step one unless it is told
+            asked |= {"cpus_per_task": self.cpus, "srun_args": [f"--cpus-per-task={self.cpus}"]}
+        if self.partition is not None:
+            asked["partition"] = self.partition
+        return asked | {"time": self.minutes}
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Raise InputError where runs would leave GPUs of their jobs idle, or have too few."""
+        if self.gpus == 0:
+            return
+        with quietly():
+            ranks = max(configuration(cell.command).ranks for cell in cells)
+        if self.gpus != ranks:
+            raise InputError(
+                f"--gpus {self.gpus}: a run takes a GPU for each of its ranks, and has {ranks}; "
+                f"add --ranks {self.gpus} after --, or ask for --gpus {ranks}"
+            )
 
 
 class ClusterCell:
@@ -74,24 +111,16 @@ class ClusterProcess:
     kill = terminate  # the cluster ends what does not stop
 
 
-def cluster_launch(
-    cluster: str, folder: Path, minutes: float, partition: str | None = None, gpus: int = 0
-) -> Launch:
+def cluster_launch(cluster: str, folder: Path, demands: Demands) -> Launch:
     """Return what starts a cell as a job. Raises InputError without submitit or the cluster."""
     try:
         submitit: Any = import_module("submitit")
     except ImportError as error:
         raise InputError(f"--cluster {cluster}: needs submitit (pip install submitit)") from error
-    kind, time_limit = submitit.LocalExecutor, "timeout_min"
-    parameters: dict[str, Any] = {"gpus_per_node": gpus}
-    parameters["signal_delay_s"] = min(_WARNING, round(minutes * 30))
-    if cluster == "slurm":
-        kind, time_limit = submitit.SlurmExecutor, "time"
-        parameters |= {} if partition is None else {"partition": partition}
-    parameters[time_limit] = minutes
+    kind = submitit.SlurmExecutor if cluster == "slurm" else submitit.LocalExecutor
     try:
         executor = kind(folder, max_num_timeout=_REQUEUED)
-        executor.update_parameters(**parameters)
+        executor.update_parameters(**demands.parameters(cluster))
     except RuntimeError as error:  # no sbatch on this machine
         raise InputError(f"--cluster {cluster}: {error}") from error
     return lambda cell, out: ClusterProcess(executor.submit(ClusterCell(), cell, out))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from minbert.experiments.grid.cluster import CLUSTERS
+from minbert.experiments.grid.cluster import CLUSTERS, Demands
 from minbert.experiments.grid.experiment import SCALES, Scale
 from minbert.support.flags import (
     AT_LEAST_ONE,
@@ -19,6 +19,7 @@ from minbert.support.flags import (
 )
 
 _CLUSTER = When(lambda c: c.cluster is not None, "--cluster")
+_SLURM = When(lambda c: c.cluster == "slurm", "--cluster slurm")
 GRID, WHERE = "the experiment", "where it runs"
 
 
@@ -83,9 +84,24 @@ class GridConfig:
         WHERE,
         "Slurm's partition",
         metavar="NAME",
-        acts=[When(lambda c: c.cluster == "slurm", "--cluster slurm")],
+        acts=[_SLURM],
     )
-    gpus: int = flag(0, WHERE, "GPUs of a job", limit=NOT_NEGATIVE, metavar="N", acts=[_CLUSTER])
+    cpus: int | None = flag(
+        None,
+        WHERE,
+        "CPU cores of a job, which its ranks share; default: as many as Slurm gives, often one",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+        acts=[_SLURM],
+    )
+    gpus: int = flag(
+        0,
+        WHERE,
+        "GPUs of a job; for more than one add --ranks N, as many, after --",
+        limit=NOT_NEGATIVE,
+        metavar="N",
+        acts=[_CLUSTER],
+    )
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -96,6 +112,11 @@ class GridConfig:
         scale = SCALES[self.scale]
         epochs, seeds = self.epochs or scale.epochs, self.seeds or scale.seeds
         return dataclasses.replace(scale, epochs=epochs, seeds=seeds)
+
+    @property
+    def demands(self) -> Demands:
+        """What a job asks of the cluster."""
+        return Demands(self.minutes, self.partition, self.cpus, self.gpus)
 
     @staticmethod
     def add_short_flags(group: Any) -> None:

@@ -62,6 +62,7 @@ class Grid:
             experiment = experiment.only(config.rows)
         scale = config.how_much
         cells = plan(experiment, scale, scale.seeds, extra)
+        config.demands.check(cells)
         notes = unnamed(cells)
         for note in notes:
             log.warning("%s: %s", experiment.title, note)
@@ -90,8 +91,7 @@ class Grid:
         log.info("%s: %d rows, %d runs, in %s/cells", self.experiment.title, rows, runs, self.out)
         config, launch = self.config, None
         if config.cluster is not None:
-            limits = (config.minutes, config.partition, config.gpus)
-            launch = cluster_launch(config.cluster, self.out / "submitit", *limits)
+            launch = cluster_launch(config.cluster, self.out / "submitit", config.demands)
         runner = Runner(self.cells, self.out, config.workers, launch)
         runner.run(self.experiment.name)
         self.failed = runner.failed

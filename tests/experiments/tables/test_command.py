@@ -82,6 +82,16 @@ def test_a_failed_run_is_exit_code_1_after_the_tables(
         (["table2", "--seeds", "0"], "must be 1 or more"),
         (["table2", "--minutes", "5"], "needs --cluster"),
         (["table2", "--cluster", "local", "--partition", "x"], "needs --cluster slurm"),
+        (["table2", "--cluster", "local", "--cpus", "2"], "needs --cluster slurm"),
+        (["table2", "--gpus", "2"], "needs --cluster"),
+        (
+            ["table2", "--cluster", "slurm", "--gpus", "4"],
+            "--gpus 4: a run takes a GPU for each of its ranks, and has 1; add --ranks 4 after --",
+        ),
+        (
+            ["table2", "--cluster", "slurm", "--gpus", "2", "--", "--ranks", "4"],
+            "and has 4; add --ranks 2 after --, or ask for --gpus 4",
+        ),
         (["table1", "--as-published"], "unrecognized arguments"),
         (["ablate"], "give --over"),
         (["ablate", "--over", "nonsense"], "no flag --nonsense"),

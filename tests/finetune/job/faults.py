@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,14 +25,19 @@ from minbert.finetune import cli
 from minbert.training import group, loop, run_folder
 
 ROOT = Path(__file__).resolve().parents[3]
-_FAULTS, _PIDS = "FAULTS_OF_THE_TESTS", "pids.txt"
+FAULTS, _PIDS, _STRUCK = "FAULTS_OF_THE_TESTS", "pids.txt", "struck.txt"
+TOLD = {  # of every launcher
+    "PYTHONPATH": str(ROOT),
+    "GLOO_SOCKET_IFNAME": "lo",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 @dataclass(frozen=True)
 class Fault:
     """A signal in a step of a rank, to itself or to its launcher, `delay` seconds after it began.
 
-    `attempt` counts how often the launcher has started the rank before.
+    `attempt` counts the faults that were before it, each in a life of the group.
     """
 
     step: int
@@ -43,11 +48,11 @@ class Fault:
     delay: float = 0.0
 
 
-def install(faults: Sequence[Fault]) -> None:
+def install(faults: Sequence[Fault], attempt: int = 0) -> None:
     """Let the faults of this process happen, and write down its number."""
     with Path(_PIDS).open("a") as stream:
         stream.write(f"{os.getpid()}\n")
-    place = (int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
+    place = (int(os.environ["RANK"]), attempt)
     own = {fault.step: fault for fault in faults if (fault.rank, fault.attempt) == place}
     make_step = loop.train_step
 
@@ -63,6 +68,8 @@ def install(faults: Sequence[Fault]) -> None:
 
 
 def _strike(fault: Fault) -> None:
+    with Path(_STRUCK).open("a") as stream:
+        stream.write(".")
     os.kill(os.getppid() if fault.to_launcher else os.getpid(), fault.number)
 
 
@@ -77,6 +84,16 @@ def in_ranks(monkeypatch: pytest.MonkeyPatch, *faults: Fault) -> None:
     monkeypatch.setattr(
         group, "launch", lambda count, work: launch(count, partial(faulty, faults, work))
     )
+
+
+def struck(folder: Path) -> int:
+    """How many faults have happened."""
+    return (folder / _STRUCK).stat().st_size
+
+
+def last_strike(folder: Path) -> float:
+    """When the last fault happened, in seconds as `time.time()` counts them."""
+    return (folder / _STRUCK).stat().st_mtime
 
 
 def all_gone(folder: Path = Path()) -> bool:
@@ -100,12 +117,7 @@ def agent(
     folder: Path, options: Sequence[str], argv: Sequence[str], *faults: Fault
 ) -> subprocess.Popen[str]:
     """Torchrun in a folder, over the main job with these faults."""
-    told: Mapping[str, str] = {
-        _FAULTS: json.dumps([asdict(fault) for fault in faults]),
-        "PYTHONPATH": str(ROOT),
-        "GLOO_SOCKET_IFNAME": "lo",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    told = {**TOLD, FAULTS: json.dumps([asdict(fault) for fault in faults])}
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *options, __file__, *argv],
         cwd=folder,
@@ -117,11 +129,18 @@ def agent(
 
 
 def two_agents(port: int) -> list[list[str]]:
-    """Torchrun's options on two machines that are both this one."""
+    """Torchrun's options on two machines that are both this one, each with its number."""
     common = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1"]
     return [[*common, "--master-port", str(port), "--node-rank", str(n)] for n in (0, 1)]
 
 
+def two_agents_alike(port: int) -> list[list[str]]:
+    """The options on two machines that number themselves, as under Slurm."""
+    common = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "7"]
+    return [[*common, "--rdzv-endpoint", f"127.0.0.1:{port}"]] * 2
+
+
 if __name__ == "__main__":
-    install([Fault(**fault) for fault in json.loads(os.environ[_FAULTS])])
+    past = Path(_STRUCK).stat().st_size if Path(_STRUCK).exists() else 0
+    install([Fault(**fault) for fault in json.loads(os.environ[FAULTS])], past)
     sys.exit(cli.main())

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import random
 import signal
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests.finetune.job.faults import Fault, agent, all_gone, two_agents
+from tests.finetune.job import faults as module
+from tests.finetune.job.faults import (
+    FAULTS,
+    ROOT,
+    TOLD,
+    Fault,
+    agent,
+    all_gone,
+    last_strike,
+    struck,
+    two_agents,
+    two_agents_alike,
+)
 from tests.finetune.job.running import SHORT, SIX, make_place, run, steps_logged, written
 
 FLAGS = ("--option", "finetune", "--rrobin", "--batch_size", "5", "--checkpoint_every", "3")
@@ -53,41 +71,112 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         return written()
 
 
-def check_kills(place: Path, whole: dict[str, bytes], kills: int) -> None:
-    """A rank is killed in every life of the group but the last: before a checkpoint, at random."""
+def check_kills(
+    place: Path, whole: dict[str, bytes], kills: int, machines: Sequence[Sequence[str]]
+) -> None:
+    """A rank is killed in every life of the group but the last: before a checkpoint, at random.
+
+    `machines` has torchrun's options on each.
+    """
     draw = random.Random(kills)
     step, faults = draw.randrange(3), []
     for attempt in range(kills):
         step = draw.randrange(step - step % 3, STEPS) if attempt else step
         fault = Fault(step, rank=draw.randrange(2), attempt=attempt, delay=draw.uniform(0, 0.02))
         faults.append(fault)
-    options = (*ONE_MACHINE, "--max-restarts", str(kills))
-    group = agent(place, options, JOB, *faults)
-    (said,) = ended(group)
-    assert group.returncode == 0, said
+    again = ("--max-restarts", str(kills))
+    agents = [agent(place, (*options, *again), JOB, *faults) for options in machines]
+    said = "\n".join(ended(*agents))
+    assert [one.returncode for one in agents] == [0] * len(agents), said
     assert written(place / "predictions") == whole and set(whole) == set(SIX)
     assert [line["step"] for line in steps_logged(place / "out")] == list(range(STEPS))
     assert not list(place.glob("out.old*")) and all_gone(place)
-    assert said.count("resumed at step") + said.count("starting afresh") == kills
+    assert said.count("resumed at step") + said.count("starting afresh") >= kills
+    assert struck(place) == kills
 
 
 def test_killed_ranks_come_back_and_end_in_the_same_bytes(
     place: Path, whole: dict[str, bytes]
 ) -> None:
-    check_kills(place, whole, kills=2)
+    check_kills(place, whole, 2, [ONE_MACHINE])
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("machines", [1, 2])
 def test_ranks_killed_many_times_end_in_the_same_bytes(
-    place: Path, whole: dict[str, bytes]
+    place: Path, whole: dict[str, bytes], machines: int
 ) -> None:
-    check_kills(place, whole, kills=20)
+    check_kills(place, whole, 20, [ONE_MACHINE] if machines == 1 else two_agents_alike(free_port()))
 
 
+@pytest.mark.slow
+def test_torchrun_that_is_stopped_leaves_a_checkpoint(place: Path, whole: dict[str, bytes]) -> None:
+    """As Slurm stops it before a time limit; the same command with --resume goes on."""
+    fault = Fault(7, signal.SIGTERM, to_launcher=True)
+    ended(agent(place, ONE_MACHINE, JOB, fault))
+    assert 7 < len(steps_logged()) < STEPS and all_gone(place)
+    assert not list(place.glob("predictions/*"))
+    ended(agent(place, ONE_MACHINE, (*JOB, "--resume")))
+    assert written() == whole and [line["step"] for line in steps_logged()] == list(range(STEPS))
+
+
+@pytest.mark.slow  # the job script's test has two machines, too
 def test_two_machines_are_one(place: Path, whole: dict[str, bytes]) -> None:
     said = ended(*(agent(place, options, JOB) for options in two_agents(free_port())))
     assert written() == whole, said
     assert sum(text.count("epoch 1: dev") for text in said) == 1
+
+
+SCRIPT = ROOT / "docs" / "slurm.sh"
+# srun without its own flags, as two machines would run it, and the name of the first of them
+SRUN = """#!/bin/bash
+while [[ $1 == --* ]]; do shift; done
+"$@" & one=$!
+"$@" & two=$!
+wait $one; first=$?
+wait $two && exit $first
+"""
+COMMANDS = {"srun": SRUN, "scontrol": "#!/bin/bash\necho 127.0.0.1\necho other\n"}
+
+
+def slurm(folder: Path) -> dict[str, str]:
+    """What the job script finds in its environment on two machines that are both this one."""
+    commands = folder / "commands"
+    commands.mkdir()
+    for name, text in COMMANDS.items():
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    path = os.pathsep.join((str(commands), str(Path(sys.executable).parent), os.environ["PATH"]))
+    job = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2", "RANKS_PER_NODE": "1"}
+    return {**os.environ, **TOLD, **job, "PATH": path, "SLURM_JOB_ID": str(job_with_free_port())}
+
+
+def job_with_free_port() -> int:
+    """A job's number that the script makes a free port of."""
+    for number in itertools.count(70_000):
+        with socket.socket() as door:
+            if door.connect_ex(("127.0.0.1", 29400 + number % 1000)) != 0:
+                return number
+    raise AssertionError
+
+
+def test_the_job_script_trains_on_two_machines_and_comes_back_after_kills(
+    place: Path, whole: dict[str, bytes]
+) -> None:
+    """Its torchrun line, with two agents that number themselves."""
+    assert subprocess.run(["bash", "-n", SCRIPT], check=False).returncode == 0
+    assert (ROOT / "multitask_classifier.py").exists()
+    (place / "multitask_classifier.py").write_text(
+        f"import runpy\nrunpy.run_path({module.__file__!r}, run_name='__main__')\n"
+    )
+    faults = (Fault(7, rank=1), Fault(10, attempt=1))
+    told = {**slurm(place), FAULTS: json.dumps([asdict(fault) for fault in faults])}
+    command = ["bash", str(SCRIPT), *JOB]
+    done = subprocess.run(command, cwd=place, env=told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert written() == whole and struck(place) == 2 and all_gone(place)
+    assert all(f"resumed at step {step} of 18" in done.stderr for step in (6, 9))
 
 
 def test_a_machine_that_is_gone_ends_the_others(place: Path) -> None:
@@ -96,6 +185,7 @@ def test_a_machine_that_is_gone_ends_the_others(place: Path) -> None:
     fault = Fault(4, to_launcher=True)
     one, other = agent(place, first, JOB, fault), agent(place, second, (*JOB, "--epochs", "500"))
     _, said = ended(one, other)
+    assert time.time() - last_strike(place) < 60
     assert ours(said) == [GONE] and other.returncode == 1
     assert said.index(GONE) < said.index("ChildFailedError")
     assert one.returncode == -signal.SIGKILL and all_gone(place)
@@ -106,8 +196,12 @@ def test_a_folder_that_is_not_shared_is_told_once(place: Path, tmp_path_factory)
     make_place(elsewhere)
     folders: Sequence[Path] = (place, elsewhere)
     options = two_agents(free_port())
-    said = ended(*(agent(f, o, JOB) for f, o in zip(folders, options, strict=True)))
+    agents = [agent(f, o, JOB) for f, o in zip(folders, options, strict=True)]
+    said = ended(*agents)
     lines = [line for text in said for line in ours(text)]
     assert len(lines) == 1 and "does not see what rank 0 writes there" in lines[0], said
+    (text,) = (text for text in said if lines[0] in text)
+    assert text.index(lines[0]) < text.index("ChildFailedError")  # the launcher's own report
+    assert [one.returncode for one in agents] == [1, 1]  # and its exit code
     assert lines[0].startswith("error: --output_dir out: rank 1, on ")
     assert not (place / "out").exists() or not any((place / "out").iterdir())
