@@ -236,6 +236,7 @@ def _plan(
         clip=config.clip,
         checkpoint_every=config.checkpoint_every,
         fresh_at=fresh_at,
+        last_only=config.keep == "last",
     )
 
 

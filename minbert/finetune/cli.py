@@ -6,7 +6,7 @@ from typing import Any
 
 from minbert.finetune.config import RunConfig
 from minbert.finetune.flags import TRAINING
-from minbert.finetune.identity import DATA_PLACES, OUTPUTS
+from minbert.finetune.identity import DATA_PLACES, OUTPUTS, completed
 from minbert.finetune.inputs import locate
 from minbert.finetune.job import run
 from minbert.finetune.presets import with_presets
@@ -59,7 +59,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
     """Flags to a configuration whose files are located. Raises InputError."""
     parser = make_parser()
     typed = vars(parser.parse_args(argv))
-    given = with_earlier(typed, parser, RunConfig, _not_repeated(typed))
+    given = with_earlier(typed, parser, RunConfig, _not_repeated(typed), completed)
     mode = given.pop("fine_tune_mode", None)
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")

@@ -142,6 +142,9 @@ def test_default_typed_out_changes_nothing(parse, name: str) -> None:
     terms = ["--r4f", "--rlayer"] if name.startswith(("r4f", "rlayer_")) else terms
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
     companions = ["--rrobin", kinds.get(name, "equal"), "--tasks", "sst,para,sts,cfimdb", *terms]
+    little = ["--limit_train", "5"]
+    own = {"limit_rows": ["--limit", "9"], "limit_train_seed": little}
+    companions += {**own, "dev_rows": [*little, "--dev_only"]}.get(name, [])
     companions += [] if name == "schedule" else ["--schedule", "polynomial"]
     values = TYPED[name] if isinstance(TYPED[name], tuple) else (TYPED[name],)
     assert parse(*companions, f"--{name}", *map(str, values)) == parse(*companions)
