@@ -197,6 +197,20 @@ def with_seed_noise(
     return p_value, Interval(difference - margin, difference + margin)
 
 
+def paired_t(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p-value of Student's paired t-test (1908) of equal means, pair by pair.
+
+    Of differences that are all the same it is 1 where they are 0, else 0. Raises ValueError for
+    fewer than two pairs, of which nothing is known.
+    """
+    if len(first) < 2:
+        raise ValueError(f"{len(first)} pairs: a t-test needs at least 2")
+    difference = np.asarray(first) - np.asarray(second)
+    if np.ptp(difference) == 0:
+        return float(difference[0] == 0)
+    return float(stats.ttest_1samp(difference, 0.0).pvalue)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) correction: the smallest p times m, the next times m - 1, never falling."""
     order = np.argsort(p_values, kind="stable")

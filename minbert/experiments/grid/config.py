@@ -3,10 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from minbert.experiments.grid.cluster import CLUSTERS
+from minbert.experiments.grid.cells import Cell
+from minbert.experiments.grid.cluster import CLUSTERS, cluster_launch
 from minbert.experiments.grid.experiment import SCALES, Scale
+from minbert.experiments.grid.runner import Runner
 from minbert.support.flags import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -96,6 +99,17 @@ class GridConfig:
         scale = SCALES[self.scale]
         epochs, seeds = self.epochs or scale.epochs, self.seeds or scale.seeds
         return dataclasses.replace(scale, epochs=epochs, seeds=seeds)
+
+    def runner(self, cells: Sequence[Cell]) -> Runner:
+        """What brings the cells to their results, here or as jobs of a cluster.
+
+        Raises InputError where `out` cannot be written, or there is no such cluster.
+        """
+        out, launch = Path(self.out), None
+        if self.cluster is not None:
+            limits = (self.minutes, self.partition, self.gpus)
+            launch = cluster_launch(self.cluster, out / "submitit", *limits)
+        return Runner(cells, out, self.workers, launch)
 
     @staticmethod
     def add_short_flags(group: Any) -> None:
