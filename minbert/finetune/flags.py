@@ -323,11 +323,20 @@ class OptimizationFlags:
     warmup: float = shared_flags.warmup(0.0, OPTIMIZATION)
     clip: float | None = shared_flags.clip(None, OPTIMIZATION)
 
+    recipe: str | None = flag(
+        None,
+        OPTIMIZATION,
+        "train as a method's paper does: "
+        + "; ".join(f"{name}: {words}" for name, words in registry.recipes().items())
+        + ". Each unless given; the method itself is asked for by its own flag",
+        choices=tuple(registry.recipes()),
+    )
     stdpp: bool = flag(
         False,
         OPTIMIZATION,
-        "STD++, what the R3F paper compares with: --warmup 0.1, --schedule linear and twice the "
-        "epochs, each unless given (the bias correction of Adam is on anyway)",
+        "STD++: warm-up, decay and longer training, as in the R3F paper's baseline; here --warmup "
+        "0.1, --schedule linear and twice the epochs, each unless given (the bias correction of "
+        "Adam is on anyway)",
     )
 
 

@@ -31,6 +31,8 @@ _LATER = (
     "rlayer_activation",
     "bregman_dropout",
     "keep",
+    "recipe",
+    "bregman_beta_late",
     "limit_train_seed",
     "dev_rows",
     "dev_only",

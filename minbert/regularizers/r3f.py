@@ -11,7 +11,7 @@ from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers import published, spectral
 from minbert.regularizers.base import Divergence, Regularizer, TrainingPass, tasks_divergence
-from minbert.regularizers.method import Method, seen_weight
+from minbert.regularizers.method import Method, Recipe, seen_weight
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.flags import NOT_NEGATIVE, POSITIVE, PerTask, When, flag
@@ -226,6 +226,18 @@ def _bounds(config: Any, model: MultitaskBert) -> str | None:
     return f"Lipschitz bound of the heads (product of spectral norms): {shown}"
 
 
+# Table 6 of the paper. Its dropout, .1, is the encoder's own, and its eps is our default.
+_RECIPE = Recipe(
+    "r3f",
+    "betas .9 .98, weight decay .01, 6% warm-up, polynomial decay of power 1",
+    lambda _tasks: {
+        "betas": (0.9, 0.98),
+        "weight_decay": 0.01,
+        "warmup": 0.06,
+        "schedule": "polynomial",
+        "power": 1.0,
+    },
+)
 R3F_AND_R4F = Method(
     R3FFlags,
     ("r3f", "r4f"),
@@ -234,4 +246,5 @@ R3F_AND_R4F = Method(
     prepare=_normalize_heads,
     remark=_bounds,
     implementations=_IMPLEMENTATIONS,
+    recipe=_RECIPE,
 )

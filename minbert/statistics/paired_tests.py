@@ -4,6 +4,7 @@ Paired tests take the trained models as given and ask whether other dev examples
 difference as well. `with_seed_noise` asks whether other seeds would show it, too.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -209,6 +210,27 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> float:
     if np.ptp(difference) == 0:
         return float(difference[0] == 0)
     return float(stats.ttest_1samp(difference, 0.0).pvalue)
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p-value of Welch's t-test (1947) of equal means, whatever the two variances.
+
+    NaN for fewer than two scores a side. Where neither side scatters it is 1 for equal means, else
+    0.
+    """
+    if min(len(first), len(second)) < 2:
+        return math.nan
+    if np.ptp(first) == 0 and np.ptp(second) == 0:
+        return float(first[0] == second[0])
+    return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+
+
+def bartlett(samples: Sequence[Sequence[float]]) -> float | None:
+    """The p-value of Bartlett's test (1937) of equal variances; None for fewer than two samples.
+
+    It takes the samples to be normal, and each to have two different values or more.
+    """
+    return float(stats.bartlett(*samples).pvalue) if len(samples) > 1 else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

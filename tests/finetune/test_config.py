@@ -184,12 +184,13 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "r3f_lambda": OPEN,
     "r3f_sigma": ((-1e-3, NAN, INF), (0.0, 1e-5)),
     "term_warmup": BELOW_ONE,
-    "freelb_steps": COUNT,
+    "freelb_steps": ((0, -1, {"sst": 0}), (1, 7, {"sst": 3})),
     "freelb_lr": OPEN,
     "freelb_init": ((-1.0, NAN, INF, {"sst": -1.0}), (0.0, 0.5, {"sst": 0.5})),
     "freelb_radius": ((0.0, -1.0, NAN, {"sst": 0.0}), (0.5, {"sst": 0.5})),
     "bregman_mu": OPEN,
     "bregman_beta": BELOW_ONE,
+    "bregman_beta_late": BELOW_ONE,
 }
 REFUSED = [(name, value) for name, (bad, _) in LIMITS.items() for value in bad]
 ACCEPTED = [(name, value) for name, (_, good) in LIMITS.items() for value in good]

@@ -132,14 +132,14 @@ def _of_examples(outcome: Outcome, task: str) -> float:
 
 
 def _tuning(outcome: Outcome) -> Table:
-    chosen = set(outcome.chosen.values())
+    chosen = {tuned.name for tuned in outcome.chosen.values()}
     rows = [
         [
             tuned.arm.name,
             f"{tuned.rate:g}",
             tuned.strength or _NOTHING,
             f"{outcome.reached[name]:.4f}",
-            "chosen" if tuned in chosen else "",
+            "chosen" if name in chosen else "",
         ]
         for name, tuned in outcome.every.items()
     ]

@@ -74,6 +74,7 @@ def _made_with(manifest: Mapping[str, Any]) -> str:
     changed = ", with changes" if git["changed"] else ""
     return (
         f"weights {Path(manifest['config']['weights']).name}; {manifest['device']}, "
+        f"{manifest.get('processor', 'processor unknown')}, "
         f"threads: {manifest['threads']}; torch {manifest['versions']['torch']}; "
         f"commit {git['commit'][:12]}{changed}"
     )

@@ -133,18 +133,23 @@ def difference_table(analysis: Analysis) -> Table:
             f"[{pair.interval.low:+.3f}, {pair.interval.high:+.3f}]",
             pair.test,
             _p(pair.p_models),
-            _p(pair.p_value) if pair.seeds > 1 else _NOTHING,
+            _p(pair.p_value if pair.seeds > 1 else math.nan),
             _p(pair.corrected),
             pair.verdict,
+            _p(pair.welch),
+            _p(pair.welch_corrected),
         ]
         for pair in analysis.differences
     ]
     header = ["rows", "task", "seeds", "difference", "95% interval", "test of these models"]
     header += ["its p", "p, other seeds too", "p (Holm)", "more than noise"]
+    header += ["Welch's p", "Welch's p (Holm)"]
     return Table("Which differences are more than noise", header, rows, _how_tested(analysis))
 
 
 def _p(value: float) -> str:
+    if math.isnan(value):
+        return _NOTHING
     return f"{value:.4f}" if value >= 5e-5 else "< 0.0001"
 
 
@@ -161,6 +166,7 @@ def _how_tested(analysis: Analysis) -> list[str]:
             "all rows that train the task (those that do not are pooled apart); the interval is "
             "this test's, over the seeds that both rows have"
         )
+        notes.append(_on_welch(analysis))
     if any(pair.seeds == 1 for pair in analysis.differences):
         notes.append(
             "with one seed p and interval (bootstrap) are those of these models: whether the "
@@ -171,6 +177,17 @@ def _how_tested(analysis: Analysis) -> list[str]:
         "tasks that neither row trains are not compared"
     )
     return notes
+
+
+def _on_welch(analysis: Analysis) -> str:
+    """A note on which of the two tests decides, and on what it takes for granted."""
+    alike = analysis.equal_variances.items()
+    tested = ", ".join(f"{TITLES[task]} p = {_p(p_value)}" for task, p_value in alike)
+    return (
+        "p (Holm) decides what is more than noise. It rests on rows that scatter alike over their "
+        f"seeds (Bartlett's test of that: {tested or 'not known'}). Welch's t-test does not: it "
+        "knows the scores of each pair's seeds and nothing else, so with few seeds it finds little"
+    )
 
 
 def command_table(cells: Sequence[Cell]) -> Table:

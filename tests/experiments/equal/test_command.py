@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
 
@@ -10,8 +11,31 @@ import pytest
 
 from minbert.experiments.__main__ import main
 from minbert.experiments.grid import runner
+from minbert.experiments.grid.cell import run_cell
+from minbert.experiments.grid.cells import Cell
+from minbert.support.signals import StopRequest
 from tests.experiments.grids import Place
 from tests.helpers import write_course_files
+
+
+class Ended:
+    """The process of a cell that has run."""
+
+    def poll(self) -> int:
+        return 0
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run cells here: a process for each takes seconds to start."""
+
+    def launch(cell: Cell, out: Path, _threads: int) -> Ended:
+        cell.folder(out).mkdir(parents=True, exist_ok=True)
+        run_cell(cell, out, os.getppid(), StopRequest())
+        return Ended()
+
+    monkeypatch.setattr(runner, "launch", launch)
+    monkeypatch.setattr(runner, "_LOOK", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +80,9 @@ def test_both_stages_run_and_the_report_has_everything(
 
     monkeypatch.setattr(runner, "launch", nothing)
     assert main(command(place)) == 0
-    assert capsys.readouterr().out == printed
+    again = capsys.readouterr().out
+    assert again.startswith(text) and page.read_text() == text
+    assert again.splitlines()[-1] == printed.splitlines()[-1]
 
 
 def test_a_failure_in_tuning_ends_before_the_comparison(
