@@ -40,7 +40,7 @@ class GridConfig:
     scale: str = flag(
         "smoke",
         GRID,
-        "smoke: minutes, to see that all works; small: hours; full: all rows, with the published epochs",
+        "smoke: minutes, to see that all works; small: hours; full: all rows, the published epochs",
         choices=tuple(SCALES),
     )
     seeds: int | None = _count(None, GRID, f"runs of every row; default: {_by_scale('seeds')}")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -222,10 +223,45 @@ def as_csv(analysis: Analysis) -> str:
     return csv_text([header, *rows])
 
 
+def over_seeds_table(analysis: Analysis) -> Table:
+    """A line for each row of several seeds: the median and the best, and the time to the best epoch.
+
+    Such times are in Figure 1 of the R3F paper (Aghajanyan et al. 2021), medians and maxima in its
+    tables. A maximum grows with the number of seeds, so it compares rows of as many seeds only.
+    """
+    tasks = analysis.experiment.tasks
+    header = ["over seeds", "seeds"]
+    header += [f"{TITLES[task]} {what}" for task in tasks for what in ("mean", "median", "best")]
+    rows = [
+        [
+            result.row.name,
+            str(len(result.cells)),
+            *(f"{of(result.scores(task)):.3f}" for task in tasks for of in _OVER_SEEDS),
+            _seconds(np.mean([cell.seconds_to_best for cell in result.all_cells()])),
+        ]
+        for result in analysis.rows
+        if len(result.cells) > 1
+    ]
+    note = "s to best: seconds of training up to the end of the best epoch, the mean over the runs"
+    return Table("Over seeds", [*header, "s to best"], rows, [note])
+
+
+_OVER_SEEDS = (np.mean, np.median, np.max)
+
+
+def _seconds(value: float | np.floating[Any]) -> str:
+    return _NOTHING if math.isnan(value) else f"{value:,.0f}"
+
+
 def result_tables(analysis: Analysis) -> list[Table]:
-    """Scores, and differences where there are any."""
+    """Scores, what there is of differences, and medians where rows have several seeds."""
     differences = [difference_table(analysis)] if analysis.differences else []
-    return [score_table(analysis), *differences]
+    several = any(len(result.cells) > 1 for result in analysis.rows)
+    return [
+        score_table(analysis),
+        *differences,
+        *([over_seeds_table(analysis)] if several else []),
+    ]
 
 
 def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> str:

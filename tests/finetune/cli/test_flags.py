@@ -122,6 +122,8 @@ def test_two_values_for_betas(parse) -> None:
         (["--r3f", "--compat", "fairseq"], "--compat fairseq: --r3f_noise uniform\n"),
         (["--r4f", "--compat", "fairseq"], "--r3f_noise uniform --r4f_scope last\n"),
         (["--stdpp"], "--stdpp: --warmup 0.1 --schedule linear, twice the epochs\n"),
+        (["--recipe", "smart", "--clip", "2"], "--recipe smart: --warmup 0.1 --schedule linear\n"),
+        (["--recipe", "smart", "--smart"], "--bregman_beta 0.99 --bregman_beta_late 0.999\n"),
     ],
 )
 def test_presets_say_what_they_set(
@@ -206,3 +208,12 @@ def test_a_micro_batch_has_rows_or_is_left_to_the_run(
     parse, flags: list[str], size: object
 ) -> None:
     assert parse(*flags).micro_batch_size == size
+
+
+def test_passes_may_be_a_tasks_own(parse) -> None:
+    both = parse("--tasks", "sst,sts", "--rrobin", "--freelb", "--freelb_steps", "sst=2,sts=3")
+    assert both.freelb_steps == {"sst": 2, "sts": 3}
+    assert parse("--freelb", "--freelb_steps", "3").freelb_steps == 3
+    for wrong in ("2.5", "sst=2.5", "sst="):
+        with pytest.raises(InputError, match="whole number"):
+            parse("--freelb", "--freelb_steps", wrong)
