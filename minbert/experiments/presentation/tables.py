@@ -224,7 +224,7 @@ def as_csv(analysis: Analysis) -> str:
 
 
 def over_seeds_table(analysis: Analysis) -> Table:
-    """A line for each row of several seeds: the median and the best, and the time to the best epoch.
+    """A line for each row of several seeds: mean, median, maximum, and the time to the best epoch.
 
     Such times are in Figure 1 of the R3F paper (Aghajanyan et al. 2021), medians and maxima in its
     tables. A maximum grows with the number of seeds, so it compares rows of as many seeds only.
