@@ -11,7 +11,7 @@ from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.experiments.equal.arms import Arm
 from minbert.experiments.equal.config import BATCH_SIZE
-from minbert.experiments.grid.cells import configuration
+from minbert.experiments.grid.cells import configuration, quietly
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.batch import random_batch
 from minbert.finetune.build import build_model, build_objective
@@ -61,7 +61,8 @@ def spendings(arms: Sequence[Arm], shared: str, budget: float, rows: int) -> Map
 
 def units_a_step(command: str) -> float:
     """The mean over the tasks of a step's forward units, counted on shapes without data."""
-    config = configuration(command)
+    with quietly():
+        config = configuration(command)
     counts = [_count(config, task) for task in TASK_NAMES]
     return sum(counts) / len(counts)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minbert.experiments.__main__ import main
+from minbert.experiments.equal import budget
 from minbert.experiments.grid import runner
 from minbert.experiments.grid.cell import run_cell
 from minbert.experiments.grid.cells import Cell
@@ -92,6 +93,7 @@ def test_a_failure_in_tuning_ends_before_the_comparison(
         self.failed = {cell.key: "no luck" for cell in self._pending}
 
     monkeypatch.setattr(runner.Runner, "run", fail)
+    monkeypatch.setattr(budget, "units_a_step", lambda _command: 6.0)
     assert main(command(place, "--lowest_rate", "0.01")) == 1
     out, err = capsys.readouterr()
     assert "tuning has to be whole; the same command tries it again" in err

@@ -32,7 +32,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture(scope="module")
 def design(place: Place) -> Design:
-    return Design.of(EqualConfig(scale="full"), place.extra)
+    spent = {arm: Spending.of(units, 48, 500) for arm, units in UNITS.items()}
+    return Design(EqualConfig(scale="full", seeds=3), place.extra, spent)
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +53,18 @@ def configs(cells: list[Cell]) -> Iterator[tuple[Cell, ResolvedConfig]]:
 
 
 def test_every_arm_spends_the_budget_within_a_percent(design: Design) -> None:
-    for arm, spent in design.spent.items():
-        assert UNITS[arm] <= spent.units_a_step <= 1.04 * UNITS[arm]  # in a narrow encoder
+    assert list(design.spent) == list(ARMS)
+    for spent in design.spent.values():
         assert 0.99 * 48 <= spent.unit_epochs <= 48
         assert spent.steps % 2 == 0 and spent.epoch_steps == 124
+
+
+def test_units_are_counted(place: Place) -> None:
+    arms = [ARMS[name] for name in ("R-Drop", "Bregman", "SMART")]
+    config = EqualConfig(scale="full", rows=(STANDARD, *(arm.name for arm in arms)))
+    for arm, spent in Design.of(config, place.extra).spent.items():
+        assert UNITS[arm] <= spent.units_a_step <= 1.04 * UNITS[arm]  # in a narrow encoder
+        assert 0.98 * 48 <= spent.unit_epochs <= 48
 
 
 @pytest.mark.parametrize("budget", [12, 48, 50.5])
@@ -104,7 +113,7 @@ def test_runs_of_a_draw_differ_by_the_method_alone(compared: list[Cell]) -> None
         assert (config.limit_train, config.dev_rows, config.keep) == (500, "rest", "last")
         assert (config.clip, config.schedule, config.warmup) == (1.0, "linear", 0.1)
         assert config.tasks == ("sst", "sts") and config.rrobin == "equal"
-    assert len(by_draw) == 10
+    assert len(by_draw) == 3 and EqualConfig(scale="full").sizes.draws == 10
     assert all(len(kinds) == 1 for kinds in by_draw.values())
 
 
