@@ -46,7 +46,8 @@ def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
     every, fields = dataclasses.asdict(config), RunConfig.__dataclass_fields__
     unset = [name for name in _LATER if every[name] == fields[name].default]
-    unset += ["limit_rows"] if config.limit is None else []  # a run with a limit says which rows
+    if config.limit is None or config.limit_rows == "first":  # as all runs with a limit once were
+        unset.append("limit_rows")
     left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset)
     return as_json({name: value for name, value in every.items() if name not in left_out})
 

@@ -97,6 +97,11 @@ def test_a_limit_is_no_longer_the_run_that_it_was() -> None:
     assert "limit_rows" not in settings(RunConfig())
 
 
+def test_a_run_of_before_draws_is_gone_on_with_by_its_first_rows() -> None:
+    """Under the name that it has, which hashes the same settings."""
+    assert "limit_rows" not in settings(RunConfig(limit=10, limit_rows="first"))
+
+
 def test_rows_of_the_rest_decide_what_is_scored() -> None:
     given = {"limit_train": 9, "dev_only": True}
     one, other = (vars(RunConfig(**given, limit_train_seed=n)) for n in (1, 2))
