@@ -31,8 +31,8 @@ _RLAYER = "--rlayer_dropout 0.3 --rlayer_activation sigmoid"
 _CONTROL = "finetune rrobin, batch 16"  # what SMART's row differs from by SMART and clipping alone
 _NOTES = {
     MATCHED: (
-        "the poster's rows with SMART had batches of 16 where the others had 64: its seconds beside "
-        "ours, and the ratios between its rows, are of two batch sizes",
+        "the poster's rows with SMART had batches of 16 where the others had 64: its seconds "
+        "beside ours, and the ratios between its rows, are of two batch sizes",
     ),
     AS_PUBLISHED: (
         "as the poster's code has it: rows with SMART have batches of 16, so four times the "
