@@ -20,6 +20,7 @@ from itertools import compress, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minbert.data import spooled
 from minbert.data.records import Line, RecordError, fields_of, whole_records
@@ -99,16 +100,28 @@ class Split:
     bad_rows: list[BadRow]
     rows: int
 
-    def drawn(self, count: int) -> Split:
+    def drawn(self, count: int, number: int = 0) -> Split:
         """This split with `count` random examples in the file's order, or all if it has no more.
 
         Files may be sorted: among the first 500 rows of SST's train file, 4 have its lowest label.
-        The draw is the same in every run, whatever its seed, and a larger draw holds a smaller one.
+        Draw `number` is the same in every run, whatever the run's seed, and holds the smaller draws
+        of that number.
         """
-        seed = derive_seed(0, "drawn rows", self.task.name, self.name)
+        return self._only(self._is_drawn(count, number))
+
+    def rest(self, count: int, number: int = 0) -> Split:
+        """The examples that `drawn` leaves out, in the file's order. Raises InputError for none."""
+        if count >= len(self.examples):
+            raise InputError(f"{self.path}: a draw of {count} rows leaves none to score")
+        return self._only(~self._is_drawn(count, number))
+
+    def _is_drawn(self, count: int, number: int) -> NDArray[np.bool_]:
+        seed = derive_seed(number, "drawn rows", self.task.name, self.name)
         chosen = np.random.default_rng(seed).permutation(len(self.examples))[:count]
-        drawn = np.isin(np.arange(len(self.examples)), chosen)
-        return replace(self, examples=StoredExamples(self.task, compress(self.examples, drawn)))
+        return np.isin(np.arange(len(self.examples)), chosen)
+
+    def _only(self, kept: NDArray[np.bool_]) -> Split:
+        return replace(self, examples=StoredExamples(self.task, compress(self.examples, kept)))
 
 
 def read_split(

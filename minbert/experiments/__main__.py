@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "table1": "minbert.experiments.tables.table1",
     "table2": "minbert.experiments.tables.table2",
     "seeds": "minbert.experiments.tables.seeds",
+    "equal": "minbert.experiments.equal.command",
     "ablate": "minbert.experiments.tables.ablate",
     "variants": "minbert.experiments.variants",
     "all": "minbert.experiments.all",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from minbert.experiments.grid.finished import FinishedRun
+from minbert.finetune.rows import dev_choice
 from minbert.reports.tables import Table
 from minbert.statistics.intervals import over_seeds
 from minbert.statistics.paired_tests import (
@@ -57,8 +58,10 @@ def compare(first: Sequence[Path], second: Sequence[Path]) -> list[Compared]:
     for run in runs:
         if run.dev_hashes != runs[0].dev_hashes:
             raise InputError(f"{run.folder}: scored on other dev files than {runs[0].folder}")
-        if run.config["limit"] != runs[0].config["limit"]:
-            raise InputError(f"{run.folder}: scored with another --limit than {runs[0].folder}")
+        wanted, own = dev_choice(runs[0].config), dev_choice(run.config)
+        if changed := [name for name in own if own[name] != wanted.get(name)]:
+            flag = f"--{changed[0]}"
+            raise InputError(f"{run.folder}: scored with another {flag} than {runs[0].folder}")
     return [_compared(task, *sides) for task in runs[0].predictions]
 
 

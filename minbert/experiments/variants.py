@@ -31,7 +31,10 @@ from minbert.tasks.registry import TASKS
 
 SEED, EXAMPLES = 1, 16
 CPU = torch.device("cpu")
-_DECIDED = f"--option finetune --rrobin --tasks sst,para,sts --precision bf16 --limit {EXAMPLES}"
+_DECIDED = (
+    "--option finetune --rrobin --tasks sst,para,sts --precision bf16 "
+    f"--limit {EXAMPLES} --limit_rows first"
+)
 
 
 @dataclass(frozen=True)

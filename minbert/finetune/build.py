@@ -24,7 +24,7 @@ from minbert.tasks import heads, mixing
 from minbert.tasks.registry import TASKS, overall
 from minbert.tasks.task import Task
 from minbert.training import group
-from minbert.training.optimizer import AdamW, optimizer_for, rate_schedule, warmup_steps
+from minbert.training.optimizer import AdamW, optimizer_for, rate_schedule
 from minbert.training.plan import Evaluation, Plan, Trainee
 from minbert.training.sampling import MixedTaskOrder
 from minbert.training.shared import shared
@@ -136,7 +136,7 @@ def _trainable_tasks(config: ResolvedConfig, model: MultitaskBert) -> list[str]:
 
 def build_objective(config: ResolvedConfig, model: MultitaskBert, steps: int) -> BatchObjective:
     """What each of so many steps minimises. Raises InputError for a term that is always 0."""
-    return registry.build_objective(config, model, warmup_steps(config.term_warmup, steps))
+    return registry.build_objective(config, model, steps)
 
 
 def in_pieces(config: RunConfig, objective: BatchObjective) -> MicroBatches:
@@ -236,6 +236,7 @@ def _plan(
         clip=config.clip,
         checkpoint_every=config.checkpoint_every,
         fresh_at=fresh_at,
+        last_only=config.keep == "last",
     )
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from minbert.data.batches import Dataset, encode_split
-from minbert.data.examples import BadRow, Split, read_split
+from minbert.data.examples import BadRow, Split
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.config import Key, ResolvedConfig
+from minbert.finetune.rows import file_split, read_rows
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.tasks.task import kind_of
 
 _SHORTEST = 5  # [CLS] a [SEP] b [SEP]
 
@@ -33,12 +33,8 @@ def build_data(
 
 
 def _read(config: ResolvedConfig, name: str, split: str) -> Split:
-    path = Path(config.file(name, split))
-    task, kind = config.task(name), kind_of(split)
-    found = read_split(task, kind, path, strict=config.strict, limit=config.limit)
-    if split == "train" and config.limit_train is not None:
-        return found.drawn(config.limit_train)
-    return found
+    path = Path(config.file(name, file_split(vars(config), split)))
+    return read_rows(vars(config), config.task(name), split, path, strict=config.strict)
 
 
 def build_tokenizer(config: ResolvedConfig, encoder: EncoderConfig) -> WordPieceTokenizer:

@@ -6,10 +6,10 @@ from typing import Any
 
 from minbert.finetune.config import RunConfig
 from minbert.finetune.flags import TRAINING
-from minbert.finetune.identity import DATA_PLACES, OUTPUTS
+from minbert.finetune.identity import DATA_PLACES, OUTPUTS, completed
 from minbert.finetune.inputs import locate
 from minbert.finetune.job import run
-from minbert.finetune.presets import with_presets
+from minbert.finetune.presets import recipe, with_presets
 from minbert.regularizers import registry
 from minbert.support.command import run_command
 from minbert.support.console import log
@@ -59,7 +59,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
     """Flags to a configuration whose files are located. Raises InputError."""
     parser = make_parser()
     typed = vars(parser.parse_args(argv))
-    given = with_earlier(typed, parser, RunConfig, _not_repeated(typed))
+    given = with_earlier(typed, parser, RunConfig, _not_repeated(typed), completed)
     mode = given.pop("fine_tune_mode", None)
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
@@ -68,11 +68,20 @@ def parse(argv: Sequence[str]) -> RunConfig:
     if config.stdpp:
         twice = "" if "epochs" in given else ", twice the epochs"
         log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
+    if config.recipe:
+        _explain_recipe(config, given)
     if preset := registry.preset(config.compat):
         log.info("--compat %s: %s", config.compat, " ".join(_in_force(config, preset)))
     located = locate(config, given)
     _explain_defaults(located, given)
     return located
+
+
+def _explain_recipe(config: RunConfig, given: Mapping[str, Any]) -> None:
+    """Say what --recipe stands for beside what was typed."""
+    set_by_it = {name: getattr(config, name) for name in recipe(given)}
+    words = " ".join(f"--{name} {shown(value)}" for name, value in set_by_it.items())
+    log.info("--recipe %s: %s", config.recipe, words)
 
 
 def _explain_defaults(config: RunConfig, given: Mapping[str, Any]) -> None:

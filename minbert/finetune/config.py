@@ -17,6 +17,7 @@ from minbert.finetune.flags import (
     TrainingFlags,
     has_head_weights,
 )
+from minbert.finetune.rows import file_split
 from minbert.regularizers import registry
 from minbert.support.errors import InputError
 from minbert.support.flags import check_values, shown
@@ -79,21 +80,37 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
 
     @property
     def evaluated_tasks(self) -> tuple[str, ...]:
-        """The course's three tasks and whatever else trains; of a single task that one."""
-        if self.single_task:
+        """The course's three tasks and whatever else trains; of a single task that one.
+
+        With `dev_only`, what trains.
+        """
+        if self.single_task or self.dev_only:
             return self.trained_tasks
         return tuple(dict.fromkeys((*COURSE_TASKS, *self.trained_tasks)))
 
     @property
     def scored_keys(self) -> tuple[Key, ...]:
-        """Every (task, split) that is scored and predicted."""
+        """Every (task, split) whose predictions are asked for."""
         names = self.evaluated_tasks
+        if self.dev_only:
+            return tuple((name, "dev") for name in names)
         return tuple((name, split) for name in names for split in TASKS[name].scored_splits)
 
     @property
+    def predicted_keys(self) -> tuple[Key, ...]:
+        """Every (task, split) that gets a prediction file."""
+        return () if self.dev_only else self.scored_keys
+
+    @property
     def read_keys(self) -> tuple[Key, ...]:
-        """Every (task, split) whose file is read: what is scored, and what trains."""
+        """Every (task, split) whose rows are read: what is scored, and what trains."""
         return (*self.scored_keys, *((name, "train") for name in self.trained_tasks))
+
+    @property
+    def file_keys(self) -> tuple[Key, ...]:
+        """Every (task, split) whose file is read."""
+        keys = ((name, file_split(vars(self), split)) for name, split in self.read_keys)
+        return tuple(dict.fromkeys(keys))
 
     @property
     def earlier_epochs(self) -> int:
@@ -113,7 +130,7 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         settings = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         settings |= {name: value for name, value in values.items() if settings[name] is None}
         settings |= {
-            f"{task}_{split}_out": self.out_file(task, split) for task, split in self.scored_keys
+            f"{task}_{split}_out": self.out_file(task, split) for task, split in self.predicted_keys
         }
         return ResolvedConfig(**settings)
 

@@ -11,10 +11,17 @@ from minbert.tasks.task import Task
 
 
 def _needed(task: Task, split: str) -> When:
-    """The condition that a run reads this split: it trains on the task, or scores it."""
-    names = "trained_tasks" if split == "train" else "evaluated_tasks"
+    """The condition that a run reads this split's file: it trains on the task, or scores it."""
     needs = f"{task.name} to train (--tasks, --rrobin)"
-    return When(lambda c: task.name in getattr(c, names), needs)
+    if split != "train":
+        needs += ", and no --dev_only" if split != "dev" else ", and no --dev_rows rest"
+    return When(lambda c: (task.name, split) in c.file_keys, needs)
+
+
+def _predicted(task: Task, split: str) -> When:
+    """The condition that a run writes this split's predictions."""
+    needs = f"{task.name} to train (--tasks, --rrobin), and no --dev_only"
+    return When(lambda c: (task.name, split) in c.predicted_keys, needs)
 
 
 def _file_flag(task: Task, split: str) -> Any:
@@ -27,7 +34,7 @@ def _out_flag(task: Task, split: str) -> Any:
     if default != alone:
         default += f", with --tasks {task.name} {alone}"
     words = f"{task.name} {split} predictions; default in --predictions_dir: {default}"
-    return flag(None, OUTPUT, words, metavar="FILE", acts=[_needed(task, split)])
+    return flag(None, OUTPUT, words, metavar="FILE", acts=[_predicted(task, split)])
 
 
 def _scale_flag(task: Task) -> Any:
@@ -55,7 +62,7 @@ InputFileFlags: Any = make_dataclass(
     frozen=True,
 )
 _UNNAMED = When(
-    lambda c: any(getattr(c, f"{task}_{split}_out") is None for task, split in c.scored_keys),
+    lambda c: any(getattr(c, f"{task}_{split}_out") is None for task, split in c.predicted_keys),
     "a prediction file that no flag of its own names",
 )
 _DIRECTORY = flag(

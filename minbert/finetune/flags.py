@@ -5,7 +5,7 @@ from typing import Any
 
 from minbert.regularizers import registry
 from minbert.support import shared_flags
-from minbert.support.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, When, flag
+from minbert.support.flags import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, RATE, Limit, When, flag
 from minbert.tasks.mixing import EQUAL, MIXINGS, PRE, TEMPERATURE, WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, LARGEST_TASK, TASKS, named
 
@@ -28,6 +28,7 @@ _A_RELATION = When(
     lambda c: any(name in _RELATIONAL for name in c.trained_tasks),
     f"{' or '.join(_RELATIONAL)} to train",
 )
+_LITTLE = When(lambda c: c.limit_train is not None, "--limit_train")
 _RLAYER = When(lambda c: c.rlayer, "--rlayer")
 _BY_SIZE = " or ".join(name for name in MIXINGS if name not in WITH_ROUNDS)
 
@@ -138,6 +139,14 @@ class TrainingFlags:
         limit=AT_LEAST_ONE,
         metavar="STEPS",
     )
+    keep: str = flag(
+        "best",
+        TRAINING,
+        "whose model is kept, scored and predicts: best, the epoch's with the best dev scores; "
+        "last, the last step's, so that nothing is chosen by dev. Dev is then scored once, at the "
+        "end",
+        choices=("best", "last"),
+    )
     seed: int = shared_flags.seed(TRAINING)
 
 
@@ -154,7 +163,19 @@ class DataFlags:
     )
     strict: bool = flag(False, DATA, "stop at bad rows instead of reporting them and going on")
     limit: int | None = flag(
-        None, DATA, "read only the first N rows of every file", limit=AT_LEAST_ONE, metavar="N"
+        None,
+        DATA,
+        "use N rows of every file, drawn at random, the same for every seed",
+        limit=AT_LEAST_ONE,
+        metavar="N",
+    )
+    limit_rows: str = flag(
+        "drawn",
+        DATA,
+        "drawn: at random from the whole file; first: the file's first N rows, which is quicker, "
+        "but files may be sorted by label",
+        choices=("drawn", "first"),
+        acts=[When(lambda c: c.limit is not None, "--limit")],
     )
     limit_train: int | None = flag(
         None,
@@ -169,6 +190,27 @@ class DataFlags:
                 "a --limit above it, or none",
             )
         ],
+    )
+    limit_train_seed: int = flag(
+        0,
+        DATA,
+        "which rows --limit_train draws; another number draws others, for every --seed alike",
+        limit=NOT_NEGATIVE,
+        metavar="N",
+        acts=[_LITTLE],
+    )
+    dev_rows: str = flag(
+        "file",
+        DATA,
+        "what dev scores are of: file, the dev files; rest, the train rows that --limit_train "
+        "leaves out, which are many more",
+        choices=("file", "rest"),
+        acts=[_LITTLE, When(lambda c: c.dev_only, "--dev_only: these rows are not for handing in")],
+    )
+    dev_only: bool = flag(
+        False,
+        DATA,
+        "score the tasks that train on their dev sets, and read, score and predict nothing else",
     )
     max_length: int | None = flag(
         None,
@@ -281,11 +323,20 @@ class OptimizationFlags:
     warmup: float = shared_flags.warmup(0.0, OPTIMIZATION)
     clip: float | None = shared_flags.clip(None, OPTIMIZATION)
 
+    recipe: str | None = flag(
+        None,
+        OPTIMIZATION,
+        "train as a method's paper does: "
+        + "; ".join(f"{name}: {words}" for name, words in registry.recipes().items())
+        + ". Each unless given; the method itself is asked for by its own flag",
+        choices=tuple(registry.recipes()),
+    )
     stdpp: bool = flag(
         False,
         OPTIMIZATION,
-        "STD++, what the R3F paper compares with: --warmup 0.1, --schedule linear and twice the "
-        "epochs, each unless given (the bias correction of Adam is on anyway)",
+        "STD++: warm-up, decay and longer training, as in the R3F paper's baseline; here --warmup "
+        "0.1, --schedule linear and twice the epochs, each unless given (the bias correction of "
+        "Adam is on anyway)",
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ _LATER = (
     "rlayer_dropout",
     "rlayer_activation",
     "bregman_dropout",
+    "keep",
+    "recipe",
+    "bregman_beta_late",
+    "limit_train_seed",
+    "dev_rows",
+    "dev_only",
     *(f"{task.name}_scale" for task in TASKS.values() if task.top is not None),
 )
 DATA_PLACES = ("data_dir", *(f"{t.name}_{s}" for t in TASKS.values() for s in t.files))
@@ -39,8 +46,19 @@ def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
     every, fields = dataclasses.asdict(config), RunConfig.__dataclass_fields__
     unset = [name for name in _LATER if every[name] == fields[name].default]
+    if config.limit is None or config.limit_rows == "first":  # as all runs with a limit once were
+        unset.append("limit_rows")
     left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset)
     return as_json({name: value for name, value in every.items() if name not in left_out})
+
+
+def completed(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's settings, with those that came after its run as they were then."""
+    fields = RunConfig.__dataclass_fields__
+    later = {name: fields[name].default for name in (*_LATER, "limit_rows")}
+    if earlier.get("limit") is not None:
+        later["limit_rows"] = "first"
+    return {**later, **earlier}
 
 
 def run_name(config: RunConfig) -> str:
@@ -61,7 +79,7 @@ def run_name(config: RunConfig) -> str:
 
 def input_files(config: RunConfig) -> dict[str, Path]:
     """Every data and weights file that the run reads."""
-    keys = [f"{task}_{split}" for task, split in config.read_keys]
+    keys = [f"{task}_{split}" for task, split in config.file_keys]
     paths = {key: Path(getattr(config, key)) for key in keys}
     paths |= weights.input_files(Path(str(config.weights)))
     return {key: path for key, path in paths.items() if path.is_file()}

@@ -25,7 +25,7 @@ def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
 
 
 def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
-    needed = [f"{task}_{split}" for task, split in config.read_keys]
+    needed = [f"{task}_{split}" for task, split in config.file_keys]
     named = [key for key in needed if key in given]
     for key in named:
         if not Path(getattr(config, key)).is_file():
@@ -58,7 +58,7 @@ def _data_folder(config: RunConfig) -> tuple[Path, str]:
         if not Path(config.data_dir).is_dir():
             raise InputError(f"--data_dir {config.data_dir}: no such folder")
         return Path(config.data_dir), "as --data_dir says"
-    needed = {TASKS[task].files[split] for task, split in config.read_keys}
+    needed = {TASKS[task].files[split] for task, split in config.file_keys}
     every = {name for task in TASKS.values() for name in task.files.values()}
     # files that the run needs, or that the sample would stand in for
     places = [COURSE / name for name in every if name in needed or (SAMPLE / name).is_file()]

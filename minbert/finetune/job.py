@@ -116,7 +116,7 @@ def _announce(config: ResolvedConfig, taken: Sequence[str], device: str, folder:
         log.info("%s: as %s in the encoder's folder says", ", ".join(taken), RECOMMENDED)
     if config.steps_per_task == "summed":
         log.info("an optimizer step for every round, on the sum of its tasks' losses")
-    if config.limit:
+    if config.limit and config.predicted_keys:
         log.warning("--limit %d: the predictions are not for handing in", config.limit)
 
 
@@ -196,7 +196,8 @@ def summary(
 ) -> str:
     """The run's result as a table for stdout."""
     ratios = padding_ratios(progress)
-    lines = [f"dev scores of the best epoch ({progress.best_epoch} of {len(progress.history)})"]
+    of = "" if config.keep == "last" else f" of {len(progress.history)}"
+    lines = [f"dev scores of the {config.keep} epoch ({progress.best_epoch}{of})"]
     for name, splits in metrics.items():
         remark = "" if name in trained else "  (not trained)"
         ratio = f"  {ratios[name]:.3f} padded tokens per real one" if name in ratios else ""
@@ -207,11 +208,12 @@ def summary(
             f"  {'':<7}{metric + ' ':<10}{value:6.3f}  on {split}"
             for split, metric, value in others
         ]
-    if not config.single_task:
+    if set(COURSE_TASKS) <= metrics.keys():
         scores = _deciding(metrics)
         course = {name: scores[name] for name in COURSE_TASKS}
         lines.append(f"  overall (2024) {overall(course):8.3f}")
         lines.append(f"  overall (2023) {sum(course.values()) / len(course):8.3f}")
-    lines.append("predictions")
-    lines += [f"  {config.out_file(name, split)}" for name, split in config.scored_keys]
+    if config.predicted_keys:
+        lines.append("predictions")
+    lines += [f"  {config.out_file(name, split)}" for name, split in config.predicted_keys]
     return "\n".join(lines)

@@ -18,11 +18,11 @@ def check(config: ResolvedConfig, folder: Path) -> None:
     """Raise InputError now, not after a night of training, for a prediction file that cannot be.
 
     It may replace nothing but predictions: no input, no other file, and not the predictions of a
-    whole run by those of a run over its first --limit rows.
+    whole run by those of a run over --limit rows.
     """
     inputs = {path.resolve() for path in input_files(config).values()}
     taken: dict[Path, str] = {}
-    for task, split in config.scored_keys:
+    for task, split in config.predicted_keys:
         path, key = Path(config.out_file(task, split)), f"--{task}_{split}_out"
         place = path.resolve()
         if place in taken:
@@ -57,7 +57,7 @@ def rendered(
     """The text of every prediction file."""
     return {
         Path(config.out_file(name, split)): predictions.render(
-            TASKS[name], datasets[name, split].ids, values
+            TASKS[name], datasets[name, split].ids, predicted[name, split]
         )
-        for (name, split), values in predicted.items()
+        for name, split in config.predicted_keys
     }

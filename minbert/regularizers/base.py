@@ -123,6 +123,10 @@ class Regularizer(Protocol):
         """The embeddings (V·B, T, H) of a perturbed copy of the batch; None for a term without."""
         return None
 
+    def begin(self, _steps: int) -> None:
+        """Called before the first step of a run of so many optimizer steps."""
+        return
+
     def loss(self, model: MultitaskBert, batch: Batch, training: TrainingPass) -> Tensor:
         """The unweighted term with gradients: a scalar, a mean over the batch's examples."""
         ...

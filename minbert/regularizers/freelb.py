@@ -1,6 +1,6 @@
 """FreeLB, "free" large-batch adversarial training (Zhu et al. 2020, algorithm 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,13 @@ from torch import Tensor
 
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
-from minbert.regularizers.method import Method
+from minbert.regularizers.method import Method, Recipe
 from minbert.support.errors import InputError
 from minbert.support.flags import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
     POSITIVE,
+    CountPerTask,
     PerTask,
     When,
     flag,
@@ -48,7 +49,7 @@ class FreeLB(ByPasses[MultitaskBert, Batch]):
     def __init__(
         self,
         *,
-        steps: int = 2,
+        steps: CountPerTask = 2,
         step_size: PerTask = 0.1,
         init: PerTask | None = None,
         radius: PerTask | None = None,
@@ -72,14 +73,15 @@ class FreeLB(ByPasses[MultitaskBert, Batch]):
         """
         losses: list[Tensor] = []
         delta = self.start(model, batch, seed)
-        for number in range(self.steps):
-            last = number == self.steps - 1
+        steps = self.steps if isinstance(self.steps, int) else self.steps[batch.name]
+        for number in range(steps):
+            last = number == steps - 1
             delta = delta.detach().requires_grad_(not last)
             embeddings = model.embed(batch)
             assert embeddings is not None
             logits = model(batch, embeddings + delta, mask_seed=seed)
             loss = batch.task.loss(logits, batch.labels)
-            differentiate(loss / self.steps, last)
+            differentiate(loss / steps, last)
             losses.append(loss.detach())
             if not last:
                 assert delta.grad is not None
@@ -141,8 +143,12 @@ def _default(name: str) -> str:
     return shown({task: number for task, number in known.items() if number is not None})
 
 
+def _most_steps(steps: CountPerTask) -> int:
+    return steps if isinstance(steps, int) else max(steps.values())
+
+
 _ON = When(lambda c: c.freelb, "--freelb")
-_MOVES = (_ON, When(lambda c: c.freelb_steps > 1, "--freelb_steps above 1"))
+_MOVES = (_ON, When(lambda c: _most_steps(c.freelb_steps) > 1, "--freelb_steps above 1"))
 
 
 @dataclass(frozen=True)
@@ -154,10 +160,10 @@ class FreeLBFlags:
         GROUP,
         "train on the mean loss along an ascent in the embeddings, instead of the plain loss",
     )
-    freelb_steps: int = flag(
+    freelb_steps: CountPerTask = flag(
         2,
         GROUP,
-        "passes; the embeddings move between them",
+        "passes; the embeddings move between them (a task's own: TASK=2,TASK=3)",
         limit=AT_LEAST_ONE,
         metavar="K",
         acts=[_ON],
@@ -192,8 +198,8 @@ def _check(config: Any) -> None:
     """Raise InputError for a task for which one of FreeLB's numbers is missing."""
     if not config.freelb:
         return
-    for name in ("freelb_init", "freelb_lr", "freelb_radius"):
-        if name == "freelb_init" or config.freelb_steps > 1:
+    for name in ("freelb_steps", "freelb_init", "freelb_lr", "freelb_radius"):
+        if name in ("freelb_steps", "freelb_init") or _most_steps(config.freelb_steps) > 1:
             _check_numbers(config, name)
 
 
@@ -220,10 +226,29 @@ def _objective(config: Any) -> FreeLB:
 _EXACT = When(
     lambda c: not (c.freelb and c.precision == "bf16"), "no --freelb, whose passes are all fp32"
 )
+
+
+def _by_task(tasks: Sequence[Task]) -> dict[str, Any]:
+    """What the published scripts for RoBERTa set, some of it by task."""
+    own = {
+        name: {t.name: value for t in tasks if (value := getattr(t, name)) is not None}
+        for name in ("freelb_lr", "freelb_steps")
+    }
+    shared = {"weight_decay": 0.1, "warmup": 0.06, "schedule": "polynomial", "power": 1.0}
+    return {**shared, **{name: numbers for name, numbers in own.items() if numbers}}
+
+
+_RECIPE = Recipe(
+    "freelb",
+    "weight decay .1, 6% warm-up, polynomial decay of power 1, and by task FreeLB's step and "
+    "passes, beside its start and radius",
+    _by_task,
+)
 FREELB = Method(
     FreeLBFlags,
     ("freelb",),
     check=_check,
     objective=_objective,
     conditions={"precision": _EXACT},
+    recipe=_RECIPE,
 )

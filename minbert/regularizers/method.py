@@ -1,6 +1,6 @@
 """What the main job must know of a regularizer: its flags, and what they make of a run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -47,6 +47,15 @@ def _no_remark(_config: Any, _model: MultitaskBert) -> str | None:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """The settings that a method's paper trains with: words for --help, and flags for tasks."""
+
+    name: str
+    words: str
+    flags: Callable[[Sequence[Task]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Method:
     """A regularizer as the main job offers it: filled in by its own file, listed in `registry.py`.
 
@@ -66,6 +75,8 @@ class Method:
     conditions: Mapping[str, When] = field(default_factory=dict)
     # the names under which --compat knows public implementations, and the flags each one sets
     implementations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    recipe: Recipe | None = None
 
     def asked(self, config: Any) -> str | None:
         """The switch that asks for the method in this configuration; None where none does."""

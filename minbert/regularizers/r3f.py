@@ -11,10 +11,10 @@ from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
 from minbert.regularizers import published, spectral
 from minbert.regularizers.base import Divergence, Regularizer, TrainingPass, tasks_divergence
-from minbert.regularizers.method import Method, seen_weight
+from minbert.regularizers.method import Method, Recipe, seen_weight
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.support.flags import POSITIVE, PerTask, When, flag
+from minbert.support.flags import NOT_NEGATIVE, POSITIVE, PerTask, When, flag
 from minbert.support.randomness import derive_seed, generator
 from minbert.tasks.task import Task
 
@@ -157,8 +157,9 @@ class R3FFlags:
     r3f_sigma: float = flag(
         1e-5,
         GROUP,
-        "size of the noise, in the word embeddings' unit",
-        limit=POSITIVE,
+        "size of the noise, in the word embeddings' unit; 0 leaves the divergence of two dropout "
+        "masks, as in R-Drop",
+        limit=NOT_NEGATIVE,
         metavar="S",
         acts=[_ON],
     )
@@ -171,6 +172,15 @@ class R3FFlags:
         choices=("independent", "shared", "off"),
         acts=[_ON],
     )
+
+
+def _check(config: Any) -> None:
+    """Raise InputError for a term of equal branches."""
+    if (config.r3f or config.r4f) and config.r3f_sigma == 0 and config.r3f_dropout != "independent":
+        raise InputError(
+            f"--r3f_sigma 0 --r3f_dropout {config.r3f_dropout}: without noise, and under the same "
+            "masks, the term is always 0; take --r3f_dropout independent, which is R-Drop"
+        )
 
 
 def _terms(config: Any, _model: MultitaskBert) -> list[Regularizer]:
@@ -216,11 +226,25 @@ def _bounds(config: Any, model: MultitaskBert) -> str | None:
     return f"Lipschitz bound of the heads (product of spectral norms): {shown}"
 
 
+# Table 6 of the paper. Its dropout, .1, is the encoder's own, and its eps is our default.
+_RECIPE = Recipe(
+    "r3f",
+    "betas .9 .98, weight decay .01, 6% warm-up, polynomial decay of power 1",
+    lambda _tasks: {
+        "betas": (0.9, 0.98),
+        "weight_decay": 0.01,
+        "warmup": 0.06,
+        "schedule": "polynomial",
+        "power": 1.0,
+    },
+)
 R3F_AND_R4F = Method(
     R3FFlags,
     ("r3f", "r4f"),
+    check=_check,
     terms=_terms,
     prepare=_normalize_heads,
     remark=_bounds,
     implementations=_IMPLEMENTATIONS,
+    recipe=_RECIPE,
 )

@@ -1,6 +1,6 @@
 """Every regularizer that the main job offers. A new one is a file of its own and a name here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from minbert.regularizers.r3f import R3F_AND_R4F
 from minbert.regularizers.smart.method import SMART
 from minbert.support.errors import InputError
 from minbert.support.flags import RATE, When, flag
+from minbert.tasks.task import Task
+from minbert.training.optimizer import warmup_steps
 
 METHODS: tuple[Method, ...] = (SMART, R3F_AND_R4F, FREELB)
 
@@ -68,6 +70,19 @@ def preset(compat: str) -> Mapping[str, Any]:
     return _PRESETS.get(compat, {})
 
 
+def recipes() -> dict[str, str]:
+    """What --recipe knows, each name with its words."""
+    return {m.recipe.name: m.recipe.words for m in METHODS if m.recipe is not None}
+
+
+def recipe(name: str, trained: Sequence[Task]) -> dict[str, Any]:
+    """The flags of a recipe, for these tasks."""
+    known = {m.recipe.name: m.recipe for m in METHODS if m.recipe is not None}
+    if name not in known:
+        raise InputError(f"--recipe {name}: not one of {', '.join(known)}")
+    return dict(known[name].flags(trained))
+
+
 def conditions(name: str) -> tuple[When, ...]:
     """The conditions that methods put on a flag of the main job."""
     return tuple(method.conditions[name] for method in METHODS if name in method.conditions)
@@ -97,14 +112,16 @@ def check(config: Any) -> None:
         )
 
 
-def build_objective(config: Any, model: MultitaskBert, warmup_steps: int) -> BatchObjective:
-    """What a step minimises. Raises InputError for a term that is always 0."""
+def build_objective(config: Any, model: MultitaskBert, steps: int) -> BatchObjective:
+    """What each of so many steps minimises. Raises InputError for a term that is always 0."""
     asked = [method for method in METHODS if method.asked(config)]
     for method in asked:
         if method.objective is not None:
             return method.objective(config)
     terms = [term for method in asked for term in method.terms(config, model)]
-    return Objective(terms, warmup_steps)
+    for term in terms:
+        term.begin(steps)
+    return Objective(terms, warmup_steps(config.term_warmup, steps))
 
 
 def prepare(config: Any, model: MultitaskBert) -> None:

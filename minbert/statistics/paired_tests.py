@@ -4,6 +4,7 @@ Paired tests take the trained models as given and ask whether other dev examples
 difference as well. `with_seed_noise` asks whether other seeds would show it, too.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -195,6 +196,41 @@ def with_seed_noise(
     margin = float(student.ppf((1 + confidence) / 2)) * error
     p_value = float(2 * student.sf(abs(difference) / error))
     return p_value, Interval(difference - margin, difference + margin)
+
+
+def paired_t(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p-value of Student's paired t-test (1908) of equal means, pair by pair.
+
+    Of differences that are all the same it is 1 where they are 0, else 0. Raises ValueError for
+    fewer than two pairs, of which nothing is known.
+    """
+    if len(first) < 2:
+        raise ValueError(f"{len(first)} pairs: a t-test needs at least 2")
+    difference = np.asarray(first) - np.asarray(second)
+    if np.ptp(difference) == 0:
+        return float(difference[0] == 0)
+    return float(stats.ttest_1samp(difference, 0.0).pvalue)
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p-value of Welch's t-test (1947) of equal means, whatever the two variances.
+
+    NaN for fewer than two scores a side. Where neither side scatters it is 1 for equal means, else
+    0.
+    """
+    if min(len(first), len(second)) < 2:
+        return math.nan
+    if np.ptp(first) == 0 and np.ptp(second) == 0:
+        return float(first[0] == second[0])
+    return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+
+
+def bartlett(samples: Sequence[Sequence[float]]) -> float | None:
+    """The p-value of Bartlett's test (1937) of equal variances; None for fewer than two samples.
+
+    It takes the samples to be normal, and each to have two different values or more.
+    """
+    return float(stats.bartlett(*samples).pvalue) if len(samples) > 1 else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,7 +4,9 @@ import contextlib
 import ctypes
 import errno
 import os
+import platform
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ _NO_MEMORY = re.compile(
     "|can't start new thread|failed to map segment|without (setting an )?exception",
     re.IGNORECASE,
 )
+_NUMBERS = {"family": "cpu family", "model": "model"}  # a virtual machine's name may hide them
 
 
 def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.device:
@@ -54,6 +57,21 @@ def pick_autocast(precision: str, device: torch.device) -> torch.dtype | None:
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if native else "fp32"
     return torch.bfloat16 if precision == "bf16" else None
+
+
+def processor() -> str:
+    """This machine's processor and the instructions that torch uses of it.
+
+    Rounding differs between them, and training feeds rounding back into scores.
+    """
+    known: dict[str, str] = {}
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        for line in lines:
+            key, _, value = line.partition(":")
+            known.setdefault(key.strip(), value.strip())
+    name = known.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{word} {known[key]}" for word, key in _NUMBERS.items() if key in known]
+    return ", ".join([name, *numbers, torch.backends.cpu.get_cpu_capability()])
 
 
 def cores() -> int:

@@ -11,12 +11,14 @@ import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from minbert.support.errors import InputError
 from minbert.support.typed import expanded, respelt, suggestion
 
 PerTask = float | dict[str, float]  # one number for all tasks, or one for each that is named
+CountPerTask = int | dict[str, int]
 
 
 def for_task(value: PerTask, task: str) -> float:
@@ -220,8 +222,9 @@ def _value_type(hint: Any) -> Callable[[str], Any]:
     options = {part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)}
     if tuple[str, ...] in options:
         return _names
-    if dict[str, float] in options:
-        return _per_task
+    for number in (float, int):
+        if dict[str, number] in options:  # type: ignore[valid-type]
+            return partial(_per_task, number=number)
     if {int, str} <= options:  # a number, or a word in its place
         return lambda text: int(text) if text.isdecimal() else text
     for kind in (int, float, str):
@@ -230,18 +233,21 @@ def _value_type(hint: Any) -> Callable[[str], Any]:
     raise AssertionError(hint)
 
 
-def _per_task(text: str) -> PerTask:
+_NUMBERS = {float: "number", int: "whole number"}
+
+
+def _per_task(text: str, number: type[float]) -> PerTask:
     """`5`, or `sst=5,sts=1`."""
     try:
         if "=" not in text:
-            return float(text)
+            return number(text)
         pairs = [part.split("=") for part in text.split(",")]
-        numbers = {name.strip(): float(number) for name, number in pairs}
+        numbers = {name.strip(): number(value) for name, value in pairs}
         if "" in numbers:
             raise ValueError("no task")
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a number nor one a task, as in TASK=5,TASK=1"
+            f"{text!r} is neither a {_NUMBERS[number]} nor one a task, as in TASK=5,TASK=1"
         ) from None
     if len(numbers) < len(pairs):
         raise argparse.ArgumentTypeError(f"{text!r} names a task twice")

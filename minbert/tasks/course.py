@@ -37,6 +37,8 @@ def _sentiment(name: str, title: str, classes: int, **more: Any) -> Task:
         metrics=(ACCURACY,),
         freelb_init=1.0,
         freelb_radius=0.6,
+        freelb_lr=0.1,
+        freelb_steps=2,
         **more,
     )
 
@@ -61,6 +63,8 @@ QUORA = Task(
     relational=True,
     freelb_init=0.32,
     freelb_radius=0.7,
+    freelb_lr=0.2,
+    freelb_steps=2,
     in_course_mix=True,
     other_names=("quora",),
     ceiling=0.93,
@@ -85,6 +89,8 @@ STS = Task(
     relational=True,
     freelb_init=0.16,
     freelb_radius=0.28,
+    freelb_lr=0.1,
+    freelb_steps=3,
     in_course_mix=True,
     ceiling=0.93,
 )

@@ -87,7 +87,8 @@ def pre(settings: MixingSettings, epoch: int) -> Shares:
 def full(settings: MixingSettings, _epoch: int) -> Shares:
     """R rounds, as many as the largest task has whole batches (the poster's interleaved schedule).
 
-    A smaller task's batches hold max(1, ⌊rows / R⌋), so that all tasks are through together.
+    A smaller task's batches hold max(1, ⌊rows / R⌋) rows, so an epoch may leave some for the next:
+    of the course's files, at batches of 64, it takes 77.6% of SST and 73.2% of STS.
     Raises InputError where the largest task has not one whole batch.
     """
     largest = max(settings.sizes, key=lambda task: settings.sizes[task])
@@ -177,8 +178,8 @@ MIXINGS: Mapping[str, Mixing] = {
         Mixing(PRE, "first --pre_epochs of --pre_task alone, then equal, optimizer anew", pre),
         Mixing(
             "full",
-            "as many rounds as the largest has whole batches, the others' batches smaller, so that "
-            "all are through together",
+            "as many rounds as the largest has whole batches, the others' batches smaller, in "
+            "whole rows, so that they last as long",
             full,
         ),
         Mixing("proportional", "batches in the ratio of the sizes", proportional, rounds=False),

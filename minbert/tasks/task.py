@@ -40,6 +40,8 @@ class Task:
     relational: bool = False  # whether a relational layer may stand before its head
     freelb_init: float | None = None  # magnitude of FreeLB's random start
     freelb_radius: float | None = None  # radius of FreeLB's ball (Frobenius norm)
+    freelb_lr: float | None = None  # FreeLB's ascent step, and passes, of `--recipe freelb`
+    freelb_steps: int | None = None
     in_course_mix: bool = False  # one of the course's multitask job, scored whatever trains
     other_names: tuple[str, ...] = ()  # what people's prediction files call it, too
     other_columns: tuple[str, ...] = ()  # further spellings of `prediction_column`

@@ -30,6 +30,8 @@ def fit(
 ) -> None:
     """Train to `plan.total_steps`, scoring after each epoch; the best epoch's model is kept.
 
+    With `plan.last_only` the last epoch alone is scored, and its model kept.
+
     `progress` says where to begin, and is kept up to date. `facts` are saved with every checkpoint.
     Raises RunError on a non-finite loss or gradient, which never reaches the weights, and Stopped,
     after a checkpoint, on a signal.
@@ -44,6 +46,7 @@ def fit(
     for epoch in range(progress.epochs_scored, epochs):
         first, last = plan.bounds(epoch)
         done, title = progress.step - first, f"epoch {epoch + 1}/{epochs}"
+        is_scored = not plan.last_only or epoch == epochs - 1
         with stop.deferred():
             with ProgressBar(last - first, title, "steps", done=done) as bar:
                 for rows_by_task in islice(plan.order.epoch(epoch), done, last - first):
@@ -55,12 +58,16 @@ def fit(
                     bar.update(1, progress.shown(journal.last))
                     if progress.step % 100 == 0:
                         release_memory()
-                    due = progress.step % plan.checkpoint_every == 0 and progress.step < last
+                    due = progress.step % plan.checkpoint_every == 0
+                    due &= progress.step < last or not is_scored
                     if due or stop.signum is not None:
                         save()
                     stop.obey()
-            _score(trainee, progress, store, journal, stop, save)
-            save()
+            if is_scored:
+                _score(trainee, progress, store, journal, stop, save)
+                save()
+            else:
+                progress.epochs_scored += 1
         stop.obey()
 
 

@@ -159,6 +159,7 @@ class Plan(Generic[M, B]):
     checkpoint_every: int = 500
     fresh_at: int = 0  # the step at which the optimizer starts anew
     criterion: str = "overall of what trains"  # its name in the log
+    last_only: bool = False  # dev is scored after the last epoch alone
 
     @property
     def epochs(self) -> int:

@@ -16,7 +16,7 @@ class Progress:
     """The numbers of a run that every checkpoint holds."""
 
     step: int = 0
-    epochs_scored: int = 0
+    epochs_scored: int = 0  # or passed without a score, where the last alone gets one
     best_epoch: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     epoch_seconds: float = 0.0

@@ -16,6 +16,7 @@ import torch
 
 from minbert.encoder import hub
 from minbert.support import durable_files, untrusted
+from minbert.support.device import processor
 from minbert.support.errors import InputError, Stopped
 from minbert.training.progress import Progress
 from minbert.training.run_folder import MANIFEST
@@ -38,6 +39,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "device": gpu or device.type,
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "versions": {

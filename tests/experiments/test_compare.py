@@ -99,7 +99,7 @@ def test_other_numbers_of_dev_rows_cannot_be_compared(
 def test_a_dev_file_is_read_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = FinishedRun.read(runs / "run1")
     count = len(run.split("sts").examples)
-    monkeypatch.setattr(finished, "read_split", None)
+    monkeypatch.setattr(finished, "read_rows", None)
     assert len(run.labels("sts")) == count
 
 

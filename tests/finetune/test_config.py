@@ -159,6 +159,7 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "temperature": ((0.0, 0.5, -1.0, NAN, INF), (1.0, 5.0, 1e9)),
     "limit": COUNT,
     "limit_train": COUNT,
+    "limit_train_seed": ((-1,), (0, 7)),
     "checkpoint_every": COUNT,
     "ranks": COUNT,
     "micro_batch_size": ((0, -1, "8.5", "-1", "all", ""), ("auto", 1, 7)),
@@ -181,14 +182,15 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "smart_eta": OPEN,
     "smart_steps": ((-1,), (0, 3)),
     "r3f_lambda": OPEN,
-    "r3f_sigma": OPEN,
+    "r3f_sigma": ((-1e-3, NAN, INF), (0.0, 1e-5)),
     "term_warmup": BELOW_ONE,
-    "freelb_steps": COUNT,
+    "freelb_steps": ((0, -1, {"sst": 0}), (1, 7, {"sst": 3})),
     "freelb_lr": OPEN,
     "freelb_init": ((-1.0, NAN, INF, {"sst": -1.0}), (0.0, 0.5, {"sst": 0.5})),
     "freelb_radius": ((0.0, -1.0, NAN, {"sst": 0.0}), (0.5, {"sst": 0.5})),
     "bregman_mu": OPEN,
     "bregman_beta": BELOW_ONE,
+    "bregman_beta_late": BELOW_ONE,
 }
 REFUSED = [(name, value) for name, (bad, _) in LIMITS.items() for value in bad]
 ACCEPTED = [(name, value) for name, (_, good) in LIMITS.items() for value in good]

@@ -198,6 +198,8 @@ def test_every_flag_acts_somewhere(name: str) -> None:
     option = "finetune" if name in ("smart_reuse_clean", "int8", "head_lr") else "pretrain"
     widest = {**EVERYTHING, **terms, "schedule": "polynomial", "option": option}
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
+    widest |= {"limit": 9} if name == "limit_rows" else {"limit_train": 5}
+    widest |= {"dev_only": True} if name == "dev_rows" else {}
     widest["rrobin"] = {**kinds, "epoch_batches": "sqrt"}.get(name, "equal")
     assert not idle(name, **widest)
 

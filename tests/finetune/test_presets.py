@@ -10,6 +10,7 @@ from minbert.finetune.config import RunConfig
 from minbert.finetune.presets import STDPP, with_presets
 from minbert.regularizers.registry import METHODS, preset
 from minbert.regularizers.smart.method import SMART
+from minbert.support.errors import InputError
 
 
 def test_stdpp_is_a_preset_of_flags() -> None:
@@ -56,3 +57,67 @@ def test_presets_add_up() -> None:
 def test_every_implementation_can_be_asked_for() -> None:
     choices = RunConfig.__dataclass_fields__["compat"].metadata["choices"]
     assert set(choices) == {"paper", *COMPAT}
+
+
+# ------------------------------------------------------------------------- recipes of the papers
+
+OF_THE_PAPERS = {  # recipe -> switch, and what it sets for SST and STS
+    "smart": (
+        "smart",
+        {"clip": 1.0, "warmup": 0.1, "schedule": "linear"},
+        {"bregman_beta": 0.99, "bregman_beta_late": 0.999},
+    ),
+    "r3f": (
+        "r3f",
+        {
+            "betas": (0.9, 0.98),
+            "weight_decay": 0.01,
+            "warmup": 0.06,
+            "schedule": "polynomial",
+            "power": 1.0,
+        },
+        {},
+    ),
+    "freelb": (
+        "freelb",
+        {"weight_decay": 0.1, "warmup": 0.06, "schedule": "polynomial", "power": 1.0},
+        {"freelb_lr": {"sst": 0.1, "sts": 0.1}, "freelb_steps": {"sst": 2, "sts": 3}},
+    ),
+}
+BOTH = {"tasks": ("sst", "sts"), "rrobin": "equal"}
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPERS)
+def test_a_recipe_is_what_the_paper_says(name: str) -> None:
+    switch, shared, own = OF_THE_PAPERS[name]
+    given = {**BOTH, "recipe": name, switch: True}
+    assert with_presets(given) == {**given, **shared, **own}
+    RunConfig(**with_presets(given))
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPERS)
+def test_a_recipe_switches_no_method_on_and_sets_nothing_that_would_be_idle(name: str) -> None:
+    switch, shared, _ = OF_THE_PAPERS[name]
+    filled = with_presets({**BOTH, "recipe": name})
+    assert filled == {**BOTH, "recipe": name, **shared}
+    assert not getattr(RunConfig(**filled), switch)
+
+
+def test_what_is_typed_wins_over_a_recipe() -> None:
+    typed = {"recipe": "smart", "smart": True, "clip": 5.0, "bregman_beta": 0.5, "warmup": 0.3}
+    assert with_presets(typed).items() >= typed.items()
+    constant = with_presets({"recipe": "r3f", "schedule": "constant"})
+    assert (constant["schedule"], "power" in constant) == ("constant", False)
+    one = with_presets({"recipe": "freelb", "freelb": True, "freelb_steps": 1, **BOTH})
+    assert (one["freelb_steps"], "freelb_lr" in one) == (1, False)
+
+
+def test_quora_has_a_step_of_its_own() -> None:
+    filled = with_presets({"recipe": "freelb", "freelb": True, "rrobin": "equal"})
+    assert filled["freelb_lr"] == {"sst": 0.1, "para": 0.2, "sts": 0.1}
+    assert filled["freelb_steps"] == {"sst": 2, "para": 2, "sts": 3}
+
+
+def test_two_schedules_are_one_too_many() -> None:
+    with pytest.raises(InputError, match="--recipe r3f --stdpp"):
+        with_presets({"recipe": "r3f", "stdpp": True})

@@ -155,6 +155,12 @@ def test_numbers_a_task() -> None:
         )
 
 
+def test_a_task_has_passes_of_its_own() -> None:
+    term = FreeLB(steps={"sst": 1, "sts": 3})
+    for case, passes in ((STS, 3), (Case("sst", "bi"), 1)):
+        assert len(deltas_of(term, tiny_model(case), tiny_batch(case))) == passes
+
+
 def test_under_bf16_all_passes_are_exact() -> None:
     lowered = tiny_model(STS, dtype=torch.float32, autocast=torch.bfloat16)
     plain, batch = tiny_model(STS, dtype=torch.float32), tiny_batch(STS)

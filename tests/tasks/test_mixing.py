@@ -199,3 +199,9 @@ def test_the_table_has_a_line_a_task_and_equal_epochs_share_theirs() -> None:
     ]
     assert len({len(line) for line in lines}) == 1
     assert len(table(shares(ANNEALED, COURSE, 64, epochs=4), COURSE, 4)) == 1 + 4 * 3
+
+
+def test_an_epoch_of_full_leaves_rows_of_the_small_tasks_and_says_so() -> None:
+    """On the course's files at batches of 64: 3.9 and 2.7 rows a batch are cut to whole ones."""
+    _, *lines = table(shares("full", COURSE, 64), COURSE, 1)
+    assert [line.split()[-1] for line in lines] == ["77.6%", "100.0%", "73.2%"]

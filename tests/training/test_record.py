@@ -34,6 +34,7 @@ def test_a_new_manifest_says_what_and_where(config: RunConfig) -> None:
     assert made["config"]["lr"] == config.lr
     assert made["sha256"] == {"sst_dev": "00"}
     assert made["device"] == "cpu"
+    assert made["processor"].endswith(torch.backends.cpu.get_cpu_capability())
     assert made["threads"] == torch.get_num_threads()
     assert made["versions"]["torch"] == torch.__version__
     assert {"python", "numpy", "tokenizers", "safetensors"} <= made["versions"].keys()

@@ -29,6 +29,7 @@ class Analysis:
     rows: Sequence[RowResult]
     differences: Sequence[Difference]
     detectable: Sequence[Detectable]
+    equal_variances: Mapping[str, float]  # task -> Bartlett's p-value, where it is known
     left_out: Sequence[str]
 
 
@@ -41,7 +42,9 @@ def analyse(experiment: Experiment, cells: Sequence[Cell], out: Path) -> Analysi
     compared = differences.compare(shown, by_name)
     smallest = [differences.detectable(task, rows, compared) for task in shown.tasks]
     detectable = [difference for difference in smallest if difference]
-    return Analysis(shown, len(cells), missing, rows, compared, detectable, left_out)
+    tests = {task: differences.equal_variances(rows, task) for task in shown.tasks}
+    alike = {task: p_value for task, p_value in tests.items() if p_value is not None}
+    return Analysis(shown, len(cells), missing, rows, compared, detectable, alike, left_out)
 
 
 def _comparable(

@@ -33,8 +33,10 @@ class Difference:
 
     `p_models` is the p-value of `test`, which takes the trained models as given. `p_value` and
     `interval` count the noise of the seeds too; with one seed in common they are those of the given
-    models. `corrected` is `p_value` after Holm's correction over all differences of the table.
-    `correlation` is that of the two rows' parts in the score, example by example.
+    models. `corrected` is `p_value` after Holm's correction over all differences of the table, and
+    decides. `welch` is Welch's t-test of the seeds alone, which takes no two rows to scatter alike
+    and knows no noise of the examples; NaN with one seed. `correlation` is that of the two rows'
+    parts in the score, example by example.
     """
 
     first: str
@@ -47,6 +49,8 @@ class Difference:
     p_models: float
     p_value: float
     corrected: float
+    welch: float
+    welch_corrected: float
     correlation: float
 
     @property
@@ -89,7 +93,26 @@ def compare(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[Diffe
             differences.append(_difference(first, second, task, noise[task]))
             bar.update(1)
     corrected = paired_tests.holm([difference.p_value for difference in differences])
-    return [replace(d, corrected=p) for d, p in zip(differences, corrected, strict=True)]
+    welch = _holm_of_known([difference.welch for difference in differences])
+    return [
+        replace(one, corrected=p, welch_corrected=w)
+        for one, p, w in zip(differences, corrected, welch, strict=True)
+    ]
+
+
+def _holm_of_known(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction over the p-values that are known; the others stay NaN."""
+    corrected = iter(paired_tests.holm([p for p in p_values if not math.isnan(p)]))
+    return [p if math.isnan(p) else next(corrected) for p in p_values]
+
+
+def equal_variances(rows: Sequence[RowResult], task: str) -> float | None:
+    """The p-value of Bartlett's test (1937) that the rows that train a task scatter alike.
+
+    None where fewer than two rows have several seeds that differ.
+    """
+    over = [row.scores(task) for row in rows if len(row.cells) > 1 and row.trains(task)]
+    return paired_tests.bartlett([scores for scores in over if np.ptp(scores) > 0])
 
 
 def _seed_noise(rows: Sequence[RowResult], task: str) -> dict[bool, VarianceEstimate]:
@@ -140,8 +163,15 @@ def _difference(
         p_models=p_models,
         p_value=p_value,
         corrected=p_value,
+        welch=(welch := _welch(first, second, seeds, task)),
+        welch_corrected=welch,
         correlation=_correlation(task, one, other, labels),
     )
+
+
+def _welch(first: RowResult, second: RowResult, seeds: Sequence[int], task: str) -> float:
+    sides = [[row.result(seed, task).scores[task] for seed in seeds] for row in (first, second)]
+    return paired_tests.welch(*sides)
 
 
 def _test_of_models(

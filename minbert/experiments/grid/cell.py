@@ -89,8 +89,7 @@ def _writing_into(folder: Path, config: RunConfig) -> RunConfig:
     """Return the configuration with every output path below `folder`."""
     outs: dict[str, Any] = {
         f"{task}_{split}_out": str(folder / "predictions" / Path(config.out_file(task, split)).name)
-        for task in config.evaluated_tasks
-        for split in ("dev", "test")
+        for task, split in config.predicted_keys
     }
     return dataclasses.replace(config, output_dir=str(folder / RUN), resume=True, **outs)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from minbert.experiments.grid.experiment import BASE_SEED, Experiment, GridRow, Scale, flags_in
+from minbert.experiments.grid.experiment import Experiment, GridRow, Scale, flags_in
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import input_files, settings
@@ -67,17 +67,17 @@ def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str])
     `extra` are flags of the main job for all rows. Raises InputError where a row's flags are wrong,
     where `extra` would change what a row is, and where two rows would be the same run.
     """
-    _check_flags(experiment.rows, flags_in(extra))
+    _check_flags(experiment.rows, flags_in(extra), flags_in(shlex.split(experiment.seeded)))
     shared = experiment.shared
     if flags_in(shlex.split(shared)) & flags_in(extra):
         shared = ""
     cells: dict[str, Cell] = {}
-    for seed in range(BASE_SEED, BASE_SEED + seeds):
+    for seed in range(experiment.first_seed, experiment.first_seed + seeds):
         for row in experiment.rows:
             for flags in row.commands:
                 common = shlex.join(extra)
                 how_much = scale.flags(f"{flags} {common}")
-                parts = (flags, shared, how_much, common, f"--seed {seed}")
+                parts = (flags, shared, how_much, common, experiment.seeded.format(seed=seed))
                 command = " ".join(part for part in parts if part)
                 with quietly() if cells else contextlib.nullcontext():
                     key = key_of(configuration(command))
@@ -90,13 +90,13 @@ def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str])
     return list(cells.values())
 
 
-def _check_flags(rows: Sequence[GridRow], extra: Collection[str]) -> None:
-    """Refuse a flag that the experiment decides, or that a row and `extra` both give.
+def _check_flags(rows: Sequence[GridRow], extra: Collection[str], seeded: Collection[str]) -> None:
+    """Refuse a flag that the experiment or its seed decides, or that a row and `extra` both give.
 
     argparse would keep the last value, and the row's name would be wrong.
     """
     for flag in sorted(extra):
-        if flag == "--epochs" or _is_decided(flag):
+        if flag == "--epochs" or flag in seeded or _is_decided(flag):
             raise InputError(f"{flag}: is decided by the experiment, not given after --")
     for row in rows:
         own = flags_in(word for command in row.commands for word in shlex.split(command))

@@ -3,10 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from minbert.experiments.grid.cluster import CLUSTERS, Demands
+from minbert.experiments.grid.cells import Cell
+from minbert.experiments.grid.cluster import CLUSTERS, Demands, cluster_launch
 from minbert.experiments.grid.experiment import SCALES, Scale
+from minbert.experiments.grid.runner import Runner
 from minbert.support.flags import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -38,7 +41,7 @@ class GridConfig:
     scale: str = flag(
         "smoke",
         GRID,
-        "smoke: minutes, to see that all works; small: hours; full: as published",
+        "smoke: minutes, to see that all works; small: hours; full: all rows, the published epochs",
         choices=tuple(SCALES),
     )
     seeds: int | None = _count(None, GRID, f"runs of every row; default: {_by_scale('seeds')}")
@@ -117,6 +120,16 @@ class GridConfig:
     def demands(self) -> Demands:
         """What a job asks of the cluster."""
         return Demands(self.minutes, self.partition, self.cpus, self.gpus)
+
+    def runner(self, cells: Sequence[Cell]) -> Runner:
+        """What brings the cells to their results, here or as jobs of a cluster.
+
+        Raises InputError where `out` cannot be written, or there is no such cluster.
+        """
+        out, launch = Path(self.out), None
+        if self.cluster is not None:
+            launch = cluster_launch(self.cluster, out / "submitit", self.demands)
+        return Runner(cells, out, self.workers, launch)
 
     @staticmethod
     def add_short_flags(group: Any) -> None:

@@ -34,7 +34,8 @@ class Experiment:
     """A grid of rows × seeds, and the pairs of rows that are `compared`, the first with the second.
 
     `source` says whose the published figures are. `shared` are flags of all rows, unless others are
-    given in their place. `notes` say what a reader must know of the figures.
+    given in their place. `notes` say what a reader must know of the figures. `seeded` are the flags
+    that a seed decides, and seeds count up from `first_seed`.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Experiment:
     source: str = ""
     shared: str = ""
     notes: tuple[str, ...] = ()
+    seeded: str = "--seed {seed}"
+    first_seed: int = BASE_SEED
 
     def only(self, names: Sequence[str]) -> Experiment:
         """The experiment with these rows alone. Raises InputError for an unknown name.
@@ -64,7 +67,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Scale:
-    """The part of an experiment that is run: epochs, the first `limit` rows of files, seeds."""
+    """The part of an experiment that is run: epochs, `limit` drawn rows of every file, seeds."""
 
     epochs: int
     limit: int | None

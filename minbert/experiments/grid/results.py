@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,6 +54,14 @@ class CellResult:
         if not whole:
             raise RunError(f"{folder / DEV}: damaged; delete {folder}")
         return cls(folder, scores, seconds, manifest)
+
+    @property
+    def seconds_to_best(self) -> float:
+        """Seconds of training to the best epoch's end, without scoring; NaN where unknown."""
+        epochs, best = self.manifest["epochs"], self.manifest.get("best_epoch")
+        if best is None:
+            return math.nan
+        return float(sum(e["train_seconds"] for e in epochs if e["epoch"] <= best))
 
     @cached_property
     def dev(self) -> Mapping[str, Array]:

@@ -1,6 +1,6 @@
 """An analysed grid as a section of a report: its tables, its plots, its commands."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from minbert.experiments.analysis import flips
 from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.analysis.flips import Flip, Flips
 from minbert.experiments.grid.cells import Cell
-from minbert.experiments.grid.results import is_accuracy
+from minbert.experiments.grid.results import CellResult, is_accuracy
 from minbert.experiments.presentation import flip_plots, prediction_plots, score_plots
 from minbert.experiments.presentation.tables import command_table, result_tables
 from minbert.reports.picture import Picture
@@ -53,7 +53,7 @@ def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()
     done = any(result.cells for result in analysis.rows)
     return Section(
         title=analysis.experiment.title,
-        facts=[*facts, *_machine(analysis)],
+        facts=[*facts, *machines(c for row in analysis.rows for c in row.all_cells())],
         missing=[str(gap) for gap in analysis.gaps],
         tables=result_tables(analysis),
         rows=[result.row.name for result in analysis.rows],
@@ -62,10 +62,9 @@ def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()
     )
 
 
-def _machine(analysis: Analysis) -> list[str]:
-    """The weights, machines and versions of the finished runs, a line for each combination."""
-    lines = {_made_with(cell.manifest) for row in analysis.rows for cell in row.all_cells()}
-    return sorted(lines - {""})
+def machines(results: Iterable[CellResult]) -> list[str]:
+    """The weights, machines and versions of finished runs, a line for each combination."""
+    return sorted({_made_with(result.manifest) for result in results} - {""})
 
 
 def _made_with(manifest: Mapping[str, Any]) -> str:
@@ -75,6 +74,7 @@ def _made_with(manifest: Mapping[str, Any]) -> str:
     changed = ", with changes" if git["changed"] else ""
     return (
         f"weights {Path(manifest['config']['weights']).name}; {manifest['device']}, "
+        f"{manifest.get('processor', 'processor unknown')}, "
         f"threads: {manifest['threads']}; torch {manifest['versions']['torch']}; "
         f"commit {git['commit'][:12]}{changed}"
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,18 +134,23 @@ def difference_table(analysis: Analysis) -> Table:
             f"[{pair.interval.low:+.3f}, {pair.interval.high:+.3f}]",
             pair.test,
             _p(pair.p_models),
-            _p(pair.p_value) if pair.seeds > 1 else _NOTHING,
+            _p(pair.p_value if pair.seeds > 1 else math.nan),
             _p(pair.corrected),
             pair.verdict,
+            _p(pair.welch),
+            _p(pair.welch_corrected),
         ]
         for pair in analysis.differences
     ]
     header = ["rows", "task", "seeds", "difference", "95% interval", "test of these models"]
     header += ["its p", "p, other seeds too", "p (Holm)", "more than noise"]
+    header += ["Welch's p", "Welch's p (Holm)"]
     return Table("Which differences are more than noise", header, rows, _how_tested(analysis))
 
 
 def _p(value: float) -> str:
+    if math.isnan(value):
+        return _NOTHING
     return f"{value:.4f}" if value >= 5e-5 else "< 0.0001"
 
 
@@ -161,6 +167,7 @@ def _how_tested(analysis: Analysis) -> list[str]:
             "all rows that train the task (those that do not are pooled apart); the interval is "
             "this test's, over the seeds that both rows have"
         )
+        notes.append(_on_welch(analysis))
     if any(pair.seeds == 1 for pair in analysis.differences):
         notes.append(
             "with one seed p and interval (bootstrap) are those of these models: whether the "
@@ -171,6 +178,17 @@ def _how_tested(analysis: Analysis) -> list[str]:
         "tasks that neither row trains are not compared"
     )
     return notes
+
+
+def _on_welch(analysis: Analysis) -> str:
+    """A note on which of the two tests decides, and on what it takes for granted."""
+    alike = analysis.equal_variances.items()
+    tested = ", ".join(f"{TITLES[task]} p = {_p(p_value)}" for task, p_value in alike)
+    return (
+        "p (Holm) decides what is more than noise. It rests on rows that scatter alike over their "
+        f"seeds (Bartlett's test of that: {tested or 'not known'}). Welch's t-test does not: it "
+        "knows the scores of each pair's seeds and nothing else, so with few seeds it finds little"
+    )
 
 
 def command_table(cells: Sequence[Cell]) -> Table:
@@ -205,10 +223,45 @@ def as_csv(analysis: Analysis) -> str:
     return csv_text([header, *rows])
 
 
+def over_seeds_table(analysis: Analysis) -> Table:
+    """A line for each row of several seeds: mean, median, maximum, and the time to the best epoch.
+
+    Such times are in Figure 1 of the R3F paper (Aghajanyan et al. 2021), medians and maxima in its
+    tables. A maximum grows with the number of seeds, so it compares rows of as many seeds only.
+    """
+    tasks = analysis.experiment.tasks
+    header = ["over seeds", "seeds"]
+    header += [f"{TITLES[task]} {what}" for task in tasks for what in ("mean", "median", "best")]
+    rows = [
+        [
+            result.row.name,
+            str(len(result.cells)),
+            *(f"{of(result.scores(task)):.3f}" for task in tasks for of in _OVER_SEEDS),
+            _seconds(np.mean([cell.seconds_to_best for cell in result.all_cells()])),
+        ]
+        for result in analysis.rows
+        if len(result.cells) > 1
+    ]
+    note = "s to best: seconds of training up to the end of the best epoch, the mean over the runs"
+    return Table("Over seeds", [*header, "s to best"], rows, [note])
+
+
+_OVER_SEEDS = (np.mean, np.median, np.max)
+
+
+def _seconds(value: float | np.floating[Any]) -> str:
+    return _NOTHING if math.isnan(value) else f"{value:,.0f}"
+
+
 def result_tables(analysis: Analysis) -> list[Table]:
-    """Scores, and differences where there are any."""
+    """Scores, what there is of differences, and medians where rows have several seeds."""
     differences = [difference_table(analysis)] if analysis.differences else []
-    return [score_table(analysis), *differences]
+    several = any(len(result.cells) > 1 for result in analysis.rows)
+    return [
+        score_table(analysis),
+        *differences,
+        *([over_seeds_table(analysis)] if several else []),
+    ]
 
 
 def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> str:

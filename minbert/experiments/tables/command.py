@@ -9,10 +9,8 @@ from pathlib import Path
 
 from minbert.experiments.analysis.analysis import analyse
 from minbert.experiments.grid.cells import Cell, plan
-from minbert.experiments.grid.cluster import cluster_launch
 from minbert.experiments.grid.config import GridConfig, SomeGridConfig, parse
 from minbert.experiments.grid.experiment import Experiment
-from minbert.experiments.grid.runner import Runner
 from minbert.experiments.grid.unnamed import unnamed
 from minbert.experiments.presentation import tables
 from minbert.reports import report
@@ -89,10 +87,7 @@ class Grid:
         runs = len({cell.key for cell in self.cells})
         rows = len(self.experiment.rows)
         log.info("%s: %d rows, %d runs, in %s/cells", self.experiment.title, rows, runs, self.out)
-        config, launch = self.config, None
-        if config.cluster is not None:
-            launch = cluster_launch(config.cluster, self.out / "submitit", config.demands)
-        runner = Runner(self.cells, self.out, config.workers, launch)
+        runner = self.config.runner(self.cells)
         runner.run(self.experiment.name)
         self.failed = runner.failed
         analysis = analyse(self.experiment, self.cells, self.out)
@@ -106,7 +101,7 @@ class Grid:
     def _scale(self) -> str:
         seeds = len({cell.seed for cell in self.cells})
         what = self.config.how_much
-        rows = f"the first {what.limit:,} rows of every file" if what.limit else "all rows"
+        rows = f"{what.limit:,} drawn rows of every file" if what.limit else "all rows"
         commands = [command for row in self.experiment.rows for command in row.commands]
         named = any("--epochs" in command for command in commands)
         epochs = "as the rows say" if named else what.epochs

@@ -19,7 +19,7 @@ main job follow after --. Typical:
 _METHODS = {  # flags, and the cost of a step in forward units
     "standard": ("", 3),
     "STD++": ("--stdpp", 6),  # a step costs 3, and there are twice as many
-    "SMART": ("--smart", 15),
+    "SMART": ("--smart", 12),
     "R3F": ("--r3f", 6),
     "R4F": ("--r4f", 6),
     "FreeLB": ("--freelb", 6),

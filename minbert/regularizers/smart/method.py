@@ -7,7 +7,7 @@ from typing import Any
 from minbert.model import MultitaskBert
 from minbert.regularizers import published
 from minbert.regularizers.base import Regularizer
-from minbert.regularizers.method import Method, seen_weight
+from minbert.regularizers.method import Method, Recipe, seen_weight
 from minbert.regularizers.smart.adversarial import Adversarial, SmartChoices
 from minbert.regularizers.smart.bregman import Bregman
 from minbert.support.errors import InputError
@@ -149,6 +149,15 @@ class SmartFlags:
         metavar="BETA",
         acts=_BREGMAN,
     )
+    bregman_beta_late: float | None = flag(
+        None,
+        GROUP,
+        "that momentum after the first tenth of all steps; default: the same throughout (the "
+        "paper: .99, then .999)",
+        limit=RATE,
+        metavar="BETA",
+        acts=_BREGMAN,
+    )
     bregman_dropout: str | None = flag(
         None,
         GROUP,
@@ -191,11 +200,23 @@ def _terms(config: Any, model: MultitaskBert) -> list[Regularizer]:
         terms.append(adversarial)
     if not config.no_bregman:
         dropout = config.bregman_dropout or config.smart_dropout
-        weight, beta = config.bregman_mu, config.bregman_beta
-        terms.append(Bregman(model, weight=weight, beta=beta, dropout=dropout))
+        betas = {"beta": config.bregman_beta, "late_beta": config.bregman_beta_late}
+        terms.append(Bregman(model, weight=config.bregman_mu, dropout=dropout, **betas))
     return terms
 
 
+# Section 4.2 of the paper, "Implementation details".
+_RECIPE = Recipe(
+    "smart",
+    "clip 1, 10% warm-up, linear decay, the Bregman term's beta .99 and after a tenth .999",
+    lambda _tasks: {
+        "clip": 1.0,
+        "warmup": 0.1,
+        "schedule": "linear",
+        "bregman_beta": 0.99,
+        "bregman_beta_late": 0.999,
+    },
+)
 SMART = Method(
     SmartFlags,
     ("smart",),
@@ -203,4 +224,5 @@ SMART = Method(
     terms=_terms,
     whole_batch=lambda config: config.smart and config.compat in CHOICES,
     implementations=_IMPLEMENTATIONS,
+    recipe=_RECIPE,
 )

@@ -20,6 +20,8 @@ from minbert.experiments.presentation.tables import (
     as_csv,
     command_table,
     difference_table,
+    over_seeds_table,
+    result_tables,
     score_table,
     write,
 )
@@ -206,6 +208,39 @@ def test_a_task_that_not_all_rows_score_is_left_out(tmp_path: Path) -> None:
     assert analysis.experiment.tasks == ("sst",)
     assert "STS: left out" in " ".join(score_table(analysis).notes)
     assert [one.task for one in analysis.differences] == ["sst"]
+
+
+def test_welchs_test_stands_beside_the_one_that_decides(analysed: Analysed) -> None:
+    """It is scipy's of the seeds alone, corrected like the other; with one seed there is none."""
+    analysis, _ = analysed(3)
+    found, (plain, better) = analysis.differences, analysis.rows[:2]
+    for one in found:
+        sides = better.scores(one.task), plain.scores(one.task)
+        assert one.welch == pytest.approx(stats.ttest_ind(*sides, equal_var=False).pvalue)
+    assert [one.welch_corrected for one in found] == holm([one.welch for one in found])
+    bartlett = stats.bartlett(plain.scores("sst"), better.scores("sst")).pvalue
+    assert analysis.equal_variances["sst"] == pytest.approx(bartlett)
+    table = difference_table(analysis)
+    assert table.header[-2:] == ["Welch's p", "Welch's p (Holm)"]
+    (note,) = (note for note in table.notes if "Bartlett" in note)
+    assert note.startswith("p (Holm) decides") and f"SST p = {bartlett:.4f}" in note
+    one_seed, _ = analysed(1)
+    assert difference_table(one_seed).rows[0][-2:] == ["–", "–"]
+    assert all(math.isnan(one.welch_corrected) for one in one_seed.differences)
+
+
+def test_medians_and_maxima_stand_beside_means(analysed: Analysed) -> None:
+    analysis, _ = analysed(3)
+    plain = analysis.rows[0]
+    for cell in plain.all_cells():
+        cell.manifest["epochs"][0]["epoch"], cell.manifest["epochs"][1]["epoch"] = 1, 2
+        cell.manifest["best_epoch"] = 1  # type: ignore[index]
+    line, better = over_seeds_table(analysis).rows
+    scores = sorted(plain.scores("sst"))
+    assert line[2:5] == [f"{value:.3f}" for value in (np.mean(scores), scores[1], scores[2])]
+    assert line[-1] == "4"  # the mean of the first epochs' 2, 4 and 6 seconds
+    assert (better[0], better[-1]) == ("better", "–")
+    assert len(result_tables(analysis)) == 3 and len(result_tables(analysed(1)[0])) == 2
 
 
 def test_a_row_without_results_is_in_the_table(analysed: Analysed) -> None:

@@ -9,6 +9,7 @@ from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.support.flags import refuse_idle
 
+MASKS = ("shared", "independent", "off")
 NAMED = {method.name: method for method in METHODS}
 
 
@@ -35,8 +36,12 @@ def test_standard_comes_first() -> None:
         ("standard", 3),
         ("R3F, off", 4),
         ("R4F, independent", 4),
-        ("SMART adversarial, off", 3 + 3 * 1),  # S = 1
-        ("SMART Bregman, off", None),
+        *((f"SMART adversarial, {masks}", 3 + 3 * 1) for masks in MASKS),  # S = 1
+        *((f"SMART both, {masks}", 3 + 3 * 1) for masks in MASKS),
+        *((f"SMART Bregman, {masks}", None) for masks in MASKS),
+        ("R3F, shared", 4),
+        ("R3F, independent", 4),
+        ("FreeLB, K = 1", 3),
         ("FreeLB, K = 2", 3 + 3 * 1),  # S = K - 1
         ("FreeLB, K = 3", 3 + 3 * 2),
     ],

@@ -13,6 +13,7 @@ from minbert.experiments.__main__ import COMMANDS, main
 from minbert.experiments.grid import experiment, runner
 from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.config import GridConfig
+from minbert.experiments.tables import seeds
 from minbert.experiments.tables.command import Grid
 from tests.experiments.grids import Place
 
@@ -204,3 +205,9 @@ def test_scales_grow() -> None:
     assert smoke.limit is not None and small.limit is not None and smoke.limit < small.limit
     assert full.limit is None
     assert Cell("a", 1, "", "k").name == "a, seed 1"
+
+
+def test_the_time_left_knows_what_smart_costs() -> None:
+    """The ledger's units of a step: both terms, dropout off."""
+    costs = {row.name: row.cost for row in seeds.experiment().rows}
+    assert costs == {"standard": 3, "STD++": 6, "SMART": 12, "R3F": 6, "R4F": 6, "FreeLB": 6}

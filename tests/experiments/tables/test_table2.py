@@ -90,7 +90,8 @@ def test_smart_is_compared_with_a_row_that_has_its_batches() -> None:
 
 
 def test_where_the_rows_differ_beyond_their_names_is_said() -> None:
-    assert not table2.experiment(table2.MATCHED).notes
+    (of_seconds,) = table2.experiment(table2.MATCHED).notes  # whose ratios are of two batch sizes
+    assert "batches of 16 where the others had 64: its seconds" in of_seconds
     notes = table2.experiment(table2.AS_PUBLISHED).only(["finetune smart"]).notes
     assert "batches of 16" in notes[0]
     assert table1.experiment().shared == "--batch_size 64"

@@ -122,6 +122,8 @@ def test_two_values_for_betas(parse) -> None:
         (["--r3f", "--compat", "fairseq"], "--compat fairseq: --r3f_noise uniform\n"),
         (["--r4f", "--compat", "fairseq"], "--r3f_noise uniform --r4f_scope last\n"),
         (["--stdpp"], "--stdpp: --warmup 0.1 --schedule linear, twice the epochs\n"),
+        (["--recipe", "smart", "--clip", "2"], "--recipe smart: --warmup 0.1 --schedule linear\n"),
+        (["--recipe", "smart", "--smart"], "--bregman_beta 0.99 --bregman_beta_late 0.999\n"),
     ],
 )
 def test_presets_say_what_they_set(
@@ -142,6 +144,9 @@ def test_default_typed_out_changes_nothing(parse, name: str) -> None:
     terms = ["--r4f", "--rlayer"] if name.startswith(("r4f", "rlayer_")) else terms
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
     companions = ["--rrobin", kinds.get(name, "equal"), "--tasks", "sst,para,sts,cfimdb", *terms]
+    little = ["--limit_train", "5"]
+    own = {"limit_rows": ["--limit", "9"], "limit_train_seed": little}
+    companions += {**own, "dev_rows": [*little, "--dev_only"]}.get(name, [])
     companions += [] if name == "schedule" else ["--schedule", "polynomial"]
     values = TYPED[name] if isinstance(TYPED[name], tuple) else (TYPED[name],)
     assert parse(*companions, f"--{name}", *map(str, values)) == parse(*companions)
@@ -203,3 +208,12 @@ def test_a_micro_batch_has_rows_or_is_left_to_the_run(
     parse, flags: list[str], size: object
 ) -> None:
     assert parse(*flags).micro_batch_size == size
+
+
+def test_passes_may_be_a_tasks_own(parse) -> None:
+    both = parse("--tasks", "sst,sts", "--rrobin", "--freelb", "--freelb_steps", "sst=2,sts=3")
+    assert both.freelb_steps == {"sst": 2, "sts": 3}
+    assert parse("--freelb", "--freelb_steps", "3").freelb_steps == 3
+    for wrong in ("2.5", "sst=2.5", "sst="):
+        with pytest.raises(InputError, match="whole number"):
+            parse("--freelb", "--freelb_steps", wrong)

@@ -1,0 +1,106 @@
+"""`python -m minbert.experiments equal`: does a method help where all spend the same compute?
+
+The design and the analysis are those of docs/equal-compute.md.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from minbert.experiments.equal.budget import Spending
+from minbert.experiments.equal.config import EqualConfig
+from minbert.experiments.equal.design import Design, choose, points
+from minbert.experiments.equal.outcome import Outcome, gather
+from minbert.experiments.equal.tables import as_csv, result_tables
+from minbert.experiments.equal.verdict import verdict
+from minbert.experiments.grid import gaps
+from minbert.experiments.grid.cells import Cell
+from minbert.experiments.grid.config import parse
+from minbert.experiments.presentation.tables import command_table
+from minbert.reports import report
+from minbert.reports.report import Plots, Section
+from minbert.support import durable_files
+from minbert.support.command import run_command, show
+from minbert.support.console import log
+from minbert.support.errors import RunError
+
+TITLE = "Methods at equal compute"
+_DESCRIPTION = """\
+Tune standard fine-tuning, FreeLB, R-Drop, R3F's noise, SMART's Bregman term and SMART on little
+data of two tasks, then compare them on fresh draws of rows, each run with as many steps as the same
+forward units pay for. docs/equal-compute.md has the design. Flags of the main job follow after --.
+Typical:
+
+  python -m minbert.experiments equal --scale full --out runs/equal -- --weights NAME --pooling mean
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run both stages and report; returns the exit code."""
+    return run_command(lambda _stop: _run(argv), if_stopped="the same command goes on with it")
+
+
+def _run(argv: Sequence[str]) -> None:
+    config, extra = parse("equal", _DESCRIPTION, argv, EqualConfig)
+    design = Design.of(config, extra)
+    for arm, spent in design.spent.items():
+        log.info("%s: %s", arm, _said(spent))
+    every, tuning = design.tuning()
+    _finish(config, "tuning", tuning)
+    results, missing = gaps.read(tuning, Path(config.out))
+    if missing:
+        raise RunError(f"{missing[0]}: tuning has to be whole; the same command tries it again")
+    reached = points(every, tuning, results)
+    chosen = choose(config.arms, every, reached)
+    for tuned in chosen.values():
+        log.info("tuned: %s, %.4f points on dev", tuned.name, reached[tuned.name])
+    cells = design.comparison(chosen)
+    _finish(config, "comparison", cells)
+    _write(gather(design, every, reached, chosen, tuning, cells, Path(config.out)))
+
+
+def _said(spent: Spending) -> str:
+    return (
+        f"{spent.units_a_step:.2f} forward units a step, {spent.steps:,} steps, "
+        f"{spent.unit_epochs:.2f} unit-epochs"
+    )
+
+
+def _finish(config: EqualConfig, stage: str, cells: Sequence[Cell]) -> None:
+    """Bring a stage's cells to their results, as far as it goes, and log what failed."""
+    log.info("%s: %d runs, in %s/cells", stage, len(cells), config.out)
+    runner = config.runner(cells)
+    runner.run(stage)
+    for cell in cells:
+        if cell.key in runner.failed:
+            place = cell.folder(Path(config.out)) / "log.txt"
+            log.error("failed: %s: %s (%s)", cell.name, runner.failed[cell.key], place)
+
+
+def _write(outcome: Outcome) -> None:
+    """Write and print the report. Raises RunError, afterwards, where runs are missing."""
+    # imported late: --help need not wait for matplotlib
+    from minbert.experiments.equal.plot import score_pictures
+    from minbert.experiments.presentation.section import machines
+
+    out, name = Path(outcome.design.config.out), _name(outcome)
+    facts, tables = [verdict(outcome), *machines(outcome.results.values())], result_tables(outcome)
+    commands = command_table(outcome.cells)
+    text = "\n".join([f"{fact}\n" for fact in facts] + [t.markdown() for t in (*tables, commands)])
+    texts = {out / f"{name}.md": text, out / f"{name}.csv": as_csv(outcome)}
+    durable_files.write_texts(texts)
+    show(text)
+    words = "Dots are means over the draws, lines their 95% intervals, small dots the draws."
+    plots = [Plots("Score against units", words, list(score_pictures(outcome)))]
+    missing = [str(gap) for gap in outcome.missing]
+    section = Section(TITLE, facts, missing, tables, (), plots, commands)
+    show(f"report: {report.write(out, name, TITLE, [section])}")
+    if missing:
+        raise RunError(f"{len(missing)} runs failed; the same command tries them again")
+
+
+def _name(outcome: Outcome) -> str:
+    """The name of the report's files: other runs make another name."""
+    commands = "\n".join(sorted(cell.command for cell in outcome.cells))
+    digest = hashlib.sha256(commands.encode()).hexdigest()[:6]
+    return f"equal-{outcome.design.config.scale}-{digest}"
