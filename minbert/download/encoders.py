@@ -29,6 +29,7 @@ from minbert.download.retries import Fault, Patience, Tries, answered_within
 from minbert.encoder import hub, tensor_files, weights
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import Published
+from minbert.encoder.pooling import POOLING_FILE
 from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
@@ -216,7 +217,8 @@ def _needed(wanted: Published, there: dict[str, RepoSibling]) -> list[str]:
     missing = [name for name in ("config.json", tokens, tensors) if name not in there]
     if missing:
         raise InputError(f"{wanted}: not in BERT's layout: lacks {', '.join(missing)}")
-    return ["config.json", *(name for name in weights.VOCAB_FILES if name in there), tensors]
+    small = (*weights.VOCAB_FILES, POOLING_FILE)
+    return ["config.json", *(name for name in small if name in there), tensors]
 
 
 def _remote(wanted: Published, file: RepoSibling) -> _Remote:

@@ -196,7 +196,7 @@ class ModelFlags(shared_flags.Readable):
         None,
         MODEL,
         "one vector per text: cls, BERT's pooler output; mean, the mean of the last hidden states; "
-        "default: as the encoder's folder recommends, else cls",
+        "default: as the encoder's folder says (recommended.json, 1_Pooling/config.json), else cls",
         choices=("cls", "mean"),
     )
     cross_encoder: bool = flag(

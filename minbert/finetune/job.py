@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import all_scores, predict
 from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.microbatches import SIZE
-from minbert.finetune.recommended import RECOMMENDED, recommended
+from minbert.finetune.recommended import origins, recommended
 from minbert.regularizers import registry
 from minbert.support import durable_files, untrusted
 from minbert.support.command import show
@@ -59,9 +59,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
     typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
     if typed.ranks > group.size():
         return group.launch(typed.ranks, partial(run, typed))
-    recommendation = recommended(Path(str(typed.weights)), typed.option)
-    taken = list(typed.taken_from(recommendation))
-    config = typed.resolved(recommendation)
+    config = typed.resolved(recommended(Path(str(typed.weights)), typed.option))
     device = pick_device(config.device, require_gpu=config.use_gpu)
     group.take(device)
     folder = Path(config.output_dir or Path("runs") / run_name(config))
@@ -70,7 +68,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
             outputs.check(config, folder)
             writing.enter_context(held(folder))
         check_shared(folder)
-        _announce(config, taken, str(device), folder)
+        _announce(config, origins(typed), str(device), folder)
         parts, facts, progress = _begin(config, folder, device)
         manifest = new_manifest(config, facts["sha256"], device)
         if group.rank() == 0:
@@ -103,7 +101,7 @@ def _begin(
     return parts, facts, progress
 
 
-def _announce(config: ResolvedConfig, taken: Sequence[str], device: str, folder: Path) -> None:
+def _announce(config: ResolvedConfig, remarks: Iterable[str], device: str, folder: Path) -> None:
     trained, scored = ", ".join(config.trained_tasks), ", ".join(config.evaluated_tasks)
     order = "in turn" if config.rrobin in WITH_ROUNDS else "in random order"
     turns = f" {order} ({config.rrobin})" if config.rrobin else ""
@@ -112,8 +110,8 @@ def _announce(config: ResolvedConfig, taken: Sequence[str], device: str, folder:
     length = f"{config.epochs} epochs, batch size {config.batch_size}, pooling {config.pooling}"
     rates = f"learning rate {config.lr:g}{heads}; {length}"
     log.info("%s; device %s; seed %d; run folder %s", rates, device, config.seed, folder)
-    if taken:
-        log.info("%s: as %s in the encoder's folder says", ", ".join(taken), RECOMMENDED)
+    for line in remarks:
+        log.info("%s", line)
     if config.steps_per_task == "summed":
         log.info("an optimizer step for every round, on the sum of its tasks' losses")
     if config.limit:
