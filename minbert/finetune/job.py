@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from minbert.finetune import outputs
 from minbert.finetune.build import Parts, build
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
-from minbert.finetune.evaluate import all_scores, predict
+from minbert.finetune.evaluate import all_scores, commonest_scores, predict
 from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.microbatches import SIZE
 from minbert.finetune.recommended import origins, recommended
@@ -78,8 +78,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         group.wait()  # the best model is on disk
         with stop.immediate():
             predicted = _predict(config, parts, progress, folder)
-        metrics = _metrics(config, parts, predicted)
-        manifest |= _results(parts, predicted, metrics, progress)
+        manifest |= _results(config, parts, predicted, progress)
         if group.rank() == 0:
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
@@ -136,13 +135,12 @@ def _predict(
     }
 
 
-def _metrics(config: ResolvedConfig, parts: Parts, predicted: Mapping[Key, Array]) -> Metrics:
-    """Every metric of every dev split."""
+def _of_dev(config: ResolvedConfig, scores: Callable[[str, str], dict[str, float]]) -> Metrics:
+    """The scores of every dev split, by task."""
     metrics: Metrics = {name: {} for name in config.evaluated_tasks}
     for name, split in config.scored_keys:
         if kind_of(split) == "dev":
-            dataset = parts.datasets[name, split]
-            metrics[name][split] = all_scores(dataset, predicted[name, split])
+            metrics[name][split] = scores(name, split)
     return metrics
 
 
@@ -156,11 +154,14 @@ def _is_degenerate(parts: Parts, predicted: Mapping[Key, Array]) -> bool:
 
 
 def _results(
-    parts: Parts, predicted: Mapping[Key, Array], metrics: Metrics, progress: Progress
+    config: ResolvedConfig, parts: Parts, predicted: Mapping[Key, Array], progress: Progress
 ) -> dict[str, Any]:
     """What the manifest of a run that has trained says of it."""
+    data = parts.datasets
+    metrics = _of_dev(config, lambda *key: all_scores(data[key], predicted[key]))
     found: dict[str, Any] = {"best_epoch": progress.best_epoch, "dev": _deciding(metrics)}
     found["metrics"] = metrics
+    found["commonest_label"] = _of_dev(config, lambda *key: commonest_scores(data[key]))
     if _is_degenerate(parts, predicted):
         found["degenerate"] = True
     found["padded_per_real_token"] = padding_ratios(progress)
@@ -177,7 +178,7 @@ def _deciding(metrics: Metrics) -> dict[str, float]:
 def _show(
     config: ResolvedConfig, parts: Parts, manifest: Mapping[str, Any], progress: Progress
 ) -> None:
-    show(summary(config, parts.trained, manifest["metrics"], progress))
+    show(summary(config, parts.trained, manifest, progress))
     for line in registry.remarks(config, parts.trainee.model):
         show(line)
     if manifest.get("degenerate"):
@@ -190,26 +191,33 @@ def padding_ratios(progress: Progress) -> dict[str, float]:
 
 
 def summary(
-    config: ResolvedConfig, trained: Sequence[str], metrics: Metrics, progress: Progress
+    config: ResolvedConfig, trained: Sequence[str], manifest: Mapping[str, Any], progress: Progress
 ) -> str:
-    """The run's result as a table for stdout."""
-    ratios = padding_ratios(progress)
+    """The run's result as a table for stdout, at most 80 columns wide but for names of files."""
     lines = [f"dev scores of the best epoch ({progress.best_epoch} of {len(progress.history)})"]
-    for name, splits in metrics.items():
+    for name, splits in manifest["metrics"].items():
         remark = "" if name in trained else "  (not trained)"
-        ratio = f"  {ratios[name]:.3f} padded tokens per real one" if name in ratios else ""
-        rows = [(split, *each) for split, values in splits.items() for each in values.items()]
-        (_, metric, value), *others = rows
-        lines.append(f"  {name + ' ':<7}{metric + ' ':<10}{value:6.3f}{ratio}{remark}")
-        lines += [
-            f"  {'':<7}{metric + ' ':<10}{value:6.3f}  on {split}"
-            for split, metric, value in others
+        commonest = manifest["commonest_label"][name]
+        rows = [
+            f"{metric + ' ':<10}{value:6.3f}  commonest label {commonest[split][metric]:.3f}"
+            + ("" if split == "dev" else f"  on {split}")
+            for split, values in splits.items()
+            for metric, value in values.items()
         ]
+        first, *others = rows
+        lines += [f"  {name + ' ':<7}{first}{remark}", *(f"  {'':<7}{row}" for row in others)]
     if not config.single_task:
-        scores = _deciding(metrics)
-        course = {name: scores[name] for name in COURSE_TASKS}
-        lines.append(f"  overall (2024) {overall(course):8.3f}")
-        lines.append(f"  overall (2023) {sum(course.values()) / len(course):8.3f}")
+        lines += _overalls(*(_deciding(manifest[key]) for key in ("metrics", "commonest_label")))
+    if ratios := padding_ratios(progress):
+        shown = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
+        lines.append(f"padded tokens per real one: {shown}")
     lines.append("predictions")
     lines += [f"  {config.out_file(name, split)}" for name, split in config.scored_keys]
     return "\n".join(lines)
+
+
+def _overalls(scores: Mapping[str, float], commonest: Mapping[str, float]) -> Iterator[str]:
+    """The course's two ways to make one number of its tasks' scores, for both kinds of scores."""
+    ours, theirs = ({name: each[name] for name in COURSE_TASKS} for each in (scores, commonest))
+    for year, total in (("2024", overall), ("2023", lambda of: sum(of.values()) / len(of))):
+        yield f"  overall ({year}) {total(ours):8.3f}  commonest label {total(theirs):.3f}"
