@@ -295,6 +295,7 @@ class MachineFlags:
 
     use_gpu: bool = flag(False, RUN, "fail unless there is a GPU (one is used anyway if there)")
     device: str = shared_flags.device(RUN)
+    threads: int | None = shared_flags.threads(RUN)
     precision: str = shared_flags.precision(
         RUN,
         ". Regularizers' divergences, evaluation and predictions are fp32 always",

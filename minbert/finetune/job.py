@@ -57,6 +57,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
     began = time.monotonic()
     resume = typed.resume or group.restarts() > 0
     typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
+    group.use_threads(typed.threads)
     if typed.ranks > group.size():
         return group.launch(typed.ranks, partial(run, typed))
     config = typed.resolved(recommended(Path(str(typed.weights)), typed.option))

@@ -29,7 +29,7 @@ from minbert.training.record import as_json, new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
-_INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "device", "cache", "save", "half")
+_HOW = ("output_dir", "resume", "checkpoint_every", "device", "threads", "cache", "save", "half")
 _PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 
 
@@ -38,6 +38,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
     began = time.monotonic()
     resume = config.resume or group.restarts() > 0
     config = dataclasses.replace(config, ranks=group.wanted(config.ranks), resume=resume)
+    group.use_threads(config.threads)
     if config.ranks > group.size():
         group.launch(config.ranks, partial(run, config))
         return
@@ -126,7 +127,7 @@ def _facts(ingredients: Ingredients, steps: int, sha256: Mapping[str, str]) -> d
     kept = {
         name: value
         for name, value in dataclasses.asdict(ingredients.config).items()
-        if name not in (*_INDIFFERENT, *_PLACES)
+        if name not in (*_HOW, *_PLACES)
     }
     if kept["ranks"] == 1:  # as a run had it before there were more
         del kept["ranks"]

@@ -89,6 +89,15 @@ def test_manifest_tells_the_whole_run(place: Path) -> None:
     assert commonest["sts"]["dev"]["Pearson r"] == 0.0
 
 
+def test_the_threads_that_were_asked_for_compute(place: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert run("--threads", "3", "--max_steps", "1") == 0
+    finally:
+        torch.set_num_threads(before)
+    assert manifest()["threads"] == 3 != before
+
+
 def test_log_has_one_line_a_step_with_each_term_apart(place: Path) -> None:
     assert run(*MAIN) == 0
     lines = steps_logged()
