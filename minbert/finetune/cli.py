@@ -59,7 +59,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
     """Flags to a configuration whose files are located. Raises InputError."""
     parser = make_parser()
     typed = vars(parser.parse_args(argv))
-    given = with_earlier(typed, parser, RunConfig, _not_repeated(typed))
+    given = with_earlier(typed, parser, RunConfig, lambda run: _not_repeated(typed, run))
     mode = given.pop("fine_tune_mode", None)
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
@@ -70,7 +70,8 @@ def parse(argv: Sequence[str]) -> RunConfig:
         log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
     if preset := registry.preset(config.compat):
         log.info("--compat %s: %s", config.compat, " ".join(_in_force(config, preset)))
-    located = locate(config, given)
+    # a data folder that --like repeats need not do anything: that run's files are named
+    located = locate(config, given.keys() - {"data_dir"} | typed.keys())
     _explain_defaults(located, given)
     return located
 
@@ -85,10 +86,14 @@ def _explain_defaults(config: RunConfig, given: Mapping[str, Any]) -> None:
         log.info("without --rrobin: %s alone trains, and not %s; try --rrobin", alone, idle)
 
 
-def _not_repeated(typed: Collection[str]) -> tuple[str, ...]:
-    """The settings that --like leaves out: where outputs go, and files where others are typed."""
-    places = DATA_PLACES if "data_dir" in typed else ()
-    return ("output_dir", "resume", *OUTPUTS, *places)
+def _not_repeated(typed: Collection[str], run: Mapping[str, Any]) -> tuple[str, ...]:
+    """The settings of an earlier run that --like leaves out.
+
+    They are where outputs go, data files where another folder is typed, and those it never read.
+    """
+    read = run.get("sha256", DATA_PLACES)
+    unread = [name for name in DATA_PLACES if name != "data_dir" and name not in read]
+    return ("output_dir", "resume", *OUTPUTS, *(DATA_PLACES if "data_dir" in typed else unread))
 
 
 def _in_force(config: RunConfig, preset: Collection[str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import all_scores, commonest_scores, predict
 from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.microbatches import SIZE
+from minbert.finetune.nearest import refuse_another
 from minbert.finetune.recommended import origins, recommended
 from minbert.regularizers import registry
 from minbert.support import durable_files, untrusted
@@ -66,6 +67,8 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
     folder = Path(config.output_dir or Path("runs") / run_name(config))
     with contextlib.ExitStack() as writing:
         if group.rank() == 0:
+            if config.resume and config.output_dir is None and not group.restarts():
+                refuse_another(config, folder)
             outputs.check(config, folder)
             writing.enter_context(held(folder))
         check_shared(folder)
