@@ -61,10 +61,11 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
     group.use_threads(typed.threads)
     if typed.ranks > group.size():
         return group.launch(typed.ranks, partial(run, typed))
-    config = typed.resolved(recommended(Path(str(typed.weights)), typed.option))
+    advice = recommended(Path(str(typed.weights)), typed.option)
+    folder = Path(typed.output_dir or Path("runs") / run_name(typed.resolved(advice)))
+    config = outputs.out_of_the_way(typed, folder).resolved(advice)
     device = pick_device(config.device, require_gpu=config.use_gpu)
     group.take(device)
-    folder = Path(config.output_dir or Path("runs") / run_name(config))
     with contextlib.ExitStack() as writing:
         if group.rank() == 0:
             if config.resume and config.output_dir is None and not group.restarts():
