@@ -33,7 +33,7 @@ from minbert.tasks.task import Array, kind_of
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
-from minbert.training.record import new_manifest, recorded
+from minbert.training.record import STEPS, new_manifest, recorded
 from minbert.training.run_folder import BAD_ROWS, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
@@ -76,6 +76,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         _announce(config, origins(typed), str(device), folder)
         parts, facts, progress = _begin(config, folder, device)
         manifest = new_manifest(config, facts["sha256"], device)
+        manifest[STEPS] = parts.trainee.plan.total_steps
         if group.rank() == 0:
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
             durable_files.write_text(folder / BAD_ROWS, _bad_rows(parts))

@@ -12,7 +12,7 @@ import torch
 
 from minbert.encoder import weights
 from minbert.pretrain import corpus
-from minbert.pretrain.budget import STEPS, keep_steps, total_steps
+from minbert.pretrain.budget import keep_steps, total_steps
 from minbert.pretrain.build import Ingredients, gather, text_files, trainee
 from minbert.pretrain.config import PretrainConfig
 from minbert.support import durable_files, untrusted
@@ -25,7 +25,7 @@ from minbert.support.signals import StopRequest
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
-from minbert.training.record import as_json, new_manifest, recorded
+from minbert.training.record import STEPS, as_json, new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
