@@ -14,7 +14,7 @@ from typing import Any
 
 from minbert.experiments.grid.finished import read_finished
 from minbert.finetune.identity import INDIFFERENT
-from minbert.reports.tables import Table
+from minbert.reports.tables import Table, shown
 from minbert.support.command import run_command, show
 
 # Settings in which the runs of one row may differ.
@@ -59,7 +59,7 @@ def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[st
 
 
 def table(manifests: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table: a row for each configuration, mean (standard deviation) over seeds."""
+    """A table for stdout: a row for each configuration, mean (standard deviation) over seeds."""
     groups = group_by_configuration(manifests)
     tasks = list(groups[0][0]["dev"])
     header = ["configuration", "seeds", *tasks, "train s/epoch", "dev s/epoch"]
@@ -72,7 +72,7 @@ def table(manifests: Sequence[dict[str, Any]]) -> str:
         ]
         scores = [_mean_and_spread([manifest["dev"][task] for manifest in group]) for task in tasks]
         rows.append([label, str(len(group)), *scores, *seconds])
-    return Table("Scores over seeds", header, rows).markdown()
+    return shown([Table("Scores over seeds", header, rows)])
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:

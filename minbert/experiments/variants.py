@@ -20,6 +20,7 @@ from minbert.regularizers import published
 from minbert.regularizers.base import Divergence, TrainingPass
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart.adversarial import Adversarial, AscentStep, SmartChoices
+from minbert.reports.tables import Table, shown
 from minbert.support.command import run_command, show
 from minbert.support.console import ProgressBar
 from minbert.support.flags import OneLineParser, add_flags
@@ -220,10 +221,10 @@ MEASURES = (
 
 
 def table(rows: Sequence[Measured]) -> str:
-    """A Markdown table."""
-    cells = [["measured", "as in the papers", "variant", "what the variant does"], ["---"] * 4]
-    cells += [[row.what, f"{row.papers:.3g}", f"{row.variant:.3g}", row.whose] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    """A table for stdout."""
+    header = ["measured", "as in the papers", "variant", "what the variant does"]
+    cells = [[row.what, f"{row.papers:.3g}", f"{row.variant:.3g}", row.whose] for row in rows]
+    return shown([Table("What wrong variants compute", header, cells)])
 
 
 def make_parser() -> OneLineParser:
@@ -255,7 +256,7 @@ def measure(argv: Sequence[str]) -> None:
         for measured in MEASURES:
             rows += measured(bench)
             bar.update(1)
-    show(table(rows))
+    show(table(rows), end="")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
