@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from minbert.experiments.grid.finished import read_finished
-from minbert.finetune.identity import INDIFFERENT
+from minbert.finetune.identity import INDIFFERENT, OUTPUTS
 from minbert.reports.tables import Table, shown
 from minbert.support.command import run_command, show
 
 # Settings in which the runs of one row may differ.
-_FREE = (*INDIFFERENT, "seed")
+_FREE = (*INDIFFERENT, *OUTPUTS, "seed")
 
 
 def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -36,7 +36,7 @@ def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dic
 def _settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in which the runs of one row may not differ."""
     config = manifest["config"].items()
-    return {n: value for n, value in config if n not in _FREE and not n.endswith("_out")}
+    return {n: value for n, value in config if n not in _FREE}
 
 
 def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:

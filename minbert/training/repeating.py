@@ -39,7 +39,10 @@ def with_earlier(
     if LIKE not in typed:
         return given
     path = Path(typed[LIKE])
-    manifest = read_manifest(path)
+    try:
+        manifest = read_manifest(path)
+    except InputError as error:
+        raise InputError(f"--{LIKE} names no run's folder: {error}") from error
     config = manifest.get("config")
     if not isinstance(config, dict):
         raise InputError(f"--{LIKE} {path}: its manifest has no settings")
