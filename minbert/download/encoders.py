@@ -24,6 +24,7 @@ from minbert.download.retries import Patience
 from minbert.encoder import hub, tensor_files, weights
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import Published
+from minbert.encoder.pooling import POOLING_FILE
 from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
@@ -196,7 +197,8 @@ def _needed(listing: Listing) -> tuple[list[str], str]:
     main = next((name for name in tensor_files.MAIN_FILES if name in listing), "model.safetensors")
     tokens = "tokenizer.json" if "tokenizer.json" in listing else "vocab.txt"
     _check_there(listing, ["config.json", tokens, main])
-    return ["config.json", *(name for name in weights.VOCAB_FILES if name in listing)], main
+    small = (*weights.VOCAB_FILES, POOLING_FILE)
+    return ["config.json", *(name for name in small if name in listing)], main
 
 
 def _check_there(listing: Listing, names: Sequence[str]) -> None:

@@ -56,6 +56,7 @@ _HEADS = (
     ("cls.predictions.transform.LayerNorm", "mlm.norm"),
     ("cls.seq_relationship", "nsp"),
 )
+_PRETRAINING = ("cls.predictions.", "cls.seq_relationship.")  # nearly every folder has them
 # 0, 1, 2, ... and 0, 0, 0, ...: buffers that older writers saved
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 _LISTS = ("vocab.txt", "tokenizer.json", "vocab.json")
@@ -116,8 +117,9 @@ def read(
 
     `expected` gives the shapes of tensors that must be there, except for the pooler, which may be
     absent as a whole; `heads` those of pretraining heads, which may be missing. Tensors of anything
-    else than the encoder are passed over and named in the log. Raises InputError naming tensors of
-    the encoder that are missing, unexpected, mis-shaped, larger than the file or not finite.
+    else than the encoder are passed over and, unless they are pretraining heads, named in the log.
+    Raises InputError naming tensors of the encoder that are missing, unexpected, mis-shaped, larger
+    than the file or not finite.
     """
     with _fitting(folder, expected, heads or {}) as (path, found, passed):
         tensors = {name: tensor.read() for name, tensor in found.items()}
@@ -207,7 +209,7 @@ def _translate(
             found[str(name)] = tensor
         elif bare.startswith(("embeddings.", "encoder.", "pooler.")):
             unknown.append(name or published)
-        else:
+        elif not bare.startswith(_PRETRAINING):
             passed.append(published)
     return found, passed, unknown
 

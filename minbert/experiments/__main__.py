@@ -7,6 +7,17 @@ from importlib import import_module
 from minbert.support.command import show
 from minbert.support.console import log, set_up_logging
 
+_WHAT = {
+    "bench": "this package's speed beside other libraries'",
+    "cost": "what a training step of each method costs",
+    "scale": "how time and memory grow with the work",
+    "table1": "the poster's first table: single tasks",
+    "table2": "the poster's second table: three tasks, nine rows",
+    "seeds": "one row a method: scores and time over seeds",
+    "ablate": "any grid of flags and values",
+    "variants": "what known wrong variants of SMART and R3F compute",
+    "all": "both tables and the costs, in one report",
+}
 COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "bench": "minbert.experiments.bench.command",
     "cost": "minbert.experiments.cost.command",
@@ -27,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     names, asked = ", ".join(COMMANDS), arguments[0] if arguments else ""
     if asked in ("-h", "--help"):
-        show(f"usage: python -m minbert.experiments COMMAND [flags]\n\ncommands: {names}")
+        lines = "".join(f"\n  {name:<9} {what}" for name, what in _WHAT.items())
+        show(f"usage: python -m minbert.experiments COMMAND [flags]\n\ncommands: {names}\n{lines}")
         return 0
     if asked not in COMMANDS:
         set_up_logging()

@@ -16,7 +16,7 @@ import numpy as np
 
 from minbert.experiments.grid.finished import FinishedRun
 from minbert.finetune.rows import dev_choice
-from minbert.reports.tables import Table
+from minbert.reports.tables import Table, shown
 from minbert.statistics.intervals import over_seeds
 from minbert.statistics.paired_tests import (
     VarianceEstimate,
@@ -80,7 +80,7 @@ def _compared(task: str, first: Sequence[FinishedRun], second: Sequence[Finished
 
 
 def table(compared: Sequence[Compared]) -> str:
-    """A Markdown table."""
+    """A table for stdout."""
     header = ["task", "first", "second", "first - second"]
     header += ["p of these models", "p, other seeds too", "p (Holm)"]
     corrected = holm([row.p_value for row in compared])
@@ -95,7 +95,7 @@ def table(compared: Sequence[Compared]) -> str:
         ]
         for row, p_value in zip(compared, corrected, strict=True)
     ]
-    return Table("Paired comparison", header, rows).markdown()
+    return shown([Table("Paired comparison", header, rows)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from minbert.experiments.grid.finished import read_finished
-from minbert.finetune.identity import INDIFFERENT
-from minbert.reports.tables import Table
+from minbert.finetune.identity import INDIFFERENT, OUTPUTS
+from minbert.reports.tables import Table, shown
 from minbert.support.command import run_command, show
 
 # Settings in which the runs of one row may differ.
-_FREE = (*INDIFFERENT, "seed")
+_FREE = (*INDIFFERENT, *OUTPUTS, "seed")
 
 
 def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -36,7 +36,7 @@ def group_by_configuration(manifests: Sequence[dict[str, Any]]) -> list[list[dic
 def _settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in which the runs of one row may not differ."""
     config = manifest["config"].items()
-    return {n: value for n, value in config if n not in _FREE and not n.endswith("_out")}
+    return {n: value for n, value in config if n not in _FREE}
 
 
 def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -59,7 +59,7 @@ def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[st
 
 
 def table(manifests: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table: a row for each configuration, mean (standard deviation) over seeds."""
+    """A table for stdout: a row for each configuration, mean (standard deviation) over seeds."""
     groups = group_by_configuration(manifests)
     tasks = list(groups[0][0]["dev"])
     header = ["configuration", "seeds", *tasks, "train s/epoch", "dev s/epoch"]
@@ -72,7 +72,7 @@ def table(manifests: Sequence[dict[str, Any]]) -> str:
         ]
         scores = [_mean_and_spread([manifest["dev"][task] for manifest in group]) for task in tasks]
         rows.append([label, str(len(group)), *scores, *seconds])
-    return Table("Scores over seeds", header, rows).markdown()
+    return shown([Table("Scores over seeds", header, rows)])
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:

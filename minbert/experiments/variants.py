@@ -1,9 +1,4 @@
-"""The effect of known wrong variants of SMART and R3F, as numbers beside the papers' own.
-
-`python -m minbert.experiments variants [FLAGS]` takes the main job's flags (`--weights`,
-`--data_dir`, `--pooling`, ...), reads 16 training examples of sst, para and sts, and prints a
-table. Nothing trains; it takes a minute on a CPU. Flags that say what trains, and how, are decided.
-"""
+"""The effect of known wrong variants of SMART and R3F, as numbers beside the papers' own."""
 
 import dataclasses
 import shlex
@@ -19,22 +14,39 @@ from torch import Tensor
 from minbert.data.batches import Batch
 from minbert.finetune.build import build
 from minbert.finetune.cli import parse
+from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers import published
 from minbert.regularizers.base import Divergence, TrainingPass
 from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart.adversarial import Adversarial, AscentStep, SmartChoices
+from minbert.reports.tables import Table, shown
 from minbert.support.command import run_command, show
 from minbert.support.console import ProgressBar
+from minbert.support.flags import OneLineParser, add_flags
 from minbert.support.randomness import derive_seed, generator
 from minbert.tasks.registry import TASKS
 
 SEED, EXAMPLES = 1, 16
 CPU = torch.device("cpu")
-_DECIDED = (
-    "--option finetune --rrobin --tasks sst,para,sts --precision bf16 "
+_TASKS = ("sst", "para", "sts")
+_DECIDED = shlex.split(
+    f"--option finetune --rrobin --tasks {','.join(_TASKS)} --precision bf16 "
     f"--limit {EXAMPLES} --limit_rows first"
 )
+_FLAGS = (
+    *("data_dir", *(f"{task}_{split}" for task in _TASKS for split in ("train", "dev", "test"))),
+    *("max_length", "weights", "pooling", "hidden_dropout_prob", "rlayer", "cross_encoder"),
+    *("readable", "seed"),
+)
+_DESCRIPTION = f"""\
+Print what known wrong variants of SMART and R3F compute, beside what the papers' formulas compute,
+on the first {EXAMPLES} training examples of {", ".join(_TASKS)}. Nothing trains. It takes a minute
+on a CPU. What each row means stands in docs/regularizers.md. Typical:
+
+  python -m minbert.experiments variants
+  python -m minbert.experiments variants --weights bert-base-uncased --pooling mean
+"""
 
 
 @dataclass(frozen=True)
@@ -210,15 +222,26 @@ MEASURES = (
 
 
 def table(rows: Sequence[Measured]) -> str:
-    """A Markdown table."""
-    cells = [["measured", "as in the papers", "variant", "what the variant does"], ["---"] * 4]
-    cells += [[row.what, f"{row.papers:.3g}", f"{row.variant:.3g}", row.whose] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    """A table for stdout."""
+    header = ["measured", "as in the papers", "variant", "what the variant does"]
+    cells = [[row.what, f"{row.papers:.3g}", f"{row.variant:.3g}", row.whose] for row in rows]
+    return shown([Table("What wrong variants compute", header, cells)])
+
+
+def make_parser() -> OneLineParser:
+    """A parser for the flags of the main job that say which texts and which model."""
+    parser = OneLineParser(
+        prog="python -m minbert.experiments variants",
+        usage="%(prog)s [flags]",
+        description=_DESCRIPTION,
+    )
+    add_flags(parser, RunConfig, _FLAGS)
+    return parser
 
 
 def prepare(argv: Sequence[str]) -> Bench:
     """The model and the batches that the main job's flags name. Raises InputError."""
-    config = parse([*argv, *shlex.split(_DECIDED)]).resolved({"batch_size": EXAMPLES})
+    config = parse([*argv, *_DECIDED]).resolved({"batch_size": EXAMPLES})
     parts = build(config, CPU)
     exact = build(dataclasses.replace(config, precision="fp32"), CPU).trainee.model.double()
     everything = np.arange(EXAMPLES)
@@ -227,13 +250,14 @@ def prepare(argv: Sequence[str]) -> Bench:
 
 
 def measure(argv: Sequence[str]) -> None:
-    """Print the table."""
+    """Print the table. Raises InputError."""
+    make_parser().parse_args(argv)
     bench, rows = prepare(argv), []
     with ProgressBar(len(MEASURES), "variants", "measures") as bar:
         for measured in MEASURES:
             rows += measured(bench)
             bar.update(1)
-    show(table(rows))
+    show(table(rows), end="")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from minbert.finetune.config import RunConfig
@@ -59,7 +60,8 @@ def parse(argv: Sequence[str]) -> RunConfig:
     """Flags to a configuration whose files are located. Raises InputError."""
     parser = make_parser()
     typed = vars(parser.parse_args(argv))
-    given = with_earlier(typed, parser, RunConfig, _not_repeated(typed), completed)
+    left_out = partial(_not_repeated, typed)
+    given = with_earlier(typed, parser, RunConfig, left_out, completed)
     mode = given.pop("fine_tune_mode", None)
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
@@ -72,14 +74,16 @@ def parse(argv: Sequence[str]) -> RunConfig:
         _explain_recipe(config, given)
     if preset := registry.preset(config.compat):
         log.info("--compat %s: %s", config.compat, " ".join(_in_force(config, preset)))
-    located = locate(config, given)
+    # a data folder that --like repeats need not do anything: that run's files are named
+    located = locate(config, given.keys() - {"data_dir"} | typed.keys())
     _explain_defaults(located, given)
     return located
 
 
 def _explain_recipe(config: RunConfig, given: Mapping[str, Any]) -> None:
     """Say what --recipe stands for beside what was typed."""
-    set_by_it = {name: getattr(config, name) for name in recipe(given)}
+    preset = [name for name in recipe(given) if name not in given]
+    set_by_it = {name: getattr(config, name) for name in preset}
     words = " ".join(f"--{name} {shown(value)}" for name, value in set_by_it.items())
     log.info("--recipe %s: %s", config.recipe, words)
 
@@ -94,10 +98,14 @@ def _explain_defaults(config: RunConfig, given: Mapping[str, Any]) -> None:
         log.info("without --rrobin: %s alone trains, and not %s; try --rrobin", alone, idle)
 
 
-def _not_repeated(typed: Collection[str]) -> tuple[str, ...]:
-    """The settings that --like leaves out: where outputs go, and files where others are typed."""
-    places = DATA_PLACES if "data_dir" in typed else ()
-    return ("output_dir", "resume", *OUTPUTS, *places)
+def _not_repeated(typed: Collection[str], run: Mapping[str, Any]) -> tuple[str, ...]:
+    """The settings of an earlier run that --like leaves out.
+
+    They are where outputs go, data files where another folder is typed, and those it never read.
+    """
+    read = run.get("sha256", DATA_PLACES)
+    unread = [name for name in DATA_PLACES if name != "data_dir" and name not in read]
+    return ("output_dir", "resume", *OUTPUTS, *(DATA_PLACES if "data_dir" in typed else unread))
 
 
 def _in_force(config: RunConfig, preset: Collection[str]) -> Iterator[str]:

@@ -153,9 +153,14 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         """The path given, or defaulted, for a split's file."""
         return str(getattr(self, f"{task}_{split}"))
 
+    def named_out(self, task: str, split: str) -> str | None:
+        """The path that was named for a split's prediction file, None for the default one."""
+        named: str | None = getattr(self, f"{task}_{split}_out")
+        return named
+
     def out_file(self, task: str, split: str) -> str:
         """The path of a split's prediction file."""
-        named = getattr(self, f"{task}_{split}_out")
+        named = self.named_out(task, split)
         default = Path(self.predictions_dir) / default_file(
             TASKS[task], split, alone=self.single_task
         )

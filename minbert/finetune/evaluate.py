@@ -11,6 +11,7 @@ from minbert.model import MultitaskBert
 from minbert.support.console import ProgressBar
 from minbert.support.device import release_memory
 from minbert.support.errors import RunError
+from minbert.tasks.metrics import of_commonest
 from minbert.tasks.task import Array
 from minbert.training import group
 
@@ -65,6 +66,11 @@ def all_scores(dataset: Dataset, predictions: Array) -> dict[str, float]:
     labelled = ~np.isnan(dataset.labels)
     guesses, labels = predictions[labelled], dataset.labels[labelled]
     return {metric.name: metric.score(guesses, labels) for metric in dataset.task.metrics}
+
+
+def commonest_scores(dataset: Dataset) -> dict[str, float]:
+    """Every metric of the task, by its name, of answering with the commonest label alone."""
+    return {metric.name: of_commonest(metric, dataset.labels) for metric in dataset.task.metrics}
 
 
 def evaluate(

@@ -68,7 +68,9 @@ _UNNAMED = When(
 _DIRECTORY = flag(
     FOLDER,
     OUTPUT,
-    "folder of the prediction files that have no flag of their own",
+    "folder of the prediction files that have no flag of their own; a quick look (--limit, "
+    "--max_steps) that finds an earlier run's files there writes into predictions-quick/ instead, "
+    "unless this flag names another folder",
     metavar="FOLDER",
     acts=[_UNNAMED],
 )

@@ -238,7 +238,7 @@ class ModelFlags(shared_flags.Readable):
         None,
         MODEL,
         "one vector per text: cls, BERT's pooler output; mean, the mean of the last hidden states; "
-        "default: as the encoder's folder recommends, else cls",
+        "default: as the encoder's folder says (recommended.json, 1_Pooling/config.json), else cls",
         choices=("cls", "mean"),
     )
     cross_encoder: bool = flag(
@@ -346,6 +346,7 @@ class MachineFlags:
 
     use_gpu: bool = flag(False, RUN, "fail unless there is a GPU (one is used anyway if there)")
     device: str = shared_flags.device(RUN)
+    threads: int | None = shared_flags.threads(RUN)
     precision: str = shared_flags.precision(
         RUN,
         ". Regularizers' divergences, evaluation and predictions are fp32 always",

@@ -43,9 +43,10 @@ def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
             "(python -m minbert.download --data fetches the course's into data/), "
             "name them with their flags, or point --data_dir elsewhere"
         )
-    if named and folder == SAMPLE:
+    others = [key for key in named if Path(getattr(config, key)).parent != SAMPLE]
+    if others and folder == SAMPLE:
         raise InputError(
-            f"--{named[0]} is named, and {', '.join(names)} would come from the synthetic sample: "
+            f"--{others[0]} is named, and {', '.join(names)} would come from the synthetic sample: "
             "name these too, or give --data_dir the folder they are in"
         )
     also = f", and {len(named)} files named" if named else ""

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,11 @@ import torch
 from minbert.finetune import outputs
 from minbert.finetune.build import Parts, build
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
-from minbert.finetune.evaluate import all_scores, predict
+from minbert.finetune.evaluate import all_scores, commonest_scores, predict
 from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.microbatches import SIZE
-from minbert.finetune.recommended import RECOMMENDED, recommended
+from minbert.finetune.nearest import refuse_another
+from minbert.finetune.recommended import origins, recommended
 from minbert.regularizers import registry
 from minbert.support import durable_files, untrusted
 from minbert.support.command import show
@@ -32,7 +33,7 @@ from minbert.tasks.task import Array, kind_of
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
-from minbert.training.record import new_manifest, recorded
+from minbert.training.record import STEPS, new_manifest, recorded
 from minbert.training.run_folder import BAD_ROWS, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
@@ -57,22 +58,25 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
     began = time.monotonic()
     resume = typed.resume or group.restarted()
     typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
+    group.use_threads(typed.threads)
     if typed.ranks > group.size():
         return group.launch(typed.ranks, partial(run, typed))
-    recommendation = recommended(Path(str(typed.weights)), typed.option)
-    taken = list(typed.taken_from(recommendation))
-    config = typed.resolved(recommendation)
+    advice = recommended(Path(str(typed.weights)), typed.option)
+    folder = Path(typed.output_dir or Path("runs") / run_name(typed.resolved(advice)))
+    config = outputs.out_of_the_way(typed, folder).resolved(advice)
     device = pick_device(config.device, require_gpu=config.use_gpu)
     group.take(device)
-    folder = Path(config.output_dir or Path("runs") / run_name(config))
     with contextlib.ExitStack() as writing:
         if group.rank() == 0:
+            if config.resume and config.output_dir is None and not group.restarted():
+                refuse_another(config, folder)
             outputs.check(config, folder)
             writing.enter_context(held(folder))
         check_shared(folder)
-        _announce(config, taken, str(device), folder)
+        _announce(config, origins(typed), str(device), folder)
         parts, facts, progress = _begin(config, folder, device)
         manifest = new_manifest(config, facts["sha256"], device)
+        manifest[STEPS] = parts.trainee.plan.total_steps
         if group.rank() == 0:
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
             durable_files.write_text(folder / BAD_ROWS, _bad_rows(parts))
@@ -80,8 +84,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         group.wait()  # the best model is on disk
         with stop.immediate():
             predicted = _predict(config, parts, progress, folder)
-        metrics = _metrics(config, parts, predicted)
-        manifest |= _results(parts, predicted, metrics, progress)
+        manifest |= _results(config, parts, predicted, progress)
         if group.rank() == 0:
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
@@ -103,7 +106,7 @@ def _begin(
     return parts, facts, progress
 
 
-def _announce(config: ResolvedConfig, taken: Sequence[str], device: str, folder: Path) -> None:
+def _announce(config: ResolvedConfig, remarks: Iterable[str], device: str, folder: Path) -> None:
     trained, scored = ", ".join(config.trained_tasks), ", ".join(config.evaluated_tasks)
     order = "in turn" if config.rrobin in WITH_ROUNDS else "in random order"
     turns = f" {order} ({config.rrobin})" if config.rrobin else ""
@@ -112,8 +115,8 @@ def _announce(config: ResolvedConfig, taken: Sequence[str], device: str, folder:
     length = f"{config.epochs} epochs, batch size {config.batch_size}, pooling {config.pooling}"
     rates = f"learning rate {config.lr:g}{heads}; {length}"
     log.info("%s; device %s; seed %d; run folder %s", rates, device, config.seed, folder)
-    if taken:
-        log.info("%s: as %s in the encoder's folder says", ", ".join(taken), RECOMMENDED)
+    for line in remarks:
+        log.info("%s", line)
     if config.steps_per_task == "summed":
         log.info("an optimizer step for every round, on the sum of its tasks' losses")
     if config.limit and config.predicted_keys:
@@ -138,13 +141,12 @@ def _predict(
     }
 
 
-def _metrics(config: ResolvedConfig, parts: Parts, predicted: Mapping[Key, Array]) -> Metrics:
-    """Every metric of every dev split."""
+def _of_dev(config: ResolvedConfig, scores: Callable[[str, str], dict[str, float]]) -> Metrics:
+    """The scores of every dev split, by task."""
     metrics: Metrics = {name: {} for name in config.evaluated_tasks}
     for name, split in config.scored_keys:
         if kind_of(split) == "dev":
-            dataset = parts.datasets[name, split]
-            metrics[name][split] = all_scores(dataset, predicted[name, split])
+            metrics[name][split] = scores(name, split)
     return metrics
 
 
@@ -158,11 +160,14 @@ def _is_degenerate(parts: Parts, predicted: Mapping[Key, Array]) -> bool:
 
 
 def _results(
-    parts: Parts, predicted: Mapping[Key, Array], metrics: Metrics, progress: Progress
+    config: ResolvedConfig, parts: Parts, predicted: Mapping[Key, Array], progress: Progress
 ) -> dict[str, Any]:
     """What the manifest of a run that has trained says of it."""
+    data = parts.datasets
+    metrics = _of_dev(config, lambda *key: all_scores(data[key], predicted[key]))
     found: dict[str, Any] = {"best_epoch": progress.best_epoch, "dev": _deciding(metrics)}
     found["metrics"] = metrics
+    found["commonest_label"] = _of_dev(config, lambda *key: commonest_scores(data[key]))
     if _is_degenerate(parts, predicted):
         found["degenerate"] = True
     found["padded_per_real_token"] = padding_ratios(progress)
@@ -179,7 +184,7 @@ def _deciding(metrics: Metrics) -> dict[str, float]:
 def _show(
     config: ResolvedConfig, parts: Parts, manifest: Mapping[str, Any], progress: Progress
 ) -> None:
-    show(summary(config, parts.trained, manifest["metrics"], progress))
+    show(summary(config, parts.trained, manifest, progress))
     for line in registry.remarks(config, parts.trainee.model):
         show(line)
     if manifest.get("degenerate"):
@@ -192,28 +197,35 @@ def padding_ratios(progress: Progress) -> dict[str, float]:
 
 
 def summary(
-    config: ResolvedConfig, trained: Sequence[str], metrics: Metrics, progress: Progress
+    config: ResolvedConfig, trained: Sequence[str], manifest: Mapping[str, Any], progress: Progress
 ) -> str:
-    """The run's result as a table for stdout."""
-    ratios = padding_ratios(progress)
+    """The run's result as a table for stdout, at most 80 columns wide but for names of files."""
     of = "" if config.keep == "last" else f" of {len(progress.history)}"
     lines = [f"dev scores of the {config.keep} epoch ({progress.best_epoch}{of})"]
-    for name, splits in metrics.items():
+    for name, splits in manifest["metrics"].items():
         remark = "" if name in trained else "  (not trained)"
-        ratio = f"  {ratios[name]:.3f} padded tokens per real one" if name in ratios else ""
-        rows = [(split, *each) for split, values in splits.items() for each in values.items()]
-        (_, metric, value), *others = rows
-        lines.append(f"  {name + ' ':<7}{metric + ' ':<10}{value:6.3f}{ratio}{remark}")
-        lines += [
-            f"  {'':<7}{metric + ' ':<10}{value:6.3f}  on {split}"
-            for split, metric, value in others
+        commonest = manifest["commonest_label"][name]
+        rows = [
+            f"{metric + ' ':<10}{value:6.3f}  commonest label {commonest[split][metric]:.3f}"
+            + ("" if split == "dev" else f"  on {split}")
+            for split, values in splits.items()
+            for metric, value in values.items()
         ]
-    if set(COURSE_TASKS) <= metrics.keys():
-        scores = _deciding(metrics)
-        course = {name: scores[name] for name in COURSE_TASKS}
-        lines.append(f"  overall (2024) {overall(course):8.3f}")
-        lines.append(f"  overall (2023) {sum(course.values()) / len(course):8.3f}")
+        first, *others = rows
+        lines += [f"  {name + ' ':<7}{first}{remark}", *(f"  {'':<7}{row}" for row in others)]
+    if set(COURSE_TASKS) <= manifest["metrics"].keys():
+        lines += _overalls(*(_deciding(manifest[key]) for key in ("metrics", "commonest_label")))
+    if ratios := padding_ratios(progress):
+        shown = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
+        lines.append(f"padded tokens per real one: {shown}")
     if config.predicted_keys:
         lines.append("predictions")
     lines += [f"  {config.out_file(name, split)}" for name, split in config.predicted_keys]
     return "\n".join(lines)
+
+
+def _overalls(scores: Mapping[str, float], commonest: Mapping[str, float]) -> Iterator[str]:
+    """The course's two ways to make one number of its tasks' scores, for both kinds of scores."""
+    ours, theirs = ({name: each[name] for name in COURSE_TASKS} for each in (scores, commonest))
+    for year, total in (("2024", overall), ("2023", lambda of: sum(of.values()) / len(of))):
+        yield f"  overall ({year}) {total(ours):8.3f}  commonest label {total(theirs):.3f}"

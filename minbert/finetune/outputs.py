@@ -1,17 +1,51 @@
 """The prediction files of a run: where they may be written, and what they hold."""
 
+import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from minbert.data.batches import Dataset
-from minbert.finetune.config import Key, ResolvedConfig
+from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.identity import input_files
 from minbert.support import durable_files
+from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
 from minbert.tasks import predictions
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
+from minbert.training.record import read_manifest
+from minbert.training.run_folder import MANIFEST
+
+_QUICK = f"{predictions.FOLDER}-quick"
+
+
+def out_of_the_way(config: RunConfig, folder: Path) -> RunConfig:
+    """The configuration with a folder for predictions in which they replace nobody else's.
+
+    A quick look (`--limit`, `--max_steps`) leaves the files that are in the default folder, and
+    writes beside it. Where the run in `folder` goes on, it writes where it did.
+    """
+    looks = [f"--{name}" for name in ("limit", "max_steps") if getattr(config, name) is not None]
+    unnamed = [key for key in config.scored_keys if config.named_out(*key) is None]
+    earlier = any(Path(config.out_file(*key)).exists() for key in unnamed)
+    if config.predictions_dir != predictions.FOLDER or not (looks and earlier):
+        return config
+    if config.resume and _wrote_to(folder) == predictions.FOLDER:
+        return config
+    what = "%s/ has the files of an earlier run: a quick look (%s) leaves them, and writes into %s/"
+    log.info(what, predictions.FOLDER, " ".join(looks), _QUICK)
+    beside: dict[str, Any] = {"predictions_dir": _QUICK}
+    return dataclasses.replace(config, **beside)
+
+
+def _wrote_to(folder: Path) -> str | None:
+    """The folder for predictions of the run in a folder; None where there is no run."""
+    with contextlib.suppress(InputError, KeyError, TypeError):
+        return str(read_manifest(folder / MANIFEST)["config"]["predictions_dir"])
+    return None
 
 
 def check(config: ResolvedConfig, folder: Path) -> None:
@@ -47,7 +81,7 @@ def _check_target(path: Path, key: str, limit: int | None) -> None:
     if limit and (rows := predictions.count_rows(path)) > limit:
         raise InputError(
             f"{path} holds {rows} predictions and --limit {limit} would leave fewer in their "
-            f"place: move it away, or name another file with {key}"
+            f"place: move it away, or name another place with --predictions_dir or {key}"
         )
 
 

@@ -1,9 +1,10 @@
-"""What an encoder's folder recommends to fine-tune it with: its `recommended.json`."""
+"""What an encoder's folder recommends to fine-tune it with: `recommended.json`, and its pooling."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from minbert.encoder.pooling import POOLING_FILE, named_pooling
 from minbert.finetune.config import COURSE_RATES, RunConfig
 from minbert.support import untrusted
 from minbert.support.errors import InputError
@@ -16,14 +17,39 @@ RECOMMENDED_TYPES = {
     "batch_size": int,
     "pooling": str,
 }
+_FOLLOWED = "mean"  # the one pooling that sentence-transformers and this package have in common
 
 
 def recommended(folder: Path, option: str) -> dict[str, Any]:
     """What an encoder's folder recommends of learning rates, epochs, batch size and pooling.
 
-    Its `recommended.json` has them under the name of the option. Raises InputError, naming the
-    file, for one that cannot be read so, whichever option it is about.
+    Its `recommended.json` has them under the name of the option. A pooling that it does not name is
+    the one that sentence-transformers' file names. Raises InputError, naming the file, for one that
+    cannot be read so, whichever option it is about.
     """
+    named = {"pooling": _FOLLOWED} if named_pooling(folder) == _FOLLOWED else {}
+    return {**named, **_advised(folder, option)}
+
+
+def origins(typed: RunConfig) -> Iterator[str]:
+    """Lines that say which settings come from which file of the encoder's folder."""
+    folder = Path(str(typed.weights))
+    own, named = _advised(folder, typed.option), named_pooling(folder)
+    if taken := typed.taken_from(own):
+        yield f"{', '.join(taken)}: as {RECOMMENDED} in the encoder's folder says"
+    if typed.pooling is not None or "pooling" in own or named is None:
+        return
+    if named == _FOLLOWED:
+        yield f"pooling {named}: as {POOLING_FILE} in the encoder's folder says"
+    else:
+        yield (
+            f"{POOLING_FILE} in the encoder's folder names the pooling {named}, which this package "
+            "does not have: see --pooling in --help"
+        )
+
+
+def _advised(folder: Path, option: str) -> dict[str, Any]:
+    """The recommendation in `recommended.json`, empty without one."""
     path = folder / RECOMMENDED
     if not (path.exists() or path.is_symlink()):
         return {}

@@ -11,6 +11,7 @@ from minbert.grade.comparison import Comparison, compare
 from minbert.grade.gold import Gold
 from minbert.grade.scores import Overall, Scores, overall_of, score
 from minbert.grade.submission import OPTIONS, Submission
+from minbert.tasks.metrics import of_commonest
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.tasks.task import Array
 
@@ -75,7 +76,7 @@ def grade(submissions: Sequence[Submission], gold: Gold, ceilings: Mapping[str, 
     """Score, compare and order the submissions."""
     looks = len(submissions) * len(OPTIONS)  # each file is one look more for a high score
     graded = sorted((_graded(each, gold, ceilings, looks) for each in submissions), key=_standing)
-    baselines = {name: baseline(name, labels) for name, labels in gold.labels.items()}
+    baselines = {n: of_commonest(TASKS[n].metrics[0], labels) for n, labels in gold.labels.items()}
     if len(graded) < 2:
         return Class(graded, None, baselines)
     comparison = compare([result.predictions for result in graded], gold.labels)
@@ -121,11 +122,3 @@ def _standing(graded: Graded) -> tuple[float, ...]:
         return (-graded.overall["2024"].score,)
     have = [graded.scores[name].score for name in COURSE_TASKS if name in graded.scores]
     return (1.0, -len(have), -sum(have))
-
-
-def baseline(name: str, labels: Array) -> float:
-    """Return the score of the best constant answer: the commonest label's share, or r = 0."""
-    if TASKS[name].is_correlation:
-        return 0.0
-    _, counts = np.unique(labels[~np.isnan(labels)], return_counts=True)
-    return float(counts.max() / counts.sum())

@@ -39,7 +39,7 @@ def parse(argv: Sequence[str]) -> PretrainConfig:
     """The configuration that the flags say, with its encoders located. Raises InputError."""
     parser = make_parser()
     typed = vars(parser.parse_args(argv))
-    given = with_earlier(typed, parser, PretrainConfig, ("output_dir", "resume", "save"))
+    given = with_earlier(typed, parser, PretrainConfig, lambda _: ("output_dir", "resume", "save"))
     config = PretrainConfig(**given)
     refuse_idle(config, typed)
     if config.weights is not None:

@@ -18,8 +18,8 @@ from minbert.support.randomness import derive_seed
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress, save_state
+from minbert.training.record import STEPS
 
-STEPS = "total_steps"  # the key in manifest and checkpoints
 _RESERVE = 0.02  # share of a time budget for the end and for errors of measurement
 _TRIED = 50  # steps that a measurement takes at most
 

@@ -12,7 +12,7 @@ import torch
 
 from minbert.encoder import weights
 from minbert.pretrain import corpus
-from minbert.pretrain.budget import STEPS, keep_steps, total_steps
+from minbert.pretrain.budget import keep_steps, total_steps
 from minbert.pretrain.build import Ingredients, gather, text_files, trainee
 from minbert.pretrain.config import PretrainConfig
 from minbert.support import durable_files, untrusted
@@ -25,11 +25,11 @@ from minbert.support.signals import StopRequest
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
-from minbert.training.record import as_json, new_manifest, recorded
+from minbert.training.record import STEPS, as_json, new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
-_INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "device", "cache", "save", "half")
+_HOW = ("output_dir", "resume", "checkpoint_every", "device", "threads", "cache", "save", "half")
 _PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 
 
@@ -38,6 +38,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
     began = time.monotonic()
     resume = config.resume or group.restarted()
     config = dataclasses.replace(config, ranks=group.wanted(config.ranks), resume=resume)
+    group.use_threads(config.threads)
     if config.ranks > group.size():
         group.launch(config.ranks, partial(run, config))
         return
@@ -126,7 +127,7 @@ def _facts(ingredients: Ingredients, steps: int, sha256: Mapping[str, str]) -> d
     kept = {
         name: value
         for name, value in dataclasses.asdict(ingredients.config).items()
-        if name not in (*_INDIFFERENT, *_PLACES)
+        if name not in (*_HOW, *_PLACES)
     }
     if kept["ranks"] == 1:  # as a run had it before there were more
         del kept["ranks"]

@@ -3,6 +3,9 @@
 import csv
 import io
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +57,35 @@ class Table:
             lines += ["", *(f"- {_plain(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
+    def text(self, columns: int) -> str:
+        """Aligned columns for a terminal; a block of lines for each row, where they do not fit."""
+        lines = [printable(self.title), ""]
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        if sum(widths) + 2 * (len(widths) - 1) <= columns:
+            lines += [self._aligned(row, widths) for row in (self.header, *self.rows)]
+        else:
+            lines += [line for row in self.rows for line in self._block(row, columns)]
+        for note in self.notes:
+            lines += ["", *textwrap.wrap(_one_line(note), columns)]
+        return "\n".join(lines) + "\n"
+
+    def _aligned(self, row: Sequence[str], widths: Sequence[int]) -> str:
+        cells = [
+            _one_line(cell).rjust(width) if number else _one_line(cell).ljust(width)
+            for cell, width, number in zip(row, widths, self.are_numbers, strict=True)
+        ]
+        return "  ".join(cells).rstrip()
+
+    def _block(self, row: Sequence[str], columns: int) -> list[str]:
+        """A row as its first cell and, below it, each other cell beside its column's name."""
+        first, *others = map(_one_line, row)
+        lines = textwrap.wrap(first, columns)
+        for name, cell in zip(self.header[1:], others, strict=True):
+            lines += textwrap.wrap(
+                f"{name}: {cell}", columns, initial_indent="  ", subsequent_indent="    "
+            )
+        return lines
+
     def latex(self) -> str:
         """A LaTeX `table` that needs no packages."""
         columns = "".join("r" if number else "l" for number in self.are_numbers)
@@ -71,6 +103,14 @@ class Table:
             all(_NUMBER.match(row[column]) for row in self.rows)
             for column in range(len(self.header))
         ]
+
+
+def shown(tables: Iterable[Table]) -> str:
+    """The tables as stdout's reader wants them: text on a terminal, Markdown elsewhere."""
+    if not sys.stdout.isatty():
+        return "\n".join(table.markdown() for table in tables)
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(table.text(columns) for table in tables)
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:

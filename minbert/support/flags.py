@@ -8,6 +8,7 @@ a flag that was typed where it would do nothing.
 import argparse
 import dataclasses
 import sys
+import textwrap
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -146,15 +147,26 @@ def words_for(entry: dataclasses.Field[Any], value: Any) -> list[str]:
     return [f"{flag}={value}"]
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps the paragraphs of a description to the terminal; indented ones, commands, stay."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        blocks = text.strip("\n").split("\n\n")
+        wrapped = [b if b.startswith(" ") else textwrap.fill(b, width) for b in blocks]
+        return textwrap.indent("\n\n".join(wrapped), indent)
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Complains in one line, as InputError, and stores only the flags that were typed."""
 
     def __init__(self, **settings: Any) -> None:
         """`settings` are ArgumentParser's."""
         super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_HelpFormatter,
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,
+            epilog="@FILE reads flags from that file, as if they stood in its place; # begins a "
+            "remark. Dashes and underscores in a flag's name are the same.",
             **settings,
         )
 
@@ -173,11 +185,18 @@ class OneLineParser(argparse.ArgumentParser):
         raise InputError(f"{message} (--help lists the flags)")
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: type) -> dict[str, Any]:
-    """Add one flag a field of the configuration `kind`; returns the groups, by title."""
+def add_flags(
+    parser: argparse.ArgumentParser, kind: type, only: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Add one flag a field of the configuration `kind`, or of those in `only`.
+
+    Returns the groups, by title.
+    """
     hints = typing.get_type_hints(kind)
     groups: dict[str, Any] = {}
     for entry in dataclasses.fields(kind):
+        if only is not None and entry.name not in only:
+            continue
         title = entry.metadata["group"]
         if title not in groups:
             groups[title] = parser.add_argument_group(title)

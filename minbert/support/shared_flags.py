@@ -9,6 +9,8 @@ from typing import Any
 
 from minbert.support.flags import NOT_NEGATIVE, POSITIVE, RATE, RATES, Limit, When, flag
 
+_MOST_THREADS = 1024  # OpenMP ends a process that asks for more than the system can give
+
 readable = partial(
     flag,
     False,
@@ -45,6 +47,14 @@ adam_eps = partial(flag, 1e-6, help="AdamW's epsilon", limit=POSITIVE, metavar="
 seed = partial(flag, 11711, help="seed of every random draw", limit=NOT_NEGATIVE, metavar="N")
 device = partial(
     flag, "auto", help="auto takes cuda, then mps, then cpu", choices=("auto", "cuda", "mps", "cpu")
+)
+threads = partial(
+    flag,
+    None,
+    help="CPU threads to compute with, which several --ranks share; default: one a core, or what "
+    "the variable OMP_NUM_THREADS says. Beside other work on the machine fewer are faster",
+    limit=Limit(lambda n: 1 <= n <= _MOST_THREADS, f"1 to {_MOST_THREADS}"),
+    metavar="N",
 )
 resume = partial(flag, False, help="go on from the last whole checkpoint in --output_dir")
 

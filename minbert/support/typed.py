@@ -46,7 +46,8 @@ def suggestion(words: Sequence[str], known: Collection[str]) -> str:
     """The question whether the nearest flag was meant; empty where none is near."""
     for word in words:
         flag = word.partition("=")[0]
-        near = difflib.get_close_matches(flag, known, n=1, cutoff=0.7)
-        if flag.startswith("--") and near:
-            return f"; did you mean {near[0]}?"
+        if flag.startswith("-"):  # one dash or two, in whatever case
+            flag = f"--{flag.lstrip('-').lower()}"
+            if near := difflib.get_close_matches(flag, known, n=1, cutoff=0.7):
+                return f"; did you mean {near[0]}?"
     return ""

@@ -121,6 +121,13 @@ def take(device: torch.device) -> None:
         torch.cuda.set_device(_number("LOCAL_RANK", 0))
 
 
+def use_threads(count: int | None) -> None:
+    """Compute with so many CPU threads, shared by this machine's ranks; None changes nothing."""
+    if count is not None:
+        here = _number("LOCAL_WORLD_SIZE", _number("WORLD_SIZE", 1))
+        torch.set_num_threads(max(1, count // here))
+
+
 @contextlib.contextmanager
 def joined(threads: int | None = None) -> Iterator[None]:
     """Join the group that the environment names, if it names one, within the block.
@@ -135,8 +142,9 @@ def joined(threads: int | None = None) -> Iterator[None]:
         return
     here = _number("LOCAL_WORLD_SIZE", count)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    if here > 1 and (threads or os.environ.get("OMP_NUM_THREADS", "1") == "1"):  # torchrun's 1
-        torch.set_num_threads(max(1, (threads or cores()) // here))
+    unset = os.environ.get("OMP_NUM_THREADS", "1") == "1"  # torchrun sets it to 1
+    if here > 1 and (threads or unset):
+        use_threads(threads or cores())
     if here == count and sys.platform in _LOOPBACK:  # else gloo asks the network for our name
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
     try:

@@ -54,13 +54,15 @@ class Progress:
         return max((row["criterion"] for row in self.history), default=float("-inf"))
 
     def shown(self, last: Mapping[str, Any]) -> dict[str, str]:
-        """The figures behind the progress bar; `last` is the log's last line, empty at first."""
-        figures = {}
-        if last:
-            figures["loss"] = f"{last['loss']:.4f}"
-            figures["tokens/s"] = f"{last['tokens_per_s']:,}"
+        """The figures behind the progress bar; `last` is the log's last line, empty at first.
+
+        The first ones count most: a narrow terminal has no room for all.
+        """
+        figures = {"loss": f"{last['loss']:.4f}"} if last else {}
         if self.history:
             figures["best dev"] = f"{self.best:.4f}"
+        if last:
+            figures["tokens/s"] = f"{last['tokens_per_s']:,}"
         return figures
 
     def time_left(self, total_steps: int) -> str:

@@ -21,6 +21,8 @@ from minbert.support.errors import InputError, Stopped
 from minbert.training.progress import Progress
 from minbert.training.run_folder import MANIFEST
 
+STEPS = "total_steps"  # the key of a run's number of steps in its manifest
+
 
 def new_manifest(config: Any, sha256: dict[str, str], device: torch.device) -> dict[str, Any]:
     """The manifest of a run that begins; `config` is a dataclass."""

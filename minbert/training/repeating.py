@@ -28,26 +28,31 @@ def with_earlier(
     typed: Mapping[str, Any],
     parser: OneLineParser,
     kind: type,
-    left_out: Collection[str],
+    left_out: Callable[[Mapping[str, Any]], Collection[str]],
     completed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
 ) -> dict[str, Any]:
     """What was typed and, with `--like`, the settings of that run beneath it.
 
-    `kind` is the configuration, and `left_out` names settings that are not taken over; `completed`
-    adds what a run meant by settings that it did not know yet. Raises InputError where there is no
-    such run, or where a value is none for its flag.
+    `kind` is the configuration, and `left_out` names the settings in a manifest that are not taken
+    over; `completed` adds what a run meant by settings that it did not know yet. Raises InputError
+    where there is no such run, or where a value is none for its flag.
     """
     given = {name: value for name, value in typed.items() if name != LIKE}
     if LIKE not in typed:
         return given
     path = Path(typed[LIKE])
-    config = read_manifest(path).get("config")
+    try:
+        manifest = read_manifest(path)
+    except InputError as error:
+        raise InputError(f"--{LIKE} names no run's folder: {error}") from error
+    config = manifest.get("config")
     if not isinstance(config, dict):
         raise InputError(f"--{LIKE} {path}: its manifest has no settings")
     known = {entry.name for entry in dataclasses.fields(kind)}
     if unknown := sorted(config.keys() - known):
         log.warning("--%s %s: passed over, no such flag: %s", LIKE, path, ", ".join(unknown))
-    taken = {n: v for n, v in completed(config).items() if n in known and n not in left_out}
+    own = left_out(manifest)
+    taken = {n: v for n, v in completed(config).items() if n in known and n not in own}
     return {**_parsed(taken, parser, kind, path), **given}
 
 

@@ -20,6 +20,7 @@ from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.bert import BertModel
 from minbert.encoder.hub import parse
+from minbert.encoder.pooling import POOLING_FILE, named_pooling
 from minbert.support.errors import RunError
 from tests.download import faulty_server as faulty
 from tests.download.faulty_server import COMMIT, Server, publish, serving
@@ -93,6 +94,18 @@ def test_without_safetensors_the_older_file_is_taken(
     publish(server, NAME, files)
     fetch_weights(parse(NAME), SOON)
     assert fetched(server)[-1] == "pytorch_model.bin"
+
+
+def test_the_pooling_that_a_checkpoint_names_comes_with_it(
+    server: Server, files: dict[str, bytes]
+) -> None:
+    pooling = b'{"pooling_mode_mean_tokens": true}'
+    publish(server, NAME, {**files, POOLING_FILE: pooling, "2_Dense/config.json": b"{}"})
+    fetch_weights(parse(NAME), SOON)
+    folder = hub.cached(parse(NAME))
+    assert folder is not None and named_pooling(folder) == "mean"
+    assert not (folder / "2_Dense").exists()
+    assert scan_cache_dir(cache()).warnings == []
 
 
 def test_a_revision_is_kept_under_its_own_name(server: Server, files: dict[str, bytes]) -> None:

@@ -26,7 +26,10 @@ def test_what_is_no_command_is_one_line(
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    assert ", ".join(COMMANDS) in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert ", ".join(COMMANDS) in shown
+    assert [line.split()[0] for line in shown.splitlines()[4:]] == list(COMMANDS)
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_arguments_and_exit_code_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:

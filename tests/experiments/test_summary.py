@@ -53,3 +53,10 @@ def test_what_is_no_manifest_is_one_line_and_exit_code_2(
 def test_a_run_that_has_not_finished_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(manifest(1, 0.4, status="running")))
     assert main([str(tmp_path)]) == 2
+
+
+def test_where_a_run_computed_and_wrote_is_no_other_configuration() -> None:
+    first, second = manifest(1, 0.4), manifest(2, 0.6)
+    first["config"] |= {"threads": 1, "predictions_dir": "predictions"}
+    second["config"] |= {"threads": None, "predictions_dir": "predictions-quick"}
+    assert len(table([first, second]).splitlines()) == 5

@@ -100,3 +100,26 @@ def test_wrong_usage_is_one_line(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.splitlines()[-1].startswith("error: ")
+
+
+def test_help_is_the_commands_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        variants.main(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: python -m minbert.experiments variants [flags]")
+    assert "--weights" in shown and "--sts_train" in shown
+    for decided in ("--option", "--smart", "--limit", "--cfimdb_dev", "--output_dir"):
+        assert decided not in shown
+
+
+def test_flags_of_the_help_are_taken(place: list[str]) -> None:
+    """By the main job too, beside what is decided."""
+    flags = ["--seed", "5", "--max_length", "12", "--rlayer", "--readable", "--pooling", "cls"]
+    variants.make_parser().parse_args([*place, *flags, "--cross_encoder"])
+    assert variants.prepare([*place, *flags, "--cross_encoder"]).batches["sts"].views == 1
+
+
+def test_what_is_decided_is_refused(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert variants.main([*place, "--limit", "4"]) == 2
+    assert "unrecognized arguments: --limit 4" in capsys.readouterr().err

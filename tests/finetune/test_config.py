@@ -162,6 +162,7 @@ LIMITS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {  # refused, accep
     "limit_train_seed": ((-1,), (0, 7)),
     "checkpoint_every": COUNT,
     "ranks": COUNT,
+    "threads": ((0, -1, 1025, 10**6), (1, 2, 1024)),
     "micro_batch_size": ((0, -1, "8.5", "-1", "all", ""), ("auto", 1, 7)),
     "seed": ((-1,), (0, 2**40)),
     "max_length": ((4, 0, -1), (5, 512)),

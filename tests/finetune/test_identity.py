@@ -39,6 +39,7 @@ INDIFFERENT: list[dict[str, Any]] = [
     {"checkpoint_every": 7},
     {"sst_dev_out": "other.csv"},
     {"strict": True},
+    {"threads": 3},
 ]
 
 

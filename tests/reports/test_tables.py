@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbert.reports.tables import Table, csv_text
+from minbert.reports.tables import Table, csv_text, shown
 
 TABLE = Table("A & B", ["row", "score"], [["a|b_c", "0.5 ± 0.1"], ["50% --x", "–"]], ["n < 5"])
 
@@ -98,3 +98,38 @@ def test_no_text_is_a_formula_in_any_spreadsheet(delimiter: str, sign: str, befo
 def test_words_and_numbers_stay_as_they_are(rows: list[tuple[str, float]]) -> None:
     read = csv.reader(io.StringIO(csv_text(rows), newline=""))
     assert [(name, float(value)) for name, value in read] == rows
+
+
+WIDE = Table(
+    "Rows",
+    ["row", *(f"a score of task {i}" for i in range(6))],
+    [["finetune rrobin+smart", *(f"0.{i}12 ± 0.004 [0.500, 0.520]" for i in range(6))]] * 2,
+    ["a note of many words " * 10],
+)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 400])
+def test_a_terminal_gets_text_that_fits(columns: int) -> None:
+    for table in (TABLE, WIDE):
+        text = table.text(columns)
+        assert max(map(len, text.splitlines())) <= columns
+        words = " ".join(text.split())
+        for row in table.rows:
+            assert all(" ".join(cell.split()) in words for cell in row)
+    assert TABLE.text(80).splitlines() == [
+        "A & B",
+        "",
+        "row          score",
+        "a|b_c    0.5 ± 0.1",
+        "50% --x          –",
+        "",
+        "n < 5",
+    ]
+    assert ("  a score of task 3: 0.312" in WIDE.text(80)) and "\x1b" not in WIDE.text(80)
+
+
+def test_stdout_elsewhere_gets_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown([TABLE, WIDE]) == f"{TABLE.markdown()}\n{WIDE.markdown()}"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert shown([TABLE, WIDE]) == f"{TABLE.text(60)}\n{WIDE.text(60)}"

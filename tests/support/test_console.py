@@ -119,3 +119,37 @@ def test_a_log_line_is_plain_and_written_once(capsys: pytest.CaptureFixture[str]
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err == "error: x\n"
     assert log.propagate is False  # a library's root handler would print it again
+
+
+FIGURES = {"loss": "0.6931", "best dev": "0.4727", "tokens/s": "12,345", "running": "x" * 99}
+
+
+@pytest.mark.usefixtures("logging_to_stderr")
+@pytest.mark.parametrize("total", [50, 12_345_678, None])
+def test_a_bar_fits_eighty_columns_and_the_first_figures_stay(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    total: int | None,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with ProgressBar(total, "epoch 10/10", "steps", done=(total or 200) // 2) as bar:
+        bar._bar.mininterval = 0
+        bar._bar.start_t -= 1e5  # it took a day
+        bar.update(1, FIGURES)
+    lines = [line for line in capsys.readouterr().err.split("\r") if "loss=" in line]
+    assert max(map(len, lines)) <= 80
+    figures = [f"{name}={value}" for name, value in FIGURES.items()]
+    assert [figure in lines[-1] for figure in figures] == [True, True, False, False]
+
+
+@pytest.mark.usefixtures("logging_to_stderr")
+def test_the_callers_estimate_takes_the_place_of_the_pace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ProgressBar(100, "t", "%", every=0.0, estimated=True).update(0, left=90.0)
+    assert capsys.readouterr().err == "t: 0/100 %, 1:30 left\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with ProgressBar(100, "t", "%", estimated=True) as bar:
+        bar._bar.mininterval = 0
+        bar.update(50, {"done": "1/2"}, left=90.0)
+    assert "50/100, 1:30 left, done=1/2" in capsys.readouterr().err

@@ -59,7 +59,12 @@ def test_dashes_and_underscores_are_one(typed: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("--lerning_rate", "--learning_rate"), ("--rar", "--rare"), ("--name=a", "--names")],
+    [
+        ("--lerning_rate", "--learning_rate"),
+        ("-Rare", "--rare"),
+        ("--rar", "--rare"),
+        ("--name=a", "--names"),
+    ],
 )
 def test_a_flag_that_is_nearly_right_is_asked_about(typed: str, meant: str) -> None:
     with pytest.raises(InputError, match=rf"arguments: {typed}.*; did you mean {meant}\?"):

@@ -7,7 +7,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from minbert.tasks.metrics import ACCURACY, PEARSON, accuracy, is_degenerate, pearson
+from minbert.tasks.metrics import (
+    ACCURACY,
+    PEARSON,
+    accuracy,
+    is_degenerate,
+    of_commonest,
+    pearson,
+)
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.random(200) * 5
@@ -104,6 +111,13 @@ def test_a_run_is_degenerate_by_all_of_its_tasks(
     missing = np.where(np.arange(10) == 2, np.nan, classes)
     constant = (ACCURACY, RIGHT, np.ones(10))
     assert is_degenerate([(ACCURACY, missing, CLASSES), both[1], constant]) is expected
+
+
+def test_the_commonest_label_alone() -> None:
+    """Of ten labels of which one is missing, four are 1; a constant correlates with nothing."""
+    assert of_commonest(ACCURACY, CLASSES) == pytest.approx(4 / 9)
+    assert of_commonest(PEARSON, VALUES) == 0.0
+    assert of_commonest(ACCURACY, np.array([3.0, np.nan])) == 1.0
 
 
 def test_without_a_task_to_judge_nothing_is_degenerate() -> None:

@@ -165,3 +165,20 @@ def named_alone(monkeypatch: pytest.MonkeyPatch, named: dict[str, str]) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     for name, value in named.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("count", "ranks_here", "each"),
+    [(3, None, [3]), (5, "2", [2]), (1, "4", [1]), (None, None, []), (None, "2", [])],
+)
+def test_ranks_share_the_threads_that_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch, count: int | None, ranks_here: str | None, each: list[int]
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+        if ranks_here is not None:
+            monkeypatch.setenv(name, ranks_here)
+    group.use_threads(count)
+    assert found == each

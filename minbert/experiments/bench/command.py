@@ -79,7 +79,7 @@ def run(config: BenchConfig, job: RunConfig) -> BenchReport:
         f"stretches of {config.steps} steps, epochs and inference of {config.rows} rows."
     )
     found = BenchReport(setting, rate, rows, reach, parts)
-    show(report.markdown(found), end="")
+    show(report.for_stdout(found), end="")
     write_outputs(
         config,
         rows,

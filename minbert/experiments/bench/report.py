@@ -7,7 +7,7 @@ from minbert.experiments.bench.contender import WORKS, TokenCount
 from minbert.experiments.bench.shares import PARTS
 from minbert.experiments.measuring.rates import Rate, Share
 from minbert.experiments.measuring.spread import Spread, with_quartiles
-from minbert.reports.tables import Table
+from minbert.reports.tables import Table, shown
 
 ABOUT = "The same work by several stacks"
 
@@ -69,11 +69,18 @@ def make_rows(
 
 def markdown(found: BenchReport) -> str:
     """Every table, under the setting."""
-    tables = [_ratios(found), _rates(found)]
-    if found.shares:
-        tables.append(_shares(found))
-    texts = [table.markdown() for table in tables]
+    texts = [table.markdown() for table in _tables(found)]
     return "\n".join([f"## {ABOUT}", "", found.setting, "", *texts])
+
+
+def for_stdout(found: BenchReport) -> str:
+    """The same as stdout's reader wants it."""
+    return "\n".join([f"## {ABOUT}", "", found.setting, "", shown(_tables(found))])
+
+
+def _tables(found: BenchReport) -> list[Table]:
+    shares = [_shares(found)] if found.shares else []
+    return [_ratios(found), _rates(found), *shares]
 
 
 def _ratios(found: BenchReport) -> Table:

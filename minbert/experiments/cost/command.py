@@ -17,6 +17,7 @@ from minbert.experiments.measuring.command import MeasuringCommand
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.experiments.measuring.trial import interleaved, peak_of_first_steps
 from minbert.finetune.config import RunConfig
+from minbert.reports.tables import shown
 from minbert.support.command import show
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
@@ -41,7 +42,7 @@ def run(config: CostConfig, job: RunConfig) -> list[CostRow]:
     workload = Workload.prepare(job, config.length)
     show(str(workload))
     rows = measure(workload, config.rounds, config.methods)
-    show(f"{report.standard(rows[0])}\n\n{report.table(rows).markdown()}", end="")
+    show(f"{report.standard(rows[0])}\n\n{shown([report.table(rows)])}", end="")
     facts = as_json(workload, config.rounds, rows)
     write_outputs(config, rows, CostRow, facts, plot=partial(_plot, rows))
     return rows

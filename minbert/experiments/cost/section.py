@@ -25,7 +25,7 @@ from minbert.experiments.measuring.outputs import as_csv
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.reports.report import Plots, Section
-from minbert.reports.tables import Table
+from minbert.reports.tables import Table, shown
 from minbert.support import durable_files, untrusted
 from minbert.support.command import show
 from minbert.support.console import log
@@ -84,7 +84,7 @@ class CostPart:
         durable_files.write_texts(
             {self.out / f"{self.name}{end}": text for end, text in texts.items()}
         )
-        show(markdown)
+        show(f"{shown([table])}\n`{self.command}`\n")
         return self._section(ledger, rows)
 
     def _measured(self, path: Path) -> tuple[dict[str, Any], list[CostRow]]:

@@ -20,7 +20,7 @@ class GridRow:
 
     Each of several commands gives the scores that those before it do not. `published` has figures
     by task, and seconds an epoch under `SECONDS`. `cost` says how long the row takes in relation to
-    the other rows; the time left is estimated from it.
+    the other rows; the time left is estimated from it until a run of the row was made.
     """
 
     name: str

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from minbert.experiments.grid.cell import LOG, launch, leftovers
-from minbert.experiments.grid.cells import CLAIMS, FAILURE, RESULT, Cell
+from minbert.experiments.grid.cells import CLAIMS, FAILURE, RESULT, RUN, Cell
+from minbert.experiments.grid.pace import Pace, share_done
 from minbert.support import durable_files
 from minbert.support.claims import TAKEN, is_free, server_time
 from minbert.support.console import ProgressBar, log
@@ -93,6 +94,7 @@ class Runner:
         self._start = start or (lambda cell, out: launch(cell, out, threads))
         self._pending = list({cell.key: cell for cell in cells}.values())
         self._running: list[_Running] = []
+        self._pace = Pace(workers)
         self.failed: dict[str, str] = {}  # key -> why
 
     def run(self, title: str) -> None:
@@ -102,14 +104,29 @@ class Runner:
         if done := count - len(self._pending):
             log.info("%s: %d of %d runs are done already", title, done, count)
         before = _percent(total, self._pending)
-        with ProgressBar(100, title, "%", done=before) as bar, self._stopping():
+        with (
+            ProgressBar(100, title, "%", done=before, estimated=True) as bar,
+            self._stopping(),
+        ):
             while self._pending or self._running:
                 self._reap()
-                self._pending = self._still_to_run(self._pending)
+                self._pending, waited = self._still_to_run(self._pending), len(self._pending)
+                self._pace.made_elsewhere(waited - len(self._pending))
                 self._fill()
                 open_cells = [*self._pending, *(running.cell for running in self._running)]
-                bar.update(_percent(total, open_cells) - bar.done, self._status(count, open_cells))
+                done = _percent(total, open_cells) - bar.done
+                bar.update(done, self._status(count, open_cells), self._time_left())
                 time.sleep(_LOOK)
+
+    def _time_left(self) -> float | None:
+        """Look how far the runs at work are; return the seconds that all will take."""
+        now = time.monotonic()
+        for running in self._running:
+            self._pace.look(running.cell, self._share_done(running.cell), now)
+        return self._pace.left(self._pending, now)
+
+    def _share_done(self, cell: Cell) -> float:
+        return share_done(cell.folder(self._out) / RUN)
 
     def _still_to_run(self, cells: Sequence[Cell]) -> list[Cell]:
         """Cells with no result yet, or with checkpoints of a process killed before cleaning up."""
@@ -125,9 +142,12 @@ class Runner:
             code, cell = running.process.poll(), running.cell
             if code is None:
                 still.append(running)
-            elif code == TAKEN:
+                continue
+            whole = code != TAKEN and (cell.folder(self._out) / RESULT).exists()
+            self._pace.stopped(cell, time.monotonic(), whole=whole)
+            if code == TAKEN:
                 self._pending.append(cell)
-            elif not (cell.folder(self._out) / RESULT).exists():
+            elif not whole:
                 self._fail(cell, running.message(code, self._out))
                 self._tell_others(cell)
         self._running = still
@@ -156,6 +176,7 @@ class Runner:
                     log_start = path.stat().st_size if path.exists() else 0
                     process = self._start(cell, self._out)
                     self._running.append(_Running(cell, process, log_start))
+                    self._pace.started(cell, self._share_done(cell), time.monotonic())
                     self._pending.remove(cell)
             except OSError as error:  # of this machine: others may have more luck
                 why = f"cannot be started ({error})"

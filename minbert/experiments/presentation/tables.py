@@ -264,11 +264,15 @@ def result_tables(analysis: Analysis) -> list[Table]:
     ]
 
 
+def all_tables(analysis: Analysis, cells: Sequence[Cell]) -> list[Table]:
+    """Those tables, and the commands."""
+    return [*result_tables(analysis), command_table(cells)]
+
+
 def write(analysis: Analysis, cells: Sequence[Cell], out: Path, name: str) -> str:
     """Write NAME.md, NAME.csv and NAME.tex into `out`; returns the Markdown."""
-    tables = result_tables(analysis)
-    markdown = "\n".join(table.markdown() for table in (*tables, command_table(cells)))
-    latex = "\n".join(table.latex() for table in tables)
+    markdown = "\n".join(table.markdown() for table in all_tables(analysis, cells))
+    latex = "\n".join(table.latex() for table in result_tables(analysis))
     texts = {"md": markdown, "csv": as_csv(analysis), "tex": latex}
     durable_files.write_texts({out / f"{name}.{kind}": text for kind, text in texts.items()})
     return markdown

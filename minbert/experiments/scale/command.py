@@ -16,6 +16,7 @@ from minbert.experiments.scale import data, report, steps
 from minbert.experiments.scale.config import AXES, ScaleConfig
 from minbert.experiments.scale.report import ScaleRow
 from minbert.finetune.config import RunConfig
+from minbert.reports.tables import shown
 from minbert.support.command import show
 from minbert.support.console import ProgressBar, log
 from minbert.support.errors import InputError
@@ -47,7 +48,7 @@ def run(config: ScaleConfig, job: RunConfig) -> list[ScaleRow]:
     show(
         f"{job.weights}; {where(device, job.precision)}; {config.rounds} rounds; "
         f"{config.batch_size} pairs a batch, {config.length} tokens a text where they do not grow."
-        f"\n\n{report.table(rows).markdown()}",
+        f"\n\n{shown([report.table(rows)])}",
         end="",
     )
     records = [dataclasses.asdict(row) for row in rows]

@@ -15,6 +15,7 @@ from minbert.experiments.grid.unnamed import unnamed
 from minbert.experiments.presentation import tables
 from minbert.reports import report
 from minbert.reports.report import Section
+from minbert.reports.tables import shown
 from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.errors import RunError
@@ -91,7 +92,8 @@ class Grid:
         runner.run(self.experiment.name)
         self.failed = runner.failed
         analysis = analyse(self.experiment, self.cells, self.out)
-        show(tables.write(analysis, self.cells, self.out, self.name))
+        tables.write(analysis, self.cells, self.out, self.name)
+        show(shown(tables.all_tables(analysis, self.cells)))
         log.info("written: %s.md, .csv and .tex", self.out / self.name)
         # imported late: --help need not wait for matplotlib
         from minbert.experiments.presentation import section

@@ -53,6 +53,8 @@ WRONG = [
     (["--max_length", "2"], "--max_length 2"),
     (["--schedule", "cosine"], "cosine"),
     (["--device", "tpu"], "tpu"),
+    (["--threads", "0"], "--threads 0: must be 1 to 1024"),
+    (["--threads", "1000000"], "--threads 1000000: must be 1 to 1024"),
     (["--smart", "--smart_epsilon", "0"], "--smart_epsilon 0"),
     (["--smart", "--smart_steps", "-1"], "--smart_steps -1"),
     (["--smart", "--bregman_beta", "1"], "--bregman_beta 1"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.finetune import cli
+from minbert.finetune import cli, inputs
 from minbert.finetune.config import RunConfig
 from minbert.support.errors import InputError
 from minbert.support.flags import words_for
@@ -128,3 +128,31 @@ def test_a_manifest_that_is_none_is_one_line(tmp_path: Path, capsys, manifest: s
     assert capsys.readouterr().err.count("\n") == 1
     assert cli.main(["--like", str(tmp_path / "nowhere")]) == 2
     assert "nowhere: cannot be read" in capsys.readouterr().err
+
+
+def test_a_data_folder_that_was_named_is_no_contradiction(place: Path) -> None:
+    """Nor are files that the earlier run did not need."""
+    first = cli.parse(["--data_dir", "data", "--weights", "encoder"])
+    run = saved(first, place / "run")
+    again = cli.parse(["--like", str(run)])
+    assert same(first, again)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["config"]["para_train"] = "gone/quora-train.csv"
+    manifest["sha256"] = {f"{t}_{s}": "" for t in ("sst", "para", "sts") for s in ("dev", "test")}
+    manifest["sha256"]["sst_train"] = ""
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert cli.parse(["--like", str(run), "--rrobin"]).para_train == "data/quora-train.csv"
+
+
+def test_a_run_on_the_sample_is_repeated_with_more_of_it(place: Path, monkeypatch) -> None:
+    (place / "data").rename(place / "elsewhere")
+    monkeypatch.setattr(inputs, "SAMPLE", place / "elsewhere")
+    first = cli.parse(["--weights", "encoder"])
+    run = saved(first, place / "run")
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["sha256"] = dict.fromkeys(("sst_train", "sst_dev", "sst_test"), "")
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    again = cli.parse(["--like", str(run), "--rrobin"])
+    assert again.para_train == str(place / "elsewhere" / "quora-train.csv")
+    with pytest.raises(InputError, match="--sst_dev is named"):
+        cli.parse(["--weights", "encoder", "--sst_dev", __file__])

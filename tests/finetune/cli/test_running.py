@@ -28,7 +28,9 @@ def test_results_on_stdout_and_plain_lines_on_stderr(
     lines = printed.out.splitlines()
     assert lines[0] == "dev scores of the best epoch (1 of 1)"
     assert [line.split()[0] for line in lines[1:4]] == ["sst", "para", "sts"]
-    assert all("padded tokens per real one" in line for line in lines[1:4])
+    assert all("  commonest label 0." in line for line in lines[1:4])
+    assert lines[6].startswith("padded tokens per real one: sst ")
+    assert max(map(len, lines)) <= 80
     assert [line.strip() for line in lines[-6:]] == [
         f"predictions/{task}-{split}-output.csv"
         for task in ("sst", "para", "sts")

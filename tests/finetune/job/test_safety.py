@@ -29,21 +29,46 @@ from tests.finetune.job.running import (
 )
 
 
-def test_limit_never_replaces_a_larger_file(
-    place: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("look", [("--limit", "10"), ("--max_steps", "1")], ids=" ".join)
+def test_a_quick_look_leaves_the_files_of_a_long_run(
+    place: Path, capsys: pytest.CaptureFixture[str], look: tuple[str, str]
 ) -> None:
     assert run() == 0
     whole = written()
     capsys.readouterr()
-    assert run("--limit", "10") == 2
-    line = complaint(capsys)
-    assert "sst-dev-output.csv holds 16 predictions" in line and "--limit 10" in line
-    assert written() == whole
-    elsewhere = [
-        f"--{t}_{s}_out=limited/{t}-{s}.csv" for t in COURSE_TASKS for s in ("dev", "test")
-    ]
-    assert run("--limit", "10", *elsewhere) == 0
-    assert written() == whole
+    for resumed in ([], ["--resume"]):
+        assert run(*look, "--output_dir", "look", "--lr", "1e-2", *resumed) == 0
+        printed = capsys.readouterr()
+        words = f"a quick look ({look[0]}) leaves them, and writes into predictions-quick/"
+        assert words in printed.err
+        assert "  predictions-quick/sst-dev-output.csv" in printed.out
+        assert written() == whole
+        assert set(written(Path("predictions-quick"))) == set(whole)
+
+
+def test_a_quick_look_that_was_the_first_goes_on_where_it_wrote(place: Path) -> None:
+    look = ("--max_steps", "1", "--output_dir", "look")
+    assert run(*look) == 0
+    for name in SIX[1:]:
+        Path("predictions", name).unlink()  # as after a kill in between
+    assert run(*look, "--resume") == 0
+    assert set(written()) == set(SIX)
+    assert not Path("predictions-quick").exists()
+
+
+def test_limit_never_replaces_a_larger_file_that_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [f"--{t}_{s}_out=mine/{t}-{s}.csv" for t in COURSE_TASKS for s in ("dev", "test")]
+    for places in (["--predictions_dir", "mine"], named):
+        assert run(*places) == 0
+        whole = written(Path("mine"))
+        capsys.readouterr()
+        assert run("--limit", "10", *places) == 2
+        line = complaint(capsys)
+        assert "holds 16 predictions" in line and "--limit 10" in line
+        assert "another place with --predictions_dir" in line
+        assert written(Path("mine")) == whole
 
 
 def test_failing_run_leaves_the_old_predictions(

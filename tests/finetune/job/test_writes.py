@@ -82,6 +82,20 @@ def test_manifest_tells_the_whole_run(place: Path) -> None:
     best = max(told["epochs"], key=lambda epoch: epoch["criterion"])
     assert told["best_epoch"] == best["epoch"]
     assert told["dev"] == best["scores"]
+    # 16 rows whose labels are i mod 5, i mod 2 and i mod 6
+    commonest = told["commonest_label"]
+    assert commonest["sst"]["dev"]["accuracy"] == 4 / 16
+    assert commonest["para"]["dev"]["accuracy"] == 8 / 16
+    assert commonest["sts"]["dev"]["Pearson r"] == 0.0
+
+
+def test_the_threads_that_were_asked_for_compute(place: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert run("--threads", "3", "--max_steps", "1") == 0
+    finally:
+        torch.set_num_threads(before)
+    assert manifest()["threads"] == 3 != before
 
 
 def test_log_has_one_line_a_step_with_each_term_apart(place: Path) -> None:
