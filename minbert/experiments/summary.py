@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minbert.experiments.grid.finished import read_finished
 from minbert.finetune.identity import INDIFFERENT
 from minbert.reports.tables import Table
 from minbert.support.command import run_command, show
+from minbert.training.record import read_finished
 
 # Settings in which the runs of one row may differ.
 _FREE = (*INDIFFERENT, "seed")

@@ -19,6 +19,7 @@ from minbert.finetune.evaluate import all_scores, predict
 from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.microbatches import SIZE
 from minbert.finetune.recommended import RECOMMENDED, recommended
+from minbert.finetune.trained import keep_encoder_files
 from minbert.regularizers import registry
 from minbert.support import durable_files, untrusted
 from minbert.support.command import show
@@ -76,6 +77,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         if group.rank() == 0:
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
             durable_files.write_text(folder / BAD_ROWS, _bad_rows(parts))
+            keep_encoder_files(folder, Path(str(config.weights)), facts["sha256"])
         train(folder, parts.trainee, facts, progress, stop)
         group.wait()  # the best model is on disk
         with stop.immediate():

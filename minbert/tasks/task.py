@@ -36,6 +36,7 @@ class Task:
     quotes: bool = True  # whether a quotation mark in its files quotes, as in Python's csv
     # hidden size -> head over the two texts' vectors; None for tasks of one text
     pair_head: Callable[[int], nn.Module] | None = None
+    label_names: tuple[str, ...] = ()  # what its classes 0, 1, ... are called
     top: float | None = None  # labels of a regression lie in 0..top; None for classes
     relational: bool = False  # whether a relational layer may stand before its head
     freelb_init: float | None = None  # magnitude of FreeLB's random start
@@ -104,6 +105,13 @@ class Task:
     def scored_splits(self) -> tuple[str, ...]:
         """The splits that are scored and predicted: every dev and every test file."""
         return tuple(split for split in self.files if kind_of(split) != "train")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes, which are their numbers where it gives none; none if scores."""
+        if self.top is not None:
+            return ()
+        return self.label_names or tuple(map(str, range(max(2, self.num_outputs))))
 
     def points(self, score: float) -> float:
         """The share of a score in the course's 2024 overall."""

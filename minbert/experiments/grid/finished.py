@@ -15,15 +15,7 @@ from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
-from minbert.training.record import read_manifest
-
-
-def read_finished(path: Path) -> dict[str, Any]:
-    """The manifest of a finished run, from its file or folder. Raises InputError."""
-    manifest = read_manifest(path)
-    if manifest["status"] != "finished":
-        raise InputError(f"{path}: this run has not finished ({manifest['status']})")
-    return manifest
+from minbert.training.record import read_finished
 
 
 @dataclass(frozen=True)
