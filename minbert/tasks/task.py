@@ -33,7 +33,11 @@ class Task:
     decode: Callable[[Array], Array]  # logits (B, k) -> predictions (B,)
     metrics: tuple[Metric, ...]  # the first decides
     prediction_column: str  # in the header of prediction files
+    labels: tuple[str, ...] = ()  # what files call the classes, unless it is 0, 1, ...
     quotes: bool = True  # whether a quotation mark in its files quotes, as in Python's csv
+    delimiter: str | None = "\t"  # of its files; None: each file's first line shows it
+    id_column: str = "id"
+    numbered: bool = False  # whether the rows of a file without that column are their numbers
     # hidden size -> head over the two texts' vectors; None for tasks of one text
     pair_head: Callable[[int], nn.Module] | None = None
     top: float | None = None  # labels of a regression lie in 0..top; None for classes
@@ -104,6 +108,10 @@ class Task:
     def scored_splits(self) -> tuple[str, ...]:
         """The splits that are scored and predicted: every dev and every test file."""
         return tuple(split for split in self.files if kind_of(split) != "train")
+
+    def spelled(self, prediction: Any) -> str:
+        """A prediction as files spell it."""
+        return self.labels[int(prediction)] if self.labels else str(prediction)
 
     def points(self, score: float) -> float:
         """The share of a score in the course's 2024 overall."""
