@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import constants
 
 from minbert.encoder.config import EncoderConfig
+from minbert.tasks import registry
 from tests.helpers import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +52,16 @@ def handlers_put_back() -> Iterator[None]:
     log.setLevel(before[1])
     for number, handler in signals.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def own_tasks_forgotten() -> Iterator[None]:
+    """A task that a test describes in a file is unknown to the next test."""
+    before = dict(registry.TASKS), dict(registry.TITLES)
+    yield
+    for known, names in zip((registry.TASKS, registry.TITLES), before, strict=True):
+        known.clear()
+        known.update(names)
 
 
 @pytest.fixture(autouse=True)

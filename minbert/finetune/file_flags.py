@@ -55,7 +55,7 @@ InputFileFlags: Any = make_dataclass(
     frozen=True,
 )
 _UNNAMED = When(
-    lambda c: any(getattr(c, f"{task}_{split}_out") is None for task, split in c.scored_keys),
+    lambda c: any(getattr(c, f"{task}_{split}_out", None) is None for task, split in c.scored_keys),
     "a prediction file that no flag of its own names",
 )
 _DIRECTORY = flag(

@@ -209,7 +209,7 @@ def summary(
             f"  {'':<7}{metric + ' ':<10}{value:6.3f}  on {split}"
             for split, metric, value in others
         ]
-    if not config.single_task:
+    if metrics.keys() >= set(COURSE_TASKS):
         scores = _deciding(metrics)
         course = {name: scores[name] for name in COURSE_TASKS}
         lines.append(f"  overall (2024) {overall(course):8.3f}")

@@ -90,8 +90,11 @@ def _writing_into(folder: Path, config: RunConfig) -> RunConfig:
     outs: dict[str, Any] = {
         f"{task}_{split}_out": str(folder / "predictions" / Path(config.out_file(task, split)).name)
         for task in config.evaluated_tasks
+        if task not in config.own_tasks
         for split in ("dev", "test")
     }
+    if config.own_tasks:
+        outs["predictions_dir"] = str(folder / "predictions")
     return dataclasses.replace(config, output_dir=str(folder / RUN), resume=True, **outs)
 
 

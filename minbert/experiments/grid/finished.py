@@ -12,10 +12,16 @@ import numpy as np
 from minbert.data.examples import Split, read_split
 from minbert.support import durable_files
 from minbert.support.errors import InputError
-from minbert.tasks.registry import TASKS
+from minbert.tasks.registry import TASKS, learn
 from minbert.tasks.task import Array
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.record import read_finished
+
+
+def _with_own_files(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings and, as settings of their own, the dev files of its user's own tasks."""
+    own = learn(config.get("task_file") or ())
+    return {**config, **{f"{each.name}_dev": each.files["dev"] for each in own}}
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class FinishedRun:
             raise InputError(f"{folder}: its dev predictions cannot be read ({error})") from error
         hashes = {k: v for k, v in manifest["sha256"].items() if k.endswith("_dev")}
         predictions = {name: values.numpy() for name, values in kept.items()}
-        return cls(folder, manifest["config"], hashes, predictions)
+        return cls(folder, _with_own_files(manifest["config"]), hashes, predictions)
 
     def split(self, task: str) -> Split:
         """A task's dev examples. Raises InputError where the file is not what the run read."""
