@@ -201,7 +201,8 @@ def finished_run(folder: Path, tiny: EncoderConfig = TINY, **settings: Any) -> P
     rest = {"option": "finetune", "epochs": 1, "lr": 1e-2, "device": "cpu"}
     places = {"data_dir": "data", "weights": "encoder", "predictions_dir": "predictions"}
     places = {name: str(folder / place) for name, place in places.items()}
-    given = {**rest, **places, "output_dir": str(folder / "run"), **settings}
-    if "tasks" not in given:
+    every = {**rest, **places, "output_dir": str(folder / "run"), **settings}
+    given = {name: value for name, value in every.items() if value is not None}
+    if len(given.get("tasks", COURSE_TASKS)) > 1:
         given["rrobin"] = "equal"
     return run(locate(RunConfig(**given), given), StopRequest()).folder

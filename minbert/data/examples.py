@@ -101,6 +101,23 @@ class Split:
     bad_rows: list[BadRow]
     rows: int
 
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        texts: Sequence[tuple[str, ...]],
+        labels: Sequence[float] | None = None,
+        name: str = "texts",
+    ) -> Split:
+        """Rows from memory, each of as many texts as the task takes; their ids are 1, 2, ...
+
+        `name` stands in messages about them. Raises ValueError unless there are as many labels.
+        """
+        known: Sequence[float | None] = [None] * len(texts) if labels is None else labels
+        rows = enumerate(zip(texts, known, strict=True), start=1)
+        examples = [Example(str(number), own, label) for number, (own, label) in rows]
+        return cls(task, "train" if labels else "test", Path(name), examples, [], len(examples))
+
     def drawn(self, count: int) -> Split:
         """This split with `count` random examples in the file's order, or all if it has no more.
 
@@ -114,9 +131,17 @@ class Split:
 
 
 def read_split(
-    task: Task, name: str, path: Path, *, strict: bool = False, limit: int | None = None
+    task: Task,
+    name: str,
+    path: Path,
+    *,
+    strict: bool = False,
+    limit: int | None = None,
+    shown: int | None = _SHOWN,
 ) -> Split:
     """Read one file. `name` is train, dev or test; `limit` stops after that many rows.
+
+    The log names so many reported rows as are to be `shown`, for None all.
 
     Raises InputError for a file that cannot be read at all: absent, empty, without the expected
     columns, without a usable row; with `strict`, for any bad row too.
@@ -124,7 +149,7 @@ def read_split(
     layout, lines = layout_of(task, name, path, _lines(path))
     reader = _RowReader(task, layout, labelled=name != "test", keep_unlabelled=name != "train")
     examples, bad_rows, rows = _read_rows(task, path, islice(reader.records(lines), limit), reader)
-    _report(path, rows, bad_rows, strict)
+    _report(path, rows, bad_rows, strict, shown)
     if not any(name == "test" or example.label is not None for example in examples):
         what = "" if name == "test" else " with a label"
         raise InputError(f"{path}: no usable row{what} among {rows}")
@@ -240,14 +265,14 @@ class _RowReader:
             return None
 
 
-def _report(path: Path, rows: int, bad_rows: list[BadRow], strict: bool) -> None:
+def _report(path: Path, rows: int, bad_rows: list[BadRow], strict: bool, shown: int | None) -> None:
     if not bad_rows:
         return
     if strict:
         more = f" (and {len(bad_rows) - 1} more bad rows)" if len(bad_rows) > 1 else ""
         raise InputError(f"{bad_rows[0]}{more}; mend the file, or leave --strict out")
     log.warning("%s: %d of %d rows reported:", path, len(bad_rows), rows)
-    for row in bad_rows[:_SHOWN]:
+    for row in bad_rows[:shown]:
         log.warning("  %s", row)
-    if len(bad_rows) > _SHOWN:
-        log.warning("  and %d more, listed in the run's bad_rows.jsonl", len(bad_rows) - _SHOWN)
+    if shown is not None and len(bad_rows) > shown:
+        log.warning("  and %d more, listed in the run's bad_rows.jsonl", len(bad_rows) - shown)

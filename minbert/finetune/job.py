@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from minbert.finetune import outputs
@@ -165,12 +166,23 @@ def _results(
     """What the manifest of a run that has trained says of it."""
     found: dict[str, Any] = {"best_epoch": progress.best_epoch, "dev": _deciding(metrics)}
     found["metrics"] = metrics
+    found["labelled"] = _labelled(parts, metrics)
     if _is_degenerate(parts, predicted):
         found["degenerate"] = True
     found["padded_per_real_token"] = padding_ratios(progress)
     if (halved := parts.trainee.objective.state_dict().get(SIZE)) is not None:
         found[SIZE] = int(halved)
     return found
+
+
+def _labelled(parts: Parts, metrics: Metrics) -> dict[str, dict[str, int]]:
+    """The number of examples that each dev split was scored on, by task."""
+    return {
+        name: {
+            split: int(np.isfinite(parts.datasets[name, split].labels).sum()) for split in splits
+        }
+        for name, splits in metrics.items()
+    }
 
 
 def _deciding(metrics: Metrics) -> dict[str, float]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -116,6 +117,12 @@ class Task:
         if self.top is not None:
             return ()
         return self.label_names or self.labels or tuple(map(str, range(max(2, self.num_outputs))))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest score of a regression: what its outputs 0 and `top` mean."""
+        low, high = self.decode(np.array([[0.0], [self.top or 0.0]]))
+        return float(low), float(high)
 
     def spelled(self, prediction: Any) -> str:
         """A prediction as files spell it."""

@@ -119,7 +119,10 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "other settings": (lambda run: change(run, rlayer=True), "weights do not fit its settings"),
     "no settings": (lambda run: change(run, config=None), "no run of the main job"),
-    "settings of other types": (lambda run: change(run, hidden_dropout_prob="x"), "its settings are none"),
+    "settings of other types": (
+        lambda run: change(run, hidden_dropout_prob="x"),
+        "its settings are none",
+    ),
     "unknown task": (lambda run: change(run, tasks=["x", "y"]), "--tasks x: no such task"),
     "no best epoch": (lambda run: change(run, best_epoch="1"), "names no best epoch"),
     "another best epoch": (lambda run: change(run, best_epoch=7), "best-0007"),
