@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from huggingface_hub import constants
 
 from minbert.encoder.config import EncoderConfig
 from minbert.tasks import registry
-from tests.helpers import TINY
+from tests.helpers import TINY, MakeRun, finished_run
 
 ROOT = Path(__file__).resolve().parents[1]
 _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbert.finetune.cli")
@@ -84,6 +86,25 @@ def forking() -> ForkServerContext:
         patched.setenv("TOKENIZERS_PARALLELISM", "false")
         forkserver.ensure_running()
     return context
+
+
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+    """`make_run(**settings)`: a finished run beside its `predictions`; the same one if made before.
+
+    Its files stay, as `data`, and its encoder is gone.
+    """
+    made: dict[str, Path] = {}
+
+    def make(**settings: Any) -> Path:
+        name = repr(sorted(settings.items()))
+        if name not in made:
+            folder = tmp_path_factory.mktemp("run")
+            made[name] = finished_run(folder, **settings)
+            shutil.rmtree(folder / "encoder")
+        return made[name]
+
+    return make
 
 
 @pytest.fixture

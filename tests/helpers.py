@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +28,8 @@ from minbert.tasks.heads import RelationalLayer
 from minbert.tasks.mixing import ALONE, MIXINGS, MixingSettings
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.training.sampling import MixedTaskOrder
+
+MakeRun = Callable[..., Path]
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")

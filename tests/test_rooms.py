@@ -32,6 +32,7 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "pretrain": f"{_MAIN_JOB} finetune",
     "grade": "support tasks data finetune statistics reports",
     "predict": "support tasks data finetune reports",
+    "export": "support encoder tasks data finetune statistics",
     "download": "support encoder",
     "experiments": f"{_MAIN_JOB} finetune statistics reports",
 }

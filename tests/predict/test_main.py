@@ -18,9 +18,14 @@ import pytest
 from minbert.predict import __main__ as command
 from minbert.predict import load
 from minbert.tasks.registry import TASKS
-from tests.helpers import ROOT
-from tests.predict.conftest import MakeRun
+from tests.helpers import ROOT, MakeRun
 from tests.predict.test_predictor import predicted
+
+
+@pytest.fixture
+def run(make_run: MakeRun) -> Path:
+    """A run on the course's three tasks."""
+    return make_run()
 
 
 def ask(capsys: pytest.CaptureFixture[str], *argv: object) -> list[dict[str, Any]]:

@@ -14,8 +14,7 @@ from minbert.finetune.evaluate import encode_texts
 from minbert.predict import load, predictor
 from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
-from tests.helpers import finished_run
-from tests.predict.conftest import MakeRun
+from tests.helpers import MakeRun, finished_run
 
 FORMS: dict[str, dict[str, Any]] = {
     "as published": {},
@@ -29,6 +28,12 @@ FORMS: dict[str, dict[str, Any]] = {
     "alone": {"tasks": ("cfimdb",)},
     "as if up to 1": {"sts_scale": 1.0},
 }
+
+
+@pytest.fixture
+def run(make_run: MakeRun) -> Path:
+    """A run on the course's three tasks."""
+    return make_run()
 
 
 def predicted(path: Path) -> dict[str, float]:
