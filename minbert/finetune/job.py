@@ -91,6 +91,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     if group.rank() == 0:
         _show(config, parts, manifest, progress)
+        log.info('ask it: python -m minbert.predict %s "a sentence"', folder)
     return Result(folder, manifest["dev"], manifest)
 
 

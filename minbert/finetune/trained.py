@@ -83,6 +83,7 @@ def read_run(folder: Path, device: str = "auto") -> TrainedRun:
     folder = _folder_of(folder)
     manifest = read_finished(folder)
     config = _config_of(folder, manifest)
+    _check_weights(folder)
     files = _kept(folder, manifest)
     weights, predictions = _best(folder, manifest)
     # the run's own files in place of the encoder's folder, which may be gone
@@ -151,17 +152,19 @@ def _kept(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Path]:
     return found
 
 
+def _check_weights(folder: Path) -> None:
+    if not any(folder.glob("best-*")):
+        raise InputError(
+            f"{folder}: a run without weights, as the cells of a grid are, since a grid keeps "
+            f"scores alone; train it again with: python multitask_classifier.py --like {folder}"
+        )
+
+
 def _best(folder: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The weights and the dev predictions of the best epoch."""
     epoch = manifest.get("best_epoch")
     if type(epoch) is not int:
         raise InputError(f"{folder / MANIFEST}: names no best epoch")
-    if not any(folder.glob("best-*")):
-        raise InputError(
-            f"{folder}: a run without weights, as the cells of a grid are, since a grid keeps "
-            "scores alone; train it again with: "
-            f"python multitask_classifier.py --like {folder}"
-        )
     try:
         return CheckpointStore(folder).load_best(epoch)
     except DamagedCheckpoint as error:
