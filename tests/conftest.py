@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import constants
 
 from minbert.encoder.config import EncoderConfig
-from tests.helpers import TINY
+from minbert.tasks import registry
+from tests.helpers import TINY, MakeRun, finished_run
 
 ROOT = Path(__file__).resolve().parents[1]
 _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbert.finetune.cli")
@@ -54,6 +57,16 @@ def handlers_put_back() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def own_tasks_forgotten() -> Iterator[None]:
+    """A task that a test describes in a file is unknown to the next test."""
+    before = dict(registry.TASKS), dict(registry.TITLES)
+    yield
+    for known, names in zip((registry.TASKS, registry.TITLES), before, strict=True):
+        known.clear()
+        known.update(names)
+
+
+@pytest.fixture(autouse=True)
 def no_cache_and_no_proxy_of_the_users(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -73,6 +86,25 @@ def forking() -> ForkServerContext:
         patched.setenv("TOKENIZERS_PARALLELISM", "false")
         forkserver.ensure_running()
     return context
+
+
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+    """`make_run(**settings)`: a finished run beside its `predictions`; the same one if made before.
+
+    Its files stay, as `data`, and its encoder is gone.
+    """
+    made: dict[str, Path] = {}
+
+    def make(**settings: Any) -> Path:
+        name = repr(sorted(settings.items()))
+        if name not in made:
+            folder = tmp_path_factory.mktemp("run")
+            made[name] = finished_run(folder, **settings)
+            shutil.rmtree(folder / "encoder")
+        return made[name]
+
+    return make
 
 
 @pytest.fixture

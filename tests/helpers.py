@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,11 +20,16 @@ from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import build_head
 from minbert.finetune.config import ResolvedConfig, RunConfig
+from minbert.finetune.inputs import locate
+from minbert.finetune.job import run
 from minbert.model import MultitaskBert
+from minbert.support.signals import StopRequest
 from minbert.tasks.heads import RelationalLayer
 from minbert.tasks.mixing import ALONE, MIXINGS, MixingSettings
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.training.sampling import MixedTaskOrder
+
+MakeRun = Callable[..., Path]
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -185,3 +190,21 @@ def located_config(folder: Path, tiny: EncoderConfig) -> ResolvedConfig:
     }
     weights = str(save_encoder(folder / "weights", tiny))
     return RunConfig(rrobin="equal", weights=weights, **files).resolved()
+
+
+def finished_run(folder: Path, tiny: EncoderConfig = TINY, **settings: Any) -> Path:
+    """A run of the main job in `folder`, over random files and a random encoder; its own folder.
+
+    `settings` are flags. The encoder lies in `encoder`, the files in `data`.
+    """
+    write_course_files(folder / "data", tasks=(*COURSE_TASKS, "cfimdb"))
+    if not (folder / "encoder").exists():
+        save_encoder(folder / "encoder", tiny)
+    rest = {"option": "finetune", "epochs": 1, "lr": 1e-2, "device": "cpu"}
+    places = {"data_dir": "data", "weights": "encoder", "predictions_dir": "predictions"}
+    places = {name: str(folder / place) for name, place in places.items()}
+    every = {**rest, **places, "output_dir": str(folder / "run"), **settings}
+    given = {name: value for name, value in every.items() if value is not None}
+    if len(given.get("tasks", COURSE_TASKS)) > 1:
+        given["rrobin"] = "equal"
+    return run(locate(RunConfig(**given), given), StopRequest()).folder

@@ -12,8 +12,10 @@ from minbert.experiments.cost import command
 from minbert.experiments.grid.config import make_parser
 from minbert.experiments.tables.ablate import AblateConfig
 from minbert.experiments.tables.table2 import Table2Config
+from minbert.export import __main__ as export
 from minbert.finetune import cli
 from minbert.grade import __main__ as grade
+from minbert.predict import __main__ as predict
 from minbert.pretrain import __main__ as pretrain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +40,10 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 def test_every_flag_that_is_named_exists() -> None:
     grids = (make_parser("", "", kind) for kind in (Table2Config, AblateConfig))
     parsers = (
-        *(module.make_parser() for module in (cli, command, download, grade, pretrain)),
+        *(
+            module.make_parser()
+            for module in (cli, command, download, export, grade, predict, pretrain)
+        ),
         *grids,
     )
     known = {f for parser in parsers for action in parser._actions for f in action.option_strings}

@@ -1,7 +1,8 @@
-"""Reading the course's files exactly as they are, with every bad row accounted for.
+"""Reading a task's files exactly as they are, with every bad row accounted for.
 
-A file is UTF-8, tab-separated in spite of `.csv`, quoted as Python's csv does (or not at all, where
-the task says so). A record is a line, or several where a quoted text has line ends in it.
+A file is UTF-8. The course's are tab-separated in spite of `.csv`, quoted as Python's csv does (or
+not at all, where the task says so). `layouts.py` reads these, and what other tasks' files may be. A
+record is a line, or several where a quoted text has line ends in it.
 Columns are found by the header's names, so the unnamed index column and the odd first columns of
 the SST and CFIMDB test files need no special case.
 
@@ -23,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minbert.data import spooled
-from minbert.data.records import Line, RecordError, fields_of, whole_records
+from minbert.data.layouts import Layout, layout_of
+from minbert.data.records import Line
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -100,6 +102,23 @@ class Split:
     bad_rows: list[BadRow]
     rows: int
 
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        texts: Sequence[tuple[str, ...]],
+        labels: Sequence[float] | None = None,
+        name: str = "texts",
+    ) -> Split:
+        """Rows from memory, each of as many texts as the task takes; their ids are 1, 2, ...
+
+        `name` stands in messages about them. Raises ValueError unless there are as many labels.
+        """
+        known: Sequence[float | None] = [None] * len(texts) if labels is None else labels
+        rows = enumerate(zip(texts, known, strict=True), start=1)
+        examples = [Example(str(number), own, label) for number, (own, label) in rows]
+        return cls(task, "train" if labels else "test", Path(name), examples, [], len(examples))
+
     def drawn(self, count: int, number: int = 0) -> Split:
         """This split with `count` random examples in the file's order, or all if it has no more.
 
@@ -125,18 +144,25 @@ class Split:
 
 
 def read_split(
-    task: Task, name: str, path: Path, *, strict: bool = False, limit: int | None = None
+    task: Task,
+    name: str,
+    path: Path,
+    *,
+    strict: bool = False,
+    limit: int | None = None,
+    shown: int | None = _SHOWN,
 ) -> Split:
     """Read one file. `name` is train, dev or test; `limit` stops after that many rows.
+
+    The log names so many reported rows as are to be `shown`, for None all.
 
     Raises InputError for a file that cannot be read at all: absent, empty, without the expected
     columns, without a usable row; with `strict`, for any bad row too.
     """
-    lines = _lines(path)
-    columns = _header(task, name, path, lines)
-    reader = _RowReader(task, columns, labelled=name != "test", keep_unlabelled=name != "train")
+    layout, lines = layout_of(task, name, path, _lines(path))
+    reader = _RowReader(task, layout, labelled=name != "test", keep_unlabelled=name != "train")
     examples, bad_rows, rows = _read_rows(task, path, islice(reader.records(lines), limit), reader)
-    _report(path, rows, bad_rows, strict)
+    _report(path, rows, bad_rows, strict, shown)
     if not any(name == "test" or example.label is not None for example in examples):
         what = "" if name == "test" else " with a label"
         raise InputError(f"{path}: no usable row{what} among {rows}")
@@ -145,16 +171,15 @@ def read_split(
 
 def columns_of(task: Task, path: Path) -> list[str]:
     """The names in a file's header. Raises InputError where its texts have no column."""
-    return _header(task, "test", path, _lines(path))
+    return layout_of(task, "test", path, _lines(path))[0].columns
 
 
 def ids_in(task: Task, path: Path) -> Iterator[str]:
     """The ids of a file, whatever else is wrong with its rows. Raises InputError likewise."""
-    lines = _lines(path)
-    columns = _header(task, "test", path, lines)
-    reader = _RowReader(task, columns, labelled=False, keep_unlabelled=True)
-    for _, raw in reader.records(lines):
-        example, _ = reader.read(raw)
+    layout, lines = layout_of(task, "test", path, _lines(path))
+    reader = _RowReader(task, layout, labelled=False, keep_unlabelled=True)
+    for row, (_, raw) in enumerate(reader.records(lines), start=1):
+        example, _ = reader.read(row, raw)
         if example is not None:
             yield example.id
 
@@ -168,7 +193,7 @@ def _read_rows(
     rows = 0
     for number, raw in records:
         rows += 1
-        example, complaint = reader.read(raw)
+        example, complaint = reader.read(rows, raw)
         if complaint:
             complaints[number].append(complaint)
         if example is not None:
@@ -197,46 +222,19 @@ def _lines(path: Path) -> Iterator[Line]:
         yield from enumerate(stream, start=1)
 
 
-def _filled(records: Iterable[Line]) -> Iterator[Line]:
-    """Records without their ends, except those of nothing but spaces."""
-    for number, record in records:
-        content = record.rstrip(b"\r\n")
-        if content.strip(b" "):
-            yield number, content
-
-
-def _header(task: Task, name: str, path: Path, lines: Iterator[Line]) -> list[str]:
-    """The names of all columns, the needed ones among them, without blanks around them."""
-    needed = ["id", *task.text_columns, *([task.label_column] if name != "test" else [])]
-    expected = f"expected tab-separated columns {', '.join(needed)}"
-    number, raw = next(_filled(lines), (0, b""))
-    if not raw:
-        raise InputError(f"{path}: empty; {expected}")
-    try:
-        cells = fields_of(raw.removeprefix(b"\xef\xbb\xbf"), quotes=task.quotes)
-    except RecordError as error:
-        raise InputError(f"{path}:{number}: header: {error}; {expected}") from error
-    columns = [cell.strip() for cell in cells]
-    if len(columns) == 1:
-        raise InputError(f"{path}:{number}: one column, so tab is not its delimiter; {expected}")
-    if missing := [column for column in needed if column not in columns]:
-        raise InputError(f"{path}:{number}: no column {', '.join(missing)}; {expected}")
-    return columns
-
-
 @dataclass(frozen=True)
 class _RowReader:
     """A parser of records, each into an example, a complaint, or both."""
 
     task: Task
-    columns: list[str]
+    layout: Layout
     labelled: bool
     keep_unlabelled: bool
 
-    def read(self, raw: bytes) -> tuple[Example | None, str | None]:
+    def read(self, row: int, raw: bytes) -> tuple[Example | None, str | None]:
         complaints: list[str] = []
-        fields = self._split(raw, complaints)
-        identifier = self._field(fields, "id").strip()
+        fields = self.layout.cells(raw, complaints)
+        identifier = self._identifier(row, fields)
         if not identifier or (complaints and "\ufffd" in identifier):
             return None, "; ".join([*complaints, "no id"])
         if any(unicodedata.category(letter) == "Cc" for letter in identifier):
@@ -252,29 +250,20 @@ class _RowReader:
 
     def records(self, lines: Iterator[Line]) -> Iterator[Line]:
         """The records of the lines below the header."""
-        quotes = self.task.quotes
-        return _filled(whole_records(lines, b"\t", self._is_row) if quotes else lines)
+        return self.layout.records(lines, self._is_labelled)
 
-    def _is_row(self, line: bytes) -> bool:
-        """Whether a line is a whole row with a label, if quotation marks mean nothing."""
-        fields = line.decode("utf-8", errors="replace").rstrip("\r\n").split("\t")
-        if not self.labelled or len(fields) != len(self.columns):
-            return False
-        return self._label(fields, []) is not None
+    def _is_labelled(self, fields: list[str]) -> bool:
+        return self.labelled and self._label(fields, []) is not None
 
-    def _split(self, raw: bytes, complaints: list[str]) -> list[str]:
-        """The fields of a record, even of a bad one; adds to `complaints` what is wrong with it."""
-        try:
-            fields = fields_of(raw, quotes=self.task.quotes)
-        except RecordError as error:
-            complaints.append(str(error))
-            return raw.decode("utf-8", errors="replace").split("\t")
-        if len(fields) != len(self.columns):
-            complaints.append(f"{len(fields)} columns, not {len(self.columns)}")
-        return fields
+    def _identifier(self, row: int, fields: list[str]) -> str:
+        """The row's id, or its number in a file without ids."""
+        column = self.task.id_column
+        if self.task.numbered and column not in self.layout.columns:
+            return str(row)
+        return self._field(fields, column).strip()
 
     def _field(self, fields: list[str], column: str) -> str:
-        index = self.columns.index(column)
+        index = self.layout.columns.index(column)
         return fields[index] if index < len(fields) else ""
 
     def _label(self, fields: list[str], complaints: list[str]) -> float | None:
@@ -289,14 +278,14 @@ class _RowReader:
             return None
 
 
-def _report(path: Path, rows: int, bad_rows: list[BadRow], strict: bool) -> None:
+def _report(path: Path, rows: int, bad_rows: list[BadRow], strict: bool, shown: int | None) -> None:
     if not bad_rows:
         return
     if strict:
         more = f" (and {len(bad_rows) - 1} more bad rows)" if len(bad_rows) > 1 else ""
         raise InputError(f"{bad_rows[0]}{more}; mend the file, or leave --strict out")
     log.warning("%s: %d of %d rows reported:", path, len(bad_rows), rows)
-    for row in bad_rows[:_SHOWN]:
+    for row in bad_rows[:shown]:
         log.warning("  %s", row)
-    if len(bad_rows) > _SHOWN:
-        log.warning("  and %d more, listed in the run's bad_rows.jsonl", len(bad_rows) - _SHOWN)
+    if shown is not None and len(bad_rows) > shown:
+        log.warning("  and %d more, listed in the run's bad_rows.jsonl", len(bad_rows) - shown)

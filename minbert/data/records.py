@@ -17,16 +17,16 @@ class RecordError(Exception):
     """A record that cannot be split into fields; the message says why."""
 
 
-def fields_of(record: bytes, *, quotes: bool) -> list[str]:
-    """The tab-separated fields of a record in UTF-8. Raises RecordError."""
+def fields_of(record: bytes, *, quotes: bool, delimiter: str = "\t") -> list[str]:
+    """The fields of a record in UTF-8. Raises RecordError."""
     try:
         text = record.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RecordError(f"invalid UTF-8 at byte {error.start + 1}") from error
     if not quotes:
-        return text.split("\t")
+        return text.split(delimiter)
     try:
-        return next(csv.reader([text], delimiter="\t", strict=True))
+        return next(csv.reader([text], delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise RecordError(f"broken quoting ({error})") from error
 

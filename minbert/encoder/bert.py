@@ -10,10 +10,12 @@ position and type are added and LayerNorm is applied.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from minbert.encoder import weights
 from minbert.encoder.attention import ATTENTION, AttentionFunction, SelfAttention
@@ -46,6 +48,22 @@ class BertLayer(nn.Module):
         hidden = self.attention_norm(selection.take(hidden) + attended)
         widened = F.gelu(self.intermediate(hidden))  # the exact GELU, by erf
         return self.output_norm(hidden + self.dropout(self.output(widened)))
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leave out `torch.nn.init`: weights without numbers need none, and it loads a compiler."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        _types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class BertModel(nn.Module):
@@ -101,9 +119,14 @@ class BertModel(nn.Module):
         cls, config: EncoderConfig, attention: str = "fused"
     ) -> tuple[BertModel, dict[str, torch.Size]]:
         """A model that takes no memory, and the shapes of its tensors."""
-        with torch.device("meta"):  # no time spent on random weights that a file replaces
-            model = cls(config, attention)
+        model = cls.empty(config, attention)
         return model, {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+    @classmethod
+    def empty(cls, config: EncoderConfig, attention: str = "fused") -> BertModel:
+        """A model whose weights are shapes alone, to be replaced by those of a file."""
+        with torch.device("meta"), _Undrawn():
+            return cls(config, attention)
 
     @classmethod
     def check_folder(cls, folder: Path, config: EncoderConfig) -> None:

@@ -230,9 +230,8 @@ def write(
     the published prefix `bert.`. `dtype` converts what is stored; None keeps it.
     """
     prefix = "bert." if heads else ""
-    published = {f"{prefix}{_published(name)}": t for name, t in tensors.items()}
-    published |= {_published(name): t for name, t in (heads or {}).items()}
-    stored = {name: t.detach().cpu().to(dtype).contiguous() for name, t in published.items()}
+    named = published(tensors, prefix) | published(heads or {})
+    stored = {name: t.detach().cpu().to(dtype).contiguous() for name, t in named.items()}
     given = {name: vocab_files[name] for name in VOCAB_FILES if name in vocab_files}
     given["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
     tensors_path = folder / WRITTEN[0]
@@ -245,6 +244,11 @@ def write(
     if vocab_files:
         for name in set(VOCAB_FILES) - set(vocab_files):
             (folder / name).unlink(missing_ok=True)
+
+
+def published(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """An encoder's tensors by their published names, each with `prefix` before it."""
+    return {f"{prefix}{_published(name)}": tensor for name, tensor in tensors.items()}
 
 
 def _published(name: str) -> str:

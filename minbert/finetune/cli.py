@@ -92,7 +92,7 @@ def _explain_defaults(config: RunConfig, given: Mapping[str, Any]) -> None:
     """Say what the course's defaults leave untrained, where they were not chosen."""
     if "option" not in given:
         log.info("without --option: the heads train, the encoder does not; try --option finetune")
-    if not {"rrobin", "tasks"} & given.keys():
+    if not {"rrobin", "tasks", "task_file"} & given.keys():
         idle = ", ".join(n for n in config.evaluated_tasks if n not in config.trained_tasks)
         alone = ", ".join(config.trained_tasks)
         log.info("without --rrobin: %s alone trains, and not %s; try --rrobin", alone, idle)

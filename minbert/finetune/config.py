@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,9 @@ from minbert.regularizers import registry
 from minbert.support.errors import InputError
 from minbert.support.flags import check_values, shown
 from minbert.tasks.mixing import ANNEALED, MIXINGS, PRE, WITH_ROUNDS
+from minbert.tasks.own import Definition, read
 from minbert.tasks.predictions import default_file
-from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.registry import BUILT_IN, COURSE_TASKS, TASKS, learn
 from minbert.tasks.task import Task
 
 Key = tuple[str, str]  # (task, split)
@@ -56,6 +58,9 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
     """
 
     def __post_init__(self) -> None:
+        # the files are read here and now: a configuration means the same ever after
+        definitions = tuple(own.as_json() for own in learn(self.task_file or ()))
+        object.__setattr__(self, "task_file", definitions or None)
         check_values(self)
         _check_tasks(self)
         _check_task_order(self)
@@ -71,20 +76,30 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         """The tasks whose batches train: `tasks`, or what leaving it out means."""
         if self.tasks is not None:
             return self.tasks
-        return COURSE_TASKS if self.rrobin else COURSE_TASKS[:1]
+        if self.rrobin:
+            return (*COURSE_TASKS, *self.own_tasks)
+        return tuple(self.own_tasks) or COURSE_TASKS[:1]
+
+    @cached_property
+    def own_tasks(self) -> Mapping[str, Definition]:
+        """The tasks that the user's files describe, by their names."""
+        return {definition.name: definition for definition in map(read, self.task_file or ())}
 
     @property
     def single_task(self) -> bool:
-        """Whether this is the course's single-task job: one task, asked for by name."""
-        return self.tasks is not None and len(self.tasks) == 1
+        """Whether this is the course's single-task job: one task, asked for by name or file."""
+        own = () if self.rrobin else self.own_tasks
+        return len(own if self.tasks is None else self.tasks) == 1
 
     @property
     def evaluated_tasks(self) -> tuple[str, ...]:
         """The course's three tasks and whatever else trains; of a single task that one.
 
-        With `dev_only`, what trains.
+        With `dev_only`, what trains. Where only the user's own tasks train, they alone are
+        evaluated.
         """
-        if self.single_task or self.dev_only:
+        own_alone = set(self.trained_tasks) <= self.own_tasks.keys()
+        if self.single_task or self.dev_only or own_alone:
             return self.trained_tasks
         return tuple(dict.fromkeys((*COURSE_TASKS, *self.trained_tasks)))
 
@@ -130,7 +145,9 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
         settings = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         settings |= {name: value for name, value in values.items() if settings[name] is None}
         settings |= {
-            f"{task}_{split}_out": self.out_file(task, split) for task, split in self.predicted_keys
+            f"{task}_{split}_out": self.out_file(task, split)
+            for task, split in self.predicted_keys
+            if task not in self.own_tasks
         }
         return ResolvedConfig(**settings)
 
@@ -151,11 +168,13 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
 
     def file(self, task: str, split: str) -> str:
         """The path given, or defaulted, for a split's file."""
+        if own := self.own_tasks.get(task):
+            return own.files[split]
         return str(getattr(self, f"{task}_{split}"))
 
     def named_out(self, task: str, split: str) -> str | None:
         """The path that was named for a split's prediction file, None for the default one."""
-        named: str | None = getattr(self, f"{task}_{split}_out")
+        named: str | None = getattr(self, f"{task}_{split}_out", None)  # own tasks have no flag
         return named
 
     def out_file(self, task: str, split: str) -> str:
@@ -195,8 +214,8 @@ def _check_tasks(config: RunConfig) -> None:
     if not trained:
         raise InputError("--tasks: names no task")
     for name in trained:
-        if name not in TASKS:
-            raise InputError(f"--tasks {name}: no such task; there are: {', '.join(TASKS)}")
+        if name not in (known := (*BUILT_IN, *config.own_tasks)):
+            raise InputError(f"--tasks {name}: no such task; there are: {', '.join(known)}")
     if len(set(trained)) < len(trained):
         raise InputError(f"--tasks {','.join(trained)}: a task is named twice")
     if len(trained) > 1 and not config.rrobin:

@@ -41,9 +41,14 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     return group.summed(pooled)  # a text's vector from one rank, zeros from the others
 
 
-@torch.no_grad()
 def predict(model: MultitaskBert, dataset: Dataset, title: str) -> Array:
     """Decoded predictions (n,), in the dataset's order. Raises RunError where one is not finite."""
+    return dataset.task.decode(score_logits(model, dataset, title))
+
+
+@torch.no_grad()
+def score_logits(model: MultitaskBert, dataset: Dataset, title: str) -> Array:
+    """Logits (n, k), in the dataset's order. Raises RunError where one is not finite."""
     if dataset.features is None:
         dataset = dataset.with_features(encode_texts(model, dataset, title))
     logits = [
@@ -53,7 +58,7 @@ def predict(model: MultitaskBert, dataset: Dataset, title: str) -> Array:
     values = torch.cat(logits).cpu().numpy()
     if not np.isfinite(values).all():
         raise RunError(f"{title}: predictions are not finite; lower --lr, or set --clip")
-    return dataset.task.decode(values)
+    return values
 
 
 def score(dataset: Dataset, predictions: Array) -> float:

@@ -62,7 +62,7 @@ InputFileFlags: Any = make_dataclass(
     frozen=True,
 )
 _UNNAMED = When(
-    lambda c: any(getattr(c, f"{task}_{split}_out") is None for task, split in c.predicted_keys),
+    lambda c: any(c.named_out(task, split) is None for task, split in c.predicted_keys),
     "a prediction file that no flag of its own names",
 )
 _DIRECTORY = flag(

@@ -19,14 +19,13 @@ TRAINING, DATA, MODEL, OPTIMIZATION, RUN, OUTPUT = (
 )
 
 _FINETUNE = When(lambda c: c.option == "finetune", "--option finetune")
-_PAIRS = named("is_pair")
 _A_PAIR = When(
-    lambda c: any(name in _PAIRS for name in c.trained_tasks), f"{' or '.join(_PAIRS)} to train"
+    lambda c: any(TASKS[name].is_pair for name in c.trained_tasks),
+    f"{' or '.join(named('is_pair'))} to train",
 )
-_RELATIONAL = named("relational")
 _A_RELATION = When(
-    lambda c: any(name in _RELATIONAL for name in c.trained_tasks),
-    f"{' or '.join(_RELATIONAL)} to train",
+    lambda c: any(TASKS[name].relational for name in c.trained_tasks),
+    f"{' or '.join(named('relational'))} to train",
 )
 _LITTLE = When(lambda c: c.limit_train is not None, "--limit_train")
 _RLAYER = When(lambda c: c.rlayer, "--rlayer")
@@ -58,6 +57,15 @@ class TrainingFlags:
         f"with --rrobin {','.join(COURSE_TASKS)}; these are all scored and predicted anyway. One "
         "task named here is the course's single-task job: it alone is read, scored and predicted",
         metavar="TASK[,TASK...]",
+    )
+    task_file: tuple[str, ...] | None = flag(
+        None,
+        TRAINING,
+        "TOML files, each with a task of your own (docs/own-task.md). Without --tasks such a task "
+        "trains alone, with --rrobin beside the course's",
+        metavar="FILE",
+        several=True,
+        acts=[When(lambda c: c.own_tasks.keys() <= {*c.evaluated_tasks}, "its task in --tasks")],
     )
     rrobin: str | None = flag(
         None,

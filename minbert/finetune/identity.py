@@ -48,8 +48,10 @@ def settings(config: RunConfig) -> dict[str, Any]:
     unset = [name for name in _LATER if every[name] == fields[name].default]
     if config.limit is None or config.limit_rows == "first":  # as all runs with a limit once were
         unset.append("limit_rows")
-    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset)
-    return as_json({name: value for name, value in every.items() if name not in left_out})
+    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset, "task_file")
+    kept = {name: value for name, value in every.items() if name not in left_out}
+    own = {name: own.decisive for name, own in config.own_tasks.items()}
+    return as_json(kept | ({"own_tasks": own} if own else {}))
 
 
 def completed(earlier: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +65,9 @@ def completed(earlier: Mapping[str, Any]) -> dict[str, Any]:
 
 def run_name(config: RunConfig) -> str:
     """A readable name for the configuration, with a hash that tells any two apart."""
-    decisive = {**settings(config), **{name: getattr(config, name) for name in _PLACES}}
+    places = {name: getattr(config, name) for name in _PLACES}
+    places |= {name: own.files for name, own in config.own_tasks.items()}
+    decisive = {**settings(config), **places}
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     robin = {None: "", EQUAL: "rrobin"}.get(config.rrobin, f"rrobin-{config.rrobin}")
     words = [config.option, robin, "+".join(config.trained_tasks)]
@@ -79,8 +83,7 @@ def run_name(config: RunConfig) -> str:
 
 def input_files(config: RunConfig) -> dict[str, Path]:
     """Every data and weights file that the run reads."""
-    keys = [f"{task}_{split}" for task, split in config.file_keys]
-    paths = {key: Path(getattr(config, key)) for key in keys}
+    paths = {f"{task}_{split}": Path(config.file(task, split)) for task, split in config.file_keys}
     paths |= weights.input_files(Path(str(config.weights)))
     return {key: path for key, path in paths.items() if path.is_file()}
 

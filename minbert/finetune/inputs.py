@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from minbert.encoder.locate import encoder_folder
-from minbert.finetune.config import RunConfig
+from minbert.finetune.config import Key, RunConfig
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.places import COURSE, SAMPLE
-from minbert.tasks.registry import TASKS
+from minbert.tasks.registry import BUILT_IN, TASKS
 
 
 def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
@@ -19,13 +19,18 @@ def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
     Raises InputError where something is missing, or where some of the course's files are there
     and others are not: real and synthetic data are never mixed by default.
     """
-    found: dict[str, Any] = dict(_data_files(config, given))
+    course = [key for key in config.file_keys if key[0] not in config.own_tasks]
+    _check_own_files(config)
+    found: dict[str, Any] = dict(_data_files(config, course, given))
     found["weights"] = str(encoder_folder(config.weights))
     return dataclasses.replace(config, **found)
 
 
-def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
-    needed = [f"{task}_{split}" for task, split in config.file_keys]
+def _data_files(
+    config: RunConfig, course: Collection[Key], given: Collection[str]
+) -> dict[str, str]:
+    """The places of the course's files among those that the run needs."""
+    needed = [f"{task}_{split}" for task, split in course]
     named = [key for key in needed if key in given]
     for key in named:
         if not Path(getattr(config, key)).is_file():
@@ -34,9 +39,9 @@ def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
     if not names and "data_dir" in given:
         raise InputError("--data_dir would do nothing here: every file is named")
     if not names:
-        log.info("data: the %d files named", len(needed))
+        log.info("data: the %d files named", len(config.file_keys))
         return {}
-    folder, what = _data_folder(config)
+    folder, what = _data_folder(config, course)
     if missing := sorted(name for name in names.values() if not (folder / name).is_file()):
         raise InputError(
             f"{folder}/ lacks {', '.join(missing)}: put all the files this run needs there "
@@ -54,13 +59,21 @@ def _data_files(config: RunConfig, given: Collection[str]) -> dict[str, str]:
     return {key: str(folder / name) for key, name in names.items()}
 
 
-def _data_folder(config: RunConfig) -> tuple[Path, str]:
+def _check_own_files(config: RunConfig) -> None:
+    """Raise InputError where a file of the user's own tasks is not there."""
+    for task, split in config.file_keys:
+        own = config.own_tasks.get(task)
+        if own is not None and not Path(own.files[split]).is_file():
+            raise InputError(f"--task_file: {own.files[split]}, {split} of {task}: no such file")
+
+
+def _data_folder(config: RunConfig, needed_keys: Collection[Key]) -> tuple[Path, str]:
     if config.data_dir is not None:
         if not Path(config.data_dir).is_dir():
             raise InputError(f"--data_dir {config.data_dir}: no such folder")
         return Path(config.data_dir), "as --data_dir says"
-    needed = {TASKS[task].files[split] for task, split in config.file_keys}
-    every = {name for task in TASKS.values() for name in task.files.values()}
+    needed = {TASKS[task].files[split] for task, split in needed_keys}
+    every = {name for task in BUILT_IN for name in TASKS[task].files.values()}
     # files that the run needs, or that the sample would stand in for
     places = [COURSE / name for name in every if name in needed or (SAMPLE / name).is_file()]
     if any(path.is_file() or path.is_symlink() for path in places):  # a link may lead nowhere

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from minbert.finetune import outputs
@@ -20,6 +21,7 @@ from minbert.finetune.identity import input_files, input_hashes, run_name, setti
 from minbert.finetune.microbatches import SIZE
 from minbert.finetune.nearest import refuse_another
 from minbert.finetune.recommended import origins, recommended
+from minbert.finetune.trained import keep_encoder_files
 from minbert.regularizers import registry
 from minbert.support import durable_files, untrusted
 from minbert.support.command import show
@@ -80,6 +82,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         if group.rank() == 0:
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
             durable_files.write_text(folder / BAD_ROWS, _bad_rows(parts))
+            keep_encoder_files(folder, Path(str(config.weights)), facts["sha256"])
         train(folder, parts.trainee, facts, progress, stop)
         group.wait()  # the best model is on disk
         with stop.immediate():
@@ -91,6 +94,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     if group.rank() == 0:
         _show(config, parts, manifest, progress)
+        log.info('ask it: python -m minbert.predict %s "a sentence"', folder)
     return Result(folder, manifest["dev"], manifest)
 
 
@@ -168,12 +172,23 @@ def _results(
     found: dict[str, Any] = {"best_epoch": progress.best_epoch, "dev": _deciding(metrics)}
     found["metrics"] = metrics
     found["commonest_label"] = _of_dev(config, lambda *key: commonest_scores(data[key]))
+    found["labelled"] = _labelled(parts, metrics)
     if _is_degenerate(parts, predicted):
         found["degenerate"] = True
     found["padded_per_real_token"] = padding_ratios(progress)
     if (halved := parts.trainee.objective.state_dict().get(SIZE)) is not None:
         found[SIZE] = int(halved)
     return found
+
+
+def _labelled(parts: Parts, metrics: Metrics) -> dict[str, dict[str, int]]:
+    """The number of examples that each dev split was scored on, by task."""
+    return {
+        name: {
+            split: int(np.isfinite(parts.datasets[name, split].labels).sum()) for split in splits
+        }
+        for name, splits in metrics.items()
+    }
 
 
 def _deciding(metrics: Metrics) -> dict[str, float]:

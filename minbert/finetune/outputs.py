@@ -57,7 +57,9 @@ def check(config: ResolvedConfig, folder: Path) -> None:
     inputs = {path.resolve() for path in input_files(config).values()}
     taken: dict[Path, str] = {}
     for task, split in config.predicted_keys:
-        path, key = Path(config.out_file(task, split)), f"--{task}_{split}_out"
+        own = task in config.own_tasks  # which have no flags for their files
+        path = Path(config.out_file(task, split))
+        key = "--predictions_dir" if own else f"--{task}_{split}_out"
         place = path.resolve()
         if place in taken:
             raise InputError(f"{key} {path}: {taken[place]} names the same file")

@@ -68,6 +68,16 @@ def pearson_interval(predictions: Array, labels: Array, confidence: float = 0.95
     return Interval(*map(float, result.confidence_interval(confidence)))
 
 
+def correlation_interval(r: float, count: int, confidence: float = 0.95) -> Interval:
+    """`pearson_interval` of a correlation r that is known, of `count` examples."""
+    if count < 4:
+        return UNKNOWN_CORRELATION
+    if abs(r) >= 1:
+        return Interval(r, r)
+    margin = float(stats.norm.ppf((1 + confidence) / 2)) / math.sqrt(count - 3)
+    return Interval(math.tanh(math.atanh(r) - margin), math.tanh(math.atanh(r) + margin))
+
+
 def spearman_interval(predictions: Array, labels: Array, confidence: float = 0.95) -> Interval:
     """Interval of Spearman's rank correlation through atanh, variance (1 + r²/2) / (n - 3).
 

@@ -159,8 +159,12 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class OneLineParser(argparse.ArgumentParser):
     """Complains in one line, as InputError, and stores only the flags that were typed."""
 
-    def __init__(self, **settings: Any) -> None:
-        """`settings` are ArgumentParser's."""
+    def __init__(self, *, texts: bool = False, **settings: Any) -> None:
+        """`settings` are ArgumentParser's.
+
+        With `texts`, what is no flag is a text for which `@` means nothing, wherever it stands.
+        """
+        self._texts = texts
         super().__init__(
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
@@ -172,9 +176,10 @@ class OneLineParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the words (default: the command line's), with those of every `@FILE` among them."""
-        known = self._option_string_actions
-        words = [respelt(w, known) for w in expanded(sys.argv[1:] if args is None else args)]
-        given, unknown = self.parse_known_args(words, namespace)
+        known, typed = self._option_string_actions, sys.argv[1:] if args is None else args
+        words = [respelt(w, known) for w in (typed if self._texts else expanded(typed))]
+        parse = self.parse_known_intermixed_args if self._texts else self.parse_known_args
+        given, unknown = parse(words, namespace)
         if unknown:
             near = suggestion(unknown, known)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
@@ -204,7 +209,7 @@ def add_flags(
     return groups
 
 
-def parser_for(kind: type, **settings: str) -> OneLineParser:
+def parser_for(kind: type, **settings: Any) -> OneLineParser:
     """A parser with one flag a field of `kind`; `settings` are ArgumentParser's."""
     parser = OneLineParser(**settings)
     add_flags(parser, kind)

@@ -20,7 +20,8 @@ def _files(stem: str) -> dict[str, str]:
     return {split: f"{stem}-{ending}.csv" for split, ending in endings.items()}
 
 
-def _sentiment(name: str, title: str, classes: int, **more: Any) -> Task:
+def _sentiment(name: str, title: str, label_names: tuple[str, ...], **more: Any) -> Task:
+    classes = len(label_names)
     return Task(
         name=name,
         title=title,
@@ -35,6 +36,7 @@ def _sentiment(name: str, title: str, classes: int, **more: Any) -> Task:
         divergence=losses.symmetric_kl,
         decode=largest,
         metrics=(ACCURACY,),
+        label_names=label_names,
         freelb_init=1.0,
         freelb_radius=0.6,
         freelb_lr=0.1,
@@ -43,8 +45,9 @@ def _sentiment(name: str, title: str, classes: int, **more: Any) -> Task:
     )
 
 
-SST = _sentiment("sst", "SST", 5, in_course_mix=True, ceiling=0.60)
-CFIMDB = _sentiment("cfimdb", "CFIMDB", 2)
+_OPINIONS = ("negative", "somewhat negative", "neutral", "somewhat positive", "positive")
+SST = _sentiment("sst", "SST", _OPINIONS, in_course_mix=True, ceiling=0.60)
+CFIMDB = _sentiment("cfimdb", "CFIMDB", ("negative", "positive"))
 QUORA = Task(
     name="para",
     title="Quora",
@@ -60,6 +63,7 @@ QUORA = Task(
     decode=above_half,
     metrics=(ACCURACY,),
     pair_head=lambda hidden_size: heads.DifferenceHead(hidden_size, 1),
+    label_names=("not a paraphrase", "paraphrase"),
     relational=True,
     freelb_init=0.32,
     freelb_radius=0.7,

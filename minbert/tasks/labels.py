@@ -1,12 +1,17 @@
 """Labels as files spell them, and predictions as logits imply them."""
 
+import contextlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from minbert.tasks.task import Array
+
+LABEL_BYTES = 256  # of the longest name that a class may have
+_SHOWN, _LONGEST = 8, 40  # names in a message, letters of what is none
 
 
 def plain_number(text: str) -> float:
@@ -31,13 +36,44 @@ def class_label(count: int) -> Callable[[str], float]:
     return parse
 
 
+def name_label(
+    names: Sequence[str], others: Mapping[str, int] = MappingProxyType({})
+) -> Callable[[str], float]:
+    """A parser of classes by their names, to their places among them.
+
+    Where all names are numbers, other spellings of these are read too, such as 1.0 for 1. `others`
+    are further names, in small letters, that stand for a place in any case.
+    """
+    places = {name: place for place, name in enumerate(names)}
+    known = f"{', '.join(map(repr, names[:_SHOWN]))}{', ...' if len(names) > _SHOWN else ''}"
+
+    def parse(text: str) -> float:
+        place = places.get(text, others.get(text.lower()))
+        if place is None:
+            with contextlib.suppress(ValueError):
+                value = plain_number(text)
+                place = next(
+                    (at for name, at in places.items() if plain_number(name) == value), None
+                )
+        if place is None:
+            raise ValueError(f"{text[:_LONGEST]!r} is not one of {known}")
+        return float(place)
+
+    return parse
+
+
 def score_label(top: float) -> Callable[[str], float]:
     """A parser of scores from 0 to `top`."""
+    return score_within(0, top)
+
+
+def score_within(low: float, high: float) -> Callable[[str], float]:
+    """A parser of scores from `low` to `high`."""
 
     def parse(text: str) -> float:
         value = plain_number(text)
-        if not (math.isfinite(value) and 0 <= value <= top):
-            raise ValueError(f"{text!r} is not between 0 and {top:g}")
+        if not (math.isfinite(value) and low <= value <= high):
+            raise ValueError(f"{text!r} is not between {low:g} and {high:g}")
         return value
 
     return parse

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 
 def accuracy(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> float:
@@ -19,6 +18,8 @@ def pearson(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> fl
     """Pearson's r; 0 where it is undefined (a constant on either side, fewer than two pairs)."""
     if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0
+    from scipy import stats  # here, for it takes a second to load, and predicting needs no score
+
     # float64: near-constant float32 predictions lose their variance to rounding
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)

@@ -25,8 +25,17 @@ def default_file(task: Task, split: str, *, alone: bool) -> str:
 
 def render(task: Task, ids: Sequence[str], predictions: Array) -> str:
     """The file's text: a row an id, in the given order."""
-    rows = (f"{name} , {value} \n" for name, value in zip(ids, predictions, strict=True))
+    pairs = zip(ids, map(task.spelled, predictions), strict=True)
+    rows = (_row(name, value) for name, value in pairs)
     return f"id \t {task.prediction_column} \n{''.join(rows)}"
+
+
+def _row(name: str, value: str) -> str:
+    """A row as the starter's; the name of a class that would part it in two is quoted."""
+    if re.search(r'[,;|\t"]', value):
+        quoted = value.replace('"', '""')
+        return f'{name} ,"{quoted}"\n'
+    return f"{name} , {value} \n"
 
 
 def count_rows(path: Path) -> int:

@@ -1,15 +1,24 @@
-"""Every task that the package knows. A new task is an entry of its own and a name here."""
+"""Every task that the package knows. A new task is an entry of its own and a name here.
 
-from collections.abc import Mapping
+A user's own tasks come from files (`own.py`). They are known from when `learn` is told of them, and
+nothing in the package is made for them in particular.
+"""
+
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from minbert.support.errors import InputError
 from minbert.tasks.course import CFIMDB, QUORA, SST, STS
+from minbert.tasks.own import Definition, place_of, read
 from minbert.tasks.task import Task
 
 TASKS: Mapping[str, Task] = {task.name: task for task in (SST, QUORA, STS, CFIMDB)}
 
 TITLES: Mapping[str, str] = {name: task.title for name, task in TASKS.items()}  # in reports
+BUILT_IN = tuple(TASKS)  # those that have flags of their own
+
+_TAKEN = {name.lower() for task in TASKS.values() for name in (task.name, *task.other_names)}
 
 # the course's multitask job, in the order of its turns; the first trains where none is named
 COURSE_TASKS = tuple(name for name, task in TASKS.items() if task.in_course_mix)
@@ -19,6 +28,26 @@ LARGEST_TASK = QUORA.name  # of the course's: what `--rrobin pre` trains on at f
 def named(condition: str) -> tuple[str, ...]:
     """The names of the tasks of which this attribute is true, such as `is_pair`."""
     return tuple(name for name, task in TASKS.items() if getattr(task, condition))
+
+
+def learn(sources: Iterable[str]) -> tuple[Definition, ...]:
+    """Know the tasks that these files, or the JSON of their definitions, describe.
+
+    A task that was learned before under the same name is forgotten. Raises InputError for a file
+    that describes no task, and for a name that a built-in task or another of the files has.
+    """
+    found: dict[str, Definition] = {}
+    for source in sources:
+        definition = read(source)
+        name = definition.name
+        if name.lower() in (*_TAKEN, *map(str.lower, found)):
+            raise InputError(f"{place_of(source)}: a task {name!r} exists; take another name")
+        found[name] = definition
+    for name, definition in found.items():
+        assert isinstance(TASKS, dict) and isinstance(TITLES, dict)
+        TASKS[name] = task = definition.task()
+        TITLES[name] = task.title
+    return tuple(found.values())
 
 
 def overall(scores: Mapping[str, float]) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -33,9 +34,14 @@ class Task:
     decode: Callable[[Array], Array]  # logits (B, k) -> predictions (B,)
     metrics: tuple[Metric, ...]  # the first decides
     prediction_column: str  # in the header of prediction files
+    labels: tuple[str, ...] = ()  # what files call the classes, unless it is 0, 1, ...
     quotes: bool = True  # whether a quotation mark in its files quotes, as in Python's csv
+    delimiter: str | None = "\t"  # of its files; None: each file's first line shows it
+    id_column: str = "id"
+    numbered: bool = False  # whether the rows of a file without that column are their numbers
     # hidden size -> head over the two texts' vectors; None for tasks of one text
     pair_head: Callable[[int], nn.Module] | None = None
+    label_names: tuple[str, ...] = ()  # what people call the classes, unless it is as in files
     top: float | None = None  # labels of a regression lie in 0..top; None for classes
     relational: bool = False  # whether a relational layer may stand before its head
     freelb_init: float | None = None  # magnitude of FreeLB's random start
@@ -106,6 +112,23 @@ class Task:
     def scored_splits(self) -> tuple[str, ...]:
         """The splits that are scored and predicted: every dev and every test file."""
         return tuple(split for split in self.files if kind_of(split) != "train")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes, which are their numbers where it gives none; none if scores."""
+        if self.top is not None:
+            return ()
+        return self.label_names or self.labels or tuple(map(str, range(max(2, self.num_outputs))))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest score of a regression: what its outputs 0 and `top` mean."""
+        low, high = self.decode(np.array([[0.0], [self.top or 0.0]]))
+        return float(low), float(high)
+
+    def spelled(self, prediction: Any) -> str:
+        """A prediction as files spell it."""
+        return self.labels[int(prediction)] if self.labels else str(prediction)
 
     def points(self, score: float) -> float:
         """The share of a score in the course's 2024 overall."""

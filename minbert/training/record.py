@@ -89,6 +89,17 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def read_finished(path: Path) -> dict[str, Any]:
+    """The manifest of a finished run, from its file or folder. Raises InputError."""
+    manifest = read_manifest(path)
+    if manifest["status"] != "finished":
+        raise InputError(
+            f"{path}: this run has not finished ({manifest['status']}); its command with --resume "
+            "goes on"
+        )
+    return manifest
+
+
 def _earlier_seconds(path: Path) -> float:
     """Seconds that this run took before it was resumed."""
     try:

@@ -394,3 +394,15 @@ def test_an_id_is_opaque(reader: Reader) -> None:
     split = reader("\tid\tsentence\tsentiment\n1\té\u00a0ü\ta film\t3\n".encode())
     assert [example.id for example in split.examples] == ["é\u00a0ü"]
     assert split.bad_rows == []
+
+
+def test_rows_from_memory_are_a_split() -> None:
+    labelled = Split.of(TASKS["sts"], [("a", "b"), ("c", "d")], [1.0, 2.0], name="mine")
+    assert [(row.id, row.texts, row.label) for row in labelled.examples] == [
+        ("1", ("a", "b"), 1.0),
+        ("2", ("c", "d"), 2.0),
+    ]
+    assert (labelled.name, labelled.path, labelled.rows) == ("train", Path("mine"), 2)
+    assert [row.label for row in Split.of(TASKS["sst"], [("a",)]).examples] == [None]
+    with pytest.raises(ValueError, match="shorter"):
+        Split.of(TASKS["sst"], [("a",), ("b",)], [1.0])

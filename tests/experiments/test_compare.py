@@ -11,8 +11,9 @@ import pytest
 
 from minbert.experiments.compare import compare, main
 from minbert.experiments.grid import finished
-from minbert.experiments.grid.finished import FinishedRun, read_finished
+from minbert.experiments.grid.finished import FinishedRun
 from minbert.finetune import cli
+from minbert.training.record import read_finished
 from minbert.training.run_folder import MANIFEST
 from tests.helpers import TINY, save_encoder, write_course_files
 

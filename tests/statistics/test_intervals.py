@@ -14,6 +14,7 @@ from minbert.statistics.intervals import (
     accuracy_interval,
     accuracy_spread,
     bootstrap_examples,
+    correlation_interval,
     minimum_detectable_difference,
     over_seeds,
     pearson_interval,
@@ -191,3 +192,20 @@ def test_more_seeds_more_examples_and_closer_rows_tell_smaller_differences_apart
         )
 
     assert smallest() > max(smallest(examples=2000), smallest(correlation=0.8), smallest(seeds=9))
+
+
+@pytest.mark.parametrize(("r", "count"), [(0.3, 5), (-0.8, 40), (0.0, 1500)])
+def test_a_correlation_that_is_known_has_the_interval_of_its_data(r: float, count: int) -> None:
+    first, second = np.random.default_rng(1).standard_normal((2, count))
+    first -= first.mean()
+    second -= second.mean()
+    second -= (second @ first) / (first @ first) * first  # uncorrelated, to the last bit but a few
+    mixed = r * first / np.linalg.norm(first) + math.sqrt(1 - r * r) * second / np.linalg.norm(
+        second
+    )
+    assert correlation_interval(r, count) == pytest.approx(pearson_interval(first, mixed))
+
+
+def test_a_correlation_of_few_examples_or_without_noise() -> None:
+    assert correlation_interval(0.5, 3) == Interval(-1.0, 1.0)
+    assert correlation_interval(1.0, 30) == Interval(1.0, 1.0)

@@ -90,7 +90,10 @@ def _writing_into(folder: Path, config: RunConfig) -> RunConfig:
     outs: dict[str, Any] = {
         f"{task}_{split}_out": str(folder / "predictions" / Path(config.out_file(task, split)).name)
         for task, split in config.predicted_keys
+        if task not in config.own_tasks
     }
+    if config.own_tasks:
+        outs["predictions_dir"] = str(folder / "predictions")
     return dataclasses.replace(config, output_dir=str(folder / RUN), resume=True, **outs)
 
 

@@ -14,10 +14,10 @@ from minbert.finetune.identity import completed
 from minbert.finetune.rows import file_split, read_rows
 from minbert.support import durable_files
 from minbert.support.errors import InputError
-from minbert.tasks.registry import TASKS
+from minbert.tasks.registry import TASKS, learn
 from minbert.tasks.task import Array
+from minbert.training import record
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
-from minbert.training.record import read_manifest
 
 
 def read_finished(path: Path) -> dict[str, Any]:
@@ -25,10 +25,14 @@ def read_finished(path: Path) -> dict[str, Any]:
 
     Raises InputError.
     """
-    manifest = read_manifest(path)
-    if manifest["status"] != "finished":
-        raise InputError(f"{path}: this run has not finished ({manifest['status']})")
+    manifest = record.read_finished(path)
     return {**manifest, "config": completed(manifest["config"])}
+
+
+def _with_own_files(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings and, as settings of their own, the files of its user's own tasks."""
+    own = learn(config.get("task_file") or ())
+    return {**config, **{f"{t.name}_{split}": f for t in own for split, f in t.files.items()}}
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class FinishedRun:
         predictions = {name: values.numpy() for name, values in kept.items()}
         keys = [f"{name}_{file_split(manifest['config'], 'dev')}" for name in predictions]
         hashes = {key: manifest["sha256"][key] for key in keys}
-        return cls(folder, manifest["config"], hashes, predictions)
+        return cls(folder, _with_own_files(manifest["config"]), hashes, predictions)
 
     def split(self, task: str) -> Split:
         """A task's dev examples. Raises InputError where the file is not what the run read."""

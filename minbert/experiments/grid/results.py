@@ -126,7 +126,8 @@ class RowResult:
 def _trains(manifest: Mapping[str, Any], task: str) -> bool:
     config = manifest["config"]
     tasks = config["tasks"] and tuple(config["tasks"])
-    return task in RunConfig(tasks=tasks, rrobin=config["rrobin"]).trained_tasks
+    own = config.get("task_file")
+    return task in RunConfig(tasks=tasks, rrobin=config["rrobin"], task_file=own).trained_tasks
 
 
 def gather(

@@ -122,7 +122,7 @@ class SmartFlags:
             *_ADVERSARIAL,
             _STEPS,
             When(
-                lambda c: any(name in _ONE_OUTPUT for name in c.trained_tasks),
+                lambda c: any(TASKS[name].num_outputs == 1 for name in c.trained_tasks),
                 f"{' or '.join(_ONE_OUTPUT)} to train",
             ),
             When(lambda c: c.compat not in CHOICES, "--compat paper"),

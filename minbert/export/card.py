@@ -1,0 +1,115 @@
+"""The model card of an export: what it is, its scores with intervals, its data, its command."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minbert.export.forms import SENTENCES, TRANSFORMERS
+from minbert.finetune.config import ResolvedConfig
+from minbert.finetune.identity import DATA_PLACES, OUTPUTS
+from minbert.finetune.trained import TrainedRun
+from minbert.statistics.intervals import Interval, accuracy_interval, correlation_interval
+from minbert.support.flags import words_for
+from minbert.tasks.metrics import ACCURACY, PEARSON
+from minbert.tasks.task import Task
+
+_LEFT_OUT = ("output_dir", "resume", "device", "use_gpu", *OUTPUTS, *DATA_PLACES)
+
+
+def card(run: TrainedRun, to: str, tasks: Sequence[Task], use: str) -> bytes:
+    """The README.md of an export of these tasks' heads. `use` is Python that loads it."""
+    kind = "text-classification" if to == TRANSFORMERS else "sentence-similarity"
+    front = {"library_name": to, "pipeline_tag": kind, "tags": "[bert, minbert]"}
+    if published := run.manifest.get("published"):
+        front["base_model"] = published["name"]
+    titles = " and ".join(task.title for task in tasks) or "texts"
+    parts = [
+        "\n".join(["---", *(f"{name}: {value}" for name, value in front.items()), "---"]),
+        f"# {titles}: a BERT trained with minbert",
+        f"```python\n{use}```",
+        *_remarks(run, to, tasks),
+        *_scores(run),
+        _data(run),
+        f"## Training\n\n```bash\n{command_of(_as_typed(run))}\n```",
+    ]
+    return ("\n\n".join(parts) + "\n").encode()
+
+
+def _remarks(run: TrainedRun, to: str, tasks: Sequence[Task]) -> list[str]:
+    said = [f"Texts are cut to {run.tokenizer.max_length} tokens."]
+    for task in (task for task in tasks if task.top is not None):
+        low, high = task.ends
+        cosine = f"{f'{low:g} + ' * (low != 0)}{high - low:g} times the cosine"
+        what = "The output" if to == TRANSFORMERS else cosine
+        said.append(f"{what}, kept within {low:g} and {high:g}, is the run's {task.name} score.")
+    if run.config.int8:
+        said.append("The run was scored in 8-bit integers; these weights compute in fp32.")
+    if to == SENTENCES and not tasks:
+        said.append("The run's heads are not a part of this folder, only the vectors below them.")
+    return [" ".join(said)]
+
+
+def _scores(run: TrainedRun) -> list[str]:
+    """A table of all dev scores of the run."""
+    rows = [
+        f"| {name} | {split} | {metric} | {score:.3f} | "
+        f"{_interval(run, name, split, metric, score)} |"
+        for name, splits in run.manifest["metrics"].items()
+        for split, values in splits.items()
+        for metric, score in values.items()
+    ]
+    header = ["| task | set | score | value | 95% interval |", "|---|---|---|---:|---|"]
+    note = "Intervals are over the examples; another seed moves a score too."
+    return ["## Scores", "\n".join([*header, *rows]), note] if rows else []
+
+
+def _interval(run: TrainedRun, task: str, split: str, metric: str, score: float) -> str:
+    count = run.manifest.get("labelled", {}).get(task, {}).get(split, 0)
+    found: Interval | None = None
+    if metric == ACCURACY.name and count:
+        found = accuracy_interval(round(score * count), count)
+    elif metric == PEARSON.name and count:
+        found = correlation_interval(score, count)
+    return "–" if found is None else f"{found.low:.3f} to {found.high:.3f} ({count} examples)"
+
+
+def _data(run: TrainedRun) -> str:
+    lines = [f"- {name}: `{digest}`" for name, digest in run.manifest["sha256"].items()]
+    about = "SHA-256 of every file that the run has read, its encoder's among them:"
+    return "\n".join(["## Data", "", about, "", *lines])
+
+
+def _as_typed(run: TrainedRun) -> ResolvedConfig:
+    """The run's settings with the encoder that it began with, not the run's copy of its files."""
+    weights = run.manifest["config"]["weights"]
+    if published := run.manifest.get("published"):
+        weights = f"{published['name']}@{published['revision']}"
+    return dataclasses.replace(run.config, weights=weights)
+
+
+def command_of(config: ResolvedConfig) -> str:
+    """The command line that repeats a run, with the values that its encoder recommended."""
+    words = ["python", "multitask_classifier.py"]
+    for entry in dataclasses.fields(config):
+        value: Any = getattr(config, entry.name)
+        if entry.name not in _LEFT_OUT and value != entry.default:
+            as_kept = list(value) if isinstance(value, tuple) else value
+            words += words_for(entry, as_kept)
+    return " ".join(map(shlex.quote, [*words, *_data_flags(config)]))
+
+
+def _data_flags(config: ResolvedConfig) -> list[str]:
+    """The data's folder where the files have their default names in one, else every file."""
+    fields: Mapping[str, Any] = config.__dataclass_fields__
+    files = {
+        f"{task}_{split}": Path(config.file(task, split))
+        for task, split in config.read_keys
+        if f"{task}_{split}" in fields  # a user's own task has its files in its definition
+    }
+    usual = all(path.name == Path(fields[key].default).name for key, path in files.items())
+    folders = {path.parent for path in files.values()}
+    if usual and len(folders) == 1:
+        return ["--data_dir", str(folders.pop())]
+    return [f"--{key}={path}" for key, path in files.items()]

@@ -1,0 +1,77 @@
+"""Which heads and poolings another library can hold, and the way that is left for the others.
+
+`transformers` has one class for a text with a label, `BertForSequenceClassification`: a linear
+layer over BERT's pooler. `sentence-transformers` has vectors of texts and their cosine.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from minbert.finetune.trained import TrainedRun
+from minbert.support.errors import InputError
+from minbert.tasks.heads import CosineHead, VectorHead
+
+TRANSFORMERS, SENTENCES = "transformers", "sentence-transformers"
+_ASK = "python -m minbert.predict answers for it"
+
+
+def why_not(run: TrainedRun, task: str, to: str) -> str | None:
+    """Why a task's head cannot be exported, and what can be done; None where it can."""
+    head = run.model.heads[task]
+    if len(run.model.head_chain(task)) > 1:
+        return f"its head stands on the relational layer, which {to} does not have; {_ASK}"
+    if to == SENTENCES:
+        if isinstance(head, CosineHead):
+            return None
+        return (
+            f"its head is a layer, and {to} holds vectors and their cosine alone; try "
+            f"--to {TRANSFORMERS} for it"
+        )
+    if not isinstance(head, VectorHead):
+        cosine = isinstance(head, CosineHead)
+        way = f"--to {SENTENCES} exports it" if cosine else f"{_ASK}, or train with --cross_encoder"
+        return f"its head compares the vectors of two texts, and {to} reads both together; {way}"
+    if run.config.pooling != "cls":
+        return (
+            f"{to} classifies by BERT's pooler over [CLS], and the run takes the mean over tokens; "
+            f"{_ASK}, --to {SENTENCES} exports the vectors, or train with --pooling cls"
+        )
+    return None
+
+
+def exportable(
+    run: TrainedRun, named: Sequence[str] | None, to: str
+) -> tuple[list[str], list[str]]:
+    """The tasks whose heads go along, and a line about each that does not.
+
+    Tasks that are `named` must all go along, others only where they can. Raises InputError, with
+    the first reason, where that fails.
+    """
+    wanted = run.config.trained_tasks if named is None else _known(run, named)
+    reasons: Mapping[str, str | None] = {task: why_not(run, task, to) for task in wanted}
+    refused = [f"{task}: {reason}" for task, reason in reasons.items() if reason is not None]
+    chosen = [task for task, reason in reasons.items() if reason is None]
+    if refused and named is not None:
+        raise InputError(f"--task {refused[0]}")
+    if to == SENTENCES:
+        _check_vectors(run)
+    elif not chosen:
+        raise InputError(f"{run.folder}: no head can be exported, say {refused[0]}")
+    return chosen, refused
+
+
+def _known(run: TrainedRun, named: Sequence[str]) -> Sequence[str]:
+    for name in named:
+        if name not in run.config.evaluated_tasks:
+            known = ", ".join(run.config.evaluated_tasks)
+            raise InputError(f"--task {name}: no such task in {run.folder}; it has: {known}")
+    return list(dict.fromkeys(named))
+
+
+def _check_vectors(run: TrainedRun) -> None:
+    """Raise InputError where the run has never read a text alone, so that vectors mean nothing."""
+    trained = [run.config.task(name) for name in run.config.trained_tasks]
+    if run.config.cross_encoder and all(task.is_pair for task in trained):
+        raise InputError(
+            f"{run.folder}: it reads pairs together (--cross_encoder), so it has no vectors of "
+            f"single texts; --to {TRANSFORMERS} exports its heads"
+        )

@@ -1,0 +1,288 @@
+"""A task that a user describes in a TOML file, of the kinds that the course's tasks are.
+
+`Definition` is what the file says, checked. `task()` makes an entry of it, like those in
+`course.py`. Loss, divergence, head and FreeLB's numbers are those of the course's task of the same
+kind: SST's for a text's class, Quora's for that of two texts, STS's for a number.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from minbert.support import untrusted
+from minbert.support.errors import InputError
+from minbert.tasks import heads, losses
+from minbert.tasks.course import QUORA, SST, STS, TOP_SIMILARITY
+from minbert.tasks.labels import LABEL_BYTES, above_half, largest, name_label, score_within
+from minbert.tasks.metrics import ACCURACY, PEARSON, Metric
+from minbert.tasks.task import Array, Task
+
+CLASSES, BINARY, REGRESSION = KINDS = ("classes", "binary", "regression")
+METRICS: Mapping[str, Mapping[str, Metric]] = {
+    CLASSES: {"accuracy": ACCURACY},
+    BINARY: {"accuracy": ACCURACY},
+    REGRESSION: {"pearson": PEARSON},
+}
+_YES_OR_NO = ("0", "1")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+_SPLIT = re.compile(r"train|(dev|test)(_[a-z0-9_]+)?")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a task's TOML file says. Raises ValueError where that makes no task.
+
+    `labels` name the classes in order; of yes or no the second is the one that a score is for. In
+    `range` the labels of a regression lie. Without an `id` rows are known by their column `id` or,
+    where there is none, by their numbers.
+    """
+
+    name: str
+    kind: str
+    texts: tuple[str, ...]
+    label: str
+    files: Mapping[str, str] = field(hash=False)
+    labels: tuple[str, ...] = ()
+    range: tuple[float, ...] = ()
+    metric: str = ""
+    title: str = ""
+    id: str = ""
+    quotes: bool = True
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if self.kind not in KINDS:
+            raise ValueError(f"kind {self.kind!r} is none of {', '.join(KINDS)}")
+        if not 1 <= len(self.texts) <= 2:
+            raise ValueError(f"texts names {len(self.texts)} columns, not one or two")
+        columns = [*self.texts, self.label, *([self.id] if self.id else [])]
+        if "" in columns or len(set(columns)) < len(columns):
+            raise ValueError(f"columns {', '.join(columns)}: each needs a name of its own")
+        if self.metric not in ("", *METRICS[self.kind]):
+            known = ", ".join(METRICS[self.kind])
+            raise ValueError(f"metric {self.metric!r}: of {self.kind} there is: {known}")
+        _check_labels(self)
+        _check_range(self)
+        _check_files(self.files)
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What decides a run's result beside the contents of the files."""
+        places = ("title", "files")
+        return {name: value for name, value in asdict(self).items() if name not in places}
+
+    def as_json(self) -> str:
+        """The definition in one line, which `read` takes in place of the file's path."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    def task(self) -> Task:
+        """The task: an entry as those in `course.py`."""
+        is_pair = len(self.texts) == 2
+        like = STS if self.kind == REGRESSION else QUORA if is_pair else SST
+        return Task(
+            name=self.name,
+            title=self.title or self.name,
+            subject=self.name,
+            files=self.files,
+            text_columns=self.texts,
+            label_column=self.label,
+            prediction_column=f"Predicted_{self.name}",
+            metrics=(METRICS[self.kind][self.metric or next(iter(METRICS[self.kind]))],),
+            quotes=self.quotes,
+            delimiter=None,
+            id_column=self.id or "id",
+            numbered=not self.id,
+            relational=is_pair,
+            freelb_init=like.freelb_init,
+            freelb_radius=like.freelb_radius,
+            **_BY_KIND[self.kind](self, is_pair),
+        )
+
+
+def read(source: str) -> Definition:
+    """The definition in a TOML file, or in the JSON of an earlier one. Raises InputError."""
+    try:
+        if source.startswith("{"):
+            return _definition(json.loads(source), Path())
+        return _definition(_toml(Path(source)), Path(source).parent)
+    except ValueError as error:
+        raise InputError(f"{place_of(source)}: {error}") from error
+
+
+def place_of(source: str) -> str:
+    """What a message calls the source of a definition."""
+    return "task_file" if source.startswith("{") else source
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(untrusted.read_text(path, untrusted.MEGABYTE))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as TOML ({error})") from error
+
+
+def _definition(values: Mapping[str, Any], folder: Path) -> Definition:
+    """The definition that a file's values are. Raises ValueError."""
+    known = [entry.name for entry in fields(Definition)]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"unknown key {name!r}; there are: {', '.join(known)}{hint}")
+    for name in known[:5]:
+        if name not in values:
+            raise ValueError(f"no key {name!r}; it needs {', '.join(known[:5])}")
+    given = {name: _READERS.get(name, _text)(name, value) for name, value in values.items()}
+    given["files"] = {split: str(folder / name) for split, name in given["files"].items()}
+    return Definition(**given)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}, not a text in quotes")
+    return value
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    return tuple(_text(name, one) for one in values)
+
+
+def _label_names(_name: str, value: Any) -> tuple[str, ...]:
+    """The labels as files spell them: a number or true may stand there without quotes."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(one if isinstance(one, str) else json.dumps(one, default=str) for one in values)
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    values = value if isinstance(value, list) else [value]
+    if not all(type(one) in (int, float) and abs(one) < 1e30 for one in values):
+        raise ValueError(f"{name} is {value!r}, not two numbers, as in [1, 5]")
+    return tuple(map(float, values))
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, neither true nor false")
+    return value
+
+
+def _files(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {value!r}, not a table [files] of train, dev and test")
+    return {split: _text(f"{name}.{split}", path) for split, path in value.items()}
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "texts": _texts,
+    "labels": _label_names,
+    "range": _numbers,
+    "quotes": _switch,
+    "files": _files,
+}
+
+
+def _check_name(name: str) -> None:
+    """Raise ValueError for a name that no file, flag or head can have."""
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"name {name!r} is not up to 40 letters, digits, _ and -")
+    if name.lower() == "overall" or hasattr(nn.ModuleDict(), name):  # heads are its attributes
+        raise ValueError(f"name {name!r} has a meaning of its own; take another name")
+
+
+def _check_labels(wanted: Definition) -> None:
+    if wanted.kind == REGRESSION:
+        if wanted.labels:
+            raise ValueError("labels are for classes; a regression has a range, as in [1, 5]")
+    elif wanted.kind == BINARY and len(wanted.labels) not in (0, 2):
+        raise ValueError(f"labels names {len(wanted.labels)}: kind binary has two")
+    elif wanted.kind == CLASSES and len(wanted.labels) < 2:
+        raise ValueError('kind classes needs its labels, two or more, as in ["no", "yes"]')
+    if len(set(wanted.labels)) < len(wanted.labels):
+        raise ValueError("labels names a label twice")
+    for label in wanted.labels:
+        odd = label != label.strip() or not label or not label.isprintable()
+        if odd or len(label.encode()) > LABEL_BYTES:
+            raise ValueError(f"label {label[:40]!r}: blanks around it, no text, or too long a text")
+
+
+def _check_range(wanted: Definition) -> None:
+    if wanted.kind != REGRESSION:
+        if wanted.range:
+            raise ValueError(f"range is for a regression, not for {wanted.kind}")
+    elif len(wanted.range) != 2 or not wanted.range[0] < wanted.range[1]:
+        raise ValueError("regression needs the range of its labels, as in range = [1, 5]")
+
+
+def _check_files(files: Mapping[str, str]) -> None:
+    for split in files:
+        if _SPLIT.fullmatch(split) is None:
+            raise ValueError(f"files.{split} is none of train, dev, test, dev_NAME, test_NAME")
+    if missing := [split for split in ("train", "dev") if split not in files]:
+        raise ValueError(f"files names no {' and no '.join(missing)} file")
+
+
+def _classes(wanted: Definition, is_pair: bool) -> dict[str, Any]:
+    count = len(wanted.labels)
+    return {
+        "labels": wanted.labels,
+        "parse_label": name_label(wanted.labels),
+        "num_outputs": count,
+        "loss": losses.cross_entropy,
+        "divergence": losses.symmetric_kl,
+        "decode": largest,
+        "pair_head": _difference(count) if is_pair else None,
+    }
+
+
+def _binary(wanted: Definition, is_pair: bool) -> dict[str, Any]:
+    labels = wanted.labels or _YES_OR_NO
+    return {
+        "labels": labels,
+        "parse_label": name_label(labels, {} if wanted.labels else {"false": 0, "true": 1}),
+        "num_outputs": 1,
+        "loss": losses.binary_cross_entropy,
+        "divergence": losses.symmetric_kl_bernoulli,
+        "decode": above_half,
+        "pair_head": _difference(1) if is_pair else None,
+    }
+
+
+def _regression(wanted: Definition, is_pair: bool) -> dict[str, Any]:
+    """Outputs lie on STS's scale, 0..5, whatever the labels' is: rates and radii fit that one."""
+    low, high = wanted.range
+    unit = (high - low) / TOP_SIMILARITY
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return losses.squared_error(logits, (labels - low) / unit)
+
+    def decode(logits: Array) -> Array:
+        return (low + unit * logits[:, 0].clip(0, TOP_SIMILARITY)).clip(low, high)
+
+    return {
+        "parse_label": score_within(low, high),
+        "num_outputs": 1,
+        "loss": loss,
+        "divergence": losses.squared_distance,
+        "decode": decode,
+        "pair_head": STS.pair_head if is_pair else None,
+        "top": TOP_SIMILARITY,
+    }
+
+
+def _difference(outputs: int) -> Callable[[int], nn.Module]:
+    return lambda hidden_size: heads.DifferenceHead(hidden_size, outputs)
+
+
+_BY_KIND: Mapping[str, Callable[[Definition, bool], dict[str, Any]]] = {
+    CLASSES: _classes,
+    BINARY: _binary,
+    REGRESSION: _regression,
+}
