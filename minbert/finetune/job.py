@@ -29,7 +29,7 @@ from minbert.tasks.metrics import DEGENERATE, is_degenerate
 from minbert.tasks.mixing import WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, TASKS, overall
 from minbert.tasks.task import Array, kind_of
-from minbert.training import group
+from minbert.training import group, trackers
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
 from minbert.training.record import new_manifest, recorded
@@ -55,6 +55,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
     train together, all of them do this, and rank 0 alone writes.
     """
     began = time.monotonic()
+    trackers.check(typed.track)
     resume = typed.resume or group.restarts() > 0
     typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
     if typed.ranks > group.size():
@@ -76,7 +77,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         if group.rank() == 0:
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
             durable_files.write_text(folder / BAD_ROWS, _bad_rows(parts))
-        train(folder, parts.trainee, facts, progress, stop)
+        train(folder, parts.trainee, facts, progress, stop, config.track)
         group.wait()  # the best model is on disk
         with stop.immediate():
             predicted = _predict(config, parts, progress, folder)

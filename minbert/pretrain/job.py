@@ -22,20 +22,22 @@ from minbert.support.device import pick_device
 from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
-from minbert.training import group
+from minbert.training import group, trackers
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
 from minbert.training.record import as_json, new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
-_INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "device", "cache", "save", "half")
+_HOW = ("output_dir", "resume", "checkpoint_every", "device", "track")
+_INDIFFERENT = (*_HOW, "cache", "save", "half")
 _PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 
 
 def run(config: PretrainConfig, stop: StopRequest) -> None:
     """Pretrain; write the encoder that scores best. Raises InputError, RunError or Stopped."""
     began = time.monotonic()
+    trackers.check(config.track)
     resume = config.resume or group.restarts() > 0
     config = dataclasses.replace(config, ranks=group.wanted(config.ranks), resume=resume)
     if config.ranks > group.size():
@@ -66,7 +68,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
                 keep_steps(trained, folder, facts)
             manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
-        train(folder, trained, facts, progress, stop)
+        train(folder, trained, facts, progress, stop, config.track)
         if group.rank() > 0:
             return
         with stop.immediate():
