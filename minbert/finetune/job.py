@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,9 @@ from minbert.training.session import load_best, starting_point, train
 
 Metrics = dict[str, dict[str, dict[str, float]]]  # task -> dev split -> metric -> score
 
+# of folder, settings, parts, manifest and predictions
+Report = Callable[[Path, ResolvedConfig, Parts, Mapping[str, Any], Mapping[Key, Array]], None]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -48,18 +51,18 @@ class Result:
     manifest: Mapping[str, Any]
 
 
-def run(typed: RunConfig, stop: StopRequest) -> Result:
+def run(typed: RunConfig, stop: StopRequest, report: Report | None = None) -> Result:
     """Train, score dev, and write the prediction files of every evaluated task.
 
     The files of `typed` are located. Raises InputError, RunError or Stopped. Where several ranks
-    train together, all of them do this, and rank 0 alone writes.
+    train together, all of them do this, and rank 0 alone writes. `report` gets what it leaves.
     """
     began = time.monotonic()
     trackers.check(typed.track)
     resume = typed.resume or group.restarts() > 0
     typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
     if typed.ranks > group.size():
-        return group.launch(typed.ranks, partial(run, typed))
+        return group.launch(typed.ranks, partial(run, typed, report=report))
     recommendation = recommended(Path(str(typed.weights)), typed.option)
     taken = list(typed.taken_from(recommendation))
     config = typed.resolved(recommendation)
@@ -89,6 +92,8 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     if group.rank() == 0:
         _show(config, parts, manifest, progress)
+        if report is not None:
+            report(folder, config, parts, manifest, predicted)
     return Result(folder, manifest["dev"], manifest)
 
 

@@ -42,6 +42,13 @@ class Metric:
 ACCURACY = Metric("accuracy", accuracy)
 PEARSON = Metric("Pearson r", pearson, is_correlation=True)
 
+
+def of_commonest(metric: Metric, labels: NDArray[Any]) -> float:
+    """The score of answering every example with the commonest of the labels (n,), NaN left out."""
+    known = labels[~np.isnan(labels)].astype(np.float64)
+    return metric.score(_commonest(known), known)
+
+
 DEGENERATE = (
     "degenerate: on every task the dev predictions are one and the same value, or score below the "
     "commonest label"
@@ -62,7 +69,7 @@ def is_degenerate(tasks: Iterable[tuple[Metric, NDArray[Any], NDArray[Any]]]) ->
     ]
     constant = [np.ptp(guesses) <= _ROUNDING * np.abs(guesses).max() for _, guesses, _ in judged]
     below = [
-        metric.score(guesses, labels) < metric.score(_commonest(labels), labels)
+        metric.score(guesses, labels) < of_commonest(metric, labels)
         for metric, guesses, labels in judged
     ]
     return bool(judged) and (all(constant) or all(below))
