@@ -18,8 +18,9 @@ import torch
 from huggingface_hub import constants
 
 from minbert.encoder.config import EncoderConfig
+from minbert.finetune import cli
 from minbert.tasks import registry
-from tests.helpers import TINY, MakeRun, finished_run
+from tests.helpers import TINY, MakeRun, finished_run, no_report
 
 ROOT = Path(__file__).resolve().parents[1]
 _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbert.finetune.cli")
@@ -74,6 +75,12 @@ def no_cache_and_no_proxy_of_the_users(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.getbasetemp() / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(autouse=True)
+def runs_leave_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's report takes a second; the tests of it switch it on again."""
+    monkeypatch.setattr(cli, "leave_report", no_report)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "model": "support encoder data",
     "training": "support encoder tasks",
     "regularizers": "support tasks data model training",
-    "finetune": _MAIN_JOB,
+    "finetune": f"{_MAIN_JOB} statistics reports",
     "pretrain": f"{_MAIN_JOB} finetune",
     "grade": "support tasks data finetune statistics reports",
     "predict": "support tasks data finetune reports",

@@ -31,10 +31,15 @@ def reference_attention(
     `query`, `key`, `value`: (B, A, T, D). `key_mask`: (B, 1, 1, T), True at real tokens.
     `dropout`: rate on the attention weights; 0 outside training. Returns (B, A, T, D).
     """
+    weights = drop(attention_weights(query, key, key_mask), dropout)
+    return weights @ value  # (B, A, T, D)
+
+
+def attention_weights(query: Tensor, key: Tensor, key_mask: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / √D): how much each token attends to each, (B, A, T, T)."""
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.size(-1))  # (B, A, T, T)
     scores = scores.masked_fill(~key_mask, torch.finfo(scores.dtype).min)
-    weights = drop(scores.softmax(dim=-1), dropout)
-    return weights @ value  # (B, A, T, D)
+    return scores.softmax(dim=-1)
 
 
 def fused_attention(

@@ -26,13 +26,14 @@ def build_data(
     datasets: dict[Key, Dataset] = {}
     bad_rows: list[BadRow] = []
     for key in config.read_keys:
-        split = _read(config, *key)
+        split = read_file(config, *key)
         bad_rows += split.bad_rows
         datasets[key] = encoded(config, split, tokenizer)
     return datasets, bad_rows
 
 
-def _read(config: ResolvedConfig, name: str, split: str) -> Split:
+def read_file(config: ResolvedConfig, name: str, split: str) -> Split:
+    """A task's rows as this run takes them. Raises InputError."""
     path = Path(config.file(name, file_split(vars(config), split)))
     return read_rows(vars(config), config.task(name), split, path, strict=config.strict)
 

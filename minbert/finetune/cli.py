@@ -127,4 +127,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str], stop: StopRequest) -> None:
     with group.joined():
-        run(parse(arguments), stop)
+        run(parse(arguments), stop, leave_report)
+
+
+def leave_report(*outcome: Any) -> None:
+    """Write the run's report.html."""
+    # imported late: --help and wrong flags need not wait for matplotlib
+    from minbert.finetune.report import page
+
+    page.leave(*outcome)

@@ -377,6 +377,7 @@ class MachineFlags:
         metavar="FOLDER",
     )
     resume: bool = shared_flags.resume(RUN)
+    track: str | None = shared_flags.track(RUN)
     checkpoint_every: int = flag(
         500,
         RUN,

@@ -16,7 +16,10 @@ from minbert.tasks.registry import TASKS
 from minbert.training.record import as_json
 
 # flags that change where or how a run happens, not what comes out
-INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device", "threads")
+INDIFFERENT = (
+    *("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device", "threads"),
+    "track",
+)
 OUTPUTS = (
     "predictions_dir",
     *(f"{task.name}_{s}_out" for task in TASKS.values() for s in task.scored_splits),

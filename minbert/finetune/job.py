@@ -32,7 +32,7 @@ from minbert.tasks.metrics import DEGENERATE, is_degenerate
 from minbert.tasks.mixing import WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, TASKS, overall
 from minbert.tasks.task import Array, kind_of
-from minbert.training import group
+from minbert.training import group, trackers
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
 from minbert.training.record import STEPS, new_manifest, recorded
@@ -40,6 +40,9 @@ from minbert.training.run_folder import BAD_ROWS, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
 Metrics = dict[str, dict[str, dict[str, float]]]  # task -> dev split -> metric -> score
+
+# of folder, settings, parts, manifest and predictions
+Report = Callable[[Path, ResolvedConfig, Parts, Mapping[str, Any], Mapping[Key, Array]], None]
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,19 @@ class Result:
     manifest: Mapping[str, Any]
 
 
-def run(typed: RunConfig, stop: StopRequest) -> Result:
+def run(typed: RunConfig, stop: StopRequest, report: Report | None = None) -> Result:
     """Train, score dev, and write the prediction files of every evaluated task.
 
     The files of `typed` are located. Raises InputError, RunError or Stopped. Where several ranks
-    train together, all of them do this, and rank 0 alone writes.
+    train together, all of them do this, and rank 0 alone writes. `report` gets what it leaves.
     """
     began = time.monotonic()
+    trackers.check(typed.track)
     resume = typed.resume or group.restarted()
     typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
     group.use_threads(typed.threads)
     if typed.ranks > group.size():
-        return group.launch(typed.ranks, partial(run, typed))
+        return group.launch(typed.ranks, partial(run, typed, report=report))
     advice = recommended(Path(str(typed.weights)), typed.option)
     folder = Path(typed.output_dir or Path("runs") / run_name(typed.resolved(advice)))
     config = outputs.out_of_the_way(typed, folder).resolved(advice)
@@ -83,7 +87,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
             durable_files.write_text(folder / BAD_ROWS, _bad_rows(parts))
             keep_encoder_files(folder, Path(str(config.weights)), facts["sha256"])
-        train(folder, parts.trainee, facts, progress, stop)
+        train(folder, parts.trainee, facts, progress, stop, config.track)
         group.wait()  # the best model is on disk
         with stop.immediate():
             predicted = _predict(config, parts, progress, folder)
@@ -94,6 +98,8 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     if group.rank() == 0:
         _show(config, parts, manifest, progress)
+        if report is not None:
+            report(folder, config, parts, manifest, predicted)
         log.info('ask it: python -m minbert.predict %s "a sentence"', folder)
     return Result(folder, manifest["dev"], manifest)
 

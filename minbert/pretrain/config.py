@@ -237,6 +237,7 @@ class PretrainConfig(shared_flags.Readable):
         "runs/pretraining", RUN, "log, manifest and checkpoints", metavar="FOLDER"
     )
     resume: bool = shared_flags.resume(RUN)
+    track: str | None = shared_flags.track(RUN)
     seed: int = shared_flags.seed(RUN)
     scorings: int = _count(10, RUN, "how often held-out text is scored, at most", metavar="N")
     scored_rows: int = _count(

@@ -22,20 +22,22 @@ from minbert.support.device import pick_device
 from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
-from minbert.training import group
+from minbert.training import group, trackers
 from minbert.training.checkpoint import CheckpointStore
 from minbert.training.progress import Progress
 from minbert.training.record import STEPS, as_json, new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
-_HOW = ("output_dir", "resume", "checkpoint_every", "device", "threads", "cache", "save", "half")
+_HOW = ("output_dir", "resume", "checkpoint_every", "device", "threads", "track")
+_INDIFFERENT = (*_HOW, "cache", "save", "half")
 _PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 
 
 def run(config: PretrainConfig, stop: StopRequest) -> None:
     """Pretrain; write the encoder that scores best. Raises InputError, RunError or Stopped."""
     began = time.monotonic()
+    trackers.check(config.track)
     resume = config.resume or group.restarted()
     config = dataclasses.replace(config, ranks=group.wanted(config.ranks), resume=resume)
     group.use_threads(config.threads)
@@ -67,7 +69,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
                 keep_steps(trained, folder, facts)
             manifest = new_manifest(config, facts["sha256"], device) | {STEPS: steps}
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
-        train(folder, trained, facts, progress, stop)
+        train(folder, trained, facts, progress, stop, config.track)
         if group.rank() > 0:
             return
         with stop.immediate():
@@ -127,7 +129,7 @@ def _facts(ingredients: Ingredients, steps: int, sha256: Mapping[str, str]) -> d
     kept = {
         name: value
         for name, value in dataclasses.asdict(ingredients.config).items()
-        if name not in (*_HOW, *_PLACES)
+        if name not in (*_INDIFFERENT, *_PLACES)
     }
     if kept["ranks"] == 1:  # as a run had it before there were more
         del kept["ranks"]

@@ -8,13 +8,15 @@ too (after Okabe & Ito 2008). Equal data make equal bytes.
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 
 from minbert.reports.picture import Picture, printable
 from minbert.support import durable_files
@@ -43,24 +45,85 @@ _STYLE: dict[Any, Any] = {
 }
 _NO_FACTS = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _LETTERS = 30  # of a label beside an axis
+_RING = ((1, 0.6), (1, -1.4), (-1.6, 0.6), (-1.6, -1.4), (0, 1.4), (0, -2), (2, 0), (-2.6, 0))
+_OFFSETS: dict[
+    str, list[tuple[float, float]]
+] = {  # where a label may stand, in points from what it names; the first free place is taken
+    "around": [(5 * far * x, 5 * far * y) for far in (1, 2, 3, 4, 5, 6) for x, y in _RING],
+    "beside": [(6, -3 + 4 * sign * far) for far in range(20) for sign in (1, -1)],
+}
 
 
 def drawn(
-    name: str, title: str, words: str, draw: Callable[[Axes], object], size: tuple[float, float]
+    name: str,
+    title: str,
+    words: str,
+    draw: Callable[[Axes], object],
+    size: tuple[float, float],
+    margins: Mapping[str, float] | None = None,
 ) -> Picture:
     """The picture that `draw` makes on the axes of a figure of `size`, width and height in inches.
 
-    `name` has letters, digits and hyphens only.
+    `name` has letters, digits and hyphens only. `margins` are where the axes' left, right, bottom
+    and top stand, in parts of the figure; to find them out takes as long as the drawing.
     """
     with rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         # the reader's browser has other fonts than matplotlib
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure.subplots())
+        figure = Figure(figsize=size, layout=None if margins else "constrained")
+        draw(figure.subplots(gridspec_kw=dict(margins or {})))
+        _move_apart(figure)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=_NO_FACTS)
     points = (72 * size[0], 72 * size[1])
     return Picture(name, printable(title), printable(words), _body(text.getvalue(), name), points)
+
+
+def annotate(
+    axes: Axes, text: str, place: tuple[float, float], where: str = "around", **style: Any
+) -> None:
+    """Label a point of the data; `drawn` moves labels that would cover each other or a point.
+
+    `where` is "around", or "beside" for the end of a line, where labels move up and down only.
+    """
+    stroke = {"arrowstyle": "-", "color": INK, "alpha": 0.35, "lw": 0.6, "shrinkA": 0, "shrinkB": 3}
+    note = axes.annotate(
+        text, place, _OFFSETS[where][0], textcoords="offset points", arrowprops=stroke, **style
+    )
+    note.set_label(where)
+
+
+def _move_apart(figure: Figure) -> None:
+    texts = [text for axes in figure.axes for text in axes.texts]
+    notes = [n for n in texts if isinstance(n, Annotation) and n.get_label() in _OFFSETS]
+    if len(notes) < 2:
+        return
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout that was found stays
+    for axes in figure.axes:
+        axes.autoscale_view()
+    scale = figure.dpi / 72  # dots a point
+    points = [note.axes.transData.transform(note.xy) for note in notes if note.axes]
+    taken = [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in points]
+    for note, (x, y) in zip(notes, points, strict=True):
+        size = Text.get_window_extent(note)  # of the letters alone, without the stroke
+        places = _OFFSETS[str(note.get_label())]
+        boxes = [_box(x + scale * dx, y + scale * dy, size) for dx, dy in places]
+        bottom = note.axes.bbox.y0 if note.axes else 0  # below it are the ticks' labels
+        free = [
+            number
+            for number, box in enumerate(boxes)
+            if box.y0 >= bottom and not any(box.overlaps(other) for other in taken)
+        ]
+        chosen = free[0] if free else 0
+        note.xyann = places[chosen]
+        taken.append(boxes[chosen])
+
+
+def _box(x: float, y: float, size: Bbox) -> Bbox:
+    """The box of letters that begin at a place, a little larger: the reader's may be wider."""
+    return Bbox.from_bounds(x - 1, y - size.height / 4 - 1, size.width + 2, size.height + 2)
 
 
 def save(figure: Figure, title: str, path: Path) -> None:

@@ -1,6 +1,6 @@
 """A report: one HTML file that needs nothing beside it, and its plots as SVG files of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,18 @@ _LONG = 30  # characters: a column with longer texts than that wraps
 
 
 @dataclass(frozen=True)
+class ShadedText:
+    """A text whose tokens are shaded by weights from 0 to 1, line after line.
+
+    `lines` have a name, and a (token, weight) for each token.
+    """
+
+    title: str
+    words: str
+    lines: Sequence[tuple[str, Sequence[tuple[str, float]]]]
+
+
+@dataclass(frozen=True)
 class Plots:
     """Pictures under a heading, with words on how to read them, and tables that go along."""
 
@@ -21,22 +33,34 @@ class Plots:
     words: str
     pictures: Sequence[Picture]
     tables: Sequence[Table] = ()
+    unfolded: bool = False  # whether the tables show their rows at once
+    shaded: Sequence[ShadedText] = ()
 
 
 @dataclass(frozen=True)
 class Section:
     """An experiment's part of a report.
 
-    `missing` has a line for each result that is not there. `rows` are the names that plots number.
+    It opens with its `headline` in words and one picture. `missing` has a line for each result that
+    is not there. `rows` are the names that plots number.
     """
 
     title: str
+    headline: Sequence[str] = ()
+    opening: Picture | None = None
     facts: Sequence[str] = ()
     missing: Sequence[str] = ()
     tables: Sequence[Table] = ()
     rows: Sequence[str] = ()
     plots: Sequence[Plots] = ()
     commands: Table | None = None
+
+    @property
+    def pictures(self) -> Iterator[Picture]:
+        """All of them."""
+        yield from [self.opening] if self.opening else []
+        for plots in self.plots:
+            yield from plots.pictures
 
 
 def as_html(title: str, sections: Sequence[Section]) -> str:
@@ -56,8 +80,7 @@ def write(out: Path, name: str, title: str, sections: Sequence[Section]) -> Path
     texts = {
         out / f"{name}-plots" / f"{picture.name}.svg": picture.alone
         for section in sections
-        for plots in section.plots
-        for picture in plots.pictures
+        for picture in section.pictures
     }
     durable_files.write_texts({**texts, page: as_html(title, sections)})
     return page

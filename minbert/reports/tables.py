@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,12 +41,17 @@ _NUMBER = re.compile(r"(< )?[-+\[]?[\d.]+|–$")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a header, with notes below."""
+    """Rows of cells under a header, with notes below.
+
+    A page folds the rows of the `quiet` numbers, counted from 0, under the line `quiet_title`.
+    """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    quiet: Collection[int] = ()
+    quiet_title: str = ""
 
     def markdown(self) -> str:
         """A heading, a pipe table and a list of notes."""
@@ -95,6 +100,10 @@ class Table:
         lines += [*rows, r"\hline", r"\end{tabular}"]
         lines.append(rf"\caption{{{_escaped('. '.join([self.title, *self.notes]))}}}")
         return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+    def part(self, quiet: bool) -> list[Sequence[str]]:
+        """The rows that a page folds, or those that it shows at once."""
+        return [row for number, row in enumerate(self.rows) if (number in self.quiet) == quiet]
 
     @property
     def are_numbers(self) -> list[bool]:

@@ -57,6 +57,13 @@ threads = partial(
     metavar="N",
 )
 resume = partial(flag, False, help="go on from the last whole checkpoint in --output_dir")
+track = partial(
+    flag,
+    None,
+    help="show the run's curves in this program, whose package you install yourself: every value "
+    "of the log, the dev scores and the learning rate, on this machine only",
+    choices=("tensorboard", "wandb", "trackio"),
+)
 
 
 def clip(default: float | None, group: str) -> Any:

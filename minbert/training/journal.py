@@ -8,12 +8,11 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from minbert.support import durable_files
 from minbert.support.errors import RunError
 from minbert.training.plan import StepBatch
 
@@ -39,12 +38,17 @@ class _Pending:
         return values, next(numbers)
 
 
+class Lines(Protocol):
+    """Where the lines of a log go."""
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows."""
+
+
 class Journal:
     """The log of a run, which raises RunError at a loss or gradient that is not finite."""
 
-    def __init__(
-        self, log: durable_files.JsonLines, device: torch.device, flush_every: int = 20
-    ) -> None:
+    def __init__(self, log: Lines, device: torch.device, flush_every: int = 20) -> None:
         self._log = log
         self._flush_every = 1 if device.type == "cpu" else flush_every
         self._pending: list[_Pending] = []

@@ -15,9 +15,12 @@ from minbert.support.locks import opened, try_lock, warn_of_no_locks
 from minbert.training import group
 
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
+TENSORBOARD, WANDB, REPORT = "tensorboard", "wandb", "report.html"
+CURVES = (TENSORBOARD, WANDB)  # what --track leaves in the folder
 _CLAIMS = ".claims"
 # the manifest comes last: without it the rest would no longer count as a run
-_OURS = ("step-*", "best-*", "damaged-*", "finished", ENCODER, LOG, BAD_ROWS, MANIFEST)
+_CHECKPOINTS = ("step-*", "best-*", "damaged-*", "finished")
+_OURS = (*_CHECKPOINTS, ENCODER, LOG, BAD_ROWS, *CURVES, REPORT, MANIFEST)
 
 _PATIENCE = 10.0  # seconds in which a new file must show on another machine
 

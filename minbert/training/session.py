@@ -18,6 +18,7 @@ from minbert.training.loop import fit
 from minbert.training.plan import B, M, Trainee
 from minbert.training.progress import Progress, resume
 from minbert.training.run_folder import LOG, set_earlier_run_aside
+from minbert.training.tracking import followed
 
 
 def starting_point(
@@ -62,14 +63,20 @@ def train(
     facts: Mapping[str, Any],
     progress: Progress,
     stop: StopRequest,
+    track: str | None = None,
 ) -> None:
-    """Call `fit()` from `progress` on. Rank 0 alone writes log and checkpoints into `folder`."""
+    """Call `fit()` from `progress` on. Rank 0 alone writes log and checkpoints into `folder`.
+
+    `track` names the tracker that follows the log. Raises RunError where it cannot begin.
+    """
     first = group.rank() == 0
     stop.agree = group.highest if group.size() > 1 else None
     store = CheckpointStore(folder) if first else UnsavedCheckpoints(folder)
-    lines = durable_files.JsonLines(folder / LOG if first else Path(os.devnull))
+    kept = durable_files.JsonLines(folder / LOG if first else Path(os.devnull))
     if first:
-        lines.cut_before(progress.step)
+        kept.cut_before(progress.step)
+    own = track if first else None
+    lines = followed(kept, own, folder, facts["settings"], progress.history)
     journal = Journal(lines, next(trainee.model.parameters()).device)
     try:
         fit(trainee, progress, store=store, journal=journal, stop=stop, facts=facts)

@@ -91,9 +91,19 @@ def _write(outcome: Outcome) -> None:
     durable_files.write_texts(texts)
     show(text)
     words = "Dots are means over the draws, lines their 95% intervals, small dots the draws."
-    plots = [Plots("Score against units", words, list(score_pictures(outcome)))]
+    opening, *others = score_pictures(outcome)
+    plots = [Plots("Score against units", words, others)] if others else []
     missing = [str(gap) for gap in outcome.missing]
-    section = Section(TITLE, facts, missing, tables, (), plots, commands)
+    section = Section(
+        TITLE,
+        facts[:1],
+        opening,
+        facts[1:],
+        missing=missing,
+        tables=tables,
+        plots=plots,
+        commands=commands,
+    )
     show(f"report: {report.write(out, name, TITLE, [section])}")
     if missing:
         raise RunError(f"{len(missing)} runs failed; the same command tries them again")

@@ -27,6 +27,7 @@ from minbert.support.command import run_command
 from minbert.support.errors import RunError
 from minbert.support.signals import StopRequest
 from minbert.tasks.task import Array
+from minbert.training.run_folder import CURVES
 
 LOG = "log.txt"
 
@@ -128,7 +129,7 @@ def leftovers(folder: Path) -> list[Path]:
     """Return the checkpoint folders of a cell: those of a whole grid would fill the disk."""
     run = folder / RUN
     entries = (*(run.iterdir() if run.is_dir() else ()), *folder.glob(f"{RUN}.old*"))
-    return [entry for entry in entries if entry.is_dir()]
+    return [entry for entry in entries if entry.is_dir() and entry.name not in CURVES]
 
 
 def _remove_checkpoints(folder: Path, claim: Claim) -> None:

@@ -29,6 +29,7 @@ from minbert.support.errors import InputError
 
 _PACKAGE = Path(cli.__file__).parents[1]
 _DECIDED = ("--seed", "--output_dir", "--resume", "--limit")  # grid and scale decide them
+_SHOWING = "minbert.finetune.report"  # only shows a result: another look makes no other cell
 _HOW = ("device", "use_gpu", "strict")  # a resumed run may change them, a cell may not
 RESULT, RUN, FAILURE, CLAIMS, DEV = "result.json", "run", "failure.json", "claims", "dev.npz"
 
@@ -147,7 +148,7 @@ def _modules(start: str) -> set[str]:
     names, waiting = set(), [start]
     while waiting:
         name = waiting.pop()
-        if name not in names:
+        if name not in names and not name.startswith(_SHOWING):
             names.add(name)
             waiting += _imports(_file_of(name))
     return names

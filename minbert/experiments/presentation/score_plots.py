@@ -8,13 +8,13 @@ from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from minbert.experiments.analysis.analysis import Analysis, scored
 from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
 from minbert.reports.picture import Picture
-from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, drawn, label
+from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, annotate, drawn, label
 from minbert.tasks.registry import TASKS, TITLES
 from minbert.tasks.task import Array
 
@@ -91,15 +91,13 @@ def _draw_costs(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
         over, interval = scored(result, task)
         axes.plot([at, at], interval, color=OURS, alpha=0.5)
         axes.plot(at, over.mean, "o", color=OURS)
-        axes.annotate(f"{number}", (at, over.mean), (4, 3), textcoords="offset points")
+        annotate(axes, f"{number}", (at, over.mean))
         places.append(at)
         theirs = result.row.published
         if task in theirs and SECONDS in theirs:
             place = (theirs[SECONDS], theirs[task])
             axes.plot(*place, "D", color=THEIRS, fillstyle="none")
-            axes.annotate(
-                f"{number}", place, (5, -9), textcoords="offset points", fontstyle="italic"
-            )
+            annotate(axes, f"{number}", place, fontstyle="italic")
             places.append(place[0])
     if min(places) > 0 and max(places) > _WIDE * min(places):
         axes.set_xscale("log")
@@ -168,22 +166,9 @@ def _draw_curves(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
         for of_seed in scores:
             axes.plot(epochs, of_seed, color=color, linewidth=0.6, alpha=0.5)
         axes.plot(epochs, scores.mean(0), line, color=color, marker=".")
-    low, high = axes.get_ylim()
-    ends = [float(scores.mean(0)[-1]) for _, scores in curves]
-    heights = _apart(ends, 0.05 * (high - low))
-    for (number, scores), height in zip(curves, heights, strict=True):
-        end = (scores.shape[1], height)
-        axes.annotate(f"{number}", end, (6, -3), textcoords="offset points")
+    for number, scores in curves:
+        annotate(axes, f"{number}", (scores.shape[1], float(scores.mean(0)[-1])), "beside")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.set(xlabel="epoch", ylabel=_axis_title(task))
     axes.grid()
-
-
-def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """The values moved up, as little as it takes, until each is `gap` above the one below."""
-    moved, below = [0.0] * len(values), -np.inf
-    for place in np.argsort(values, kind="stable"):
-        below = max(values[place], below + gap)
-        moved[place] = float(below)
-    return moved

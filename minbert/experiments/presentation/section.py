@@ -13,6 +13,7 @@ from minbert.experiments.grid.results import CellResult, is_accuracy
 from minbert.experiments.presentation import flip_plots, prediction_plots, score_plots
 from minbert.experiments.presentation.tables import command_table, result_tables
 from minbert.reports.picture import Picture
+from minbert.reports.predictions import CONFUSION_WORDS, VALUES_WORDS
 from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
 from minbert.tasks.registry import TITLES
@@ -35,14 +36,12 @@ _PLOTS: Sequence[tuple[str, str, Callable[[Analysis], Iterator[Picture]]]] = (
     ),
     (
         "Which classes are taken for which",
-        "Counts over all seeds. The fuller the colour, the larger the share of the label's "
-        "examples; right answers are framed.",
+        f"Counts over all seeds. {CONFUSION_WORDS}",
         prediction_plots.confusions,
     ),
     (
         "Predicted and true values",
-        "The fuller a hexagon, the more examples of all seeds lie there. Diamonds are the mean "
-        "prediction for true values from 0 to 1, 1 to 2 and so on; the dotted line is equality.",
+        f"The fuller a hexagon, the more examples of all seeds lie there. {VALUES_WORDS}",
         prediction_plots.values,
     ),
 )

@@ -15,7 +15,7 @@ import torch
 from minbert.finetune import cli
 from minbert.training import loop
 from minbert.training.plan import Trainee
-from tests.helpers import TINY, save_encoder, write_course_files
+from tests.helpers import TINY, no_report, save_encoder, write_course_files
 
 COURSE_TASKS = ("sst", "para", "sts")
 SIX = tuple(f"{task}-{split}-output.csv" for task in COURSE_TASKS for split in ("dev", "test"))
@@ -43,7 +43,7 @@ def in_process(folder: Path, argv: Sequence[str]) -> None:
     torch.set_num_threads(1)
     with (folder / "printed.txt").open("a") as stream:
         os.dup2(stream.fileno(), sys.stderr.fileno())
-        sys.stdout = stream
+        sys.stdout, cli.leave_report = stream, no_report
         sys.exit(cli.main(argv))
 
 
