@@ -33,6 +33,7 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "grade": "support tasks data finetune statistics reports",
     "download": "support encoder",
     "experiments": f"{_MAIN_JOB} finetune statistics reports",
+    "__main__": "support",
 }
 EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "grid": "",
@@ -173,15 +174,16 @@ def test_there_is_no_circle_of_rooms_or_files(imports: Imports) -> None:
     assert circle(between_rooms(within(imports, "experiments"))) == []
 
 
-def test_the_package_shows_sixteen_entries() -> None:
+def test_the_package_shows_few_entries() -> None:
     entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
-    assert len(entries) <= 16
-    assert {name for name in entries if name.endswith(".py")} == {"__init__.py", "model.py"}
+    assert len(entries) <= 17
+    files = {name for name in entries if name.endswith(".py")}
+    assert files == {"__init__.py", "__main__.py", "model.py"}
 
 
 def test_tests_mirror_the_rooms() -> None:
     folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
-    assert folders - {"__pycache__"} == ROOMS.keys() - {"model"}
+    assert folders - {"__pycache__"} == ROOMS.keys() - {"model", "__main__"}
 
 
 def test_the_map_in_the_docs_lists_every_file_of_the_rooms_that_it_opens() -> None:
@@ -202,7 +204,14 @@ def test_the_map_in_the_docs_lists_every_file_of_the_rooms_that_it_opens() -> No
 def test_what_no_room_has_stands_at_the_root_of_the_tests() -> None:
     files = {path.stem for path in Path(__file__).parent.glob("*.py")}
     shared = {"__init__", "conftest", "helpers", "tiny_models"}
-    assert files == {*shared, "test_rooms", "test_readme", "test_gpu", "test_model"}
+    assert files == {
+        *shared,
+        "test_rooms",
+        "test_readme",
+        "test_gpu",
+        "test_model",
+        "test_installed",
+    }
 
 
 def test_init_files_are_empty_but_the_packages_own() -> None:
