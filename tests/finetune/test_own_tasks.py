@@ -70,7 +70,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: EncoderConfig) 
 
 
 FILE = ("--task_file", "own/mood.toml")
-BOTH = (*FILE, "own/alike.toml")
+BOTH = (*FILE, "--task_file", "own/alike.toml")
 JOB = ("--weights", "encoder", "--option", "finetune", "--epochs", "1")
 
 
@@ -106,7 +106,7 @@ def test_which_tasks_train(
     [
         ((*FILE, "--tasks", "sst"), "--task_file would do nothing here: it needs its task in"),
         (BOTH, "--tasks mood,alike: several tasks need --rrobin"),
-        ((*FILE, "own/mood.toml"), "own/mood.toml: a task 'mood' exists"),
+        ((*FILE, *FILE), "own/mood.toml: a task 'mood' exists"),
         ((*FILE, "--tasks", "mud"), "--tasks mud: no such task; there are: .*, mood"),
         (("--tasks", "mood"), "--tasks mood: no such task"),
         (("--task_file", "own/no.toml"), "own/no.toml: cannot be read"),
