@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "table2": "minbert.experiments.tables.table2",
     "seeds": "minbert.experiments.tables.seeds",
     "ablate": "minbert.experiments.tables.ablate",
+    "faults": "minbert.experiments.faults.command",
     "variants": "minbert.experiments.variants",
     "all": "minbert.experiments.all",
 }
