@@ -43,8 +43,7 @@ class Sources:
             for number, words in enumerate(self.operations(template, kinds), start=1)
         ]
         chosen = self.draw.sample(every, min(count, len(every)))
-        yield from sorted(chosen)
-        yield from self.draw.choices(every, k=count - len(chosen))
+        yield from (*chosen, *self.draw.choices(every, k=count - len(chosen)))
 
 
 @dataclass(frozen=True)

@@ -82,13 +82,13 @@ def _gone_on(
     site: Site, prepared: Prepared, injection: Injection, place: Path, first: _First
 ) -> Verdict:
     """The verdict after the same command once more."""
-    other_results = first.ended.code == 0 and bool(differences(first.left, prepared.calm))
-    anew = injection.put_back and other_results  # it was done with other files: they decide a run
+    is_same = not differences(first.left, prepared.calm)
+    anew = injection.put_back and first.ended.code == 0  # done with other files: another run
     again = site.run(place, *([] if anew else ["--resume"]))
     stopped_at = 0 if injection.template == FRESH else int(injection.template.split("-")[1])
     steps_again = 0 if anew else steps_made(place) - first.before - (STEPS - stopped_at)
     lost = why_lost(again, results(place), prepared, steps_again)
-    return verdict(first.ended, first.silent, lost, injection.expected, same=not other_results)
+    return verdict(first.ended, first.silent, lost, injection.expected, same=is_same)
 
 
 def _bring_back(place: Path) -> None:
