@@ -43,6 +43,7 @@ EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "cost": "measuring grid",
     "bench": "measuring",
     "scale": "measuring",
+    "faults": "grid",
     "__main__": "",
     "all": "tables cost grid",
     "compare": "grid",

@@ -59,6 +59,9 @@ def run(config: FaultsConfig, forks: Callable[[], Forks] = Forks) -> list[Line]:
     Raises InputError for a folder that holds something else, RunError where even the command
     without a fault fails.
     """
+    if unknown := set(config.only) - {entry.name for entry in CLASSES}:
+        names = ", ".join(entry.name for entry in CLASSES)
+        raise InputError(f"--only {min(unknown)}: no such class; there are {names}")
     out = Path(config.output_dir)
     done = _done(out, resume=config.resume)
     with tempfile.TemporaryDirectory(prefix="minbert-faults-") as folder:
@@ -99,7 +102,9 @@ def _done(out: Path, *, resume: bool) -> list[Line]:
     if out.exists() and any(out.iterdir()) and not path.exists():
         raise InputError(f"--output_dir {out}: holds something else than faults; name another")
     if path.exists() and not resume:
-        raise InputError(f"--output_dir {out}: holds injections; go on by --resume, or name another")
+        raise InputError(
+            f"--output_dir {out}: holds injections; go on by --resume, or name another"
+        )
     out.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         return []
@@ -112,12 +117,9 @@ def _chosen(config: FaultsConfig, site: Site) -> list[Injection]:
     operations = cache(lambda template, kinds: site.operations(template, kinds))
 
     def sources(name: str) -> Sources:
-        draw = Random(derive_seed(config.seed, "faults", name))  # noqa: S311
-        return Sources(draw, operations, site.root)
+        draw = Random(derive_seed(config.seed, "faults", name))
+        return Sources(draw, operations, site.home)
 
-    if unknown := set(config.only) - {entry.name for entry in CLASSES}:
-        names = ", ".join(entry.name for entry in CLASSES)
-        raise InputError(f"--only {min(unknown)}: no such class; there are {names}")
     return planned(sources, only=config.only, quick=config.quick)
 
 

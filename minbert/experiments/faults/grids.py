@@ -17,8 +17,31 @@ from minbert.experiments.grid import runner
 from minbert.experiments.grid.cells import RESULT, Cell
 
 ENTRY = "minbert.experiments"
-COMMAND = """ablate --over lr=1e-3,2e-3 --seeds 1 --epochs 2 --workers 2 --out grid -- --rrobin
---weights encoder --data_dir data --batch_size 6 --checkpoint_every 2 --device cpu""".split()
+COMMAND = [
+    "ablate",
+    "--over",
+    "lr=1e-3,2e-3",
+    "--seeds",
+    "1",
+    "--epochs",
+    "2",
+    "--workers",
+    "2",
+    "--out",
+    "grid",
+    "--",
+    "--rrobin",
+    "--weights",
+    "encoder",
+    "--data_dir",
+    "data",
+    "--batch_size",
+    "6",
+    "--checkpoint_every",
+    "2",
+    "--device",
+    "cpu",
+]
 _FORK = multiprocessing.get_context("fork")
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from minbert.experiments.faults.judge import Expected
+from minbert.experiments.faults.judge import UNKNOWN, Expected
 from minbert.experiments.faults.place import FRESH
-from minbert.experiments.faults.strikes import Fault
-
-_DRAFT = re.compile(r"\.[0-9a-f]{8}\.[0-9a-f]{8}\.\d+\.tmp")
+from minbert.experiments.faults.strikes import NOTHING, Fault
 
 
 @dataclass(frozen=True)
@@ -46,13 +42,13 @@ class Injection:
     group: str
     name: str
     template: str = FRESH
-    fault: Fault = Fault()
+    fault: Fault = NOTHING
     damage: Damage | None = None
-    expected: Expected = Expected()
+    expected: Expected = UNKNOWN
     play: str = "alone"
     plain: bool = False
     put_back: bool = False
-    second: Fault = Fault()
+    second: Fault = NOTHING
     delay: float = 0.0
 
     @property
@@ -60,8 +56,3 @@ class Injection:
         """A name that is the same for the same injection, and for no other one."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
-
-
-def readable(words: str, root: Path) -> str:
-    """An operation's words, with paths within the place and without the names of drafts."""
-    return _DRAFT.sub(".draft", words.replace(f"{root}/", "").replace(str(root), "."))

@@ -47,6 +47,9 @@ class Expected:
     accepts: bool = False
 
 
+UNKNOWN = Expected()
+
+
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """The names of results that differ, are missing, or are too many."""
     names = sorted(found.keys() | expected.keys())
@@ -62,7 +65,11 @@ def why_silent(
     named = bool(re.search(expected.words, ended.said, re.IGNORECASE)) if expected.words else False
     if ended.code == 0:
         changed = differences(found, prepared.calm)
-        return f"exit code 0, and {changed[0]} differs" if changed and not _may(named, expected) else ""
+        return (
+            f"exit code 0, and {changed[0]} differs"
+            if changed and not _may(named, expected)
+            else ""
+        )
     if mixed(predictions(found), prepared):
         return "prediction files of two runs stand side by side"
     if -ended.code in expected.signals or named:
@@ -83,9 +90,7 @@ def mixed(files: Mapping[str, bytes], prepared: Prepared) -> bool:
     return not any(files.items() <= run.items() for run in runs)
 
 
-def why_lost(
-    ended: Ended, found: Mapping[str, Any], prepared: Prepared, steps_again: int
-) -> str:
+def why_lost(ended: Ended, found: Mapping[str, Any], prepared: Prepared, steps_again: int) -> str:
     """Why the run that goes on counts as lost; empty where it does not."""
     if ended.code != 0:
         last = (ended.said.strip().splitlines() or ["nothing was printed"])[-1]
@@ -97,9 +102,7 @@ def why_lost(
     return ""
 
 
-def verdict(
-    first: Ended, silent: str, lost: str, expected: Expected, *, same: bool
-) -> Verdict:
+def verdict(first: Ended, silent: str, lost: str, expected: Expected, *, same: bool) -> Verdict:
     """The verdict of an injection; `same` says whether the first process left the right bytes."""
     if silent or lost:
         return Verdict(FAILED, lost, silent)

@@ -69,9 +69,9 @@ class _Watch:
     """The functions that take the place of the system's, and the files that are open."""
 
     def __init__(self, root: str, watcher: Watcher) -> None:
-        self._root, self._watcher = root, watcher
-        self._open: dict[int, str] = {}  # handle -> path
-        self._handles = (os.open, os.close, os.fsync, fcntl.flock)
+        self._root, self.watcher = root, watcher
+        self.handles: dict[int, str] = {}  # of files that are open -> path
+        self._system = (os.open, os.close, os.fsync, fcntl.flock)
 
     def begin(self) -> None:
         for name, kind in _BY_PATH.items():
@@ -95,9 +95,9 @@ class _Watch:
     def _place(self, path: Any, folder: int | None = None) -> str:
         """The absolute path, empty where it does not lie below the root."""
         if isinstance(path, int):
-            return self._open.get(path, "")
-        base = os.getcwd() if folder is None else self._open.get(folder, "/")
-        full = os.path.normpath(os.path.join(base, os.fsdecode(path)))  # noqa: PTH118
+            return self.handles.get(path, "")
+        base = os.getcwd() if folder is None else self.handles.get(folder, "/")
+        full = os.path.normpath(os.path.join(base, os.fsdecode(path)))
         return full if full == self._root or full.startswith(self._root + os.sep) else ""
 
     def _by_path(self, kind: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,7 +105,7 @@ class _Watch:
             place = self._place(path, settings.get("dir_fd"))
             if not place:
                 return work(path, *rest, **settings)
-            return self._watcher(Operation(kind, place, lambda: work(path, *rest, **settings)))
+            return self.watcher(Operation(kind, place, lambda: work(path, *rest, **settings)))
 
         return watched
 
@@ -115,40 +115,40 @@ class _Watch:
             if not place:
                 return work(path, target, **settings)
             perform = lambda: work(path, target, **settings)  # noqa: E731
-            return self._watcher(Operation(kind, place, perform, target=other))
+            return self.watcher(Operation(kind, place, perform, target=other))
 
         return watched
 
     def _open_handle(self, path: Any, flags: int, *rest: Any, **settings: Any) -> int:
         place = self._place(path, settings.get("dir_fd"))
-        perform = lambda: self._handles[0](path, flags, *rest, **settings)  # noqa: E731
+        perform = lambda: self._system[0](path, flags, *rest, **settings)  # noqa: E731
         if not place:
             return perform()
         kind = "create" if flags & _WRITING else "open"
-        handle: int = self._watcher(Operation(kind, place, perform))
-        self._open[handle] = place
+        handle: int = self.watcher(Operation(kind, place, perform))
+        self.handles[handle] = place
         return handle
 
     def _close_handle(self, handle: int) -> None:
-        self._open.pop(handle, None)
-        self._handles[1](handle)
+        self.handles.pop(handle, None)
+        self._system[1](handle)
 
     def _sync(self, handle: Any) -> None:
-        self._on_handle("sync", handle, lambda: self._handles[2](handle))
+        self._on_handle("sync", handle, lambda: self._system[2](handle))
 
     def _lock(self, handle: Any, how: int) -> None:
-        self._on_handle("lock", handle, lambda: self._handles[3](handle, how))
+        self._on_handle("lock", handle, lambda: self._system[3](handle, how))
 
     def _on_handle(self, kind: str, handle: Any, perform: Callable[[], Any]) -> None:
         number = handle if isinstance(handle, int) else handle.fileno()
-        place = self._open.get(number, "")
-        self._watcher(Operation(kind, place, perform)) if place else perform()
+        place = self.handles.get(number, "")
+        self.watcher(Operation(kind, place, perform)) if place else perform()
 
     def _native(self, kind: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def watched(path: Any, *rest: Any, **settings: Any) -> Any:
             perform = lambda: work(path, *rest, **settings)  # noqa: E731
             place = self._place(path)
-            return self._watcher(Operation(kind, place, perform)) if place else perform()
+            return self.watcher(Operation(kind, place, perform)) if place else perform()
 
         return watched
 
@@ -159,7 +159,7 @@ class _Watch:
                 os.truncate(path, path.stat().st_size // 2)
 
             perform = lambda: save(tensors, path, **settings)  # noqa: E731
-            self._watcher(Operation("write", self._place(path), perform, halfway, is_native=True))
+            self.watcher(Operation("write", self._place(path), perform, halfway, is_native=True))
 
         return watched
 
@@ -168,12 +168,10 @@ class _Watch:
             place = self._place(file)
             if not place:
                 return work(file, mode, *rest, **settings)
-            if isinstance(file, int):
-                return _stream(_Raw(self._watcher, place, file, mode), mode, *rest, **settings)
+            perform = lambda: _Raw(self, place, file, mode)  # noqa: E731
             kind = "create" if set(mode) & set("wax+") else "open"
-            raw = self._watcher(
-                Operation(kind, place, lambda: _Raw(self._watcher, place, file, mode))
-            )
+            known = isinstance(file, int)  # the handle of a file that is open already
+            raw = perform() if known else self.watcher(Operation(kind, place, perform))
             return _stream(raw, mode, *rest, **settings)
 
         return watched
@@ -182,9 +180,15 @@ class _Watch:
 class _Raw(io.FileIO):
     """An open file whose reads and writes are operations."""
 
-    def __init__(self, watcher: Watcher, place: str, file: Any, mode: str) -> None:
+    def __init__(self, watch: _Watch, place: str, file: Any, mode: str) -> None:
         super().__init__(file, mode.replace("b", "").replace("t", ""))
-        self._watcher, self._place = watcher, place
+        self._watcher, self._place, self._handles = watch.watcher, place, watch.handles
+        self._handles[self.fileno()] = place
+
+    def close(self) -> None:
+        if not self.closed:
+            self._handles.pop(self.fileno(), None)
+        super().close()
 
     def write(self, content: Any) -> int:
         part = memoryview(content)[: len(content) // 2]

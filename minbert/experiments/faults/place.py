@@ -13,6 +13,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.experiments.faults import grids
 from minbert.experiments.faults.process import Ended, Forks, Interpreters, Order, Started
-from minbert.experiments.faults.strikes import Fault
+from minbert.experiments.faults.strikes import NOTHING, Fault
 from minbert.support.errors import RunError
 from minbert.support.places import SAMPLE
 from minbert.tasks.registry import COURSE_TASKS, TASKS
@@ -31,9 +32,10 @@ from minbert.tasks.registry import COURSE_TASKS, TASKS
 ROWS = 12  # of every file
 STEPS, INTERVAL = 12, 2  # of a run, and between two checkpoints
 STOPS = (3, 5, 6, 8, 11)
-FRESH = "fresh"
+FRESH, STOPPED = "fresh", "stopped-"
 _COMMAND = f"""--option finetune --rrobin --smart --weights encoder --data_dir data --epochs 2
 --batch_size 6 --lr 1e-3 --checkpoint_every {INTERVAL} --device cpu --output_dir out""".split()
+_DRAFT = re.compile(r"\.[0-9a-f]{8}\.[0-9a-f]{8}\.\d+\.tmp")
 _TIMES = ("seconds", "_per_s")  # fields of the log that no two runs have alike
 
 
@@ -118,7 +120,7 @@ class Site:
         self,
         place: Path,
         *more: str,
-        fault: Fault = Fault(),
+        fault: Fault = NOTHING,
         plain: bool = False,
         printed: str = "printed.txt",
     ) -> Started:
@@ -126,16 +128,26 @@ class Site:
         order = Order(str(place), (*_COMMAND, *more), fault, printed=printed)
         return (self.interpreters if plain else self.forks).start(order)
 
-    def run(self, place: Path, *more: str, fault: Fault = Fault(), plain: bool = False) -> Ended:
+    def run(self, place: Path, *more: str, fault: Fault = NOTHING, plain: bool = False) -> Ended:
         """Run the command in a place, to its end."""
         return self.start(place, *more, fault=fault, plain=plain).ended()
 
+    def home(self, template: str) -> Path:
+        """The prepared place of that name, which is made when it is first asked for."""
+        place = self.root / template / "place"
+        if not place.exists():
+            stop = int(template.removeprefix(STOPPED))
+            details = {"numbers": [int(signal.SIGTERM)], "gaps": []}
+            fault = Fault("signals", step=stop, details=details)
+            self.run(self.copy(FRESH, template), fault=fault)
+        return place
+
     def copy(self, template: str, name: str) -> Path:
         """A new place like a prepared one; what had been there before is removed."""
-        home = self.root / name
+        source, home = self.home(template), self.root / name
         shutil.rmtree(home, ignore_errors=True)
         (home / "attic").mkdir(parents=True)
-        shutil.copytree(self.root / template / "place", home / "place", symlinks=True)
+        shutil.copytree(source, home / "place", symlinks=True)
         return home / "place"
 
     def clear(self, place: Path) -> None:
@@ -143,7 +155,7 @@ class Site:
         shutil.rmtree(place.parent, ignore_errors=True)
 
     def prepare(self) -> Prepared:
-        """Make the places that others are copies of. Raises RunError where the command fails."""
+        """Make the fresh place, and run the command there. Raises RunError where it fails."""
         fresh = self.root / FRESH / "place"
         process = self.forks.call(make, fresh, self.seed)
         process.join()
@@ -151,14 +163,12 @@ class Site:
         earlier = predictions(results(fresh))
         shutil.rmtree(fresh / "out")
         calm = self.copy(FRESH, "calm")
-        self._calm(calm, fault=Fault(only=()))
-        for stop in STOPS:
-            place = self.copy(FRESH, f"stopped-{stop}")
-            details = {"numbers": [int(signal.SIGTERM)], "gaps": []}
-            self.run(place, fault=Fault("signals", step=stop, details=details))
-        return Prepared(results(calm), earlier, self._prepare_grid())
+        self._calm(calm)
+        return Prepared(results(calm), earlier)
 
-    def _prepare_grid(self) -> tuple[Mapping[str, Any], int]:
+    @cached_property
+    def grid(self) -> tuple[Mapping[str, Any], int]:
+        """The results of a grid without a fault, and the steps that it takes. Raises RunError."""
         place = self.copy(FRESH, "calm-grid")
         ended = self.run_grid(place)
         found, steps = grids.results(place), steps_made(place)
@@ -167,35 +177,33 @@ class Site:
             raise RunError(f"{place}: the grid without a fault failed: {ended.said}")
         return found, steps
 
-    def run_grid(self, place: Path, fault: Fault = Fault()) -> Ended:
+    def run_grid(self, place: Path, fault: Fault = NOTHING) -> Ended:
         """Run the grid in a place, to its end."""
         return self.forks.start(Order(str(place), grids.COMMAND, fault, grids.ENTRY)).ended()
 
-    def _calm(self, place: Path, *more: str, fault: Fault = Fault()) -> None:
-        ended = self.run(place, *more, fault=fault)
+    def _calm(self, place: Path, *more: str) -> None:
+        ended = self.run(place, *more)
         if ended.code != 0:
             raise RunError(f"{place}: the run without a fault failed: {ended.said}")
 
     def operations(self, template: str, kinds: Sequence[str]) -> list[str]:
-        """Every operation of these kinds of a run from a prepared place, in its order."""
+        """Every operation of these kinds of a run from a prepared place, in its order, in words.
+
+        Paths are the place's, and drafts have no names of their own.
+        """
         place = self.copy(template, f"trace-{template}")
         self.run(place, *resuming(template), fault=Fault(only=kinds))
         seen: list[str] = json.loads((place.parent / "seen.json").read_text(encoding="utf-8"))
         self.clear(place)
-        return seen
+        return [_DRAFT.sub(".draft", words).replace(f"{place}/", "") for words in seen]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came of the command without a fault.
-
-    `earlier` are the predictions that stood there before it; `grid` the results of the grid's
-    cells, and the steps that they took.
-    """
+    """The results of the run without a fault, and the predictions that stood there before it."""
 
     calm: Mapping[str, Any]
     earlier: Mapping[str, bytes]
-    grid: tuple[Mapping[str, Any], int]
 
 
 def resuming(template: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import errno
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -14,16 +14,16 @@ from random import Random
 from typing import Any
 
 from minbert.experiments.faults import hostile
-from minbert.experiments.faults.injection import Damage, Injection, readable
+from minbert.experiments.faults.injection import Damage, Injection
 from minbert.experiments.faults.judge import Expected
-from minbert.experiments.faults.place import FRESH, STEPS, STOPS
+from minbert.experiments.faults.place import FRESH, STEPS, STOPPED, STOPS
 from minbert.experiments.faults.spoils import SPOILS
 from minbert.experiments.faults.strikes import Fault
 from minbert.experiments.faults.unsynced import MODES
 
 SPACE = ("create", "write", "sync", "mkdir", "rename", "link")  # what a full disk refuses
 ALL = ("open", "read", "list", "lock", "rmdir", "remove", "chmod", "utime", *SPACE)
-_STOPPED = f"stopped-{STOPS[3]}"
+_HALFWAY = f"{STOPPED}{STOPS[3]}"
 _SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
 
 
@@ -33,13 +33,13 @@ class Sources:
 
     draw: Random
     operations: Callable[[str, Sequence[str]], Sequence[str]]  # of a template, of these kinds
-    root: Path
+    home: Callable[[str], Path]  # of a template
 
     def moments(self, count: int, kinds: Sequence[str]) -> Iterator[tuple[str, int, str]]:
         """Distinct operations of a fresh run and of one that goes on: template, number, words."""
         every = [
-            (template, number, readable(words, self.root / f"trace-{template}" / "place"))
-            for template in (FRESH, _STOPPED)
+            (template, number, words)
+            for template in (FRESH, _HALFWAY)
             for number, words in enumerate(self.operations(template, kinds), start=1)
         ]
         chosen = self.draw.sample(every, min(count, len(every)))
@@ -88,9 +88,7 @@ def _power_cuts(sources: Sources, count: int) -> Iterator[Injection]:
         yield replace(each, group="power cut at a file operation", expected=expected)
 
 
-def _errors(
-    number: int, kinds: Sequence[str], sources: Sources, count: int
-) -> Iterator[Injection]:
+def _errors(number: int, kinds: Sequence[str], sources: Sources, count: int) -> Iterator[Injection]:
     def make() -> tuple[str, Fault]:
         lasting = sources.draw.random() < 0.5
         title = f"{errno.errorcode[number]}{' from then on' if lasting else ''}"
@@ -114,8 +112,8 @@ def _checkpoints(sources: Sources, count: int) -> Iterator[Injection]:
 
 
 def _checkpoint_damages(sources: Sources) -> Iterator[tuple[str, Damage]]:
-    for template in (f"stopped-{stop}" for stop in STOPS):
-        out = sources.root / template / "place" / "out"
+    for template in (f"{STOPPED}{stop}" for stop in STOPS):
+        out = sources.home(template) / "out"
         last = sorted(out.glob("step-*"))[-1]
         for folder in (last, *sorted(out.glob("best-*"))):
             for file in sorted(folder.iterdir()):
@@ -127,7 +125,7 @@ def _checkpoint_damages(sources: Sources) -> Iterator[tuple[str, Damage]]:
 def _file_damages(draw: Random, path: str) -> Iterator[Damage]:
     yield Damage(path, "flip", {"place": draw.random(), "bit": draw.randrange(8)})
     yield Damage(path, "cut", {"share": draw.choice((0.0, draw.random()))})
-    yield Damage(path, draw.choice(("zeros",)), {"place": draw.random()})
+    yield Damage(path, "zeros", {"place": draw.random()})
     yield Damage(path, draw.choice(("remove", "folder")))
 
 
@@ -242,7 +240,7 @@ def _inputs(
     sources.draw.shuffle(chosen)
     expected = Expected(words=words, accepts=True)
     for place, damage in enumerate(islice(cycle(chosen), count)):
-        template = _STOPPED if place % 4 == 3 else FRESH
+        template = _HALFWAY if place % 4 == 3 else FRESH
         yield Injection(group, f"{template}: {damage.words}", template, damage=damage,
                         expected=expected, put_back=True)  # fmt: skip
 
@@ -277,8 +275,8 @@ CLASSES: Sequence[FaultClass] = (
     FaultClass("numbers", 80, 2, _not_finite),
     FaultClass("two-runs", 50, 1, _two_runs),
     FaultClass("folders", 60, 2, _folders),
-    FaultClass("grids", 50, 1, _grids),
-    FaultClass("memory", 50, 1, _memory),
+    FaultClass("grids", 50, 0, _grids),
+    FaultClass("memory", 50, 2, _memory),
 )
 
 

@@ -27,6 +27,7 @@ from minbert.experiments.faults.place import (
     FRESH,
     INTERVAL,
     STEPS,
+    STOPPED,
     Prepared,
     Site,
     predictions,
@@ -85,7 +86,7 @@ def _gone_on(
     is_same = not differences(first.left, prepared.calm)
     anew = injection.put_back and first.ended.code == 0  # done with other files: another run
     again = site.run(place, *([] if anew else ["--resume"]))
-    stopped_at = 0 if injection.template == FRESH else int(injection.template.split("-")[1])
+    stopped_at = 0 if injection.template == FRESH else int(injection.template.removeprefix(STOPPED))
     steps_again = 0 if anew else steps_made(place) - first.before - (STEPS - stopped_at)
     lost = why_lost(again, results(place), prepared, steps_again)
     return verdict(first.ended, first.silent, lost, injection.expected, same=is_same)
@@ -140,13 +141,13 @@ def _why_silent_beside(ended: Ended, injection: Injection) -> str:
     return "" if named else f"exit code {ended.code}: {ended.said.strip()[-200:]}"
 
 
-def _grid(site: Site, prepared: Prepared, injection: Injection, place: Path) -> Verdict:
+def _grid(site: Site, _prepared: Prepared, injection: Injection, place: Path) -> Verdict:
     """A grid whose runner or cell is killed, then the same command."""
     first = site.run_grid(place, injection.fault)
     if not (place.parent / HIT).read_text():
         return Verdict(MISSED)
     again = site.run_grid(place)
-    expected, steps = prepared.grid
+    expected, steps = site.grid
     silent, lost = "", ""
     if "Traceback" in first.said or (first.code > 0 and "killed by SIGKILL" not in first.said):
         silent = f"exit code {first.code}: {first.said.strip()[-200:]}"

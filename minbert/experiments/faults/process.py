@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import minbert
 from minbert.experiments.faults.grids import fork_cells
-from minbert.experiments.faults.strikes import ATTIC, Fault, Scene
+from minbert.experiments.faults.strikes import ATTIC, NOTHING, Fault, Scene
 from minbert.experiments.faults.unsynced import Unsynced
 from minbert.support import durable_files
 
@@ -50,7 +50,7 @@ class Order:
 
     folder: str
     argv: Sequence[str]
-    fault: Fault = Fault()
+    fault: Fault = NOTHING
     entry: str = "multitask_classifier.py"
     printed: str = "printed.txt"  # beside the folder
 

@@ -19,7 +19,7 @@ def _spoil(tensor: Tensor, value: str, place: int) -> None:
 
 def _loss(make: Callable[..., None], trainee: Any, *rest: Any, value: str, **_: Any) -> None:
     """The step's first loss is not finite, its gradients are."""
-    add = loop._add_gradients  # noqa: SLF001
+    add = loop._add_gradients
 
     def adding(*given: Any) -> list[dict[str, Tensor]]:
         first, *others = add(*given)
@@ -33,7 +33,7 @@ def _gradient(
     make: Callable[..., None], trainee: Any, *rest: Any, value: str, which: int, place: int
 ) -> None:
     """One number of one gradient is not finite."""
-    add = loop._add_gradients  # noqa: SLF001
+    add = loop._add_gradients
 
     def adding(*given: Any) -> list[dict[str, Tensor]]:
         values = add(*given)
@@ -64,7 +64,9 @@ def _optimizer(
     _spoil(moments[which % len(moments)], value, place)
 
 
-SPOILS: Mapping[str, Callable[..., None]] = {  # given the step, what trains, and the fault's details
+SPOILS: Mapping[
+    str, Callable[..., None]
+] = {  # given the step, what trains, and the fault's details
     "loss": _loss,
     "gradient": _gradient,
     "weights": _weights,

@@ -43,6 +43,9 @@ class Fault:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+NOTHING = Fault()
+
+
 @dataclass
 class Scene:
     """The process in which a fault happens: its folder, what it has done, and where to say so."""

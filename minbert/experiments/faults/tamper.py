@@ -88,7 +88,7 @@ def _sparse(path: Path) -> None:
 
 
 def _random(path: Path, size: int, seed: int) -> None:
-    path.write_bytes(Random(seed).randbytes(size))  # noqa: S311
+    path.write_bytes(Random(seed).randbytes(size))
 
 
 DAMAGES: Mapping[str, Callable[..., None]] = {

@@ -103,7 +103,7 @@ class Unsynced:
 
     def cut(self, mode: str, seed: int) -> None:
         """Leave on disk what a power cut would leave, in one of `MODES`."""
-        draw = Random(seed)  # noqa: S311
+        draw = Random(seed)
         for change in reversed(self._changes):
             if mode == "names" or (mode == "some" and draw.random() < 0.5):
                 with contextlib.suppress(OSError):  # what it undid is gone by another one
@@ -118,7 +118,7 @@ class Unsynced:
 
 
 def _folder(path: str) -> str:
-    return os.path.dirname(path)  # noqa: PTH120
+    return os.path.dirname(path)
 
 
 def _is_folder(path: str) -> bool:
