@@ -17,6 +17,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import compress, islice
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from minbert.support.randomness import derive_seed
 from minbert.tasks.task import Task
 
 SPLITS = ("train", "dev", "test")
+_LONGEST_LINE = 2**26  # bytes; records.py reports a text of a quarter of this
 _SHOWN = 5  # reported rows printed per file; the run's folder lists all of them
 
 
@@ -213,13 +215,20 @@ def _read_rows(
 
 
 def _lines(path: Path) -> Iterator[Line]:
-    """Numbered lines, with their ends."""
+    """Numbered lines, with their ends. Raises InputError for one that no text can be so long as.
+
+    A file that a full disk or a failed copy left may be gigabytes of zeros without a line end.
+    """
     try:
         stream = path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     with stream:
-        yield from enumerate(stream, start=1)
+        for number, line in enumerate(iter(partial(stream.readline, _LONGEST_LINE), b""), start=1):
+            if len(line) == _LONGEST_LINE:
+                what = f"a line of {_LONGEST_LINE // 2**20} MB or more is no row of texts"
+                raise InputError(f"{path}:{number}: {what}; is the file damaged?")
+            yield number, line
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {  # name -> the module whose main() it is
     "seeds": "minbert.experiments.tables.seeds",
     "equal": "minbert.experiments.equal.command",
     "ablate": "minbert.experiments.tables.ablate",
+    "faults": "minbert.experiments.faults.command",
     "variants": "minbert.experiments.variants",
     "all": "minbert.experiments.all",
 }

@@ -41,6 +41,18 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, so that no power cut takes them back.
+
+    A folder's name is on disk once the folder above it is flushed: until then all that lies in it
+    may be gone, however well it was flushed itself.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        _sync(folder.parent)
+
+
 def draft_of(path: Path) -> Path:
     """A temporary sibling under which `path` is written: a new name at every call.
 
@@ -77,7 +89,7 @@ def replacing_all(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
     """
     drafts = {path: draft_of(path) for path in paths}
     for path in drafts:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         remove_dead_drafts(path)
     try:
         yield drafts
@@ -102,7 +114,7 @@ def _remove(paths: Iterable[Path]) -> None:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a draft folder to fill; on success it appears in one rename at `path`, which is new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     remove_dead_drafts(path)
     draft = draft_of(path)
     draft.mkdir()
@@ -159,7 +171,7 @@ def remove_dead_drafts(path: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Raise OSError now where `path` could not be written later; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     remove_dead_drafts(path)
     draft = draft_of(path)
     draft.touch()
@@ -199,7 +211,7 @@ class JsonLines:
     """A log of one JSON object a line, flushed as it grows."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self.path = path
         self._stream = path.open("a", encoding="utf-8")
 
@@ -207,6 +219,11 @@ class JsonLines:
         """Append rows; the file is readable up to the last whole line at any moment."""
         self._stream.writelines(json.dumps(row) + "\n" for row in rows)
         self._stream.flush()
+
+    def sync(self) -> None:
+        """Flush what was written to disk: a power cut takes what comes after it, and no more."""
+        if self.path.is_file():  # os.devnull has no disk
+            os.fsync(self._stream.fileno())
 
     def cut_before(self, step: int) -> None:
         """Drop the rows of `step` and later, and a last line that a kill cut short."""

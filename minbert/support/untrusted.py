@@ -121,7 +121,10 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 @contextlib.contextmanager
 def unchanged(paths: Iterable[Path]) -> Iterator[None]:
-    """Raise InputError where a file is written while the block reads it and takes its hash."""
+    """Raise InputError where a file is written while the block reads it and takes its hash.
+
+    The same where a file cannot be looked at, for any reason but that it is gone.
+    """
     before = {path: _mark(path) for path in paths}
     yield
     for path, mark in before.items():
@@ -133,6 +136,8 @@ def _mark(path: Path) -> tuple[int, ...] | None:
     """What differs after a file was written or replaced."""
     try:
         found = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:  # a disk that fails has not changed the file
+        raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

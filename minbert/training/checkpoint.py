@@ -155,14 +155,26 @@ class CheckpointStore:
     ) -> None:
         """Keep an epoch's model and predictions; earlier ones stay if a checkpoint needs them.
 
-        Raises RunError where a weight is not finite.
+        They are kept twice, since every checkpoint from now on relies on them: were the only copy
+        damaged, the run would have to begin afresh. Raises RunError where a weight is not finite.
         """
-        save(self._best(epoch), {"model": model, "predictions": predictions}, {})
+        for folder in (self._copy(epoch), self._best(epoch)):
+            save(folder, {"model": model, "predictions": predictions}, {})
 
     def load_best(self, epoch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The model and the predictions of `save_best(epoch)`. Raises DamagedCheckpoint."""
         groups, _ = load(self._best(epoch), _BEST_GROUPS)
         return groups["model"], groups["predictions"]
+
+    def _mend_best(self, epoch: int) -> None:
+        """Let the copy take a damaged best model's place. Raises DamagedCheckpoint without one."""
+        try:
+            self.load_best(epoch)
+        except DamagedCheckpoint as error:
+            load(self._copy(epoch), _BEST_GROUPS)
+            log.warning("damaged best model set aside, its copy is taken: %s", error)
+            _set_aside(self._best(epoch))
+            self._copy(epoch).rename(self._best(epoch))
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Keep the facts and the best model of a run that is done, and remove all else."""
@@ -180,20 +192,24 @@ class CheckpointStore:
             try:
                 groups, facts = load(folder, () if folder.name == _FINISHED else _STEP_GROUPS)
                 if facts["best_epoch"] is not None:  # whole only with the model it relies on
-                    self.load_best(facts["best_epoch"])
+                    self._mend_best(facts["best_epoch"])
                 return groups, facts
             except DamagedCheckpoint as error:
                 log.warning("damaged checkpoint set aside: %s", error)
-                folder.rename(_unused(folder.with_name(f"damaged-{folder.name}")))
+                _set_aside(folder)
         return None
 
     def _best(self, epoch: int) -> Path:
         return self.folder / f"{_BEST}{epoch:04d}"
 
+    def _copy(self, epoch: int) -> Path:
+        return self.folder / f"{_BEST}{epoch:04d}-copy"
+
     def _drop_unused_bests(self) -> None:
-        used = [_best_epoch(path) for path in self._numbered(_STEP)]
+        epochs = {_best_epoch(path) for path in self._numbered(_STEP)} - {None}
+        used = [place(epoch) for epoch in epochs if epoch for place in (self._best, self._copy)]
         for path in self._numbered(_BEST):
-            if path not in [self._best(epoch) for epoch in used if epoch is not None]:
+            if path not in used:
                 _remove(path)
 
 
@@ -220,6 +236,11 @@ def _best_epoch(folder: Path) -> int | None:
 
 def _is_numbered(name: str, prefix: str) -> bool:
     return name.startswith(prefix) and name[len(prefix) :][:1].isdecimal()
+
+
+def _set_aside(path: Path) -> None:
+    if path.is_symlink() or path.exists():
+        path.rename(_unused(path.with_name(f"damaged-{path.name}")))
 
 
 def _unused(path: Path) -> Path:

@@ -80,6 +80,11 @@ class Journal:
         """Leave the time since the last step, which was no training, out of tokens a second."""
         self._since = time.monotonic()
 
+    def sync(self) -> None:
+        """Do as `flush` does, and bring all lines to disk before a checkpoint relies on them."""
+        self.flush()
+        self._log.sync()
+
     def flush(self) -> None:
         """Write what is pending (the one synchronisation) and check it. Raises RunError."""
         if not self._pending:

@@ -39,7 +39,7 @@ def fit(
     plan, epochs = trainee.plan, trainee.plan.epochs
 
     def save() -> None:
-        journal.flush()  # nothing is saved that has not been checked
+        journal.sync()  # nothing is saved that has not been checked
         save_state(store, trainee, facts, progress)
         journal.leave_out_time()
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from minbert.support import durable_files
 from minbert.support.claims import take
 from minbert.support.console import log
 from minbert.support.errors import InputError
@@ -89,7 +90,7 @@ def _make_usable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: a file of that name is in the way")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        durable_files.make_folder(folder)
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made ({error.strerror})") from error
     if not os.access(folder, os.W_OK):

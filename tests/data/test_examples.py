@@ -406,3 +406,21 @@ def test_rows_from_memory_are_a_split() -> None:
     assert [row.label for row in Split.of(TASKS["sst"], [("a",)]).examples] == [None]
     with pytest.raises(ValueError, match="shorter"):
         Split.of(TASKS["sst"], [("a",), ("b",)], [1.0])
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_gigabytes_without_a_line_end_are_refused_before_they_are_read(
+    tmp_path: Path, lines: int
+) -> None:
+    path = tmp_path / "sst.csv"
+    path.write_bytes((SST + FIRST + LAST)[: len(SST) if lines == 1 else None] * bool(lines))
+    with path.open("r+b") as stream:
+        stream.truncate(40 * 2**30)  # a sparse file: nothing is written
+    with pytest.raises(InputError, match=rf"sst\.csv:{lines + 1}: a line of 64 MB"):
+        read_split(TASKS["sst"], "train", path)
+
+
+def test_a_text_of_megabytes_is_read(reader: Reader) -> None:
+    text = b"long " * 10**6
+    split = reader(SST + FIRST + b"1\tx\t" + text + b"\t3\n" + LAST)
+    assert [example.id for example in split.examples] == ["first", "x", "last"]

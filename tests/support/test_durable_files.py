@@ -338,3 +338,34 @@ def test_cut_before_reads_no_line_of_gigabytes(tmp_path: Path) -> None:
     log.write([{"step": 2}])
     log.close()
     assert path.read_text() == '{"step": 0}\n{"step": 2}\n'
+
+
+def test_a_new_folder_is_on_disk_in_the_folder_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a power cut takes the whole run: its folder's name was never flushed."""
+    flushed: list[Path] = []
+    monkeypatch.setattr(durable_files, "_sync", flushed.append)
+    durable_files.make_folder(tmp_path / "a" / "b" / "c")
+    assert flushed == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    flushed.clear()
+    durable_files.make_folder(tmp_path / "a" / "b" / "c")
+    assert flushed == []
+    durable_files.write_text(tmp_path / "a" / "d" / "file", "x")
+    assert flushed[0] == tmp_path / "a"
+
+
+def test_a_log_is_flushed_to_disk_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.fstat(handle).st_size))
+    log = JsonLines(tmp_path / "log.jsonl")
+    log.write([{"step": 0}, {"step": 1}])
+    assert flushed == []
+    log.sync()
+    assert flushed == [log.path.stat().st_size]
+    log.close()
+    nowhere = JsonLines(Path(os.devnull))
+    nowhere.sync()
+    nowhere.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -134,3 +135,22 @@ def test_files_that_stay_are_no_error(tmp_path: Path) -> None:
     with untrusted.unchanged([tmp_path / "a", tmp_path / "absent"]):
         (tmp_path / "a").read_text()
         (tmp_path / "other").write_text("y")
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_file_that_cannot_be_looked_at_was_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("x")
+
+    def fail(self: Path) -> None:
+        raise OSError(code, os.strerror(code), str(self))
+
+    with (
+        pytest.raises(InputError, match=os.strerror(code)),
+        untrusted.unchanged([path]),
+        monkeypatch.context() as patched,
+    ):
+        patched.setattr(Path, "stat", fail)
+        untrusted._mark(path)

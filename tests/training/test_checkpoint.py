@@ -358,14 +358,37 @@ def test_a_checkpoint_is_whole_only_with_its_best_model(tmp_path: Path, harm: st
     store.save_step(10, groups(), facts(1, best=1))
     store.save_best(2, {"weight": torch.tensor([2.0])}, {})
     store.save_step(20, groups(), facts(2, best=2))
-    if harm == "damaged":
-        DAMAGE["weights"](tmp_path / "best-0002")
-    else:
-        shutil.rmtree(tmp_path / "best-0002")
+    for name in ("best-0002", "best-0002-copy"):
+        if harm == "damaged":
+            DAMAGE["weights"](tmp_path / name)
+        else:
+            shutil.rmtree(tmp_path / name)
     saved = CheckpointStore(tmp_path).load_last()
     assert saved is not None
     assert saved[1]["best_epoch"] == 1
     assert float(store.load_best(1)[0]["weight"]) == 1
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, "gone"])
+@pytest.mark.parametrize("name", ["best-0001", "best-0001-copy"])
+def test_one_damaged_best_model_costs_no_step(tmp_path: Path, kind: str, name: str) -> None:
+    store = CheckpointStore(tmp_path)
+    model, predictions = {"weight": torch.tensor([1.5])}, {"sst": torch.tensor([2.0])}
+    store.save_best(1, model, predictions)
+    for step in (10, 20):
+        store.save_step(step, groups(step), facts(1, best=1, step=step))
+    harm = shutil.rmtree if kind == "gone" else DAMAGE[kind]
+    if kind in ("group not in the manifest", "group nowhere"):
+        _drop_from_manifest(tmp_path / name, "model.safetensors")
+    else:
+        harm(tmp_path / name)
+    for _ in range(2):
+        saved = CheckpointStore(tmp_path).load_last()
+        assert saved is not None and saved[1]["step"] == 20
+        assert all(map(same_tensors, store.load_best(1), (model, predictions)))
+    store.finish(facts(1, best=1, step=20))
+    assert {own for own in names(tmp_path) if "damaged" not in own} == {"finished", "best-0001"}
+    assert all(map(same_tensors, store.load_best(1), (model, predictions)))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -17,6 +17,7 @@ from minbert.model import MultitaskBert
 from minbert.regularizers.base import Regularizer, TrainingPass
 from minbert.regularizers.objective import Objective
 from minbert.regularizers.smart.bregman import Bregman
+from minbert.support.durable_files import JsonLines
 from minbert.support.errors import RunError, Stopped
 from minbert.training import checkpoint
 from minbert.training.checkpoint import CheckpointStore
@@ -362,3 +363,20 @@ def test_the_proximal_teacher_follows_every_step(tmp_path: Path, shape: EncoderC
     for name, value in expected.items():
         (own,) = (tensor for key, tensor in teacher.items() if key.endswith(name))
         torch.testing.assert_close(own, value, rtol=1e-5, atol=1e-7)
+
+
+def test_no_checkpoint_relies_on_lines_of_the_log_that_a_power_cut_takes(
+    tmp_path: Path, shape: EncoderConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed, saved = [0], []
+    log, save = tmp_path / "log.jsonl", CheckpointStore.save_step
+    monkeypatch.setattr(JsonLines, "sync", lambda own: flushed.append(own.path.stat().st_size))
+
+    def saving(store: CheckpointStore, step: int, *rest: Any) -> None:
+        saved.append((flushed[-1], log.stat().st_size))
+        save(store, step, *rest)
+
+    monkeypatch.setattr(CheckpointStore, "save_step", saving)
+    make_run(tmp_path, shape, checkpoint_every=2)()
+    assert len(saved) > 3
+    assert all(on_disk == written > 0 for on_disk, written in saved)

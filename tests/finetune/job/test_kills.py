@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from minbert.experiments.faults.operations import Operation, watch
 from tests.finetune.job.conftest import Start
 from tests.finetune.job.running import MAIN, SHORT, SIX, in_process, manifest, steps_logged, written
 
@@ -91,16 +92,13 @@ def killed_among_the_files(operation: int, folder: Path, argv: Sequence[str]) ->
     """`in_process`, ended by SIGKILL at such an operation on the names of prediction files."""
     left = count(-operation)
 
-    def counting(work: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(path: Path, *arguments: Any, **settings: Any) -> Any:
-            if path.parent.name == "predictions" and path.exists() and next(left) == -1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return work(path, *arguments, **settings)
+    def watcher(seen: Operation) -> Any:
+        is_counted = seen.kind in ("remove", "rename") and Path(seen.path).exists()
+        if is_counted and next(left) == -1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return seen.perform()
 
-        return counted
-
-    for name in ("unlink", "replace"):
-        setattr(Path, name, counting(getattr(Path, name)))
+    watch(folder / "predictions", watcher)
     in_process(folder, argv)
 
 

@@ -1,0 +1,100 @@
+"""A grid of two cells, whose runner or cells are killed; cells are forked like the rest."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from minbert.experiments.faults.strikes import Scene
+from minbert.experiments.grid import cell as cell_module
+from minbert.experiments.grid import runner
+from minbert.experiments.grid.cells import RESULT, Cell
+
+ENTRY = "minbert.experiments"
+COMMAND = [
+    "ablate",
+    "--over",
+    "lr=1e-3,2e-3",
+    "--seeds",
+    "1",
+    "--epochs",
+    "2",
+    "--workers",
+    "2",
+    "--out",
+    "grid",
+    "--",
+    "--rrobin",
+    "--weights",
+    "encoder",
+    "--data_dir",
+    "data",
+    "--batch_size",
+    "6",
+    "--checkpoint_every",
+    "2",
+    "--device",
+    "cpu",
+]
+_FORK = multiprocessing.get_context("fork")
+
+
+def fork_cells(scene: Scene) -> None:
+    """Let the runner of this process fork its cells, which know which one they are."""
+    started: list[_Forked] = []
+
+    def launch(cell: Cell, out: Path, _threads: int) -> _Forked:
+        started.append(_Forked(scene, f"cell {len(started) + 1}", cell, out))
+        return started[-1]
+
+    runner.__dict__["launch"] = launch
+
+
+class _Forked:
+    """A cell's process with the interface that the runner expects."""
+
+    def __init__(self, scene: Scene, name: str, cell: Cell, out: Path) -> None:
+        folder = cell.folder(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments = [str(out), json.dumps(asdict(cell)), str(os.getpid())]
+        self._process = _FORK.Process(target=_live, args=(scene, name, folder, arguments))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if (code := self.poll()) is None:
+            raise subprocess.TimeoutExpired("cell", timeout or 0.0)
+        return code
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _live(scene: Scene, name: str, folder: Path, arguments: list[str]) -> None:
+    os.setsid()
+    scene.enter(name)
+    with (folder / cell_module.LOG).open("a") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    sys.exit(cell_module.main(arguments))
+
+
+def results(place: Path) -> dict[str, Any]:
+    """What the cells have come to: dev scores, and the hash of the dev predictions."""
+    found: dict[str, Any] = {}
+    for path in (place / "grid" / "cells").glob(f"*/{RESULT}"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found[path.parent.name] = (record["sha256"], record["manifest"]["dev"])
+    return found
