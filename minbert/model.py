@@ -14,6 +14,7 @@ from minbert.encoder.bert import BertModel
 from minbert.encoder.dropout import Dropout
 from minbert.encoder.int8 import in_int8
 from minbert.encoder.selection import cls_token, every_token
+from minbert.support.device import at_least_fp32
 from minbert.support.randomness import seeded
 
 
@@ -90,10 +91,12 @@ class MultitaskBert(nn.Module):
         """Logits (B, k) of a batch, from `embeddings` (V·B, T, H) in place of its own if given.
 
         `mask_seed` switches dropout on and decides all its masks; None switches it off. `exact`
-        runs in the weights' precision, otherwise under the training pass's autocast.
+        runs in the weights' precision, otherwise the encoder has the training pass's autocast.
         """
-        with self._masks(mask_seed), self._precision(exact):
-            return self._logits(batch, self._pooled(batch, embeddings))
+        with self._masks(mask_seed):
+            with self._precision(exact):
+                pooled = self._pooled(batch, embeddings)
+            return self._logits(batch, at_least_fp32(pooled))
 
     def pooled(
         self, batch: Batch, embeddings: Tensor | None = None, *, mask_seed: int | None = None

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from minbert.data.batches import Dataset, encode_split
 from minbert.data.examples import Example, Split
+from minbert.data.subwords import SPECIAL_TOKENS, wordpiece
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS, wordpiece
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import build_head

@@ -13,10 +13,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
-from tokenizers.processors import TemplateProcessing
+from tokenizers.processors import ByteLevel, TemplateProcessing
+from tokenizers.processors import Sequence as Steps
 
 from minbert.data import spooled, tokenizer_folder
-from minbert.data.tokenizer_folder import Backend
+from minbert.data.subwords import Backend
+from minbert.data.tokenizer_files import WHOLE
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
@@ -54,15 +56,19 @@ class WordPieceTokenizer:
 
     def __init__(self, backend: Backend, max_length: int) -> None:
         self._tokenizer, self._decisive = backend.tokenizer, backend.decisive
+        self._joins_spaces, self.frame = backend.joins_spaces, backend.frame
         self.special, self.max_length = backend.special, max_length
         every = self._tokenizer.get_vocab(with_added_tokens=True).items()
         self.vocab = dict(sorted((entry for entry in every if entry[0]), key=lambda e: e[1]))
         cls, sep = (self._tokenizer.id_to_token(self.special[name]) for name in ("[CLS]", "[SEP]"))
-        self._tokenizer.post_processor = TemplateProcessing(
+        between, second = [sep] * self.frame.separators, self.frame.second_type
+        around = TemplateProcessing(
             single=[cls, "$A", sep],
-            pair=[cls, "$A", sep, "$B:1", f"{sep}:1"],
+            pair=[cls, "$A", *between, f"$B:{second}", f"{sep}:{second}"],
             special_tokens=[(cls, self.special["[CLS]"]), (sep, self.special["[SEP]"])],
         )
+        places = ByteLevel(trim_offsets=True)  # a token's place is where its letters are
+        self._tokenizer.post_processor = Steps([places, around])
         self._tokenizer.enable_truncation(max_length)  # the longer text of a pair first
 
     @classmethod
@@ -95,7 +101,8 @@ class WordPieceTokenizer:
         if self.size > embeddings:
             beyond = next(token for token, number in self.vocab.items() if number >= embeddings)
             raise InputError(f"{folder}: its tokenizer {sizes}: {beyond!r} has no embedding")
-        if self.size < embeddings and not _is_padded(self.size, embeddings):
+        whole = (folder / WHOLE).is_file()  # JSON that was cut short is no JSON
+        if self.size < embeddings and not (whole or _is_padded(self.size, embeddings)):
             log.warning("%s: its tokenizer %s: is the file whole?", folder, sizes)
 
     def fingerprint(self) -> str:
@@ -133,7 +140,8 @@ class WordPieceTokenizer:
         most = self.max_length * _LETTERS
         if max(map(len, texts)) <= most:
             return texts, False
-        plain = [" ".join(text.split()) if len(text) > most else text for text in texts]
+        joined = self._joins_spaces
+        plain = [" ".join(t.split()) if joined and len(t) > most else t for t in texts]
         return tuple(text[:most] for text in plain), max(map(len, plain)) > most
 
     def encodings(self, texts: Sequence[str]) -> list[Encoding]:

@@ -20,7 +20,8 @@ from minbert.support import untrusted
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
-WHOLE, SETTINGS, VOCAB = "tokenizer.json", "tokenizer_config.json", "vocab.txt"
+WHOLE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+VOCAB, BYTES, MERGES = "vocab.txt", "vocab.json", "merges.txt"  # BERT's list; RoBERTa's two
 _MAP, _ADDED = "special_tokens_map.json", "added_tokens.json"
 _LARGEST = 128 * untrusted.MEGABYTE  # XLM-R's tokenizer.json has 17 MB
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -43,35 +44,72 @@ class TokenizerFiles:
     def whole(self) -> dict[str, Any]:
         """tokenizer.json; empty where it is absent."""
         found = self._object(WHOLE)
-        if "model" not in found and os.path.lexists(self.folder / WHOLE):
+        if "model" not in found and self._has(WHOLE):
             raise self.error(WHOLE, "has no model, so it is no tokenizer")
         return found
 
     @property
     def source(self) -> Path:
         """The file that decides on the vocabulary."""
-        return self.folder / (WHOLE if self.whole else VOCAB)
+        return self.folder / WHOLE if self.whole else self.listing
+
+    @property
+    def listing(self) -> Path:
+        """The file that lists the vocabulary where tokenizer.json does not: BERT's or RoBERTa's."""
+        return self.folder / (BYTES if self._has(BYTES) and not self._has(VOCAB) else VOCAB)
 
     @property
     def tokenizer_class(self) -> str:
-        """The class that the folder names, BERT's where it names none."""
+        """The class that the folder names; empty where it names none."""
         code = self.settings.get("auto_map")
         named = self.settings.get("tokenizer_class") or code
-        return str(named or self._object("config.json").get("tokenizer_class") or "BertTokenizer")
+        return str(named or self._object("config.json").get("tokenizer_class") or "")
 
     @cached_property
     def vocab(self) -> dict[str, int]:
         """The word pieces and their ids, without added tokens."""
         if not self.whole:
-            tokens = read_vocab(self.folder / VOCAB)
-            if tokens and not tokens[-1]:
-                log.info("%s: blank lines at its end are passed over", self.source)
-            return {token: number for number, token in enumerate(tokens)}
+            return self.listed
         vocab = self.part("model").get("vocab")
+        if isinstance(vocab, list):  # the pieces of a Unigram, with their log probabilities
+            return {str(piece[0]): number for number, piece in enumerate(vocab)}
+        return self._ids(WHOLE, vocab)
+
+    @cached_property
+    def listed(self) -> dict[str, int]:
+        """The word pieces of the list beside tokenizer.json, or in its place."""
+        if self.listing.suffix == ".json":
+            return self._ids(BYTES, self._object(BYTES))
+        tokens = read_vocab(self.listing)
+        if tokens and not tokens[-1]:
+            log.info("%s: blank lines at its end are passed over", self.listing)
+        return {token: number for number, token in enumerate(tokens) if token}
+
+    @cached_property
+    def merges(self) -> list[tuple[str, str]]:
+        """The pairs of pieces that RoBERTa's tokenizer joins, in their order."""
+        lines = self.part("model").get("merges") if self.whole else self._merge_lines()
+        pairs = [line.split(" ") if isinstance(line, str) else line for line in lines or ()]
+        if wrong := next((p for p in pairs if len(p) != 2 or "" in p), None):
+            raise self.error(WHOLE if self.whole else MERGES, f"{wrong!r} is no pair of pieces")
+        return [(str(first), str(second)) for first, second in pairs]
+
+    def _merge_lines(self) -> list[str]:
+        lines = untrusted.read_text(self.folder / MERGES, _LARGEST).split("\n")
+        return [line.rstrip("\r") for line in lines if line.strip() and line[:9] != "#version:"]
+
+    def _ids(self, name: str, vocab: Any) -> dict[str, int]:
         vocab = vocab if isinstance(vocab, dict) else {"": None}
         if not all(type(number) is int and number >= 0 for number in vocab.values()):
-            raise self.error(WHOLE, "its model has no object of ids by token")
+            raise self.error(name, "has no object of ids by token")
         return {str(token): number for token, number in vocab.items()}
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """A setting of tokenizer_config.json that is true or false."""
+        value = self.settings.get(key, default)
+        if not isinstance(value, bool):
+            raise self.error(SETTINGS, f"{key} is {str(value)[:40]!r}, not true or false")
+        return value
 
     def part(self, name: str) -> dict[str, Any]:
         """A part of tokenizer.json, say its "normalizer"; empty where it is absent."""
@@ -79,6 +117,15 @@ class TokenizerFiles:
         if not isinstance(part, dict):
             raise self.error(WHOLE, f"its {name} is no object")
         return part
+
+    @property
+    def normalizers(self) -> list[dict[str, Any]]:
+        """The steps of tokenizer.json's normalizer, one after the other."""
+        normalizer = self.part("normalizer")
+        steps = normalizer.get("normalizers") or ([normalizer] if normalizer else [])
+        if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+            raise self.error(WHOLE, "its normalizer is no list of steps")
+        return steps
 
     @cached_property
     def added(self) -> dict[int, AddedToken]:
@@ -148,10 +195,13 @@ class TokenizerFiles:
         flags = {name: value[name] for name in _FLAGS if isinstance(value.get(name), bool)}
         return AddedToken(value["content"], **flags)
 
+    def _has(self, name: str) -> bool:
+        return os.path.lexists(self.folder / name)  # a link that leads nowhere is no absent file
+
     def _object(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        there = os.path.lexists(path)  # a link that leads nowhere is no absent file
-        return untrusted.read_object(path, _LARGEST, finite=False) if there else {}
+        if not self._has(name):
+            return {}
+        return untrusted.read_object(self.folder / name, _LARGEST, finite=False)
 
     def error(self, name: str, what: str) -> InputError:
         """The error to raise about one of the files."""

@@ -160,7 +160,8 @@ class BertModel(nn.Module):
         return self.encode(self.embed(input_ids), attention_mask, token_type_ids)
 
     def _summed(self, embeddings: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        positions = self.position_embeddings.weight[: embeddings.size(1)]  # (T, H)
+        first = self.config.first_position
+        positions = self.position_embeddings.weight[first : first + embeddings.size(1)]  # (T, H)
         if token_type_ids is None:
             types = self.token_type_embeddings.weight[0]  # (H,)
         else:

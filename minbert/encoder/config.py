@@ -1,4 +1,8 @@
-"""`EncoderConfig`: an encoder's shape and dropout rates, as a published config.json gives them."""
+"""`EncoderConfig`: an encoder's shape and dropout rates, as a published config.json gives them.
+
+RoBERTa (Liu et al. 2019) and XLM-R (Conneau et al. 2020) are BERT's encoder with other numbers and
+tokens. What else differs is how they count positions and how their files name things: a `Family`.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,29 @@ from minbert.support.errors import InputError
 _LARGEST = 2**24  # no published size comes near
 _MOST_LAYERS = 2**12  # each is made before a file can show that it is not there
 _REQUIRED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-_UNREAD = "pad_token_id"  # padding is masked, whatever its id; the tokenizer knows that
+_PADDING = "pad_token_id"  # BERT's is not read: padding is masked, and the tokenizer knows its id
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the published encoders of a `model_type` have in common.
+
+    `prefix` stands before the names of the encoder's tensors where a head is beside it.
+    """
+
+    model: str
+    prefix: str
+    positions_follow_padding: bool  # a text's first position has the number pad_token_id + 1
+
+
+FAMILIES = {
+    "bert": Family("BertModel", "bert.", positions_follow_padding=False),
+    "roberta": Family("RobertaModel", "roberta.", positions_follow_padding=True),
+    "xlm-roberta": Family("XLMRobertaModel", "roberta.", positions_follow_padding=True),
+}
+PREFIXES = tuple(dict.fromkeys(family.prefix for family in FAMILIES.values()))
 _IMPLEMENTED = {
-    "model_type": ("bert",),
+    "model_type": tuple(FAMILIES),
     "hidden_act": ("gelu", "gelu_python"),  # the exact one, by erf, under its older name too
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False, None),
@@ -26,7 +50,7 @@ _IMPLEMENTED = {
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """A BERT encoder's shape and dropout, by published key. Raises InputError for a bad value."""
+    """An encoder's shape and dropout, by published key. Raises InputError for a bad value."""
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -40,9 +64,27 @@ class EncoderConfig:
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
     pad_token_id: int = 0
+    model_type: str = "bert"
+
+    @property
+    def family(self) -> Family:
+        """What the published encoders of this type have in common."""
+        return FAMILIES[self.model_type]
+
+    @property
+    def first_position(self) -> int:
+        """The number of the position of a text's first token."""
+        return self.pad_token_id + 1 if self.family.positions_follow_padding else 0
+
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest text that has a position for each."""
+        return self.max_position_embeddings - self.first_position
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
+            if entry.type == "str":
+                continue
             value = getattr(self, entry.name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or (entry.type == "int" and not isinstance(value, int)):
@@ -59,6 +101,11 @@ class EncoderConfig:
         for name in ("layer_norm_eps", "initializer_range"):
             if not 0 <= getattr(self, name) <= _LARGEST:
                 raise InputError(f"config.json: {name} is {getattr(self, name)}, not 0..{_LARGEST}")
+        if self.family.positions_follow_padding and self.pad_token_id < 0:
+            raise InputError(f"config.json: {_PADDING} is {self.pad_token_id}, not 0 or more")
+        if self.longest < 1:
+            counted = f"{self.max_position_embeddings} positions from number {self.first_position}"
+            raise InputError(f"config.json: {counted} on are none")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"config.json: hidden_size {self.hidden_size} is not divisible by "
@@ -78,9 +125,10 @@ class EncoderConfig:
             raise InputError(f"{path}: lacks {', '.join(missing)}")
         known = {entry.name for entry in dataclasses.fields(cls)}
         chosen = {name: value for name, value in keys.items() if name in known}
-        if type(chosen.get(_UNREAD, 0)) is not int:
-            log.info("%s: %s %r is passed over: nothing reads it", path, _UNREAD, chosen[_UNREAD])
-            del chosen[_UNREAD]
+        read = FAMILIES[chosen.get("model_type", "bert")].positions_follow_padding
+        if not read and type(chosen.get(_PADDING, 0)) is not int:
+            log.info("%s: %s %r is passed over: nothing reads it", path, _PADDING, chosen[_PADDING])
+            del chosen[_PADDING]
         try:
             return cls(**chosen)
         except InputError as error:
@@ -89,8 +137,8 @@ class EncoderConfig:
     def to_published(self) -> dict[str, Any]:
         """Return the published keys, those that name the architecture among them."""
         return {
-            "architectures": ["BertModel"],
-            "model_type": "bert",
+            "architectures": [self.family.model],
+            "model_type": self.model_type,
             "hidden_act": "gelu",
             "position_embedding_type": "absolute",
             **dataclasses.asdict(self),
@@ -106,4 +154,5 @@ def _refuse_other_architectures(path: Path, keys: dict[str, Any]) -> None:
             raise InputError(f"{path}: architecture {name!r} is not implemented, only BERT's")
     for key, values in _IMPLEMENTED.items():
         if key in keys and keys[key] not in values:
-            raise InputError(f"{path}: {key} {keys[key]!r} is not implemented, only {values[0]!r}")
+            known = ", ".join(repr(value) for value in values if value is not None)
+            raise InputError(f"{path}: {key} {keys[key]!r} is not implemented, only {known}")

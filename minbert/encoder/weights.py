@@ -1,4 +1,4 @@
-"""Published BERT folders: reading them strictly, and writing them back.
+"""Published folders of BERT and its kin: reading them strictly, and writing them back.
 
 A folder holds `config.json`, the tokenizer's files and `model.safetensors` (or what
 `tensor_files.py` reads in its place). The table below translates the tensors' names to this
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from minbert.encoder import tensor_files
+from minbert.encoder.config import PREFIXES
 from minbert.encoder.tensor_files import Stored
 from minbert.support import durable_files, untrusted
 from minbert.support.console import log
@@ -23,6 +24,8 @@ from minbert.support.errors import InputError
 
 VOCAB_FILES = (
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     "tokenizer_config.json",
     "tokenizer.json",
     "added_tokens.json",
@@ -55,6 +58,8 @@ _HEADS = (
 )
 # 0, 1, 2, ... and 0, 0, 0, ...: buffers that older writers saved
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+_LISTS = ("vocab.txt", "tokenizer.json", "vocab.json")
+_FRONT = re.compile(rf"^({'|'.join(map(re.escape, PREFIXES))})")
 _NAMED = 5  # names in an error
 _LARGEST_LIST = 128 * untrusted.MEGABYTE
 _OURS = dict((*_NAMES, *_HEADS))
@@ -78,8 +83,8 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: no such folder of pretrained weights")
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: lacks config.json, which a published BERT folder has")
-    if not any((folder / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
-        raise InputError(f"{folder}: lacks vocab.txt (or tokenizer.json), the tokens' list")
+    if not any((folder / name).is_file() for name in _LISTS):
+        raise InputError(f"{folder}: lacks {' (or '.join(_LISTS[:2])}), the tokens' list")
     tensor_files.files_of(folder)
 
 
@@ -176,7 +181,8 @@ def _check_prefix(path: Path, missing: Sequence[str], stored: Collection[str]) -
     for published in map(_published, missing[:1]):
         ends = [name for name in stored if name.endswith(f".{published}")]
         if len(ends) == 1:
-            prefix = ends[0].removesuffix(published).removesuffix("bert.")
+            more = ends[0].removesuffix(published)
+            prefix = next((more[: -len(p)] for p in PREFIXES if more.endswith(p)), more)
             raise InputError(
                 f"{path}: the names of its tensors begin with {prefix!r}: take that off, as "
                 "torch.save(model.module.state_dict(), ...) does for 'module.'"
@@ -190,7 +196,7 @@ def _translate(
     found: dict[str, Stored] = {}
     passed, unknown = [], []
     for published, tensor in stored.items():
-        bare = published.removeprefix("bert.")
+        bare = _FRONT.sub("", published)
         if bare in _BUFFERS:
             continue
         modern = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", bare))

@@ -43,15 +43,17 @@ def _read(config: ResolvedConfig, name: str, split: str) -> Split:
 
 def build_tokenizer(config: ResolvedConfig, encoder: EncoderConfig) -> WordPieceTokenizer:
     """The encoder's. Raises InputError where the encoder cannot take what it would give."""
-    positions = encoder.max_position_embeddings
+    positions = encoder.longest
     longest = config.max_length or positions
     if positions < _SHORTEST:
         raise InputError(f"{config.weights}: {positions} positions are too few for a pair of texts")
-    if config.cross_encoder and encoder.type_vocab_size < 2:
-        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: no --cross_encoder")
     if longest > positions:
         raise InputError(f"--max_length {longest}: the encoder has {positions} positions")
-    return WordPieceTokenizer.from_folder(Path(str(config.weights)), longest, encoder.vocab_size)
+    folder = Path(str(config.weights))
+    tokenizer = WordPieceTokenizer.from_folder(folder, longest, encoder.vocab_size)
+    if config.cross_encoder and tokenizer.frame.second_type >= encoder.type_vocab_size:
+        raise InputError(f"{config.weights}: type_vocab_size 1 knows no pairs: no --cross_encoder")
+    return tokenizer
 
 
 def encoded(config: ResolvedConfig, split: Split, tokenizer: WordPieceTokenizer) -> Dataset:

@@ -174,6 +174,9 @@ def _model(
 ) -> PretrainingBert:
     if config.weights is not None:
         shape = EncoderConfig.from_file(source / "config.json")
+        if shape.model_type != "bert":
+            what = f"model_type {shape.model_type!r}: pretraining goes on with BERT's heads alone"
+            raise InputError(f"{source}: {what}")
         BertModel.check_folder(source, shape)  # before memory is taken for what it says
     else:
         shape = config.shape(WordPieceTokenizer.from_folder(source, NO_LIMIT).size)

@@ -81,10 +81,9 @@ def load_teacher(config: PretrainConfig, device: torch.device) -> Teacher:
     folder = Path(str(config.teacher))
     encoder = BertModel.from_pretrained(folder, config.attention).requires_grad_(False).to(device)
     shape = encoder.config
-    if config.sequence_length > shape.max_position_embeddings:
+    if config.sequence_length > shape.longest:
         raise InputError(
-            f"--sequence_length {config.sequence_length}: the teacher has "
-            f"{shape.max_position_embeddings} positions"
+            f"--sequence_length {config.sequence_length}: the teacher has {shape.longest} positions"
         )
     tokenizer = WordPieceTokenizer.from_folder(folder, NO_LIMIT, shape.vocab_size)
     reader = RowReader(tokenizer, config.sequence_length)

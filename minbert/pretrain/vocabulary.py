@@ -12,7 +12,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS
+from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.pretrain.corpus import fingerprint, is_held_out, read_documents
 from minbert.support import durable_files
 from minbert.support.console import log

@@ -45,14 +45,16 @@ class TrainingPass:
         self.embeddings = model.embed(batch)
         made = {term.name: term.copy(batch, self.embeddings, seed) for term in terms}
         self.copies = {name: rows for name, rows in made.items() if rows is not None}
-        # Copies with masks of their own run in one pass with the batch, except in bf16, where the
-        # training logits are too coarse to compare with, and where a term must use these dropout
-        # masks once more: a larger batch would draw others.
-        alone = model.lowers_precision or any(term.replays_masks for term in terms)
+        # Copies with masks of their own run in one pass with the batch, also in bf16: what they
+        # measure is dropout, next to which rounding is nothing. Without dropout it would be all,
+        # and where a term must use these masks once more, a larger batch would draw others.
+        coarse = model.lowers_precision and not model.has_dropout
+        alone = coarse or any(term.replays_masks for term in terms)
         beside = [t.name for t in terms if t.name in self.copies and t.dropout == "independent"]
         self._copied: dict[str, Tensor] = {}  # logits of copies that went through with the batch
         if beside and not alone:
-            self.logits, *others = self._together([self.copies[name] for name in beside], seed)
+            copies = [self.copies[name] for name in beside]
+            self.logits, *others = self._together(copies, seed, exact=False)
             self._copied = dict(zip(beside, others, strict=True))
         else:
             self.logits = model(batch, self.embeddings, mask_seed=seed, exact=False)
@@ -70,10 +72,11 @@ class TrainingPass:
         return self._branches[seed]
 
     def pair_logits(self, name: str, dropout: str) -> tuple[Tensor, Tensor]:
-        """Logits (B, k) of the batch and of the copy that the term `name` made of it, both exact.
+        """Logits (B, k) of the batch and of the copy that the term `name` made of it.
 
-        It takes two passes if both need the same masks, or if the clean logits are known already;
-        otherwise one pass computes both.
+        Both are exact, but for copies that went through with the batch. It takes two passes if
+        both need the same masks, or if the clean logits are known already; otherwise one pass
+        computes both.
         """
         if name in self._copied:
             return self.logits, self._copied[name]
@@ -92,12 +95,15 @@ class TrainingPass:
             return derive_seed(self.seed, "independent masks", *draw)
         return None if dropout == "off" else self.seed
 
-    def _together(self, copies: Sequence[Tensor], seed: int | None) -> tuple[Tensor, ...]:
+    def _together(
+        self, copies: Sequence[Tensor], seed: int | None, *, exact: bool = True
+    ) -> tuple[Tensor, ...]:
         """Logits of the batch and of copies of it, from one pass."""
         assert self.embeddings is not None
         rows = [self.embeddings, *copies]
         batch = self._batch.repeated(len(rows))
-        logits: Tensor = self._model(batch, stacked(rows, self._batch.views), mask_seed=seed)
+        together = stacked(rows, self._batch.views)
+        logits: Tensor = self._model(batch, together, mask_seed=seed, exact=exact)
         return logits.chunk(len(rows))
 
 

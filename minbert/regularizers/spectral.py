@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 from minbert.support.randomness import derive_seed, generator
 
 _VECTORS = 16  # directions that are followed at once
+_SQUARINGS = 20  # so that the power is a million
 _FIRST, _EACH = 50, 5  # power iterations at the start, and after every optimizer step
 
 
@@ -58,14 +59,28 @@ class SpectralNorm(nn.Module):
         for _ in range(iterations):
             self.subspace = _orthonormal(weight.T @ (weight @ self.subspace))
         images = weight @ self.subspace
-        _, axes = torch.linalg.eigh((images.T @ images).cpu())  # the largest last
-        self.v = nn.functional.normalize(self.subspace @ axes[:, -1].to(weight), dim=0, eps=1e-12)
+        axis = _first_axis(images.T @ images)
+        self.v = nn.functional.normalize(self.subspace @ axis, dim=0, eps=1e-12)
         self.u = nn.functional.normalize(weight @ self.v, dim=0, eps=1e-12)
 
 
 def _orthonormal(vectors: Tensor) -> Tensor:
-    """The Q of a QR decomposition, on the CPU: it is small, and not every device has one."""
-    return torch.linalg.qr(vectors.cpu()).Q.to(vectors)
+    """The Q of a QR decomposition; not every device has one."""
+    able = vectors.device.type in ("cpu", "cuda")
+    return torch.linalg.qr(vectors if able else vectors.cpu()).Q.to(vectors)
+
+
+def _first_axis(gram: Tensor) -> Tensor:
+    """The eigenvector of the largest eigenvalue of a small positive matrix (c, c), as (c,).
+
+    Every column of its powers leans to it. `torch.linalg.eigh` would make the host wait for a GPU.
+    """
+    for _ in range(_SQUARINGS):
+        gram = gram / torch.linalg.matrix_norm(gram).clamp(min=1e-30)
+        gram = gram @ gram
+    longest = torch.linalg.vector_norm(gram, dim=0).argmax()
+    column = gram.index_select(1, longest[None])[:, 0]
+    return nn.functional.normalize(column, dim=0, eps=1e-30)
 
 
 def normalize(modules: Iterable[nn.Module]) -> None:

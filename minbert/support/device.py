@@ -38,6 +38,8 @@ def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.devic
             "leave the flag out to run on the CPU, or install a GPU build of torch"
         )
     torch.set_float32_matmul_precision("highest")  # no TF32: it would drown an ε-sized effect
+    # cuDNN's attention plans anew for every length of text, and rounds the dropout rate
+    torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device(name)
 
 

@@ -30,12 +30,23 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     Dropout draws from the default generator only, so a forward pass's masks are replayable only
     if that generator is reseeded.
     """
-    cpu_state = torch.get_rng_state()
-    cuda_state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    torch.manual_seed(seed)
+    generators = _default_generators(device)
+    states = [each.get_state() for each in generators]
+    for each in generators:
+        each.manual_seed(seed)
     try:
         yield
     finally:
-        torch.set_rng_state(cpu_state)
-        if cuda_state is not None:
-            torch.cuda.set_rng_state(cuda_state, device)
+        for each, state in zip(generators, states, strict=True):
+            each.set_state(state)
+
+
+def _default_generators(device: torch.device) -> list[torch.Generator]:
+    """The CPU's and the device's. `torch.manual_seed` visits every backend, which costs 0.3 ms."""
+    if device.type == "cuda":
+        torch.cuda.init()  # the list is empty before
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return [torch.default_generator, torch.cuda.default_generators[index]]
+    if device.type == "mps":
+        return [torch.default_generator, torch.mps._get_default_mps_generator()]
+    return [torch.default_generator]

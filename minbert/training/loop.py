@@ -78,7 +78,7 @@ def train_step(trainee: Trainee[M, B], step: int, batches: Sequence[B], journal:
     norm = torch.nn.utils.get_total_norm(gradients)
     journal.add(step, rate, batches, values, norm)
     loss = torch.stack([scalars["loss"] for scalars in values]).sum()
-    scale_gradients(gradients, norm, loss, plan.clip)
+    optimizer.found_inf = scale_gradients(gradients, norm, loss, plan.clip)
     optimizer.step()
     optimizer.zero_grad()
     trainee.objective.after_step(model)
@@ -104,18 +104,18 @@ def _add_gradients(
 
 def scale_gradients(
     gradients: Sequence[Tensor], norm: Tensor, loss: Tensor, clip: float | None
-) -> None:
-    """Clip gradients to the L2 norm `clip`, and zero them all where norm or loss is not finite.
+) -> Tensor | None:
+    """Clip gradients to the L2 norm `clip`; return 1 where norm or loss is not finite, else 0.
 
     Nothing here waits for the device: the journal raises later, at its next flush, and until then
-    a non-finite value has not reached the weights. On a CPU the journal has raised already.
+    the optimizer does nothing where the answer is 1. On a CPU the journal has raised already, and
+    the answer is None.
     """
     if clip is not None:
         torch._foreach_mul_(list(gradients), (clip / (norm + 1e-6)).clamp(max=1.0))
-    if norm.device.type != "cpu":
-        finite = torch.isfinite(norm) & torch.isfinite(loss)
-        for gradient in gradients:
-            gradient.copy_(torch.where(finite, gradient, 0.0))
+    if norm.device.type == "cpu":
+        return None
+    return (~(torch.isfinite(norm) & torch.isfinite(loss))).float()
 
 
 def _score(

@@ -39,6 +39,9 @@ class AdamW(Optimizer):
     ) -> None:
         """`fused` takes torch's kernel for it, where there is one; otherwise the readable lines.
 
+        Where the attribute `found_inf` is set to a number 1 on the device, a step changes nothing
+        (the readable lines still take it for one of gradients 0); the host need not know it.
+
         Raises ValueError, with the value, for a setting outside its range.
         """
         limits = (("lr", lr, math.inf), ("eps", eps, math.inf), ("weight_decay", weight_decay, 1.0))
@@ -49,6 +52,7 @@ class AdamW(Optimizer):
         settings |= {"weight_decay": weight_decay, "correct_bias": correct_bias}
         super().__init__(params, settings)
         self._fused = fused
+        self.found_inf: Tensor | None = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -78,9 +82,13 @@ class AdamW(Optimizer):
                 key = (state["step"], param.device, param.dtype)
                 by_step.setdefault(key, []).append(param)
             else:
-                reference_update(param, param.grad, state, group)
+                grad = param.grad
+                if self.found_inf is not None:
+                    grad = torch.where(self.found_inf > 0, 0.0, grad)
+                reference_update(param, grad, state, group)
         for (step, *_), params in by_step.items():
-            fused_update(params, [self.state[param] for param in params], group, step)
+            states = [self.state[param] for param in params]
+            fused_update(params, states, group, step, self.found_inf)
 
 
 def reference_update(
@@ -98,7 +106,11 @@ def reference_update(
 
 
 def fused_update(
-    params: Sequence[Tensor], states: Sequence[dict[str, Any]], group: dict[str, Any], step: int
+    params: Sequence[Tensor],
+    states: Sequence[dict[str, Any]],
+    group: dict[str, Any],
+    step: int,
+    found_inf: Tensor | None = None,
 ) -> None:
     """Update many tensors in torch's kernel, which reads and writes every number once.
 
@@ -128,6 +140,7 @@ def fused_update(
         eps=group["eps"] / root,
         amsgrad=False,
         maximize=False,
+        found_inf=found_inf,
     )
 
 

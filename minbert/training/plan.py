@@ -10,9 +10,9 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from minbert.tasks.task import Array
+from minbert.training.optimizer import AdamW
 
 RowIndices = NDArray[np.int64]
 StepRows = tuple[tuple[str, RowIndices], ...]  # the batches of one step, each a task and its rows
@@ -176,5 +176,5 @@ class Trainee(Generic[M, B]):
 
     model: M
     objective: TrainingObjective[M, B]
-    optimizer: Optimizer
+    optimizer: AdamW
     plan: Plan[M, B]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.data.tokenizer import EncodedTexts, WordPieceTokenizer
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS
 from minbert.support.errors import InputError
 from tests.helpers import VOCAB, make_tokenizer
 

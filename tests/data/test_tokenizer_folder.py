@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS
+from minbert.data.subwords import SPECIAL_TOKENS
 from tests.data.tokenizer_folders import (
     TEXTS,
     VOCAB,

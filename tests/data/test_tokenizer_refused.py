@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.data.tokenizer_folder import CLASSES
+from minbert.data.tokenizer_folder import CLASSES, _bert
 from minbert.support.errors import InputError
 from tests.data.tokenizer_folders import (
     VOCAB,
@@ -35,7 +35,7 @@ def whole(tmp_path: Path) -> Path:
 # ----------------------------------------------------------------------------- not ours
 
 
-@pytest.mark.parametrize("named", ["BertJapaneseTokenizer", "XLMRobertaTokenizerFast", "My.Own"])
+@pytest.mark.parametrize("named", ["BertJapaneseTokenizer", "CamembertTokenizerFast", "My.Own"])
 @pytest.mark.parametrize("place", ["tokenizer_config", "config"])
 def test_another_class_is_refused_by_name(tmp_path: Path, named: str, place: str) -> None:
     folder = write(tmp_path / "other", vocab=VOCAB, **{place: {"tokenizer_class": named}})
@@ -55,7 +55,7 @@ def test_code_of_its_own_is_refused(tmp_path: Path) -> None:
     assert "theirs.Tokenizer" in refusal(write(tmp_path / "a", vocab=VOCAB, tokenizer_config=own))
 
 
-@pytest.mark.parametrize("named", [name for name in CLASSES if name != "TokenizersBackend"])
+@pytest.mark.parametrize("named", [name for name, build in CLASSES.items() if build is _bert])
 @pytest.mark.parametrize(
     ("part", "value"),
     [
@@ -74,10 +74,11 @@ def test_other_parts_are_refused_by_name(
 
 
 def test_another_frame_is_refused(whole: Path) -> None:
-    """RoBERTa sets two [SEP] between the texts."""
+    """XLNet sets [CLS] at the end."""
     kept = json.loads((whole / "tokenizer.json").read_text())
-    frame = {"type": "RobertaProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
-    frame |= {"trim_offsets": True, "add_prefix_space": False}
+    pieces = [("Sequence", "A"), ("SpecialToken", "[SEP]"), ("SpecialToken", "[CLS]")]
+    pair = [{kind: {"id": name, "type_id": 0}} for kind, name in pieces]
+    frame = {"type": "TemplateProcessing", "single": pair, "pair": pair, "special_tokens": {}}
     generic = {"tokenizer_class": "TokenizersBackend"}
     write(whole, tokenizer={**kept, "post_processor": frame}, tokenizer_config=generic)
     assert "post_processor" in refusal(whole)

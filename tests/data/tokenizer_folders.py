@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS
 from minbert.support.errors import InputError
 
 WORDS = [

@@ -37,7 +37,7 @@ def test_a_checkpoint_that_lacks_a_file_is_refused_before_any_is_fetched(
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (b'{"model_type": "roberta"}', "model_type 'roberta' is not implemented"),
+        (b'{"model_type": "albert"}', "model_type 'albert' is not implemented"),
         (b"{}", "lacks hidden_size"),
         (b"<html>", "not JSON"),
     ],

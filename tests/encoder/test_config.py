@@ -98,7 +98,7 @@ def test_heads_share_the_hidden_size_evenly(tmp_path: Path, tiny: EncoderConfig)
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model_type", "roberta"),
+        ("model_type", "albert"),
         ("hidden_act", "relu"),
         ("hidden_act", "gelu_new"),
         ("position_embedding_type", "relative_key"),

@@ -264,7 +264,7 @@ def test_a_folder_of_another_size(folder: Path) -> None:
     ("key", "value"),
     [
         ("hidden_act", "relu"),
-        ("model_type", "roberta"),
+        ("model_type", "albert"),
         ("position_embedding_type", "relative_key"),
         ("is_decoder", True),
     ],

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from minbert.data.subwords import SPECIAL_TOKENS, wordpiece
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS, wordpiece
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.pretrain.alignment import RowReader

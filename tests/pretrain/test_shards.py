@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minbert.data.subwords import wordpiece
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.data.tokenizer_folder import wordpiece
 from minbert.pretrain import shards
 from minbert.pretrain.corpus import is_held_out
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached

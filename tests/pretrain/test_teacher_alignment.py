@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from minbert.data.subwords import SPECIAL_TOKENS, wordpiece
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS, wordpiece
 from minbert.pretrain.alignment import (
     Place,
     Reading,

@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS
+from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.encoder.bert import BertModel
 from minbert.pretrain import __main__ as pretrain
 from minbert.pretrain import budget, build, lessons, teaching

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from minbert.data.subwords import SPECIAL_TOKENS, wordpiece
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS, wordpiece
 from minbert.pretrain.alignment import RowReader
 from minbert.pretrain.pairs import agreement, altered, read_rows
 from tests.helpers import VOCAB

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS
 from minbert.pretrain import vocabulary
 from minbert.pretrain.corpus import is_held_out
 from minbert.pretrain.vocabulary import cached_vocabulary, train_vocabulary

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS
+from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.pretrain import word_vectors
 from minbert.pretrain.shards import TRAIN, PackedText, Recipe, cached
 from minbert.pretrain.word_vectors import (

@@ -162,3 +162,25 @@ def test_a_state_goes_back_into_a_layer_made_anew() -> None:
         spectral.normalize([one])
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other.weight, layer.weight)
+
+
+@pytest.mark.parametrize(
+    "values", [(9.0, 4.0, 1.0), (1.0, 1 - 1e-4, 0.5), (3e-9, 1e-9, 0.0), (2.0,)]
+)
+def test_the_first_axis_is_the_first_eigenvector(values: tuple[float, ...]) -> None:
+    """Also where the second is near, and where all are small."""
+    torch.manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(len(values), len(values), dtype=torch.float64)).Q
+    gram = axes @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ axes.T
+    for dtype, bound in ((torch.float64, 1e-9), (torch.float32, 1e-2)):
+        found = spectral._first_axis(gram.to(dtype)).double()
+        assert abs(float(found @ axes[:, 0])) == pytest.approx(1.0, abs=bound)
+
+
+def test_equal_eigenvalues_give_a_vector_of_their_span() -> None:
+    found = spectral._first_axis(torch.diag(torch.tensor([4.0, 4.0, 1.0])))
+    assert float(found.norm()) == pytest.approx(1.0) and abs(float(found[2])) < 1e-6
+
+
+def test_a_matrix_of_zeros_has_no_axis_and_no_nan() -> None:
+    assert torch.equal(spectral._first_axis(torch.zeros(3, 3)), torch.zeros(3))

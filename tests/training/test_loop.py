@@ -290,16 +290,27 @@ def test_clipping_is_torchs(place: str, clip: float | None) -> None:
 
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize(
-    ("loss", "entry"),
-    [(1.0, float("nan")), (1.0, float("inf")), (float("nan"), 1.0), (float("inf"), 1.0)],
+    ("loss", "entry", "found"),
+    [
+        (1.0, float("nan"), 1.0),
+        (1.0, float("inf"), 1.0),
+        (float("nan"), 1.0, 1.0),
+        (float("inf"), 1.0, 1.0),
+        (1.0, 1.0, 0.0),
+    ],
 )
-def test_on_a_device_what_is_not_finite_never_reaches_the_optimizer(
-    clip: float | None, loss: float, entry: float
+def test_on_a_device_the_optimizer_hears_of_what_is_not_finite(
+    clip: float | None, loss: float, entry: float, found: float
 ) -> None:
     gradients = [torch.ones(2, 3), torch.tensor([entry, 2.0])]
     norm = torch.nn.utils.get_total_norm(gradients).as_subclass(OnAccelerator)
-    scale_gradients(gradients, norm, torch.tensor(loss), clip)
-    assert all(not gradient.any() for gradient in gradients)
+    answer = scale_gradients(gradients, norm, torch.tensor(loss), clip)
+    assert answer is not None and answer.item() == found
+
+
+def test_on_a_cpu_the_journal_has_stopped_already() -> None:
+    gradients = [torch.ones(3)]
+    assert scale_gradients(gradients, torch.ones(()), torch.ones(()), 0.5) is None
 
 
 def test_tokens_are_counted_by_task(straight: Run) -> None:

@@ -349,3 +349,18 @@ def test_the_optimizer_of_a_configuration_has_its_settings() -> None:
         settings = [(group["lr_factor"], group["weight_decay"]) for group in made.param_groups]
         assert settings == [(1.0, 0.0), (10.0, 0.1)]
         assert made._fused is not readable
+
+
+@each_path
+def test_a_step_that_found_infinity_keeps_every_number_finite(fused: bool) -> None:
+    """The fused update is left out; the readable one takes the gradients for 0."""
+    params = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 2))]
+    optimizer = AdamW(params, lr=0.1, fused=fused)
+    for found in (1.0, 0.0):
+        for param in params:
+            param.grad = torch.full_like(param, math.nan if found else 1.0)
+        optimizer.found_inf = torch.tensor(found)
+        optimizer.step()
+        moved = [bool((param != 1).any()) for param in params]
+        assert moved == [not found] * 2
+        assert all(bool(param.isfinite().all()) for param in params)

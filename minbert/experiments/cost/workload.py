@@ -103,7 +103,7 @@ def described(facts: Mapping[str, Any], **others: str) -> str:
 
 
 def _random_batch(job: RunConfig, encoder: BertModel, length: int, device: torch.device) -> Batch:
-    positions, vocab_size = encoder.config.max_position_embeddings, encoder.config.vocab_size
+    positions, vocab_size = encoder.config.longest, encoder.config.vocab_size
     if length > positions:
         raise InputError(f"--length {length}: the encoder has {positions} positions")
     (task,), size = job.trained_tasks, job.batch_size

@@ -21,7 +21,7 @@ from minbert.training import group
 def encoder_of(job: RunConfig, changed: Mapping[str, int]) -> BertModel:
     """An encoder of the job's shape with random weights, and the layers or positions `changed`."""
     shape = EncoderConfig.from_file(Path(str(job.weights)) / "config.json")
-    positions = max(shape.max_position_embeddings, changed.get("lengths", 0))
+    positions = max(shape.longest, changed.get("lengths", 0)) + shape.first_position
     layers = changed.get("layers", shape.num_hidden_layers)
     shape = dataclasses.replace(shape, num_hidden_layers=layers, max_position_embeddings=positions)
     return BertModel(shape, job.attention)

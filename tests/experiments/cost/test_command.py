@@ -154,8 +154,9 @@ def test_tasks_and_heads(
 def test_bf16_is_counted_with_the_branches_that_it_needs(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R3F's clean branch is then a pass of its own."""
-    monkeypatch.setattr(command, "METHODS", (NAMED["standard"], NAMED["R3F, shared"]))
+    """With shared masks R3F's clean branch is then a pass of its own; else it serves in bf16."""
+    methods = (NAMED["standard"], NAMED["R3F, shared"], NAMED["R3F, independent"])
+    monkeypatch.setattr(command, "METHODS", methods)
     monkeypatch.setattr(command, "peak_of_first_steps", lambda *_: 1)
     found = {}
     for precision in ("fp32", "bf16"):
@@ -163,8 +164,8 @@ def test_bf16_is_counted_with_the_branches_that_it_needs(
         assert main(flags(place, "--precision", precision, "--json", str(path))) == 0
         ledger = json.loads(path.read_text())
         assert ledger["precision"] == precision
-        found[precision] = ledger["methods"][1]["forward"]
-    assert found == {"fp32": 2, "bf16": 3}
+        found[precision] = [method["forward"] for method in ledger["methods"][1:]]
+    assert found == {"fp32": [2, 2], "bf16": [3, 2]}
 
 
 @pytest.mark.usefixtures("few_methods")
