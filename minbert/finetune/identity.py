@@ -18,6 +18,8 @@ from minbert.training.record import as_json
 INDIFFERENT = ("output_dir", "resume", "checkpoint_every", "strict", "use_gpu", "device")
 OUTPUTS = (
     "predictions_dir",
+    "glue_zip",
+    "glue_fill",
     *(f"{task.name}_{s}_out" for task in TASKS.values() for s in task.scored_splits),
 )
 # flags that came later: a run without them keeps the name that it had before
@@ -39,7 +41,7 @@ def settings(config: RunConfig) -> dict[str, Any]:
     """The settings that, with the contents of its input files, decide a run's result."""
     every, fields = dataclasses.asdict(config), RunConfig.__dataclass_fields__
     unset = [name for name in _LATER if every[name] == fields[name].default]
-    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset, "task_file")
+    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset, "task_file", "glue_dir")
     kept = {name: value for name, value in every.items() if name not in left_out}
     own = {name: own.decisive for name, own in config.own_tasks.items()}
     return as_json(kept | ({"own_tasks": own} if own else {}))

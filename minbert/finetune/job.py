@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from minbert.finetune import outputs
+from minbert.finetune import glue_zip, outputs
 from minbert.finetune.build import Parts, build
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import all_scores, predict
@@ -72,6 +72,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         check_shared(folder)
         _announce(config, taken, str(device), folder)
         parts, facts, progress = _begin(config, folder, device)
+        glue_zip.check(config, parts.datasets)
         manifest = new_manifest(config, facts["sha256"], device)
         if group.rank() == 0:
             writing.enter_context(recorded(folder / MANIFEST, manifest, progress, began))
@@ -85,6 +86,7 @@ def run(typed: RunConfig, stop: StopRequest) -> Result:
         if group.rank() == 0:
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
+                glue_zip.write(config, parts.datasets, predicted)
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     if group.rank() == 0:
         _show(config, parts, manifest, progress)

@@ -38,6 +38,7 @@ class Task:
     delimiter: str | None = "\t"  # of its files; None: each file's first line shows it
     id_column: str = "id"
     numbered: bool = False  # whether the rows of a file without that column are their numbers
+    columns: tuple[str, ...] = ()  # of files that have no header
     # hidden size -> head over the two texts' vectors; None for tasks of one text
     pair_head: Callable[[int], nn.Module] | None = None
     top: float | None = None  # labels of a regression lie in 0..top; None for classes
@@ -83,8 +84,8 @@ class Task:
 
     @property
     def is_correlation(self) -> bool:
-        """Whether a correlation decides: predictions are numbers then, and else classes."""
-        return self.metrics[0].is_correlation
+        """Whether predictions are numbers, whose correlation with the labels decides."""
+        return self.top is not None
 
     @property
     def near_identical(self) -> float:
