@@ -116,6 +116,8 @@ def layout_of(
     try:
         return _delimited(task, needed, path, raw), lines
     except ValueError as error:
+        if (bare := _without_header(task, raw)) is not None:
+            return bare, chain([(number, raw)], lines)
         raise InputError(f"{path}:{number}: {error}; {expected}") from error
 
 
@@ -146,6 +148,18 @@ def _delimited(task: Task, needed: list[str], path: Path, raw: bytes) -> Delimit
         except ValueError as error:
             errors.append((raw.count(mark.encode()), error))
     raise max(errors, key=lambda each: each[0])[1]
+
+
+def _without_header(task: Task, raw: bytes) -> Delimited | None:
+    """The layout of a file whose first line is a row of the task's columns."""
+    for mark in _DELIMITERS if task.delimiter is None else (task.delimiter,):
+        try:
+            cells = fields_of(raw, quotes=task.quotes, delimiter=mark)
+        except RecordError:
+            continue
+        if task.columns and len(cells) == len(task.columns):
+            return Delimited([*task.columns], mark, task.quotes)
+    return None
 
 
 def _header(task: Task, needed: list[str], raw: bytes, delimiter: str) -> Delimited:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from minbert.data import overlap
 from minbert.data.batches import Dataset, encode_split
 from minbert.data.examples import BadRow, Split
 from minbert.data.tokenizer import WordPieceTokenizer
@@ -25,11 +26,26 @@ def build_data(
     tokenizer = build_tokenizer(config, encoder)
     datasets: dict[Key, Dataset] = {}
     bad_rows: list[BadRow] = []
+    scored: overlap.Scored = {}
     for key in config.read_keys:
         split = read_file(config, *key)
         bad_rows += split.bad_rows
+        _note_shared(config, split, scored)
         datasets[key] = encoded(config, split, tokenizer)
     return datasets, bad_rows
+
+
+def _note_shared(config: ResolvedConfig, split: Split, scored: overlap.Scored) -> None:
+    """Compare tasks that are not all the course's, of which some have the same source.
+
+    What is scored is read before what trains.
+    """
+    if not config.own_tasks or len(config.evaluated_tasks) < 2:
+        return
+    if split.name == "train":
+        overlap.warn_of_shared(split, scored)
+    elif split.name == "dev":
+        scored[split.path] = (split.task.name, overlap.fingerprints(split.examples))
 
 
 def read_file(config: ResolvedConfig, name: str, split: str) -> Split:

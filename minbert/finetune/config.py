@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from minbert.finetune.rows import file_split
 from minbert.regularizers import registry
 from minbert.support.errors import InputError
 from minbert.support.flags import check_values, shown
+from minbert.tasks.glue import GLUE
 from minbert.tasks.mixing import ANNEALED, MIXINGS, PRE, WITH_ROUNDS
 from minbert.tasks.own import Definition, read
 from minbert.tasks.predictions import default_file
@@ -59,7 +60,8 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
 
     def __post_init__(self) -> None:
         # the files are read here and now: a configuration means the same ever after
-        definitions = tuple(own.as_json() for own in learn(self.task_file or ()))
+        sources = (*(self.task_file or ()), *_glue_sources(self))
+        definitions = tuple(own.as_json() for own in learn(sources))
         object.__setattr__(self, "task_file", definitions or None)
         check_values(self)
         _check_tasks(self)
@@ -84,6 +86,11 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
     def own_tasks(self) -> Mapping[str, Definition]:
         """The tasks that the user's files describe, by their names."""
         return {definition.name: definition for definition in map(read, self.task_file or ())}
+
+    @property
+    def glue_tasks(self) -> tuple[str, ...]:
+        """The tasks of GLUE among those that `tasks` names."""
+        return tuple(name for name in self.tasks or () if name in GLUE)
 
     @property
     def single_task(self) -> bool:
@@ -206,6 +213,18 @@ def _check_names() -> None:
 
 
 _check_names()
+
+
+def _glue_sources(config: RunConfig) -> Iterator[str]:
+    """The definitions of GLUE's tasks that `tasks` names, unless an earlier run has left them."""
+    there = [read(source).name for source in config.task_file or ()]
+    for name in config.glue_tasks:
+        if name not in there:
+            if config.glue_dir is None:
+                raise InputError(f"--tasks {name}: give --glue_dir, the folder of GLUE's files")
+            if not Path(config.glue_dir).is_dir():
+                raise InputError(f"--glue_dir {config.glue_dir}: no such folder")
+            yield GLUE[name].definition(name, Path(config.glue_dir)).as_json()
 
 
 def _check_tasks(config: RunConfig) -> None:

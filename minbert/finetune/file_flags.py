@@ -74,10 +74,26 @@ _DIRECTORY = flag(
     metavar="FOLDER",
     acts=[_UNNAMED],
 )
+_GLUE_ZIP = flag(
+    None,
+    OUTPUT,
+    "write the test predictions as GLUE's leaderboard takes them; a zip that is there keeps its "
+    "files of other tasks",
+    metavar="FILE",
+    acts=[When(lambda c: bool(c.glue_tasks), "one of GLUE's tasks in --tasks")],
+)
+_GLUE_FILL = flag(
+    False,
+    OUTPUT,
+    "let the files of tasks that --glue_zip lacks hold their commonest label",
+    acts=[When(lambda c: c.glue_zip is not None, "--glue_zip")],
+)
 OutputFileFlags: Any = make_dataclass(
     "OutputFileFlags",
     [
         ("predictions_dir", "str", _DIRECTORY),
+        ("glue_zip", "str | None", _GLUE_ZIP),
+        ("glue_fill", "bool", _GLUE_FILL),
         *(
             (f"{task.name}_{split}_out", "str | None", _out_flag(task, split))
             for task in TASKS.values()

@@ -6,6 +6,7 @@ from typing import Any
 from minbert.regularizers import registry
 from minbert.support import shared_flags
 from minbert.support.flags import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, RATE, Limit, When, flag
+from minbert.tasks.glue import GLUE
 from minbert.tasks.mixing import EQUAL, MIXINGS, PRE, TEMPERATURE, WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, LARGEST_TASK, TASKS, named
 
@@ -66,6 +67,13 @@ class TrainingFlags:
         metavar="FILE",
         repeated=True,
         acts=[When(lambda c: c.own_tasks.keys() <= {*c.evaluated_tasks}, "its task in --tasks")],
+    )
+    glue_dir: str | None = flag(
+        None,
+        TRAINING,
+        f"folder of GLUE's public files, for --tasks {','.join(GLUE)} (docs/glue.md)",
+        metavar="FOLDER",
+        acts=[When(lambda c: bool(c.glue_tasks), "one of GLUE's tasks in --tasks")],
     )
     rrobin: str | None = flag(
         None,

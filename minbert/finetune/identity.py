@@ -22,6 +22,8 @@ INDIFFERENT = (
 )
 OUTPUTS = (
     "predictions_dir",
+    "glue_zip",
+    "glue_fill",
     *(f"{task.name}_{s}_out" for task in TASKS.values() for s in task.scored_splits),
 )
 # flags that came later: a run without them keeps the name that it had before
@@ -51,7 +53,7 @@ def settings(config: RunConfig) -> dict[str, Any]:
     unset = [name for name in _LATER if every[name] == fields[name].default]
     if config.limit is None or config.limit_rows == "first":  # as all runs with a limit once were
         unset.append("limit_rows")
-    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset, "task_file")
+    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset, "task_file", "glue_dir")
     kept = {name: value for name, value in every.items() if name not in left_out}
     own = {name: own.decisive for name, own in config.own_tasks.items()}
     return as_json(kept | ({"own_tasks": own} if own else {}))

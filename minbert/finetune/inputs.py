@@ -64,7 +64,8 @@ def _check_own_files(config: RunConfig) -> None:
     for task, split in config.file_keys:
         own = config.own_tasks.get(task)
         if own is not None and not Path(own.files[split]).is_file():
-            raise InputError(f"--task_file: {own.files[split]}, {split} of {task}: no such file")
+            flag = "glue_dir" if task in config.glue_tasks else "task_file"
+            raise InputError(f"--{flag}: {own.files[split]}, {split} of {task}: no such file")
 
 
 def _data_folder(config: RunConfig, needed_keys: Collection[Key]) -> tuple[Path, str]:

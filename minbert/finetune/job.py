@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from minbert.finetune import outputs
+from minbert.finetune import glue_zip, outputs
 from minbert.finetune.build import Parts, build
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import all_scores, commonest_scores, predict
@@ -81,6 +81,7 @@ def run(typed: RunConfig, stop: StopRequest, report: Report | None = None) -> Re
         check_shared(folder)
         _announce(config, origins(typed), str(device), folder)
         parts, facts, progress = _begin(config, folder, device)
+        glue_zip.check(config, parts.datasets)
         manifest = new_manifest(config, facts["sha256"], device)
         manifest[STEPS] = parts.trainee.plan.total_steps
         if group.rank() == 0:
@@ -95,6 +96,7 @@ def run(typed: RunConfig, stop: StopRequest, report: Report | None = None) -> Re
         if group.rank() == 0:
             with stop.deferred():  # all files and the mark that the run is done, or none
                 durable_files.write_texts(outputs.rendered(config, parts.datasets, predicted))
+                glue_zip.write(config, parts.datasets, predicted)
                 CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     if group.rank() == 0:
         _show(config, parts, manifest, progress)

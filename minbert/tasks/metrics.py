@@ -1,4 +1,4 @@
-"""Scores on a dev set: accuracy and Pearson's r, and whether they show any learning."""
+"""Scores on a dev set, and whether they show any learning."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -27,6 +27,27 @@ def pearson(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> fl
     return float(np.clip(r, -1.0, 1.0)) if np.isfinite(r) else 0.0
 
 
+def spearman(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> float:
+    """Spearman's ρ, which is Pearson's r of the ranks; 0 where it is undefined."""
+    from scipy import stats  # likewise
+
+    return pearson(stats.rankdata(predictions), stats.rankdata(labels))
+
+
+def f1(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> float:
+    """F1 of class 1 among 0 and 1; 0 where nothing is of that class."""
+    from sklearn.metrics import f1_score  # a second to import, which few runs need
+
+    return float(f1_score(labels, predictions, zero_division=0))
+
+
+def matthews(predictions: NDArray[np.generic], labels: NDArray[np.generic]) -> float:
+    """Matthews' correlation of two classes or more; 0 where one side is constant."""
+    from sklearn.metrics import matthews_corrcoef  # likewise
+
+    return float(matthews_corrcoef(labels, predictions))
+
+
 @dataclass(frozen=True)
 class Metric:
     """A score of predictions (n,) against labels (n,), with the name that tables give it."""
@@ -42,6 +63,9 @@ class Metric:
 
 ACCURACY = Metric("accuracy", accuracy)
 PEARSON = Metric("Pearson r", pearson, is_correlation=True)
+SPEARMAN = Metric("Spearman rho", spearman, is_correlation=True)
+F1 = Metric("F1", f1)
+MATTHEWS = Metric("Matthews correlation", matthews, is_correlation=True)
 
 
 def of_commonest(metric: Metric, labels: NDArray[Any]) -> float:

@@ -21,15 +21,17 @@ from minbert.support.errors import InputError
 from minbert.tasks import heads, losses
 from minbert.tasks.course import QUORA, SST, STS, TOP_SIMILARITY
 from minbert.tasks.labels import LABEL_BYTES, above_half, largest, name_label, score_within
-from minbert.tasks.metrics import ACCURACY, PEARSON, Metric
+from minbert.tasks.metrics import ACCURACY, F1, MATTHEWS, PEARSON, SPEARMAN, Metric
 from minbert.tasks.task import Array, Task
 
 CLASSES, BINARY, REGRESSION = KINDS = ("classes", "binary", "regression")
-METRICS: Mapping[str, Mapping[str, Metric]] = {
-    CLASSES: {"accuracy": ACCURACY},
-    BINARY: {"accuracy": ACCURACY},
-    REGRESSION: {"pearson": PEARSON},
+_OF_CLASSES = {"accuracy": ACCURACY, "f1": F1, "matthews": MATTHEWS}
+METRICS: Mapping[str, Mapping[str, Metric]] = {  # the first is the default
+    CLASSES: _OF_CLASSES,
+    BINARY: _OF_CLASSES,
+    REGRESSION: {"pearson": PEARSON, "spearman": SPEARMAN},
 }
+_DELIMITERS = ("", ",", "\t", ";", "|")
 _YES_OR_NO = ("0", "1")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 _SPLIT = re.compile(r"train|(dev|test)(_[a-z0-9_]+)?")
@@ -40,8 +42,9 @@ class Definition:
     """What a task's TOML file says. Raises ValueError where that makes no task.
 
     `labels` name the classes in order; of yes or no the second is the one that a score is for. In
-    `range` the labels of a regression lie. Without an `id` rows are known by their column `id` or,
-    where there is none, by their numbers.
+    `range` the labels of a regression lie. Of several metrics the first decides. Without an `id`
+    rows are known by their column `id` or, where there is none, by their numbers; so are they with
+    an `id` that is missing, if they are `numbered`. `columns` are those of files without a header.
     """
 
     name: str
@@ -51,10 +54,13 @@ class Definition:
     files: Mapping[str, str] = field(hash=False)
     labels: tuple[str, ...] = ()
     range: tuple[float, ...] = ()
-    metric: str = ""
+    metric: tuple[str, ...] = ()
     title: str = ""
     id: str = ""
+    numbered: bool = False
     quotes: bool = True
+    delimiter: str = ""
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -65,9 +71,13 @@ class Definition:
         columns = [*self.texts, self.label, *([self.id] if self.id else [])]
         if "" in columns or len(set(columns)) < len(columns):
             raise ValueError(f"columns {', '.join(columns)}: each needs a name of its own")
-        if self.metric not in ("", *METRICS[self.kind]):
-            known = ", ".join(METRICS[self.kind])
-            raise ValueError(f"metric {self.metric!r}: of {self.kind} there is: {known}")
+        for metric in self.metric:
+            if metric not in METRICS[self.kind]:
+                known = ", ".join(METRICS[self.kind])
+                raise ValueError(f"metric {metric!r}: of {self.kind} there is: {known}")
+        if "f1" in self.metric and len(self.labels or _YES_OR_NO) != 2:
+            raise ValueError("metric 'f1' is that of the second of two labels")
+        _check_layout(self)
         _check_labels(self)
         _check_range(self)
         _check_files(self.files)
@@ -77,6 +87,10 @@ class Definition:
         """What decides a run's result beside the contents of the files."""
         places = ("title", "files")
         return {name: value for name, value in asdict(self).items() if name not in places}
+
+    @property
+    def _default(self) -> tuple[str, ...]:
+        return tuple(METRICS[self.kind])[:1]
 
     def as_json(self) -> str:
         """The definition in one line, which `read` takes in place of the file's path."""
@@ -94,11 +108,12 @@ class Definition:
             text_columns=self.texts,
             label_column=self.label,
             prediction_column=f"Predicted_{self.name}",
-            metrics=(METRICS[self.kind][self.metric or next(iter(METRICS[self.kind]))],),
+            metrics=tuple(METRICS[self.kind][name] for name in self.metric or self._default),
             quotes=self.quotes,
-            delimiter=None,
+            delimiter=self.delimiter or None,
             id_column=self.id or "id",
-            numbered=not self.id,
+            numbered=self.numbered or not self.id,
+            columns=self.columns,
             relational=is_pair,
             freelb_init=like.freelb_init,
             freelb_radius=like.freelb_radius,
@@ -182,6 +197,9 @@ def _files(name: str, value: Any) -> dict[str, str]:
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "texts": _texts,
+    "metric": _texts,
+    "columns": _texts,
+    "numbered": _switch,
     "labels": _label_names,
     "range": _numbers,
     "quotes": _switch,
@@ -195,6 +213,16 @@ def _check_name(name: str) -> None:
         raise ValueError(f"name {name!r} is not up to 40 letters, digits, _ and -")
     if name.lower() == "overall" or hasattr(nn.ModuleDict(), name):  # heads are its attributes
         raise ValueError(f"name {name!r} has a meaning of its own; take another name")
+
+
+def _check_layout(wanted: Definition) -> None:
+    if wanted.delimiter not in _DELIMITERS:
+        raise ValueError(f"delimiter {wanted.delimiter!r} is no comma, tab, semicolon or bar")
+    needed = {*wanted.texts, wanted.label}
+    if wanted.columns and (lacks := sorted(needed - {*wanted.columns})):
+        raise ValueError(f"columns names no {', '.join(lacks)}")
+    if len(set(wanted.columns)) < len(wanted.columns):
+        raise ValueError("columns names a column twice")
 
 
 def _check_labels(wanted: Definition) -> None:

@@ -39,6 +39,7 @@ class Task:
     delimiter: str | None = "\t"  # of its files; None: each file's first line shows it
     id_column: str = "id"
     numbered: bool = False  # whether the rows of a file without that column are their numbers
+    columns: tuple[str, ...] = ()  # of files that have no header
     # hidden size -> head over the two texts' vectors; None for tasks of one text
     pair_head: Callable[[int], nn.Module] | None = None
     label_names: tuple[str, ...] = ()  # what people call the classes, unless it is as in files
@@ -87,8 +88,8 @@ class Task:
 
     @property
     def is_correlation(self) -> bool:
-        """Whether a correlation decides: predictions are numbers then, and else classes."""
-        return self.metrics[0].is_correlation
+        """Whether predictions are numbers, whose correlation with the labels decides."""
+        return self.top is not None
 
     @property
     def near_identical(self) -> float:

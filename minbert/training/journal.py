@@ -44,6 +44,9 @@ class Lines(Protocol):
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append rows."""
 
+    def sync(self) -> None:
+        """Bring the rows to disk."""
+
 
 class Journal:
     """The log of a run, which raises RunError at a loss or gradient that is not finite."""

@@ -40,6 +40,10 @@ class TrackedLines:
         self._lines.write(rows)
         self._send(rows)
 
+    def sync(self) -> None:
+        """Bring the log's rows to disk."""
+        self._lines.sync()
+
     def close(self) -> None:
         """Show the last scores; close log and tracker."""
         self._lines.close()

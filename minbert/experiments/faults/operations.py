@@ -13,7 +13,9 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from minbert.encoder import tensor_files
@@ -82,15 +84,16 @@ class _Watch:
         for name, function in (changed | {"fsync": self._sync}).items():
             setattr(os, name, function)
         setattr(fcntl, "flock", self._lock)  # noqa: B010  mypy knows its signature
-        io.open = builtins.open = self._opened(io.open)  # type: ignore[assignment]
+        io.open = builtins.open = self._opened(io.open)
         self._begin_native()
 
     def _begin_native(self) -> None:
-        save, load, see = durable_files.save_file, checkpoint.load_file, tensor_files.safe_open
-        changed: dict[str, Any] = {"save_file": self._saving(save)}
-        durable_files.__dict__.update(changed)
-        checkpoint.__dict__["load_file"] = self._native("read", load)
-        tensor_files.__dict__["safe_open"] = self._native("open", see)
+        def change(module: ModuleType, name: str, changed: Callable[[Any], Any]) -> None:
+            module.__dict__[name] = changed(module.__dict__[name])
+
+        change(durable_files, "save_file", self._saving)
+        change(checkpoint, "load_file", partial(self._native, "read"))
+        change(tensor_files, "safe_open", partial(self._native, "open"))
 
     def _place(self, path: Any, folder: int | None = None) -> str:
         """The absolute path, empty where it does not lie below the root."""

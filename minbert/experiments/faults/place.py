@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from minbert.data.tokenizer_folder import SPECIAL_TOKENS
+from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.experiments.faults import grids
