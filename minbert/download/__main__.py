@@ -37,9 +37,9 @@ class DownloadConfig:
     weights: str | None = flag(
         None,
         _WEIGHTS,
-        "a published encoder in BERT's layout, into the hub's local cache (HF_HOME says where), in "
-        "which the main job's --weights NAME finds it; bert-base-uncased is pinned, and is put "
-        "into data/bert-base-uncased/ as well",
+        "a published encoder in the layout of BERT, RoBERTa or XLM-R, into the hub's local cache "
+        "(HF_HOME says where), in which the main job's --weights NAME finds it; "
+        "bert-base-uncased is pinned, and is put into data/bert-base-uncased/ as well",
         metavar="NAME",
     )
     revision: str | None = flag(

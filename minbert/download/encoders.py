@@ -36,8 +36,8 @@ T = TypeVar("T")
 def fetch_weights(wanted: Published, patience: Patience) -> str:
     """Bring a checkpoint onto this machine, whole; returns the line that says where it is.
 
-    Raises InputError where there is no such checkpoint or it is not in BERT's layout, RunError
-    where it cannot be fetched.
+    Raises InputError where there is no such checkpoint or it is not in a layout that is read here,
+    RunError where it cannot be fetched.
     """
     if not wanted.pinned:
         commit = _into_cache(wanted, patience).name
@@ -173,7 +173,7 @@ def _check_layout(wanted: Published, name: str, path: Path, read: Callable[[Path
         return read(path)
     except InputError as error:
         why = str(error).removeprefix(f"{path}: ")
-        raise InputError(f"{wanted}: not in BERT's layout: {name}: {why}") from error
+        raise InputError(f"{wanted}: not in a layout that is read here: {name}: {why}") from error
 
 
 def _point(pointer: Path, blob: Path) -> None:
@@ -195,8 +195,9 @@ def _needed(listing: Listing) -> tuple[list[str], str]:
     Raises InputError where one is missing.
     """
     main = next((name for name in tensor_files.MAIN_FILES if name in listing), "model.safetensors")
-    tokens = "tokenizer.json" if "tokenizer.json" in listing else "vocab.txt"
-    _check_there(listing, ["config.json", tokens, main])
+    tokens = next((name for name in weights.LISTS if name in listing), weights.LISTS[0])
+    merges = ["merges.txt"] if tokens == "vocab.json" else []
+    _check_there(listing, ["config.json", tokens, *merges, main])
     small = (*weights.VOCAB_FILES, POOLING_FILE)
     return ["config.json", *(name for name in small if name in listing)], main
 
@@ -204,4 +205,4 @@ def _needed(listing: Listing) -> tuple[list[str], str]:
 def _check_there(listing: Listing, names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in listing]:
         lacks = tensor_files.some(missing)
-        raise InputError(f"{listing.wanted}: not in BERT's layout: lacks {lacks}")
+        raise InputError(f"{listing.wanted}: not in a layout that is read here: lacks {lacks}")

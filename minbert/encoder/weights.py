@@ -59,7 +59,7 @@ _HEADS = (
 _PRETRAINING = ("cls.predictions.", "cls.seq_relationship.")  # nearly every folder has them
 # 0, 1, 2, ... and 0, 0, 0, ...: buffers that older writers saved
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-_LISTS = ("vocab.txt", "tokenizer.json", "vocab.json")
+LISTS = ("vocab.txt", "tokenizer.json", "vocab.json")  # any of them has the tokens
 _FRONT = re.compile(rf"^({'|'.join(map(re.escape, PREFIXES))})")
 _NAMED = 5  # names in an error
 _LARGEST_LIST = 128 * untrusted.MEGABYTE
@@ -84,8 +84,8 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: no such folder of pretrained weights")
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: lacks config.json, which a published BERT folder has")
-    if not any((folder / name).is_file() for name in _LISTS):
-        raise InputError(f"{folder}: lacks {' (or '.join(_LISTS[:2])}), the tokens' list")
+    if not any((folder / name).is_file() for name in LISTS):
+        raise InputError(f"{folder}: lacks {' (or '.join(LISTS[:2])}), the tokens' list")
     tensor_files.files_of(folder)
 
 

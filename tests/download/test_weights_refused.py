@@ -30,7 +30,7 @@ def test_a_checkpoint_that_lacks_a_file_is_refused_before_any_is_fetched(
 ) -> None:
     files = {name: it for name, it in files.items() if name not in (gone, "pytorch_model.bin")}
     publish(server, NAME, files)
-    with pytest.raises(InputError, match=f"^{NAME}: not in BERT's layout: {words}"):
+    with pytest.raises(InputError, match=f"^{NAME}: not in a layout that is read here: {words}"):
         fetch_weights(parse(NAME), SOON)
     assert fetched(server) == []
     assert not cache().exists()
@@ -48,7 +48,9 @@ def test_another_architecture_is_refused_before_its_tensors_are_fetched(
     server: Server, files: dict[str, bytes], config: bytes, words: str
 ) -> None:
     publish(server, NAME, {**files, "config.json": config})
-    with pytest.raises(InputError, match=rf"^{NAME}: not in BERT's layout: config.json: {words}"):
+    with pytest.raises(
+        InputError, match=rf"^{NAME}: not in a layout that is read here: config.json: {words}"
+    ):
         fetch_weights(parse(NAME), SOON)
     assert fetched(server) == ["config.json"]
     assert hub.cached(parse(NAME)) is None

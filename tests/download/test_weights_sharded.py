@@ -108,7 +108,9 @@ def test_a_shard_that_the_hub_lacks_is_named_before_any_is_fetched(
 ) -> None:
     gone = shards_of(sharded)[1]
     publish(server, NAME, {name: it for name, it in sharded.items() if name != gone})
-    with pytest.raises(InputError, match=f"^{NAME}: not in BERT's layout: lacks {gone}$"):
+    with pytest.raises(
+        InputError, match=f"^{NAME}: not in a layout that is read here: lacks {gone}$"
+    ):
         fetch_weights(parse(NAME), SOON)
     assert fetched(server)[-1] == INDEX[kind]
 
@@ -134,7 +136,8 @@ def test_an_index_that_names_anything_else_is_refused(
     )
     index = {"weight_map": {"a": shard, "b": shards_of(sharded)[0]}}
     publish(server, NAME, {str(shard): b"x", **sharded, INDEX[kind]: json.dumps(index).encode()})
-    words = rf"^{NAME}: not in BERT's layout: {INDEX[kind]}: its weight_map does not name files"
+    begins = f"{NAME}: not in a layout that is read here"
+    words = rf"^{begins}: {INDEX[kind]}: its weight_map does not name files"
     with pytest.raises(InputError, match=words):
         fetch_weights(parse(NAME), SOON)
     assert fetched(server)[-1] == INDEX[kind]
@@ -150,7 +153,9 @@ def test_a_hostile_index_is_one_line(
     HOSTILE_JSON[hostile](tmp_path / "hostile")
     index = (tmp_path / "hostile").read_bytes()
     publish(server, NAME, {**sharded, INDEX[kind]: index})
-    with pytest.raises(InputError, match=f"^{NAME}: not in BERT's layout: {INDEX[kind]}") as raised:
+    with pytest.raises(
+        InputError, match=f"^{NAME}: not in a layout that is read here: {INDEX[kind]}"
+    ) as raised:
         fetch_weights(parse(NAME), SOON)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
     assert not (cache() / "snapshots").exists() and hub.cached(parse(NAME)) is None

@@ -471,7 +471,9 @@ def test_a_damaged_older_checkpoint_does_not_stop_the_next_saves(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", [checkpoint.MANIFEST, checkpoint.FACTS])
-@pytest.mark.parametrize("kind", HOSTILE_JSON.keys() - {"sparse"})  # its hash takes minutes
+@pytest.mark.parametrize(
+    "kind", [k for k in HOSTILE_JSON if k != "sparse"]
+)  # its hash takes minutes
 def test_hostile_json_is_damage(tmp_path: Path, name: str, kind: str) -> None:
     """The facts are reached only where the manifest has the hash of what stands there."""
     store = CheckpointStore(tmp_path)
