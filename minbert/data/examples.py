@@ -30,7 +30,7 @@ from minbert.data.records import Line
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
-from minbert.tasks.task import Task
+from minbert.tasks.task import Task, kind_of
 
 SPLITS = ("train", "dev", "test")
 _LONGEST_LINE = 2**26  # bytes; records.py reports a text of a quarter of this
@@ -147,23 +147,25 @@ class Split:
 
 def read_split(
     task: Task,
-    name: str,
+    split: str,
     path: Path,
     *,
     strict: bool = False,
     limit: int | None = None,
     shown: int | None = _SHOWN,
 ) -> Split:
-    """Read one file. `name` is train, dev or test; `limit` stops after that many rows.
+    """Read a split's rows from its file; `limit` stops after that many of them.
 
     The log names so many reported rows as are to be `shown`, for None all.
 
     Raises InputError for a file that cannot be read at all: absent, empty, without the expected
     columns, without a usable row; with `strict`, for any bad row too.
     """
+    name = kind_of(split)
     layout, lines = layout_of(task, name, path, _lines(path))
     reader = _RowReader(task, layout, labelled=name != "test", keep_unlabelled=name != "train")
-    examples, bad_rows, rows = _read_rows(task, path, islice(reader.records(lines), limit), reader)
+    records = reader.records(lines, task.rows_of(split))
+    examples, bad_rows, rows = _read_rows(task, path, islice(records, limit), reader)
     _report(path, rows, bad_rows, strict, shown)
     if not any(name == "test" or example.label is not None for example in examples):
         what = "" if name == "test" else " with a label"
@@ -257,9 +259,13 @@ class _RowReader:
         kept = Example(identifier, texts, None) if self.keep_unlabelled else None
         return kept, f"id {identifier}: {'; '.join(complaints)}"
 
-    def records(self, lines: Iterator[Line]) -> Iterator[Line]:
-        """The records of the lines below the header."""
-        return self.layout.records(lines, self._is_labelled)
+    def records(self, lines: Iterator[Line], part: tuple[str, str] | None = None) -> Iterator[Line]:
+        """The records of the lines below the header, those of the `part` alone if there is one."""
+        records = self.layout.records(lines, self._is_labelled)
+        if part is None or part[0] not in self.layout.columns:
+            return records
+        column, value = part
+        return (r for r in records if self._field(self.layout.cells(r[1], []), column) == value)
 
     def _is_labelled(self, fields: list[str]) -> bool:
         return self.labelled and self._label(fields, []) is not None

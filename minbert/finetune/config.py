@@ -22,6 +22,7 @@ from minbert.finetune.rows import file_split
 from minbert.regularizers import registry
 from minbert.support.errors import InputError
 from minbert.support.flags import check_values, shown
+from minbert.tasks import xnli
 from minbert.tasks.glue import GLUE
 from minbert.tasks.mixing import ANNEALED, MIXINGS, PRE, WITH_ROUNDS
 from minbert.tasks.own import Definition, read
@@ -60,7 +61,7 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
 
     def __post_init__(self) -> None:
         # the files are read here and now: a configuration means the same ever after
-        sources = (*(self.task_file or ()), *_glue_sources(self))
+        sources = (*(self.task_file or ()), *_benchmark_sources(self))
         definitions = tuple(own.as_json() for own in learn(sources))
         object.__setattr__(self, "task_file", definitions or None)
         check_values(self)
@@ -91,6 +92,11 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
     def glue_tasks(self) -> tuple[str, ...]:
         """The tasks of GLUE among those that `tasks` names."""
         return tuple(name for name in self.tasks or () if name in GLUE)
+
+    @property
+    def xnli_tasks(self) -> tuple[str, ...]:
+        """The tasks of XNLI among those that `tasks` names."""
+        return tuple(name for name in self.tasks or () if name.startswith(xnli.PREFIX))
 
     @property
     def single_task(self) -> bool:
@@ -215,16 +221,29 @@ def _check_names() -> None:
 _check_names()
 
 
-def _glue_sources(config: RunConfig) -> Iterator[str]:
-    """The definitions of GLUE's tasks that `tasks` names, unless an earlier run has left them."""
+def _benchmark_sources(config: RunConfig) -> Iterator[str]:
+    """The definitions of GLUE's and XNLI's tasks, unless an earlier run has left them."""
     there = [read(source).name for source in config.task_file or ()]
     for name in config.glue_tasks:
         if name not in there:
-            if config.glue_dir is None:
-                raise InputError(f"--tasks {name}: give --glue_dir, the folder of GLUE's files")
-            if not Path(config.glue_dir).is_dir():
-                raise InputError(f"--glue_dir {config.glue_dir}: no such folder")
-            yield GLUE[name].definition(name, Path(config.glue_dir)).as_json()
+            yield GLUE[name].definition(name, _folder(config, name, "glue_dir")).as_json()
+    for name in config.xnli_tasks:
+        if name not in there:
+            folder = _folder(config, name, "xnli_dir")
+            glue = None if config.glue_dir is None else _folder(config, name, "glue_dir")
+            try:
+                yield xnli.definition(name, folder, glue).as_json()
+            except ValueError as error:
+                raise InputError(f"--tasks {name}: {error}") from error
+
+
+def _folder(config: RunConfig, task: str, flag: str) -> Path:
+    folder = getattr(config, flag)
+    if folder is None:
+        raise InputError(f"--tasks {task}: give --{flag}, the folder of its files")
+    if not Path(folder).is_dir():
+        raise InputError(f"--{flag} {folder}: no such folder")
+    return Path(folder)
 
 
 def _check_tasks(config: RunConfig) -> None:

@@ -73,7 +73,19 @@ class TrainingFlags:
         TRAINING,
         f"folder of GLUE's public files, for --tasks {','.join(GLUE)} (docs/glue.md)",
         metavar="FOLDER",
-        acts=[When(lambda c: bool(c.glue_tasks), "one of GLUE's tasks in --tasks")],
+        acts=[
+            When(
+                lambda c: bool(c.glue_tasks or "xnli-en" in c.xnli_tasks),
+                "a task of GLUE's, or xnli-en, in --tasks",
+            )
+        ],
+    )
+    xnli_dir: str | None = flag(
+        None,
+        TRAINING,
+        "folder of XNLI's files, for --tasks xnli-en, ...: trained in one language, scored in all",
+        metavar="FOLDER",
+        acts=[When(lambda c: bool(c.xnli_tasks), "a task of XNLI's in --tasks")],
     )
     rrobin: str | None = flag(
         None,

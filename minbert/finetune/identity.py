@@ -53,7 +53,7 @@ def settings(config: RunConfig) -> dict[str, Any]:
     unset = [name for name in _LATER if every[name] == fields[name].default]
     if config.limit is None or config.limit_rows == "first":  # as all runs with a limit once were
         unset.append("limit_rows")
-    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset, "task_file", "glue_dir")
+    left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset, "task_file", "glue_dir", "xnli_dir")
     kept = {name: value for name, value in every.items() if name not in left_out}
     own = {name: own.decisive for name, own in config.own_tasks.items()}
     return as_json(kept | ({"own_tasks": own} if own else {}))

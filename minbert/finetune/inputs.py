@@ -64,7 +64,8 @@ def _check_own_files(config: RunConfig) -> None:
     for task, split in config.file_keys:
         own = config.own_tasks.get(task)
         if own is not None and not Path(own.files[split]).is_file():
-            flag = "glue_dir" if task in config.glue_tasks else "task_file"
+            kinds = {"glue_dir": config.glue_tasks, "xnli_dir": config.xnli_tasks}
+            flag = next((name for name, tasks in kinds.items() if task in tasks), "task_file")
             raise InputError(f"--{flag}: {own.files[split]}, {split} of {task}: no such file")
 
 

@@ -32,12 +32,12 @@ def read_rows(
 
     `path` is that of `file_split`. Raises InputError where nothing can be read.
     """
-    kind, limit = kind_of(file_split(settings, split)), settings["limit"]
+    of_file, limit = file_split(settings, split), settings["limit"]
     is_drawn = limit is not None and settings["limit_rows"] == "drawn"
-    found = read_split(task, kind, path, strict=strict, limit=None if is_drawn else limit)
+    found = read_split(task, of_file, path, strict=strict, limit=None if is_drawn else limit)
     if is_drawn:
         found = found.drawn(limit)
-    if kind != "train" or settings["limit_train"] is None:
+    if kind_of(of_file) != "train" or settings["limit_train"] is None:
         return found
     draw = found.drawn if split == "train" else found.rest
     return draw(settings["limit_train"], settings["limit_train_seed"])

@@ -101,7 +101,9 @@ def read_gold(
         if path is None:
             continue
         labelled = _has_labels(path, part)
-        examples = read_split(TASKS[part.task], "dev" if labelled else "test", path).examples
+        kind = "dev" if labelled else "test"
+        of_kind = part.split if kind_of(part.split) == kind else kind
+        examples = read_split(TASKS[part.task], of_kind, path).examples
         ids[part] = Ids((example.id.encode(), row) for row, example in enumerate(examples))
         without = (example.id.encode() for example in examples if example.label is None)
         optional[part] = frozenset(without if labelled else ())

@@ -45,6 +45,8 @@ class Definition:
     `range` the labels of a regression lie. Of several metrics the first decides. Without an `id`
     rows are known by their column `id` or, where there is none, by their numbers; so are they with
     an `id` that is missing, if they are `numbered`. `columns` are those of files without a header.
+    Of a split that `parts` names, the rows count whose column `part` has this value, if there is
+    such a column.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Definition:
     quotes: bool = True
     delimiter: str = ""
     columns: tuple[str, ...] = ()
+    part: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -114,6 +118,8 @@ class Definition:
             id_column=self.id or "id",
             numbered=self.numbered or not self.id,
             columns=self.columns,
+            part=self.part,
+            parts=self.parts,
             relational=is_pair,
             freelb_init=like.freelb_init,
             freelb_radius=like.freelb_radius,
@@ -195,6 +201,12 @@ def _files(name: str, value: Any) -> dict[str, str]:
     return {split: _text(f"{name}.{split}", path) for split, path in value.items()}
 
 
+def _parts(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {value!r}, not a table [parts] of splits and values")
+    return {split: _text(f"{name}.{split}", wanted) for split, wanted in value.items()}
+
+
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "texts": _texts,
     "metric": _texts,
@@ -204,6 +216,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "range": _numbers,
     "quotes": _switch,
     "files": _files,
+    "parts": _parts,
 }
 
 
@@ -218,6 +231,10 @@ def _check_name(name: str) -> None:
 def _check_layout(wanted: Definition) -> None:
     if wanted.delimiter not in _DELIMITERS:
         raise ValueError(f"delimiter {wanted.delimiter!r} is no comma, tab, semicolon or bar")
+    if wanted.parts and not wanted.part:
+        raise ValueError("parts needs part, the column that tells them apart")
+    if unknown := sorted(wanted.parts.keys() - wanted.files.keys()):
+        raise ValueError(f"parts names {', '.join(unknown)}, which files does not")
     needed = {*wanted.texts, wanted.label}
     if wanted.columns and (lacks := sorted(needed - {*wanted.columns})):
         raise ValueError(f"columns names no {', '.join(lacks)}")

@@ -1,7 +1,7 @@
 """What a task is made of. Every task is one `Task`, listed in `registry.py`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class Task:
     id_column: str = "id"
     numbered: bool = False  # whether the rows of a file without that column are their numbers
     columns: tuple[str, ...] = ()  # of files that have no header
+    part: str = ""  # a column by which a file is parted among splits
+    parts: Mapping[str, str] = field(default_factory=dict)  # its value in the rows of a split
     # hidden size -> head over the two texts' vectors; None for tasks of one text
     pair_head: Callable[[int], nn.Module] | None = None
     label_names: tuple[str, ...] = ()  # what people call the classes, unless it is as in files
@@ -126,6 +128,10 @@ class Task:
         """The lowest and the highest score of a regression: what its outputs 0 and `top` mean."""
         low, high = self.decode(np.array([[0.0], [self.top or 0.0]]))
         return float(low), float(high)
+
+    def rows_of(self, split: str) -> tuple[str, str] | None:
+        """The column, and its value, in the rows of a file that are this split's; None for all."""
+        return (self.part, self.parts[split]) if split in self.parts else None
 
     def spelled(self, prediction: Any) -> str:
         """A prediction as files spell it."""
