@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from minbert.data import spooled
-from minbert.data.records import Line, RecordError, fields_of, whole_records
+from minbert.data.records import Line, RecordError, fields_of, lines_of, whole_records
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -119,7 +119,7 @@ def read_split(
     Raises InputError for a file that cannot be read at all: absent, empty, without the expected
     columns, without a usable row; with `strict`, for any bad row too.
     """
-    lines = _lines(path)
+    lines = lines_of(path)
     columns = _header(task, name, path, lines)
     reader = _RowReader(task, columns, labelled=name != "test", keep_unlabelled=name != "train")
     examples, bad_rows, rows = _read_rows(task, path, islice(reader.records(lines), limit), reader)
@@ -132,12 +132,12 @@ def read_split(
 
 def columns_of(task: Task, path: Path) -> list[str]:
     """The names in a file's header. Raises InputError where its texts have no column."""
-    return _header(task, "test", path, _lines(path))
+    return _header(task, "test", path, lines_of(path))
 
 
 def ids_in(task: Task, path: Path) -> Iterator[str]:
     """The ids of a file, whatever else is wrong with its rows. Raises InputError likewise."""
-    lines = _lines(path)
+    lines = lines_of(path)
     columns = _header(task, "test", path, lines)
     reader = _RowReader(task, columns, labelled=False, keep_unlabelled=True)
     for _, raw in reader.records(lines):
@@ -152,9 +152,11 @@ def _read_rows(
     """The examples, of each id the first; the reported rows; the number of rows seen."""
     examples, ids, places = StoredExamples(task), spooled.Equals(), spooled.GrowingArray(np.int64)
     complaints: defaultdict[int, list[str]] = defaultdict(list)  # by line
-    rows = 0
+    rows, suspects = 0, []
     for number, raw in records:
         rows += 1
+        if reader.may_hide_rows(raw):
+            suspects.append(number)
         example, complaint = reader.read(raw)
         if complaint:
             complaints[number].append(complaint)
@@ -162,6 +164,9 @@ def _read_rows(
             examples.append(example)
             ids.append(example.id)
             places.append(number)
+    if suspects:
+        what = "%s: %d quoted texts take in lines that look like rows, the first at line %d"
+        log.warning(what, path, len(suspects), suspects[0])
     is_repeated = ids.first() != np.arange(len(examples))
     if is_repeated.any():
         repeated = compress(zip(places.whole().tolist(), examples, strict=True), is_repeated)
@@ -172,16 +177,6 @@ def _read_rows(
         BadRow(str(path), line, "; ".join(what)) for line, what in sorted(complaints.items())
     ]
     return examples, bad_rows, rows
-
-
-def _lines(path: Path) -> Iterator[Line]:
-    """Numbered lines, with their ends."""
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    with stream:
-        yield from enumerate(stream, start=1)
 
 
 def _filled(records: Iterable[Line]) -> Iterator[Line]:
@@ -208,6 +203,8 @@ def _header(task: Task, name: str, path: Path, lines: Iterator[Line]) -> list[st
         raise InputError(f"{path}:{number}: one column, so tab is not its delimiter; {expected}")
     if missing := [column for column in needed if column not in columns]:
         raise InputError(f"{path}:{number}: no column {', '.join(missing)}; {expected}")
+    if twice := [column for column in needed if columns.count(column) > 1]:
+        raise InputError(f"{path}:{number}: two columns {twice[0]}: which one counts? {expected}")
     return columns
 
 
@@ -226,6 +223,8 @@ class _RowReader:
         identifier = self._field(fields, "id").strip()
         if not identifier or (complaints and "\ufffd" in identifier):
             return None, "; ".join([*complaints, "no id"])
+        if identifier == "id" and [field.strip() for field in fields] == self.columns:
+            return None, "the header again"
         if any(unicodedata.category(letter) == "Cc" for letter in identifier):
             return None, "; ".join([*complaints, f"control character in id {identifier!r}"])
         texts = tuple(self._field(fields, column) for column in self.task.text_columns)
@@ -236,6 +235,11 @@ class _RowReader:
             return Example(identifier, texts, label), None
         kept = Example(identifier, texts, None) if self.keep_unlabelled else None
         return kept, f"id {identifier}: {'; '.join(complaints)}"
+
+    def may_hide_rows(self, raw: bytes) -> bool:
+        """Whether a record may be rows between two stray quotation marks, which no label tells."""
+        below = raw.split(b"\n")[1:] if not self.labelled else ()
+        return any(line.count(b"\t") == len(self.columns) - 1 for line in below)
 
     def records(self, lines: Iterator[Line]) -> Iterator[Line]:
         """The records of the lines below the header."""

@@ -8,13 +8,32 @@ line stays a line, and so do all lines below it.
 import csv
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from minbert.support.errors import InputError
 
 Line = tuple[int, bytes]  # its number, and its bytes with or without the line end
+_LONGEST = 2**25  # bytes of a line: two texts that csv would still take
 csv.field_size_limit(2**24)  # a text of 16 MB is a mistake, one of 200 kB is a long review
 
 
 class RecordError(Exception):
     """A record that cannot be split into fields; the message says why."""
+
+
+def lines_of(path: Path) -> Iterator[Line]:
+    """The lines of a file. Raises InputError where it cannot be read, or holds no lines of text."""
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    with stream:
+        for number, line in enumerate(iter(partial(stream.readline, _LONGEST), b""), start=1):
+            if len(line) == _LONGEST:
+                most = f"longer than {_LONGEST >> 20} MB"
+                raise InputError(f"{path}: line {number} is {most}: is this a table of texts?")
+            yield number, line
 
 
 def fields_of(record: bytes, *, quotes: bool) -> list[str]:
