@@ -194,9 +194,11 @@ def _read_rows(
     """The examples, of each id the first; the reported rows; the number of rows seen."""
     examples, ids, places = StoredExamples(task), spooled.Equals(), spooled.GrowingArray(np.int64)
     complaints: defaultdict[int, list[str]] = defaultdict(list)  # by line
-    rows = 0
+    rows, suspects = 0, []
     for number, raw in records:
         rows += 1
+        if reader.may_hide_rows(raw):
+            suspects.append(number)
         example, complaint = reader.read(rows, raw)
         if complaint:
             complaints[number].append(complaint)
@@ -204,6 +206,9 @@ def _read_rows(
             examples.append(example)
             ids.append(example.id)
             places.append(number)
+    if suspects:
+        what = "%s: %d quoted texts take in lines that look like rows, the first at line %d"
+        log.warning(what, path, len(suspects), suspects[0])
     is_repeated = ids.first() != np.arange(len(examples))
     if is_repeated.any():
         repeated = compress(zip(places.whole().tolist(), examples, strict=True), is_repeated)
@@ -248,6 +253,8 @@ class _RowReader:
         identifier = self._identifier(row, fields)
         if not identifier or (complaints and "\ufffd" in identifier):
             return None, "; ".join([*complaints, "no id"])
+        if identifier == self.task.id_column and self._is_header(fields):
+            return None, "the header again"
         if any(unicodedata.category(letter) == "Cc" for letter in identifier):
             return None, "; ".join([*complaints, f"control character in id {identifier!r}"])
         texts = tuple(self._field(fields, column) for column in self.task.text_columns)
@@ -258,6 +265,17 @@ class _RowReader:
             return Example(identifier, texts, label), None
         kept = Example(identifier, texts, None) if self.keep_unlabelled else None
         return kept, f"id {identifier}: {'; '.join(complaints)}"
+
+    def may_hide_rows(self, raw: bytes) -> bool:
+        """Whether a record may be rows between two stray quotation marks, which no label tells."""
+        below = raw.split(b"\n")[1:] if not self.labelled else ()
+        return any(self._is_whole(line) for line in below)
+
+    def _is_whole(self, line: bytes) -> bool:
+        return len(self.layout.cells(line, [])) == len(self.layout.columns)
+
+    def _is_header(self, fields: list[str]) -> bool:
+        return [field.strip() for field in fields] == self.layout.columns
 
     def records(self, lines: Iterator[Line], part: tuple[str, str] | None = None) -> Iterator[Line]:
         """The records of the lines below the header, those of the `part` alone if there is one."""

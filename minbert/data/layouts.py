@@ -174,6 +174,8 @@ def _header(task: Task, needed: list[str], raw: bytes, delimiter: str) -> Delimi
     if missing := [column for column in needed if column not in columns]:
         found = "" if task.delimiter is not None else f" among {_some(columns)}"
         raise ValueError(f"no column {', '.join(missing)}{found}")
+    if twice := [column for column in needed if columns.count(column) > 1]:
+        raise ValueError(f"two columns {twice[0]}: which one counts?")
     return Delimited(columns, delimiter, task.quotes)
 
 

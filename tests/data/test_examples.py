@@ -243,6 +243,33 @@ def test_two_stray_quotes_do_not_swallow_the_rows_between(reader: Reader) -> Non
     assert [row.line for row in split.bad_rows] == [2, 3]
 
 
+@pytest.mark.parametrize("below", [1, 2, 5])
+def test_rows_that_two_stray_quotes_take_in_are_not_lost_in_silence(
+    reader: Reader, below: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without labels nothing tells such a record from a long text: csv decides, and we say it."""
+    rows = [f"{i}\tid{i}\ta film" for i in range(below + 2)]
+    rows[0] = '0\tid0\t"a film'
+    rows[below] += '"'
+    split = reader("\n".join(["\tid\tsentence", *rows, ""]).encode(), name="test")
+    assert [example.id for example in split.examples] == ["id0", f"id{below + 1}"]
+    assert "1 quoted texts take in lines that look like rows, the first at line 2" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["train", "dev", "test"])
+def test_a_header_in_the_midst_of_a_file_is_no_row(reader: Reader, name: str) -> None:
+    split = reader(SST + FIRST + SST.replace(b"id", b" id ") + LAST, name=name)
+    assert [example.id for example in split.examples] == ["first", "last"]
+    assert [(row.line, row.what) for row in split.bad_rows] == [(3, "the header again")]
+
+
+@pytest.mark.parametrize("twice", ["id", "sentence", "sentiment"])
+def test_a_needed_column_that_stands_twice_is_an_error(reader: Reader, twice: str) -> None:
+    head = f"id\tsentence\tsentiment\tx\t{twice}\tx\n"
+    with pytest.raises(InputError, match=f"two columns {twice}"):
+        reader(head.encode() + b"a\ta film\t3\t0\t2\t0\n")
+
+
 def test_limit_counts_records(reader: Reader) -> None:
     split = reader(SST + FORGED + LAST, limit=1)
     assert ([example.id for example in split.examples], split.rows) == (["x"], 1)
