@@ -121,7 +121,7 @@ def test_a_log_line_is_plain_and_written_once(capsys: pytest.CaptureFixture[str]
     assert log.propagate is False  # a library's root handler would print it again
 
 
-FIGURES = {"loss": "0.6931", "best dev": "0.4727", "tokens/s": "12,345", "running": "x" * 99}
+FIGURES = {"loss": "0.6931", "running": "x" * 99, "best dev": "0.4727"}
 
 
 @pytest.mark.usefixtures("logging_to_stderr")
@@ -139,7 +139,7 @@ def test_a_bar_fits_eighty_columns_and_the_first_figures_stay(
     lines = [line for line in capsys.readouterr().err.split("\r") if "loss=" in line]
     assert max(map(len, lines)) <= 80
     figures = [f"{name}={value}" for name, value in FIGURES.items()]
-    assert [figure in lines[-1] for figure in figures] == [True, True, False, False]
+    assert [figure in lines[-1] for figure in figures] == [True, False, True]
 
 
 @pytest.mark.usefixtures("logging_to_stderr")
