@@ -20,7 +20,11 @@ from minbert.encoder import tensor_files
 from minbert.support import durable_files
 from minbert.training import checkpoint
 
-CHANGING = ("create", "write", "sync", "mkdir", "rmdir", "rename", "remove", "link", "chmod")
+# kinds of operations: what a full disk refuses, what a disk that became read-only does, and all
+SPACE = ("create", "write", "sync", "mkdir", "rename", "link")
+CHANGING = (*SPACE, "rmdir", "remove", "chmod", "utime")
+SEEING = ("open", "read", "list", "lock")
+EVERY = (*SEEING, *CHANGING, "stat")
 _BY_PATH: Mapping[str, str] = {
     "mkdir": "mkdir",
     "rmdir": "rmdir",
@@ -38,7 +42,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 @dataclass(frozen=True)
 class Operation:
-    """What a process is about to do to a file or folder: one of `CHANGING`, or a way to read.
+    """What a process is about to do to a file or folder, by its kind, one of `EVERY`.
 
     `perform` does it. `halfway` is what a process that ends in its midst has done. `target` is a
     rename's second path. `is_native` marks what safetensors does, which raises errors of its own.
@@ -82,15 +86,16 @@ class _Watch:
         for name, function in (changed | {"fsync": self._sync}).items():
             setattr(os, name, function)
         setattr(fcntl, "flock", self._lock)  # noqa: B010  mypy knows its signature
-        io.open = builtins.open = self._opened(io.open)  # type: ignore[assignment]
+        io.open = builtins.open = self._opened(io.open)
         self._begin_native()
 
     def _begin_native(self) -> None:
-        save, load, see = durable_files.save_file, checkpoint.load_file, tensor_files.safe_open
-        changed: dict[str, Any] = {"save_file": self._saving(save)}
-        durable_files.__dict__.update(changed)
-        checkpoint.__dict__["load_file"] = self._native("read", load)
-        tensor_files.__dict__["safe_open"] = self._native("open", see)
+        writer, reader, opener = (
+            module.__dict__ for module in (durable_files, checkpoint, tensor_files)
+        )
+        writer["save_file"] = self._saving(writer["save_file"])
+        reader["load_file"] = self._native("read", reader["load_file"])
+        opener["safe_open"] = self._native("open", opener["safe_open"])
 
     def _place(self, path: Any, folder: int | None = None) -> str:
         """The absolute path, empty where it does not lie below the root."""
