@@ -7,7 +7,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -114,11 +113,10 @@ def _done(out: Path, *, resume: bool) -> list[Line]:
 
 def _chosen(config: FaultsConfig, site: Site) -> list[Injection]:
     """The injections that the flags ask for."""
-    operations = cache(lambda template, kinds: site.operations(template, kinds))
 
     def sources(name: str) -> Sources:
         draw = Random(derive_seed(config.seed, "faults", name))
-        return Sources(draw, operations, site.home)
+        return Sources(draw, site.operations, site.home)
 
     return planned(sources, only=config.only, quick=config.quick)
 

@@ -13,16 +13,18 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from minbert.encoder import tensor_files
 from minbert.support import durable_files
 from minbert.training import checkpoint
 
-CHANGING = ("create", "write", "sync", "mkdir", "rmdir", "rename", "remove", "link", "chmod")
+# kinds of operations: what a full disk refuses, what a disk that became read-only does, and all
+SPACE = ("create", "write", "sync", "mkdir", "rename", "link")
+CHANGING = (*SPACE, "rmdir", "remove", "chmod", "utime")
+SEEING = ("open", "read", "list", "lock")
+EVERY = (*SEEING, *CHANGING, "stat")
 _BY_PATH: Mapping[str, str] = {
     "mkdir": "mkdir",
     "rmdir": "rmdir",
@@ -40,7 +42,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 @dataclass(frozen=True)
 class Operation:
-    """What a process is about to do to a file or folder: one of `CHANGING`, or a way to read.
+    """What a process is about to do to a file or folder, by its kind, one of `EVERY`.
 
     `perform` does it. `halfway` is what a process that ends in its midst has done. `target` is a
     rename's second path. `is_native` marks what safetensors does, which raises errors of its own.
@@ -88,12 +90,12 @@ class _Watch:
         self._begin_native()
 
     def _begin_native(self) -> None:
-        def change(module: ModuleType, name: str, changed: Callable[[Any], Any]) -> None:
-            module.__dict__[name] = changed(module.__dict__[name])
-
-        change(durable_files, "save_file", self._saving)
-        change(checkpoint, "load_file", partial(self._native, "read"))
-        change(tensor_files, "safe_open", partial(self._native, "open"))
+        writer, reader, opener = (
+            module.__dict__ for module in (durable_files, checkpoint, tensor_files)
+        )
+        writer["save_file"] = self._saving(writer["save_file"])
+        reader["load_file"] = self._native("read", reader["load_file"])
+        opener["safe_open"] = self._native("open", opener["safe_open"])
 
     def _place(self, path: Any, folder: int | None = None) -> str:
         """The absolute path, empty where it does not lie below the root."""

@@ -23,6 +23,7 @@ from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.experiments.faults import grids
+from minbert.experiments.faults.operations import EVERY
 from minbert.experiments.faults.process import Ended, Forks, Interpreters, Order, Started
 from minbert.experiments.faults.strikes import NOTHING, Fault
 from minbert.support.errors import RunError
@@ -186,16 +187,23 @@ class Site:
         if ended.code != 0:
             raise RunError(f"{place}: the run without a fault failed: {ended.said}")
 
+    @cached_property
+    def _traces(self) -> dict[str, list[str]]:
+        return {}
+
     def operations(self, template: str, kinds: Sequence[str]) -> list[str]:
         """Every operation of these kinds of a run from a prepared place, in its order, in words.
 
         Paths are the place's, and drafts have no names of their own.
         """
-        place = self.copy(template, f"trace-{template}")
-        self.run(place, *resuming(template), fault=Fault(only=kinds))
-        seen: list[str] = json.loads((place.parent / "seen.json").read_text(encoding="utf-8"))
-        self.clear(place)
-        return [_DRAFT.sub(".draft", words).replace(f"{place}/", "") for words in seen]
+        if template not in self._traces:
+            place = self.copy(template, f"trace-{template}")
+            self.run(place, *resuming(template), fault=Fault(only=EVERY))
+            seen = json.loads((place.parent / "seen.json").read_text(encoding="utf-8"))
+            self.clear(place)
+            words = [_DRAFT.sub(".draft", each).replace(f"{place}/", "") for each in seen]
+            self._traces[template] = words
+        return [words for words in self._traces[template] if words.split()[0] in kinds]
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from typing import Any
 from minbert.experiments.faults import hostile
 from minbert.experiments.faults.injection import Damage, Injection
 from minbert.experiments.faults.judge import Expected
+from minbert.experiments.faults.operations import CHANGING, EVERY, SEEING, SPACE
 from minbert.experiments.faults.place import FRESH, STEPS, STOPPED, STOPS
 from minbert.experiments.faults.spoils import SPOILS
 from minbert.experiments.faults.strikes import Fault
 from minbert.experiments.faults.unsynced import MODES
 
-SPACE = ("create", "write", "sync", "mkdir", "rename", "link")  # what a full disk refuses
-ALL = ("open", "read", "list", "lock", "rmdir", "remove", "chmod", "utime", *SPACE)
+ALL = (*SEEING, *CHANGING)
 _HALFWAY = f"{STOPPED}{STOPS[3]}"
 _SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
 
@@ -260,7 +260,7 @@ def _no_space(sources: Sources, count: int) -> Iterator[Injection]:
 
 
 def _disk_errors(sources: Sources, count: int) -> Iterator[Injection]:
-    yield from _errors(errno.EIO, (*ALL, "stat"), sources, count)
+    yield from _errors(errno.EIO, EVERY, sources, count)
 
 
 CLASSES: Sequence[FaultClass] = (

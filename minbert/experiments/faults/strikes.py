@@ -19,7 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from minbert.experiments.faults.operations import CHANGING, Operation, watch
+from minbert.experiments.faults.operations import CHANGING, EVERY, SPACE, Operation, watch
 from minbert.experiments.faults.spoils import SPOILS
 from minbert.experiments.faults.unsynced import Unsynced
 from minbert.training import loop
@@ -121,12 +121,13 @@ def _cut_power(scene: Scene, operation: Operation) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+_REFUSED: Mapping[int, Sequence[str]] = {errno.ENOSPC: SPACE, errno.EROFS: CHANGING}
+
+
 def _fail(scene: Scene, operation: Operation) -> Any:
     """Raise the error, after half of a write is done; what a full disk allows is performed."""
     number = scene.fault.details["errno"]
-    if number in (errno.ENOSPC, errno.EROFS) and operation.kind not in CHANGING:
-        return operation.perform()
-    if number == errno.ENOSPC and operation.kind in ("remove", "rmdir", "chmod"):
+    if operation.kind not in _REFUSED.get(number, EVERY):
         return operation.perform()
     if number == errno.ENOSPC:
         operation.halfway()

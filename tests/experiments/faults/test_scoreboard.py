@@ -12,6 +12,7 @@ import pytest
 
 from minbert.experiments.__main__ import main
 from minbert.experiments.faults import command, plans
+from minbert.experiments.faults.place import Prepared, Site
 from minbert.experiments.faults.playing import play
 from minbert.experiments.faults.process import Order
 from tests.experiments.faults.places import site, sources, without_flushes, without_hashes
@@ -61,15 +62,22 @@ def test_a_weakened_build_is_found_out(
     assert any(verdict.lost or verdict.silent for verdict in verdicts)
 
 
-def test_every_class_is_large_enough_and_operations_are_distinct(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Prepared]:
+    """A site of the build as it is, with the results of the run without a fault."""
+    own = site(tmp_path_factory.mktemp("site"))
+    return own, own.prepare()
+
+
+def test_every_class_is_large_enough_and_operations_are_distinct(
+    place: tuple[Site, Prepared],
+) -> None:
     counts = {entry.name: entry.count for entry in plans.CLASSES}
     assert sum(counts.values()) >= 1500
     assert min(counts.values()) >= 50
     assert min(counts[name] for name in ("kills", "enospc", "eio")) >= 250
     assert 25 <= sum(entry.quick for entry in plans.CLASSES) <= 35
-    place = site(tmp_path)
-    place.prepare()
-    planned = plans.planned(lambda name: sources(place, len(name)), only=(), quick=False)
+    planned = plans.planned(lambda name: sources(place[0], len(name)), only=(), quick=False)
     assert len(planned) >= 1500
     for group in ("SIGKILL", "ENOSPC", "EIO"):
         own = [each for each in planned if each.group.startswith(group)]
@@ -96,9 +104,7 @@ def test_an_unknown_class_is_named_before_anything_runs(
     assert "--only earthquakes: no such class; there are kills, " in capsys.readouterr().err
 
 
-def test_a_fork_and_a_new_interpreter_end_alike(tmp_path: Path) -> None:
-    place = site(tmp_path)
-    prepared = place.prepare()
-    (kill,) = itertools.islice(plans._kills(sources(place), 5), 1)
-    both = [play(place, prepared, replace(kill, plain=plain)) for plain in (False, True)]
+def test_a_fork_and_a_new_interpreter_end_alike(place: tuple[Site, Prepared]) -> None:
+    (kill,) = itertools.islice(plans._kills(sources(place[0]), 5), 1)
+    both = [play(*place, replace(kill, plain=plain)) for plain in (False, True)]
     assert both[0] == both[1] and not both[0].lost
