@@ -27,7 +27,7 @@ from minbert.support.errors import InputError
 from minbert.support.places import BUNDLED_ENCODER, SAMPLE
 from minbert.tasks.registry import TASKS
 from tests.export.libraries import Rows, classified, embedded
-from tests.helpers import TINY, WORDS, MakeRun, finished_run, make_encoder
+from tests.helpers import TINY, WORDS, MakeRun, finished_run, make_encoder, save_encoder
 
 TO = ("transformers", "sentence-transformers")
 GOES = ""
@@ -293,3 +293,17 @@ def test_sentence_transformers_takes_a_cross_encoder(make_run: MakeRun, tmp_path
     )
     ours = [answer.score for answer in load(run)("sts", rows)]
     assert np.abs(scores.clip(0, 5) - ours).max() <= 1e-5
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_capitals_mean_what_they_meant_in_the_run(tmp_path: Path, lower: bool) -> None:
+    encoder = tmp_path / "encoder"
+    save_encoder(encoder, TINY)
+    (encoder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower}))
+    run = finished_run(tmp_path, tasks=("sst",))
+    rows = [("A very GOOD film",), ("a very good film",), ("Bad ACTING, dull Plot",)]
+    ask = load(run)
+    (folder,) = export(run, tmp_path / "out", "transformers")
+    assert_same_answers(ask, "sst", folder, rows)
+    first, second, _ = ask("sst", [text for (text,) in rows])
+    assert (first.probabilities == second.probabilities) == lower
