@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from matplotlib.axes import Axes
 
-from minbert.reports.plotting import HUES, INK, drawn, label
+from minbert.reports.plotting import HUES, INK, annotate, drawn, label
+from tests.reports.figures import watched
 
 HOSTILE = '</text><script>x</script> $\\frac{ --> & "q" \x1b[31m 名'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -94,3 +95,37 @@ def test_colours_are_seen_on_light_and_on_dark(color: str, paper: str) -> None:
     """3:1, what WCAG 2 (1.4.11) asks of graphics."""
     low, high = sorted((luminance(color), luminance(paper)))
     assert (high + 0.05) / (low + 0.05) >= 3
+
+
+@pytest.mark.parametrize("where", ["around", "beside"])
+@pytest.mark.parametrize("margins", [None, {"left": 0.1, "right": 0.85, "bottom": 0.1}])
+def test_labels_of_points_that_coincide_stand_apart(where: str, margins) -> None:
+    def crowd(axes: Axes) -> None:
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        for number in range(9):
+            place = (0.5 + 0.01 * (number % 3), 0.4 + 0.005 * number)
+            axes.plot(*place, "o")
+            annotate(axes, f"{number} name", place, where)
+
+    with watched() as faults:
+        drawn("crowd", "many", "many", crowd, (3.9, 3.1), margins)
+    assert faults == {"crowd": []}
+
+
+def test_labels_that_do_not_meet_stay_where_they_are() -> None:
+    def two(axes: Axes) -> None:
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        for place in ((0.2, 0.2), (0.8, 0.8)):
+            annotate(axes, "a", place)
+
+    def alone(axes: Axes) -> None:
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        annotate(axes, "a", (0.2, 0.2))
+        axes.annotate("a", (0.8, 0.8), (5, 3), textcoords="offset points")
+
+    fixed = {"left": 0.1, "bottom": 0.1}
+
+    def letters(draw) -> list[str]:
+        return re.findall(r"<text[^>]*>a</text>", drawn("x", "x", "x", draw, (3, 2), fixed).body)
+
+    assert len(letters(two)) == 2 and letters(two) == letters(alone)

@@ -39,6 +39,7 @@ def analyse(experiment: Experiment, cells: Sequence[Cell], out: Path) -> Analysi
     rows = gather(experiment, cells, results)
     by_name = {result.row.name: result for result in rows}
     shown, left_out = _comparable(experiment, by_name)
+    left_out += _same(shown, by_name)
     compared = differences.compare(shown, by_name)
     smallest = [differences.detectable(task, rows, compared) for task in shown.tasks]
     detectable = [difference for difference in smallest if difference]
@@ -68,6 +69,23 @@ def _comparable(
         else:
             pairs.append((first, second))
     return replace(experiment, tasks=tasks, compared=tuple(pairs)), left_out
+
+
+def _same(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[str]:
+    """A line for each pair of rows that give the same answers, and so are not tested."""
+    lines = []
+    for first, second in experiment.compared:
+        row, other = rows[first], rows[second]
+        if not row.cells.keys() & other.cells.keys():
+            continue
+        trained = [t for t in experiment.tasks if row.trains(t) or other.trains(t)]
+        alike = [TITLES[task] for task in trained if differences.same(row, other, task)]
+        if alike:
+            lines.append(
+                f"{first} − {second}: not tested on {', '.join(alike)}, since both give the same "
+                "answers there with every seed"
+            )
+    return lines
 
 
 def scored(result: RowResult, task: str) -> tuple[OverSeeds, Interval]:

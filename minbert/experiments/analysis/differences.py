@@ -54,9 +54,14 @@ class Difference:
     correlation: float
 
     @property
+    def is_seen(self) -> bool:
+        """Whether it is more than noise, if of the two trained models alone."""
+        return self.corrected < LEVEL
+
+    @property
     def verdict(self) -> str:
         """Whether it is more than noise; one seed tells of the two trained models alone."""
-        if self.corrected >= LEVEL:
+        if not self.is_seen:
             return "no"
         return "yes" if self.seeds > 1 else "these models only"
 
@@ -78,13 +83,18 @@ class Detectable:
 
 
 def compare(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[Difference]:
-    """The differences that the experiment asks for, on tasks that at least one row trains."""
+    """The differences that the experiment asks for, on tasks that at least one row trains.
+
+    Rows that are `same` on a task are left out: there is nothing to test, and each test more asks
+    smaller p-values of all others.
+    """
     pairs = [
         (rows[first], rows[second], task)
         for first, second in experiment.compared
         for task in experiment.tasks
         if rows[first].cells.keys() & rows[second].cells.keys()
         and (rows[first].trains(task) or rows[second].trains(task))
+        and not same(rows[first], rows[second], task)
     ]
     noise = {task: _seed_noise(list(rows.values()), task) for task in experiment.tasks}
     differences = []
@@ -113,6 +123,17 @@ def equal_variances(rows: Sequence[RowResult], task: str) -> float | None:
     """
     over = [row.scores(task) for row in rows if len(row.cells) > 1 and row.trains(task)]
     return paired_tests.bartlett([scores for scores in over if np.ptp(scores) > 0])
+
+
+def same(first: RowResult, second: RowResult, task: str) -> bool:
+    """Whether both rows give the same answers to all examples with every seed that both have.
+
+    They do where the flags in which they differ change nothing here, as `--rrobin full` where all
+    training sets have as many rows.
+    """
+    seeds = sorted(first.cells.keys() & second.cells.keys())
+    one, other = (row.predictions(task, seeds)[0] for row in (first, second))
+    return np.array_equal(one, other)
 
 
 def _seed_noise(rows: Sequence[RowResult], task: str) -> dict[bool, VarianceEstimate]:

@@ -10,7 +10,7 @@ from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.analysis.flips import Flip, Flips
 from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.results import CellResult, is_accuracy
-from minbert.experiments.presentation import flip_plots, prediction_plots, score_plots
+from minbert.experiments.presentation import flip_plots, opening, prediction_plots, score_plots
 from minbert.experiments.presentation.tables import command_table, result_tables
 from minbert.reports.picture import Picture
 from minbert.reports.predictions import CONFUSION_WORDS, VALUES_WORDS
@@ -52,6 +52,8 @@ def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()
     done = any(result.cells for result in analysis.rows)
     return Section(
         title=analysis.experiment.title,
+        headline=opening.headline(analysis),
+        opening=opening.picture(analysis) if done else None,
         facts=[*facts, *machines(c for row in analysis.rows for c in row.all_cells())],
         missing=[str(gap) for gap in analysis.gaps],
         tables=result_tables(analysis),

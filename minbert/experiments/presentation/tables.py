@@ -145,7 +145,10 @@ def difference_table(analysis: Analysis) -> Table:
     header = ["rows", "task", "seeds", "difference", "95% interval", "test of these models"]
     header += ["its p", "p, other seeds too", "p (Holm)", "more than noise"]
     header += ["Welch's p", "Welch's p (Holm)"]
-    return Table("Which differences are more than noise", header, rows, _how_tested(analysis))
+    quiet = [at for at, pair in enumerate(analysis.differences) if not pair.is_seen]
+    folded = f"{len(quiet)} of {len(rows)} comparisons are not more than noise"
+    title, notes = "Which differences are more than noise", _how_tested(analysis)
+    return Table(title, header, rows, notes, quiet, folded)
 
 
 def _p(value: float) -> str:

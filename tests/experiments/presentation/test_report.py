@@ -15,11 +15,13 @@ from minbert.experiments.analysis import flips
 from minbert.experiments.analysis.analysis import Analysis, analyse
 from minbert.experiments.grid.cells import FAILURE, RESULT, Cell
 from minbert.experiments.grid.experiment import SECONDS, GridRow
+from minbert.experiments.presentation import opening
 from minbert.experiments.presentation import section as grid_section
 from minbert.experiments.presentation.prediction_plots import confusion
 from minbert.reports import report
 from minbert.tasks.metrics import accuracy
 from tests.experiments.grids import experiment, write_result
+from tests.reports.figures import watched
 from tests.statistics.simulated import noisy
 
 HOSTILE = '<script>alert("1")</script> & <b>$x$'
@@ -103,9 +105,9 @@ def test_every_number_of_every_table_is_there(made: Made) -> None:
 
 def test_every_plot_is_there_with_its_words(made: Made) -> None:
     analysis, cells, _ = made(2, 0)
-    pictures = [p for plots in grid_section.section(analysis, cells).plots for p in plots.pictures]
+    pictures = list(grid_section.section(analysis, cells).pictures)
     kinds = {picture.name.split("-")[1] for picture in pictures}
-    assert kinds == {"cost", "seeds", "epochs", "confusion", "values", "flips"}
+    assert kinds == {"overall", "cost", "seeds", "epochs", "confusion", "values", "flips"}
     assert len({picture.name for picture in pictures}) == len(pictures)
     found = page(analysis, cells)
     assert found.tags.count("svg") == found.tags.count("desc") == len(pictures)
@@ -134,7 +136,7 @@ def test_the_same_results_give_the_same_files(made: Made, tmp_path: Path) -> Non
         for name in ("one", "two")
     )
     assert one == two
-    assert sum(path.suffix == ".svg" for path in one) == 12
+    assert sum(path.suffix == ".svg" for path in one) == 13
 
 
 def test_a_partly_finished_grid_is_marked(made: Made) -> None:
@@ -193,3 +195,52 @@ def test_flips_make_up_the_difference(made: Made) -> None:
         assert flip.before == flip.label != flip.after
     for flip in on_a_scale.gained:
         assert abs(flip.before - flip.label) > abs(flip.after - flip.label)
+
+
+def test_no_letters_cover_each_other_and_no_tick_repeats(made: Made) -> None:
+    analysis, cells, _ = made(2, 0)
+    with watched() as faults:
+        grid_section.section(analysis, cells)
+    assert len(faults) > 8
+    mirrored = {"10 twice", "5 twice"}  # flips have percents on both sides of their middle
+    for name, found in faults.items():
+        assert not (set(found) - mirrored if "-flips-" in name else found), (name, found)
+
+
+def test_the_page_opens_with_its_result_and_folds_what_is_no_difference(made: Made) -> None:
+    analysis, cells, _ = made(2, 0)
+    section = grid_section.section(analysis, cells)
+    text = report.as_html(GRID.title, [section])
+    best = max(analysis.rows, key=lambda row: np.mean(opening.points(row, ("sst", "sts"))))
+    assert best.row.name == "plain" and "“plain” has the highest mean" in section.headline[0]
+    seen = [pair for pair in analysis.differences if pair.is_seen]
+    quiet = [pair for pair in analysis.differences if not pair.is_seen]
+    assert seen and quiet
+    assert f"Of {len(analysis.differences)} differences" in section.headline[1]
+    assert f"{abs(seen[0].value):.3f} above" in section.headline[1]
+    assert section.opening is not None
+    assert text.index("highest mean") < text.index("grid-overall-title") < text.index("<table")
+    folded = text[text.index("comparisons are not more than noise") :]
+    folded = folded[: folded.index("</details>")]
+    assert folded.count("<tr><td") == len(quiet) and folded.count("<td>no</td>") == len(quiet)
+
+
+def test_rows_that_give_the_same_answers_are_not_tested(tmp_path: Path) -> None:
+    rows = (GridRow("one", ("--a",)), GridRow("two", ("--b",)), GridRow("other", ("--c",)))
+    pairs = [("one", "two"), ("other", "one")]
+    cells = [Cell(r.name, seed, r.commands[0], f"{r.name}{seed}") for r in rows for seed in (1, 2)]
+    labels = np.random.default_rng(0).integers(0, 5, 90).astype(float)
+    for cell in cells:
+        part = 0.4 if cell.row == "other" else 0.8
+        answers = {"sst": noisy(labels, part, cell.seed), "sts": labels + cell.seed * labels**2}
+        write_result(cell, tmp_path, answers, {"sst": labels, "sts": labels})
+    found = analyse(experiment(*rows, compared=pairs), cells, tmp_path)
+    assert [(pair.first, pair.second, pair.task) for pair in found.differences] == [
+        ("other", "one", "sst")
+    ]
+    assert found.differences[0].corrected == found.differences[0].p_value
+    assert [line.partition(",")[0] for line in found.left_out] == [
+        "one − two: not tested on SST",
+        "other − one: not tested on STS",
+    ]
+    assert "SST, STS" in found.left_out[0]
