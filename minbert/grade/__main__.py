@@ -23,7 +23,6 @@ from minbert.support.flags import OneLineParser, add_flags
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.tasks.metrics import DEGENERATE, is_degenerate
-from minbert.tasks.own import read
 from minbert.tasks.registry import TASKS
 
 _DESCRIPTION = """\
@@ -53,8 +52,7 @@ def run(config: GradeConfig, paths: Sequence[Path]) -> None:
     """Read, score and report. Raises InputError, or RunError where a submission has problems."""
     sources = locate(paths)
     folder = None if config.gold is None else Path(config.gold)
-    own = [read(source) for source in config.task_file]
-    gold = read_gold(folder, config.split, lint=config.lint, own=own)
+    gold = read_gold(folder, config.split, lint=config.lint, own=config.own_tasks)
     _check_outputs(config, gold)
     submissions = read_all(sources, gold)
     _name_problems(submissions)

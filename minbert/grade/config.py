@@ -1,13 +1,15 @@
 """The settings of a grading: what is graded against what, and where the results go."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from minbert.data.own_labels import with_labels
 from minbert.grade.ceilings import COURSE_CEILINGS
 from minbert.support.errors import InputError
 from minbert.support.flags import RATE, PerTask, check_values, flag
 from minbert.support.places import SAMPLE
+from minbert.tasks.own import Definition
 from minbert.tasks.registry import BUILT_IN, COURSE_TASKS, TASKS, learn
 
 _INPUT, _OUTPUT = "what is held against what", "output besides the table"
@@ -56,7 +58,7 @@ class GradeConfig:
     html: str | None = flag(None, _OUTPUT, "a report in one page", metavar="FILE")
 
     def __post_init__(self) -> None:
-        tasks = [own.name for own in learn(self.task_file)] or BUILT_IN
+        tasks = [own.name for own in self.own_tasks] or BUILT_IN
         check_values(self)
         splits = dict.fromkeys(split for name in tasks for split in TASKS[name].scored_splits)
         if self.split not in splits:
@@ -71,6 +73,11 @@ class GradeConfig:
             if name not in TASKS:
                 known = ", ".join(TASKS)
                 raise InputError(f"--ceiling {name}: no such task; there are: {known}")
+
+    @property
+    def own_tasks(self) -> Sequence[Definition]:
+        """The tasks that the user's files describe; they are known from then on."""
+        return learn(self.task_file, with_labels)
 
     @property
     def outputs(self) -> list[str]:

@@ -41,12 +41,12 @@ _SPLIT = re.compile(r"train|(dev|test)(_[a-z0-9_]+)?")
 class Definition:
     """What a task's TOML file says. Raises ValueError where that makes no task.
 
-    `labels` name the classes in order; of yes or no the second is the one that a score is for. In
-    `range` the labels of a regression lie. Of several metrics the first decides. Without an `id`
-    rows are known by their column `id` or, where there is none, by their numbers; so are they with
-    an `id` that is missing, if they are `numbered`. `columns` are those of files without a header.
-    Of a split that `parts` names, the rows count whose column `part` has this value, if there is
-    such a column.
+    `labels` name the classes in order; of two the second is the one that F1 is about. Without any
+    a task of classes has those of its train file (`data/own_labels.py`). In `range` the labels of a
+    regression lie. Of several metrics the first decides. Without an `id` rows are known by their
+    column `id` or, where there is none, by their numbers; so are they with an `id` that is missing,
+    if they are `numbered`. `columns` are those of files without a header. Of a split that `parts`
+    names, the rows count whose column `part` has this value, if there is such a column.
     """
 
     name: str
@@ -248,8 +248,8 @@ def _check_labels(wanted: Definition) -> None:
             raise ValueError("labels are for classes; a regression has a range, as in [1, 5]")
     elif wanted.kind == BINARY and len(wanted.labels) not in (0, 2):
         raise ValueError(f"labels names {len(wanted.labels)}: kind binary has two")
-    elif wanted.kind == CLASSES and len(wanted.labels) < 2:
-        raise ValueError('kind classes needs its labels, two or more, as in ["no", "yes"]')
+    elif wanted.kind == CLASSES and len(wanted.labels) == 1:
+        raise ValueError("labels names 1: kind classes has two or more")
     if len(set(wanted.labels)) < len(wanted.labels):
         raise ValueError("labels names a label twice")
     for label in wanted.labels:

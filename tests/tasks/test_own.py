@@ -102,7 +102,7 @@ def test_title_and_places_decide_no_result_and_all_else_does(tmp_path: Path) -> 
         ('"world"', '" world"', "label ' world': blanks around it"),
         ('"world"', '"wor\\u0007ld"', "no text"),
         ('"world"', f'"{"w" * 300}"', "too long"),
-        ("labels = [", 'labels = ["one"]  # [', "two or more"),
+        ("labels = [", 'labels = ["one"]  # [', "labels names 1: kind classes has two or more"),
         ('dev = "sub/dev.tsv"', "", "files names no dev file"),
         ("test_hard", "tests", "files.tests is none of train, dev, test"),
         ("test_hard", "train_2", "files.train_2 is none of"),
