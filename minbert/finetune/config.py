@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minbert.finetune.data_flags import DataFlags
 from minbert.finetune.file_flags import InputFileFlags, OutputFileFlags, ScaleFlags
 from minbert.finetune.flags import (
-    DataFlags,
     MachineFlags,
     ModelFlags,
     OptimizationFlags,
