@@ -39,6 +39,23 @@ def test_welchs_test_is_its_formula() -> None:
     assert welch(first, second) == pytest.approx(expected, rel=1e-9)
 
 
+def test_both_tests_are_scipys() -> None:
+    draw = np.random.default_rng(5)
+    for count in (2, 3, 10):
+        first, second = draw.normal(0, 1, (2, count))
+        paired = stats.ttest_rel(first, second).pvalue
+        assert paired_t(first, second) == pytest.approx(paired, rel=1e-9)
+        apart = stats.ttest_ind(first, second, equal_var=False).pvalue
+        assert welch(first, second) == pytest.approx(apart, rel=1e-9)
+
+
+def test_one_side_that_does_not_scatter_is_no_noise() -> None:
+    """Student's t of the other side alone, against a constant."""
+    scores = [0.2, 0.3, 0.7]
+    expected = stats.ttest_1samp(scores, 0.5).pvalue
+    assert welch(scores, [0.5, 0.5, 0.5]) == pytest.approx(expected, rel=1e-9)
+
+
 def test_welchs_test_of_what_does_not_scatter() -> None:
     assert math.isnan(welch([0.5], [0.4]))
     assert (welch([0.5, 0.5], [0.5, 0.5]), welch([0.5, 0.5], [0.4, 0.4])) == (1.0, 0.0)
