@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minbert.data.own_labels import with_labels
+from minbert.finetune.data_flags import DataFlags
 from minbert.finetune.file_flags import InputFileFlags, OutputFileFlags, ScaleFlags
 from minbert.finetune.flags import (
-    DataFlags,
     MachineFlags,
     ModelFlags,
     OptimizationFlags,

@@ -5,8 +5,7 @@ from typing import Any
 
 from minbert.regularizers import registry
 from minbert.support import shared_flags
-from minbert.support.flags import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, RATE, Limit, When, flag
-from minbert.tasks.glue import GLUE
+from minbert.support.flags import AT_LEAST_ONE, POSITIVE, RATE, Limit, When, flag
 from minbert.tasks.mixing import EQUAL, MIXINGS, PRE, TEMPERATURE, WITH_ROUNDS
 from minbert.tasks.registry import COURSE_TASKS, LARGEST_TASK, TASKS, named
 
@@ -28,7 +27,6 @@ _A_RELATION = When(
     lambda c: any(TASKS[name].relational for name in c.trained_tasks),
     f"{' or '.join(named('relational'))} to train",
 )
-_LITTLE = When(lambda c: c.limit_train is not None, "--limit_train")
 _RLAYER = When(lambda c: c.rlayer, "--rlayer")
 _BY_SIZE = " or ".join(name for name in MIXINGS if name not in WITH_ROUNDS)
 
@@ -67,25 +65,6 @@ class TrainingFlags:
         metavar="FILE",
         repeated=True,
         acts=[When(lambda c: c.own_tasks.keys() <= {*c.evaluated_tasks}, "its task in --tasks")],
-    )
-    glue_dir: str | None = flag(
-        None,
-        TRAINING,
-        f"folder of GLUE's public files, for --tasks {','.join(GLUE)} (docs/glue.md)",
-        metavar="FOLDER",
-        acts=[
-            When(
-                lambda c: bool(c.glue_tasks or "xnli-en" in c.xnli_tasks),
-                "a task of GLUE's, or xnli-en, in --tasks",
-            )
-        ],
-    )
-    xnli_dir: str | None = flag(
-        None,
-        TRAINING,
-        "folder of XNLI's files, for --tasks xnli-en, ...: trained in one language, scored in all",
-        metavar="FOLDER",
-        acts=[When(lambda c: bool(c.xnli_tasks), "a task of XNLI's in --tasks")],
     )
     rrobin: str | None = flag(
         None,
@@ -176,78 +155,6 @@ class TrainingFlags:
         choices=("best", "last"),
     )
     seed: int = shared_flags.seed(TRAINING)
-
-
-@dataclass(frozen=True)
-class DataFlags:
-    """Where the examples come from."""
-
-    data_dir: str | None = flag(
-        None,
-        DATA,
-        "folder in which the default file names are looked up (a named file wins); default: data/ "
-        "if the course's files are there, else the bundled synthetic sample",
-        metavar="FOLDER",
-    )
-    strict: bool = flag(False, DATA, "stop at bad rows instead of reporting them and going on")
-    limit: int | None = flag(
-        None,
-        DATA,
-        "use N rows of every file, drawn at random, the same for every seed",
-        limit=AT_LEAST_ONE,
-        metavar="N",
-    )
-    limit_rows: str = flag(
-        "drawn",
-        DATA,
-        "drawn: at random from the whole file; first: the file's first N rows, which is quicker, "
-        "but files may be sorted by label",
-        choices=("drawn", "first"),
-        acts=[When(lambda c: c.limit is not None, "--limit")],
-    )
-    limit_train: int | None = flag(
-        None,
-        DATA,
-        "train on N rows of every train file, drawn at random, the same for every seed; scored on "
-        "whole dev files: little data",
-        limit=AT_LEAST_ONE,
-        metavar="N",
-        acts=[
-            When(
-                lambda c: c.limit is None or (c.limit_train or 0) < c.limit,
-                "a --limit above it, or none",
-            )
-        ],
-    )
-    limit_train_seed: int = flag(
-        0,
-        DATA,
-        "which rows --limit_train draws; another number draws others, for every --seed alike",
-        limit=NOT_NEGATIVE,
-        metavar="N",
-        acts=[_LITTLE],
-    )
-    dev_rows: str = flag(
-        "file",
-        DATA,
-        "what dev scores are of: file, the dev files; rest, the train rows that --limit_train "
-        "leaves out, which are many more",
-        choices=("file", "rest"),
-        acts=[_LITTLE, When(lambda c: c.dev_only, "--dev_only: these rows are not for handing in")],
-    )
-    dev_only: bool = flag(
-        False,
-        DATA,
-        "score the tasks that train on their dev sets, and read, score and predict nothing else",
-    )
-    max_length: int | None = flag(
-        None,
-        DATA,
-        "longest input in tokens, [CLS] and [SEP] included; longer ones are cut and counted; "
-        "default: as many positions as the encoder has",
-        limit=Limit(lambda n: n >= 5, "5 or more"),
-        metavar="TOKENS",
-    )
 
 
 @dataclass(frozen=True)

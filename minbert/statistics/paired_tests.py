@@ -207,9 +207,8 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> float:
     if len(first) < 2:
         raise ValueError(f"{len(first)} pairs: a t-test needs at least 2")
     difference = np.asarray(first) - np.asarray(second)
-    if np.ptp(difference) == 0:
-        return float(difference[0] == 0)
-    return float(stats.ttest_1samp(difference, 0.0).pvalue)
+    error = float(np.std(difference, ddof=1)) / math.sqrt(len(difference))
+    return _two_sided(float(np.mean(difference)), error, len(difference) - 1)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
@@ -220,9 +219,17 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
     """
     if min(len(first), len(second)) < 2:
         return math.nan
-    if np.ptp(first) == 0 and np.ptp(second) == 0:
-        return float(first[0] == second[0])
-    return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+    parts = [float(np.var(side, ddof=1)) / len(side) for side in (first, second)]
+    squares = [part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True)]
+    freedom = sum(parts) ** 2 / sum(squares) if sum(squares) > 0 else math.inf
+    return _two_sided(float(np.mean(first) - np.mean(second)), math.sqrt(sum(parts)), freedom)
+
+
+def _two_sided(difference: float, error: float, freedom: float) -> float:
+    """Student's two-sided p-value of a difference; without error it is certain."""
+    if error == 0:
+        return float(difference == 0)
+    return float(2 * stats.t.sf(abs(difference) / error, freedom))
 
 
 def bartlett(samples: Sequence[Sequence[float]]) -> float | None:
