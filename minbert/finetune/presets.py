@@ -20,7 +20,7 @@ def with_presets(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recipe(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that a method's paper trains with, of those that act beside what was typed.
+    """The flags that a method's paper trains with, as far as they act and were not typed.
 
     A number that the published scripts have by task is set for the tasks that train. Raises
     InputError beside --stdpp, which sets a schedule too.
@@ -31,4 +31,4 @@ def recipe(given: Mapping[str, Any]) -> dict[str, Any]:
     wanted = registry.recipe(given["recipe"], [TASKS[name] for name in trained])
     config = RunConfig(**{**wanted, **given})
     idle = dict(idle_flags(config, wanted.keys() - given.keys()))
-    return {name: value for name, value in wanted.items() if name not in idle}
+    return {name: v for name, v in wanted.items() if name not in idle and name not in given}

@@ -104,3 +104,16 @@ def test_without_noise_shared_masks_give_the_same_logits(
     model, batch = tiny_model(case, dtype=dtype, attention=attention), tiny_batch(case)
     term = R3F(sigma=0.0, dropout="shared")
     assert float(term.loss(model, batch, TrainingPass(model, batch, SEED, [term])).detach()) == 0
+
+
+def test_a_term_that_replays_the_masks_meets_them_beside_one_that_does_not() -> None:
+    """Another term's copy may not go through with the batch then: it would draw other masks."""
+    case = Case("sst", "bi")
+    model, batch = tiny_model(case), tiny_batch(case)
+    noise = R3F(sigma=1e-3, dropout="shared")
+    other = R3F(normalized_heads=True, dropout="independent")
+    alone, beside = (
+        float(noise.loss(model, batch, TrainingPass(model, batch, 3, terms)).detach())
+        for terms in ([noise], [noise, other])
+    )
+    assert 0 < alone == beside
