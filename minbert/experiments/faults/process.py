@@ -7,6 +7,7 @@ in a folder of their own; what is printed goes to a file beside that folder.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -65,6 +66,7 @@ class Ended:
 
 def live(order: Order) -> None:
     """The life of such a process, to its end."""
+    gc.freeze()  # else the collector copies every page that is shared with the parent
     root = Path(order.folder).resolve()
     os.chdir(root)
     tqdm.set_lock(threading.RLock())  # by default one of the system's, which a kill leaves behind
