@@ -68,7 +68,7 @@ def run(config: FaultsConfig, forks: Callable[[], Forks] = Forks) -> list[Line]:
         prepared = site.prepare()
         injections = _chosen(config, site)
         keys = {each.key for each in injections}
-        lines = [line for line in done if line.key in keys]
+        lines = [line for line in done if line.key in keys and not line.failed]
         known = {line.key for line in lines}
         to_do = [each for each in injections if each.key not in known][: config.limit]
         with ProgressBar(len(injections), "faults", "injections", done=len(lines)) as bar:
@@ -96,7 +96,10 @@ def _played(
 
 
 def _done(out: Path, *, resume: bool) -> list[Line]:
-    """The injections of an earlier command. Raises InputError for a folder of something else."""
+    """The injections of an earlier command, by the last line of each.
+
+    Raises InputError for a folder of something else.
+    """
     path = out / _LINES
     if out.exists() and any(out.iterdir()) and not path.exists():
         raise InputError(f"--output_dir {out}: holds something else than faults; name another")
@@ -107,8 +110,12 @@ def _done(out: Path, *, resume: bool) -> list[Line]:
     out.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         return []
-    rows = untrusted.read_text(path).splitlines(keepends=True)
-    return [Line.of(json.loads(row)) for row in rows if row.endswith("\n")]  # a kill may cut one
+    text = untrusted.read_text(path)
+    whole, _, torn = text.rpartition("\n")
+    if torn:  # by a kill: what is written next must begin a line
+        durable_files.write_text(path, f"{whole}\n" if whole else "")
+    lines = [Line.of(json.loads(row)) for row in whole.splitlines()]
+    return list({line.key: line for line in lines}.values())
 
 
 def _chosen(config: FaultsConfig, site: Site) -> list[Injection]:

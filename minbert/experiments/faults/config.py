@@ -26,7 +26,9 @@ class FaultsConfig:
         "folder of the injections and tables. The same command with --resume goes on",
         metavar="FOLDER",
     )
-    resume: bool = flag(False, _FILES, "go on after the last injection that is written there")
+    resume: bool = flag(
+        False, _FILES, "play what is not written there, and what was lost or silent again"
+    )
 
     def __post_init__(self) -> None:
         check_values(self)

@@ -225,7 +225,8 @@ def _grids(sources: Sources, count: int) -> Iterator[Injection]:
     draw = sources.draw
     for place in range(count):
         who = ("runner", "cell 1", "cell 2")[place % 3]
-        number = draw.randint(1, 60 if who == "runner" else 500)
+        most = 250 if who != "runner" else draw.choice((20, 145))  # the report comes at the end
+        number = draw.randint(1, most)
         how = draw.choice(("before", "after"))
         fault = Fault("kill", number, only=SPACE, details={"how": how, "who": who})
         name = f"SIGKILL {how} operation {number} of the {who}"
@@ -264,8 +265,8 @@ def _disk_errors(sources: Sources, count: int) -> Iterator[Injection]:
 
 
 CLASSES: Sequence[FaultClass] = (
-    FaultClass("kills", 300, 4, _kills),
-    FaultClass("power", 100, 4, _power_cuts),
+    FaultClass("kills", 320, 3, _kills),
+    FaultClass("power", 100, 3, _power_cuts),
     FaultClass("enospc", 260, 3, _no_space),
     FaultClass("eio", 260, 3, _disk_errors),
     FaultClass("checkpoints", 100, 3, _checkpoints),

@@ -7,6 +7,7 @@ in a folder of their own; what is printed goes to a file beside that folder.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -65,6 +66,7 @@ class Ended:
 
 def live(order: Order) -> None:
     """The life of such a process, to its end."""
+    gc.freeze()  # else the collector copies every page that is shared with the parent
     root = Path(order.folder).resolve()
     os.chdir(root)
     tqdm.set_lock(threading.RLock())  # by default one of the system's, which a kill leaves behind
@@ -102,11 +104,14 @@ def _enter(order: Order) -> None:
 
 
 class Started:
-    """A process that was started."""
+    """A process that is started, and what it has printed since."""
 
-    def __init__(self, process: BaseProcess | subprocess.Popen[bytes], order: Order) -> None:
-        self._process, self._printed = process, Path(order.folder).parent / order.printed
+    def __init__(
+        self, start: Callable[[], BaseProcess | subprocess.Popen[bytes]], order: Order
+    ) -> None:
+        self._printed = Path(order.folder).parent / order.printed
         self._before = self._printed.stat().st_size if self._printed.exists() else 0
+        self._process = start()
 
     @property
     def pid(self) -> int:
@@ -148,7 +153,7 @@ class Forks:
 
     def start(self, order: Order) -> Started:
         """Start a process, and return at once."""
-        return Started(self.call(self._life, order), order)
+        return Started(lambda: self.call(self._life, order), order)
 
     def call(self, work: Callable[..., Any], *given: Any) -> BaseProcess:
         """Let a process of its own do some work."""
@@ -163,8 +168,8 @@ class Interpreters:
     def start(self, order: Order) -> Started:
         """Start a process, and return at once."""
         command = [sys.executable, "-m", __name__, json.dumps(asdict(order))]
-        process = subprocess.Popen(command, env={**os.environ, **_ENVIRONMENT})
-        return Started(process, order)
+        environment = {**os.environ, **_ENVIRONMENT}
+        return Started(lambda: subprocess.Popen(command, env=environment), order)
 
 
 @contextlib.contextmanager
