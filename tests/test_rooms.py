@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "minbert"
-MOST_ROOMS, MOST_FLOORS = 17, 8
+MOST_ROOMS, MOST_FLOORS = 18, 8  # predict, export and the command minbert came last
 
 _MAIN_JOB = "support encoder tasks data model training regularizers"
 ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
@@ -35,6 +35,7 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "export": "support encoder tasks data finetune statistics",
     "download": "support encoder",
     "experiments": f"{_MAIN_JOB} finetune statistics reports",
+    "__main__": "support",
 }
 EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "grid": "",
@@ -178,13 +179,14 @@ def test_there_is_no_circle_of_rooms_or_files(imports: Imports) -> None:
 def test_the_package_shows_few_entries() -> None:
     """The commands that use a finished run, predict and export, are two of them."""
     entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
-    assert len(entries) <= 18
-    assert {name for name in entries if name.endswith(".py")} == {"__init__.py", "model.py"}
+    assert len(entries) <= 19
+    files = {name for name in entries if name.endswith(".py")}
+    assert files == {"__init__.py", "__main__.py", "model.py"}
 
 
 def test_tests_mirror_the_rooms() -> None:
     folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
-    assert folders - {"__pycache__"} == ROOMS.keys() - {"model"}
+    assert folders - {"__pycache__"} == ROOMS.keys() - {"model", "__main__"}
 
 
 def test_the_map_in_the_docs_lists_every_file_of_the_rooms_that_it_opens() -> None:
@@ -205,7 +207,14 @@ def test_the_map_in_the_docs_lists_every_file_of_the_rooms_that_it_opens() -> No
 def test_what_no_room_has_stands_at_the_root_of_the_tests() -> None:
     files = {path.stem for path in Path(__file__).parent.glob("*.py")}
     shared = {"__init__", "conftest", "helpers", "tiny_models"}
-    assert files == {*shared, "test_rooms", "test_readme", "test_gpu", "test_model"}
+    assert files == {
+        *shared,
+        "test_rooms",
+        "test_readme",
+        "test_gpu",
+        "test_model",
+        "test_installed",
+    }
 
 
 def test_init_files_are_empty_but_the_packages_own_and_one_that_names_what_users_import() -> None:

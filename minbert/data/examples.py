@@ -171,6 +171,18 @@ def ids_in(task: Task, path: Path) -> Iterator[str]:
             yield example.id
 
 
+def labels_in(task: Task, path: Path) -> set[str]:
+    """The different labels of a train file, as they are spelled there. Raises InputError."""
+    anything = replace(task, parse_label=lambda _text: 0.0)
+    layout, lines = layout_of(task, "train", path, _lines(path))
+    reader = _RowReader(anything, layout, labelled=True, keep_unlabelled=False)
+    return {
+        reader.spelled_label(raw)
+        for row, (_, raw) in enumerate(reader.records(lines), start=1)
+        if reader.read(row, raw)[0] is not None
+    }
+
+
 def _read_rows(
     task: Task, path: Path, records: Iterator[Line], reader: _RowReader
 ) -> tuple[StoredExamples, list[BadRow], int]:
@@ -248,6 +260,10 @@ class _RowReader:
         if self.task.numbered and column not in self.layout.columns:
             return str(row)
         return self._field(fields, column).strip()
+
+    def spelled_label(self, raw: bytes) -> str:
+        """The text of a record's label."""
+        return self._field(self.layout.cells(raw, []), self.task.label_column).strip()
 
     def _field(self, fields: list[str], column: str) -> str:
         index = self.layout.columns.index(column)

@@ -61,7 +61,7 @@ def differing_settings(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[st
 def table(manifests: Sequence[dict[str, Any]]) -> str:
     """A Markdown table: a row for each configuration, mean (standard deviation) over seeds."""
     groups = group_by_configuration(manifests)
-    tasks = list(groups[0][0]["dev"])
+    tasks = list(dict.fromkeys(task for manifest in manifests for task in manifest["dev"]))
     header = ["configuration", "seeds", *tasks, "train s/epoch", "dev s/epoch"]
     rows = []
     for group, label in zip(groups, differing_settings(groups), strict=True):
@@ -70,12 +70,18 @@ def table(manifests: Sequence[dict[str, Any]]) -> str:
             f"{statistics.mean(epoch[kind] for epoch in epochs):.0f}"
             for kind in ("train_seconds", "dev_seconds")
         ]
-        scores = [_mean_and_spread([manifest["dev"][task] for manifest in group]) for task in tasks]
+        scores = [_mean_and_spread(_scores(group, task)) for task in tasks]
         rows.append([label, str(len(group)), *scores, *seconds])
     return Table("Scores over seeds", header, rows).markdown()
 
 
+def _scores(group: Sequence[Mapping[str, Any]], task: str) -> list[float]:
+    return [manifest["dev"][task] for manifest in group if task in manifest["dev"]]
+
+
 def _mean_and_spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
     if len(values) == 1:
         return f"{values[0]:.3f}"
     return f"{statistics.mean(values):.3f} ({statistics.stdev(values):.3f})"

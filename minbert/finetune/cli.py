@@ -24,6 +24,7 @@ _MODES = {"last-linear-layer": "pretrain", "full-model": "finetune"}
 
 _TOGETHER = [f"{TASKS[name].subject} ({name})" for name in COURSE_TASKS]
 _ALONE = next(name for name in TASKS if name not in COURSE_TASKS)
+_SCRIPT = "python multitask_classifier.py"
 _DESCRIPTION = f"""\
 Fine-tune BERT on {", ".join(_TOGETHER)},
 score the dev sets, and write the course's prediction files. Typical:
@@ -39,10 +40,11 @@ A single task, with prediction files of its own:
 
 def make_parser() -> OneLineParser:
     """One flag a field of RunConfig, in its groups; only flags that were typed are stored."""
+    called = sys.argv[0] if sys.argv[0].startswith("minbert ") else _SCRIPT
     parser = OneLineParser(
         prog="multitask_classifier.py",
-        usage="python %(prog)s --option {pretrain,finetune} [flags]",
-        description=_DESCRIPTION,
+        usage=f"{called} --option {{pretrain,finetune}} [flags]",
+        description=_DESCRIPTION.replace(_SCRIPT, called),
     )
     groups = add_flags(parser, RunConfig)
     groups[TRAINING].add_argument(

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minbert.data.own_labels import with_labels
 from minbert.finetune.file_flags import InputFileFlags, OutputFileFlags, ScaleFlags
 from minbert.finetune.flags import (
     DataFlags,
@@ -58,7 +59,7 @@ class RunConfig(  # a dataclass takes its fields, and --help its groups, from th
 
     def __post_init__(self) -> None:
         # the files are read here and now: a configuration means the same ever after
-        definitions = tuple(own.as_json() for own in learn(self.task_file or ()))
+        definitions = tuple(own.as_json() for own in learn(self.task_file or (), with_labels))
         object.__setattr__(self, "task_file", definitions or None)
         check_values(self)
         _check_tasks(self)

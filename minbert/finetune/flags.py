@@ -60,10 +60,10 @@ class TrainingFlags:
     task_file: tuple[str, ...] | None = flag(
         None,
         TRAINING,
-        "TOML files, each with a task of your own (docs/own-task.md). Without --tasks such a task "
-        "trains alone, with --rrobin beside the course's",
+        "TOML file with a task of your own (docs/own-task.md); give the flag again for another. "
+        "Without --tasks such a task trains alone, with --rrobin beside the course's",
         metavar="FILE",
-        several=True,
+        repeated=True,
         acts=[When(lambda c: c.own_tasks.keys() <= {*c.evaluated_tasks}, "its task in --tasks")],
     )
     rrobin: str | None = flag(

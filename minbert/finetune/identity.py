@@ -41,8 +41,8 @@ def settings(config: RunConfig) -> dict[str, Any]:
     unset = [name for name in _LATER if every[name] == fields[name].default]
     left_out = (*INDIFFERENT, *_PLACES, *OUTPUTS, *unset, "task_file")
     kept = {name: value for name, value in every.items() if name not in left_out}
-    own = {name: own.decisive for name, own in config.own_tasks.items()}
-    return as_json(kept | ({"own_tasks": own} if own else {}))
+    own = {f"{n}.{k}": v for n, task in config.own_tasks.items() for k, v in task.decisive.items()}
+    return as_json(kept | own)
 
 
 def run_name(config: RunConfig) -> str:

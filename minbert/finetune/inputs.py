@@ -12,6 +12,8 @@ from minbert.support.errors import InputError
 from minbert.support.places import COURSE, SAMPLE
 from minbert.tasks.registry import BUILT_IN, TASKS
 
+_NAMED = 8  # labels
+
 
 def locate(config: RunConfig, given: Collection[str]) -> RunConfig:
     """The configuration with every file it needs found. `given` holds the flags that were typed.
@@ -59,11 +61,15 @@ def _data_files(
 
 
 def _check_own_files(config: RunConfig) -> None:
-    """Raise InputError where a file of the user's own tasks is not there."""
+    """Say which labels the user's own tasks have. Raise InputError where a file is not there."""
     for task, split in config.read_keys:
         own = config.own_tasks.get(task)
         if own is not None and not Path(own.files[split]).is_file():
             raise InputError(f"--task_file: {own.files[split]}, {split} of {task}: no such file")
+    for name, own in config.own_tasks.items():
+        if count := len(own.labels):
+            some = ", ".join(own.labels[:_NAMED]) + ", ..." * (count > _NAMED)
+            log.info("%s: %d labels: %s", name, count, some)
 
 
 def _data_folder(config: RunConfig, needed_keys: Collection[Key]) -> tuple[Path, str]:

@@ -23,7 +23,7 @@ from minbert.support.flags import OneLineParser, add_flags
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.tasks.metrics import DEGENERATE, is_degenerate
-from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.registry import TASKS
 
 _DESCRIPTION = """\
 Check and score prediction files: files, a folder or a zip of one submission, or a folder of many.
@@ -52,7 +52,7 @@ def run(config: GradeConfig, paths: Sequence[Path]) -> None:
     """Read, score and report. Raises InputError, or RunError where a submission has problems."""
     sources = locate(paths)
     folder = None if config.gold is None else Path(config.gold)
-    gold = read_gold(folder, config.split, lint=config.lint)
+    gold = read_gold(folder, config.split, lint=config.lint, own=config.own_tasks)
     _check_outputs(config, gold)
     submissions = read_all(sources, gold)
     _name_problems(submissions)
@@ -127,7 +127,7 @@ def _name_problems(submissions: Sequence[Submission]) -> None:
 
 
 def _name_absent(submissions: Sequence[Submission], gold: Gold) -> None:
-    asked_for = [str(part) for part in gold.ids if part.task in COURSE_TASKS]
+    asked_for = [str(part) for part in gold.ids if part.task in gold.asked]
     for submission in submissions:
         there = set(submission.checked.values())
         absent = [part for part in asked_for if part not in there]
@@ -138,10 +138,10 @@ def _name_absent(submissions: Sequence[Submission], gold: Gold) -> None:
 
 def _name_incomplete(graded: Class) -> None:
     for result in graded.graded:
-        lacking = [name for name in COURSE_TASKS if name not in result.scores]
+        lacking = [name for name in graded.asked if name not in result.scores]
         if lacking and result.scores:
-            tasks = " and no ".join(lacking)
-            log.info("%s: no overall score, for it has no %s", result.name, tasks)
+            what = "no overall score, for it has no" if graded.has_overall else "has no"
+            log.info("%s: %s %s", result.name, what, " and no ".join(lacking))
 
 
 def _name_degenerate(graded: Class, gold: Gold) -> None:

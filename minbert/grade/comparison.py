@@ -48,18 +48,22 @@ class Comparison:
     alike: Sequence[Alike]
 
 
-def compare(predictions: Sequence[Mapping[str, Array]], labels: Mapping[str, Array]) -> Comparison:
-    """Compare submissions by their predictions for each task, (n,) with NaN for none."""
+def compare(
+    predictions: Sequence[Mapping[str, Array]],
+    labels: Mapping[str, Array],
+    asked: Sequence[str] = COURSE_TASKS,
+) -> Comparison:
+    """Compare submissions by their predictions for each task that is asked for, (n,), NaN: none."""
     pairs = {
         name: _pairs(name, predictions, labels[name])
-        for name in COURSE_TASKS
+        for name in asked
         if name in labels and any(name in tasks for tasks in predictions)
     }
     count = len(predictions)
     ranks = {
         name: _ranks(count, task.who, task.scores, task.p_values) for name, task in pairs.items()
     }
-    if len(pairs) == len(COURSE_TASKS):
+    if pairs.keys() == set(COURSE_TASKS):
         ranks["overall"] = _overall_ranks(count, pairs)
     return Comparison(ranks, _mean_agreement(count, pairs), _alike(pairs))
 

@@ -1,15 +1,16 @@
 """The settings of a grading: what is graded against what, and where the results go."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from minbert.data.own_labels import with_labels
 from minbert.grade.ceilings import COURSE_CEILINGS
-from minbert.grade.gold import SPLITS
 from minbert.support.errors import InputError
 from minbert.support.flags import RATE, PerTask, check_values, flag
 from minbert.support.places import SAMPLE
-from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.own import Definition
+from minbert.tasks.registry import BUILT_IN, COURSE_TASKS, TASKS, learn
 
 _INPUT, _OUTPUT = "what is held against what", "output besides the table"
 _CEILINGS = [f"{name}={value:g}" for name, value in COURSE_CEILINGS.items()]
@@ -24,14 +25,22 @@ class GradeConfig:
         None,
         _INPUT,
         "folder of the course's data files; default: data/ if they are there, else the bundled "
-        "synthetic sample",
+        "synthetic sample; of a --task_file: of its files, default where it says",
         metavar="FOLDER",
+    )
+    task_file: tuple[str, ...] = flag(
+        (),
+        _INPUT,
+        "TOML file with a task of your own (docs/own-task.md), which is graded in place of the "
+        "course's; give the flag again for another",
+        metavar="FILE",
+        repeated=True,
     )
     split: str = flag(
         "dev",
         _INPUT,
         "the set whose labels score; test needs test files with labels",
-        choices=SPLITS,
+        metavar="SPLIT",
     )
     lint: bool = flag(False, _INPUT, "check only; needs ids but no labels")
     ceiling: PerTask | None = flag(
@@ -49,7 +58,11 @@ class GradeConfig:
     html: str | None = flag(None, _OUTPUT, "a report in one page", metavar="FILE")
 
     def __post_init__(self) -> None:
+        tasks = [own.name for own in self.own_tasks] or BUILT_IN
         check_values(self)
+        splits = dict.fromkeys(split for name in tasks for split in TASKS[name].scored_splits)
+        if self.split not in splits:
+            raise InputError(f"--split {self.split}: not one of {', '.join(splits)}")
         for name in ("html", "ceiling") if self.lint else ():
             if getattr(self, name) is not None:
                 raise InputError(f"--{name} would do nothing here: --lint gives no scores")
@@ -60,6 +73,11 @@ class GradeConfig:
             if name not in TASKS:
                 known = ", ".join(TASKS)
                 raise InputError(f"--ceiling {name}: no such task; there are: {known}")
+
+    @property
+    def own_tasks(self) -> Sequence[Definition]:
+        """The tasks that the user's files describe; they are known from then on."""
+        return learn(self.task_file, with_labels)
 
     @property
     def outputs(self) -> list[str]:

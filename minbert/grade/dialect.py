@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from minbert.grade.recognise import COLUMNS
+from minbert.grade.recognise import tasks_of
 from minbert.tasks.labels import plain_number
 
 _DELIMITERS = (b"\t", b",", b";", b"|", b" ")
@@ -87,7 +87,7 @@ def header_of(line: bytes) -> Header | None:
         small = [cell.lower() for cell in cells]
         values = [at for at, cell in enumerate(small) if cell.startswith(b"predicted_")]
         if values and b"id" in small:
-            chosen = next((at for at in values if cells[at] in COLUMNS), values[0])
+            chosen = next((at for at in values if tasks_of(cells[at])), values[0])
             return Header(delimiter, cells, small.index(b"id"), chosen)
     return None
 

@@ -9,7 +9,7 @@ from minbert.grade.dialect import BOM, Dialect, Header, header_of, is_number, se
 from minbert.grade.gold import Gold, Part
 from minbert.grade.members import Member, Unreadable
 from minbert.grade.problems import quoted, readable
-from minbert.grade.recognise import COLUMNS, Role, claimed, is_courses, part_of
+from minbert.grade.recognise import Role, claimed, is_courses, part_of, tasks_of
 
 NO_IDS, NO_COLUMN = "no such ids in the gold", "none of the course's columns"
 _SNIFFED = 200  # rows
@@ -119,7 +119,7 @@ def _check_known(
         raise Unreadable(f"{say}, as in {quoted(dialect.header.line if dialect.header else b'')}")
     if part is not None and part not in gold.ids:
         return
-    tasks = {part.task} if part else COLUMNS.get(column or b"", set())
+    tasks = {part.task} if part else tasks_of(column)
     splits = (part.split,) if part else ("dev", "test")
     if tasks and any(Part(task, split) not in gold.ids for task in tasks for split in splits):
         return

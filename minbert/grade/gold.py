@@ -1,8 +1,8 @@
 """What submissions are held against: the ids of every data file, and the labels of one split."""
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,9 @@ from minbert.data.examples import columns_of, ids_in, read_split
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.places import COURSE, SAMPLE
-from minbert.tasks.registry import TASKS
+from minbert.tasks.own import Definition
+from minbert.tasks.registry import BUILT_IN, COURSE_TASKS, TASKS, learn
 from minbert.tasks.task import Array, kind_of
-
-SPLITS = tuple(dict.fromkeys(split for task in TASKS.values() for split in task.scored_splits))
 
 
 class Part(NamedTuple):
@@ -66,6 +65,8 @@ class Gold:
     ids: Mapping[Part, Ids]
     optional: Mapping[Part, frozenset[bytes]]
     labels: Mapping[str, Array]  # of the scored split; empty where nothing is scored
+    own: tuple[str, ...] = ()  # the definitions of the user's own tasks, if it is about these
+    asked: tuple[str, ...] = COURSE_TASKS  # the tasks that a submission should have
 
     def knows(self, name: bytes) -> bool:
         """Whether some part has the id, as it is or in another case."""
@@ -77,20 +78,25 @@ class Gold:
 
         They are read when the first stranger asks: most classes have none.
         """
-        return _train_ids(self.folder).get(name)
+        return _train_ids(self.folder, self.asked if self.own else BUILT_IN).get(name)
 
 
-def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
+def read_gold(
+    folder: Path | None, split: str, *, lint: bool, own: Sequence[Definition] = ()
+) -> Gold:
     """Ids of all dev and test files in the folder, and the labels of `split` unless `lint`.
 
-    None stands for `data/` if the course's files are there, else the bundled sample. Raises
+    None stands for `data/` if the course's files are there, else the bundled sample. With `own` it
+    is about these tasks alone, whose files lie where they say, unless there is a folder. Raises
     InputError where there is nothing to hold a submission against.
     """
-    folder = _folder(folder)
+    sources = tuple(_placed(definition, folder).as_json() for definition in own)
+    folder = _own_folder(folder, own) if own else _folder(folder)
+    tasks = tuple(definition.name for definition in learn(sources)) or BUILT_IN
     ids: dict[Part, Ids] = {}
     optional: dict[Part, frozenset[bytes]] = {}
     labels: dict[str, Array] = {}
-    for part in (Part(task.name, split) for task in TASKS.values() for split in task.scored_splits):
+    for part in (Part(name, split) for name in tasks for split in TASKS[name].scored_splits):
         path = _file(folder, part)
         if path is None:
             continue
@@ -103,19 +109,34 @@ def read_gold(folder: Path | None, split: str, *, lint: bool) -> Gold:
             known = [np.nan if example.label is None else example.label for example in examples]
             labels[part.task] = np.asarray(known, dtype=np.float64)
     if not ids or not (labels or lint):
-        raise InputError(_nothing(folder, split, lint=lint))
+        raise InputError(_nothing(folder, split, tasks, lint=lint))
     log.info("gold: %s/ (%s)", folder, ", ".join(map(str, ids)))
-    return Gold(folder, split, ids, optional, labels)
+    asked = tasks if own else COURSE_TASKS
+    return Gold(folder, split, ids, optional, labels, sources, asked)
 
 
 @cache
-def _train_ids(folder: Path) -> Mapping[bytes, Part]:
+def _train_ids(folder: Path, tasks: Sequence[str]) -> Mapping[bytes, Part]:
     found: dict[bytes, Part] = {}
-    for part in (Part(task, "train") for task in TASKS):
+    for part in (Part(name, "train") for name in tasks):
+        task, path = TASKS[part.task], folder / _names(part)[0]
         with contextlib.suppress(InputError, OSError):
-            ids = ids_in(TASKS[part.task], folder / _names(part)[0])
-            found |= {name.encode(): part for name in ids}
+            if task.id_column in columns_of(task, path):  # numbers of rows say nothing
+                found |= {name.encode(): part for name in ids_in(task, path)}
     return found
+
+
+def _own_folder(folder: Path | None, own: Sequence[Definition]) -> Path:
+    """The folder of the tasks' files, as given, else where they say that the first one's lie."""
+    return Path(own[0].files["dev"]).parent if folder is None else _folder(folder)
+
+
+def _placed(own: Definition, folder: Path | None) -> Definition:
+    """A user's own task with whole paths, so that no other folder is looked into."""
+    files = {split: Path(file) for split, file in own.files.items()}
+    if folder is not None:
+        files = {split: folder / file.name for split, file in files.items()}
+    return replace(own, files={split: str(file.resolve()) for split, file in files.items()})
 
 
 def _folder(folder: Path | None) -> Path:
@@ -123,7 +144,7 @@ def _folder(folder: Path | None) -> Path:
         if not folder.is_dir():
             raise InputError(f"--gold {folder}: no such folder")
         return folder
-    names = [_names(Part(task, "dev"))[0] for task in TASKS]
+    names = [_names(Part(task, "dev"))[0] for task in BUILT_IN]
     return COURSE if any((COURSE / name).is_file() for name in names) else SAMPLE
 
 
@@ -147,7 +168,7 @@ def _has_labels(path: Path, part: Part) -> bool:
     return False
 
 
-def _nothing(folder: Path, split: str, *, lint: bool) -> str:
-    needed = [_names(Part(name, split))[0] for name, task in TASKS.items() if split in task.files]
+def _nothing(folder: Path, split: str, tasks: Sequence[str], *, lint: bool) -> str:
+    needed = [_names(Part(name, split))[0] for name in tasks if split in TASKS[name].files]
     labels = "" if lint else " with labels"
     return f"{folder}/: none of {', '.join(needed)} is there{labels}; --gold names their folder"

@@ -61,12 +61,23 @@ class Class:
     graded: Sequence[Graded]
     comparison: Comparison | None  # its places are those of `graded`
     baselines: Mapping[str, float]  # each task's score for one constant answer
+    asked: Sequence[str] = COURSE_TASKS  # the tasks that each should have
+
+    @property
+    def has_overall(self) -> bool:
+        """Whether it is about the course's tasks, which have an overall score."""
+        return set(self.asked) == set(COURSE_TASKS)
+
+    def rank(self, graded: Graded) -> int | None:
+        """The rank of a submission: overall or, where one task is asked for, in this."""
+        deciding = self.asked[0] if len(self.asked) == 1 else "overall"
+        return graded.ranks.get(deciding)
 
     @property
     def columns(self) -> list[Column]:
         """The course's tasks, and whatever else some submission has a score of."""
         every = [Column(task, option) for option in OPTIONS for task in TASKS]
-        course = [Column(task) for task in COURSE_TASKS]
+        course = [Column(task) for task in self.asked]
         more = [column for column in every if any(map(column.of, self.graded))]
         return list(dict.fromkeys([*course, *more]))
 
@@ -74,16 +85,17 @@ class Class:
 def grade(submissions: Sequence[Submission], gold: Gold, ceilings: Mapping[str, float]) -> Class:
     """Score, compare and order the submissions."""
     looks = len(submissions) * len(OPTIONS)  # each file is one look more for a high score
-    graded = sorted((_graded(each, gold, ceilings, looks) for each in submissions), key=_standing)
+    every = (_graded(each, gold, ceilings, looks) for each in submissions)
+    graded = sorted(every, key=lambda one: _standing(one, gold.asked))
     baselines = {name: baseline(name, labels) for name, labels in gold.labels.items()}
     if len(graded) < 2:
-        return Class(graded, None, baselines)
-    comparison = compare([result.predictions for result in graded], gold.labels)
+        return Class(graded, None, baselines, gold.asked)
+    comparison = compare([result.predictions for result in graded], gold.labels, gold.asked)
     ranked = [
         replace(result, ranks={name: column[i] for name, column in comparison.ranks.items()})
         for i, result in enumerate(graded)
     ]
-    return Class(ranked, comparison, baselines)
+    return Class(ranked, comparison, baselines, gold.asked)
 
 
 def _graded(
@@ -115,11 +127,11 @@ def _usable(submission: Submission, option: str | None, gold: Gold) -> dict[str,
     }
 
 
-def _standing(graded: Graded) -> tuple[float, ...]:
+def _standing(graded: Graded, asked: Sequence[str]) -> tuple[float, ...]:
     """Return a sorting key: the overall; without one, how many tasks there are and how good."""
     if graded.overall:
         return (-graded.overall["2024"].score,)
-    have = [graded.scores[name].score for name in COURSE_TASKS if name in graded.scores]
+    have = [graded.scores[name].score for name in asked if name in graded.scores]
     return (1.0, -len(have), -sum(have))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minbert.grade.graded import Class, Column, Graded
+from minbert.grade.graded import Class, Graded
 from minbert.grade.scores import Scores, score_names
 from minbert.grade.submission import Submission
 from minbert.reports.tables import csv_text
@@ -85,7 +85,7 @@ def _rounded(matrix: Any) -> list[list[float | None]]:
 
 def as_csv(graded: Class) -> str:
     """Return the class as CSV, a line a submission."""
-    rows = [_csv_row(result, graded.columns) for result in graded.graded]
+    rows = [_csv_row(result, graded) for result in graded.graded]
     return _csv(list(rows[0]), rows)
 
 
@@ -103,18 +103,18 @@ def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     return csv_text([columns, *([row[column] for column in columns] for row in rows)])
 
 
-def _csv_row(graded: Graded, columns: Sequence[Column]) -> dict[str, Any]:
+def _csv_row(graded: Graded, whole: Class) -> dict[str, Any]:
     entry = _entry(graded)
     low, high = entry["overall_intervals"]["2024"] or (None, None)
     row: dict[str, Any] = {
         "name": graded.name,
-        "rank": graded.ranks.get("overall"),
+        "rank": whole.rank(graded),
         "overall_2024": entry["overall"]["2024"],
         "overall_2024_low": low,
         "overall_2024_high": high,
         "overall_2023": entry["overall"]["2023"],
     }
-    for column in columns:
+    for column in whole.columns:
         task, name, scores = TASKS[column.task], column.named("_"), column.of(graded)
         score = _score_json(task, scores) if scores else {}
         row |= {f"{name}_{metric}": score.get(metric) for metric in score_names(task)}

@@ -11,9 +11,9 @@ from minbert.grade.gold import Gold
 from minbert.grade.graded import Class, Column, Graded
 from minbert.grade.problems import in_brief, readable
 from minbert.grade.scores import Overall, Scores
-from minbert.grade.text import number, second_score, span
+from minbert.grade.text import class_names, number, second_score, span
 from minbert.reports.page import render
-from minbert.tasks.registry import COURSE_TASKS, TASKS, TITLES
+from minbert.tasks.registry import TASKS, TITLES
 from minbert.tasks.task import Array
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -31,15 +31,16 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
         _TEMPLATE,
         gold=readable(str(gold.folder)),
         split=gold.split,
-        titles=[_title(name) for name in COURSE_TASKS],
+        titles=[_title(name) for name in graded.asked],
+        has_overall=graded.has_overall,
         columns=[_column_title(column) for column in graded.columns],
-        points=[_points(name) for name in COURSE_TASKS],
+        points=[_points(name) for name in graded.asked],
         ranked=comparison is not None,
-        rows=[_row(result, graded.columns) for result in graded.graded],
+        rows=[_row(result, graded) for result in graded.graded],
         baselines=[number(graded.baselines.get(column.task)) for column in graded.columns],
         questions=[(each.name, str(asked)) for each in graded.graded for asked in each.questions],
         matrix=matrix(comparison.agreement, names) if comparison else None,
-        alike=[_alike(pair, names) for pair in alike[:_SHOWN_PAIRS]],
+        alike=[_alike(pair, names, graded.asked) for pair in alike[:_SHOWN_PAIRS]],
         more_alike=max(0, len(alike) - _SHOWN_PAIRS),
         ceilings=[(_title(name), f"{value:g}") for name, value in ceilings.items()],
     )
@@ -61,35 +62,35 @@ def _points(name: str) -> str:
     return _title(name)
 
 
-def _alike(pair: Alike, names: Sequence[str]) -> dict[str, Any]:
+def _alike(pair: Alike, names: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
     near = pair.agreement
-    agreement = [number(near[name]) if name in near else "" for name in COURSE_TASKS]
+    agreement = [number(near[name]) if name in near else "" for name in asked]
     return {"first": names[pair.first], "second": names[pair.second], "agreement": agreement}
 
 
-def _row(graded: Graded, columns: Sequence[Column]) -> dict[str, Any]:
+def _row(graded: Graded, whole: Class) -> dict[str, Any]:
     problems = graded.submission.problems
     return {
         "name": graded.name,
-        "rank": graded.ranks.get("overall") or "–",
+        "rank": whole.rank(graded) or "–",
         "overall_2024": _bar(graded.overall.get("2024")),
         "overall_2023": _bar(graded.overall.get("2023")),
-        "scores": [_bar(column.of(graded)) for column in columns],
+        "scores": [_bar(column.of(graded)) for column in whole.columns],
         "problems": problems,
         "shown": list(in_brief(problems)),
         "details": list(_details(graded)),
         "confusions": [
-            {"title": TITLES[name], "labels": range(len(counts)), "lines": _cells(counts)}
+            {"title": TITLES[name], "lines": _cells(counts, class_names(name, counts))}
             for name, score in graded.scores.items()
             if (counts := score.confusion) is not None
         ],
     }
 
 
-def _cells(confusion: Array) -> list[list[tuple[int, bool]]]:
-    """Return the counts of a confusion, each with whether it counts right answers."""
-    square = confusion[:, :-1].tolist()
-    return [[(n, i == j) for j, n in enumerate(line)] for i, line in enumerate(square)]
+def _cells(confusion: Array, names: Sequence[str]) -> dict[str, list[tuple[int, bool]]]:
+    """Return each label's counts, each of them with whether it counts right answers."""
+    lines = zip(names, confusion[:, :-1].tolist(), strict=True)
+    return {name: [(n, i == j) for j, n in enumerate(line)] for i, (name, line) in enumerate(lines)}
 
 
 def _bar(score: Scores | Overall | None) -> dict[str, Any] | None:

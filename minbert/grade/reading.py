@@ -12,6 +12,7 @@ from minbert.grade.submission import Source, Submission, read
 from minbert.support.console import ProgressBar
 from minbert.support.device import cores
 from minbert.support.errors import RunError
+from minbert.tasks.registry import learn
 
 _FEW = 16  # are read faster than processes start
 
@@ -54,6 +55,7 @@ def _set_up(gold: Gold) -> None:
     """Set up a worker. Ctrl-C is the parent's to answer, a termination is not."""
     global _gold
     _gold = gold
+    learn(gold.own)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

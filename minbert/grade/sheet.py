@@ -19,13 +19,15 @@ from minbert.grade.glance import Glance, glance, records
 from minbert.grade.gold import Gold, Part
 from minbert.grade.members import Member, Unreadable
 from minbert.grade.problems import Problem, Problems, quoted
-from minbert.grade.recognise import COLUMNS
+from minbert.grade.recognise import tasks_of
+from minbert.tasks.labels import LABEL_BYTES
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array, Task
 
 LINE_BYTES = 2**16
 LINES = 200_000  # five times the largest of the course
 BAD_ROWS = 100_000  # then a file is not read on
+_LONGEST_NUMBER = 64  # bytes
 _NAMED = 5  # missing ids, or columns passed over
 
 
@@ -112,7 +114,7 @@ def _without_header(
     if dialect.header is None and first and gold.ids[part].row(first[0]) is not None:
         problems.add("header", f"no header; {expected}", number)
         yield number, line
-    elif dialect.header is None or part.task not in COLUMNS.get(dialect.header.column, ()):
+    elif dialect.header is None or part.task not in tasks_of(dialect.header.column):
         problems.add("header", f"header {quoted(line)} in a file of {part}; {expected}", number)
     yield from records(dialect.header, lines)
 
@@ -179,7 +181,7 @@ class _PredictionReader:
     def _take(self, row: int, value: bytes, number: int) -> None:
         text = value.decode("utf-8", "backslashreplace")
         try:
-            if len(value) > 64:
+            if len(value) > (LABEL_BYTES if self._task.labels else _LONGEST_NUMBER):
                 raise ValueError(f"{quoted(value)} is not a number")
             self._values[row] = self._task.parse_label(text)
         except ValueError as error:
@@ -222,7 +224,9 @@ def _quick(task: Task) -> Callable[[bytes], float | None]:
     """Return a fast reader of the common spellings, which gives None for all others."""
     if task.is_correlation:
         return lambda text: _similarity(task, text)
-    spelled: dict[bytes, float] = {}
+    spelled = {name.encode(): float(place) for place, name in enumerate(task.labels)}
+    if spelled:
+        return spelled.get
     for number in range(max(2, task.num_outputs)):
         spelled |= {b"%d" % number: float(number), b"%d.0" % number: float(number)}
     return spelled.get

@@ -30,7 +30,7 @@ from minbert.grade.sheet import FileReport, Sheet, read_found
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.tasks.predictions import FOLDER, default_file
-from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
 
 OPTIONS = (None, "finetune", "pretrain")  # None: multitask, which wins
@@ -217,7 +217,7 @@ def _reports(source: Source, gold: Gold) -> tuple[list[FileReport], list[Problem
         found = _in_order([each for each in glances if each is not None], source.path.stem)
         reports = [read_found(each, gold) for each in found[:_SHEETS]]
     if not reports:
-        problems.add("none", _none(members))
+        problems.add("none", _none(members, gold))
     if left := [each.name for each in found[_SHEETS:]]:
         say = f"more than {_SHEETS} prediction files, so these are not read: {some(left)}"
         problems.add("many", f"{say}; hand in each one once, and unpack a zip of a whole class")
@@ -260,10 +260,11 @@ def _members(source: Source, problems: Problems) -> Iterator[list[Member]]:
             yield members
 
 
-def _none(members: Sequence[Member]) -> str:
+def _none(members: Sequence[Member], gold: Gold) -> str:
     if any(member.name.lower().endswith(ARCHIVES) for member in members):
         return "no prediction file, but an archive inside, which is not opened: unpack it"
-    example = f"{FOLDER}/{default_file(TASKS[COURSE_TASKS[0]], 'dev', alone=False)}"
+    example = f"{FOLDER}/{default_file(TASKS[gold.asked[0]], 'dev', alone=False)}"
+    example = example.replace("{option}", str(OPTIONS[1]))
     return f"no prediction file: expected such as {example}"
 
 

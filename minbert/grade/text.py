@@ -8,6 +8,7 @@ from minbert.grade.scores import Overall, Scores
 from minbert.grade.submission import Submission
 from minbert.statistics.intervals import Interval
 from minbert.tasks.registry import TASKS
+from minbert.tasks.task import Array
 
 _SHOWN_PAIRS = 10
 
@@ -65,19 +66,25 @@ def second_score(score: Scores) -> tuple[str, str]:
     return f"{word} {number(score.second)}", span(score.second_interval)
 
 
+def class_names(name: str, confusion: Array) -> list[str]:
+    """The names of a task's classes."""
+    return list(TASKS[name].labels) or [str(label) for label in range(len(confusion))]
+
+
 def _leaderboard(graded: Class) -> str:
     columns = graded.columns
     titles = [f"{each.named(' ')} {TASKS[each.task].metric_name}" for each in columns]
-    rows = [["rank", "submission", "overall 2024", "2023", *titles, "problems"]]
+    years = ["overall 2024", "2023"] if graded.has_overall else []
+    rows = [["rank", "submission", *years, *titles, "problems"]]
     for result in graded.graded:
-        rank = str(result.ranks.get("overall") or "-")
-        overall = _cell(result.overall.get("2024"))
+        rank = str(graded.rank(result) or "-")
         mean = number(result.overall["2023"].score if result.overall else None)
+        overall = [_cell(result.overall.get("2024")), mean][: len(years)]
         cells = [_cell(column.of(result)) for column in columns]
         count = str(len(result.submission.problems) or "")
-        rows.append([rank, result.name, overall, mean, *cells, count])
+        rows.append([rank, result.name, *overall, *cells, count])
     baselines = [number(graded.baselines.get(column.task)) for column in columns]
-    rows.append(["", "(one constant answer)", "", "", *baselines, ""])
+    rows.append(["", "(one constant answer)", *[""] * len(years), *baselines, ""])
     return aligned(rows)
 
 
@@ -116,7 +123,7 @@ def _line(name: str, score: Scores, baseline: float) -> list[str]:
 def _confusion(name: str, score: Scores) -> str:
     if score.confusion is None or len(score.confusion) == 2:
         return ""
-    classes = [str(label) for label in range(len(score.confusion))]
+    classes = class_names(name, score.confusion)
     rows = [[f"{name}: label, predicted as", *classes]]
     rows += [
         [label, *map(str, row[:-1])] for label, row in zip(classes, score.confusion, strict=True)

@@ -57,13 +57,15 @@ def flag(
     metavar: str | None = None,
     bare: str | None = None,
     several: bool = False,
+    repeated: bool = False,
     acts: Sequence[When] = (),
 ) -> Any:
     """A configuration's field with what its flag needs.
 
     `metavar` names the unit; `bare` is the value of the flag when it stands without one; with
-    `several` it takes values separated by blanks, each of `choices` if there are any. The flag does
-    nothing unless every condition of `acts` holds.
+    `several` it takes values separated by blanks, each of `choices` if there are any; one that is
+    `repeated` takes a value each time it stands there. The flag does nothing unless every condition
+    of `acts` holds.
     """
     facts: dict[str, Any] = {
         "group": group,
@@ -72,7 +74,7 @@ def flag(
         "limit": limit,
         "metavar": metavar,
     }
-    facts |= {"bare": bare, "several": several, "acts": acts}
+    facts |= {"bare": bare, "several": several, "repeated": repeated, "acts": acts}
     return field(default=default, metadata=facts)
 
 
@@ -136,6 +138,8 @@ def words_for(entry: dataclasses.Field[Any], value: Any) -> list[str]:
         return [flag]
     if isinstance(value, dict):
         value = ",".join(f"{name}={number}" for name, number in value.items())
+    if entry.metadata["repeated"]:
+        return [f"{flag}={each}" for each in value]
     if isinstance(value, list):
         several = entry.metadata["several"] or isinstance(entry.default, tuple)
         if several:
@@ -209,6 +213,8 @@ def _argument(entry: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
         settings |= {"nargs": 2, "action": _Tuple}
     if facts["several"]:
         settings |= {"nargs": "+", "action": _Tuple, "type": str}
+    if facts["repeated"]:
+        settings |= {"action": _Repeated, "type": str}
     if default is not None and default != ():
         text += f" (default: {shown(default)})"
     return {**settings, "help": text}
@@ -219,6 +225,13 @@ class _Tuple(argparse.Action):
 
     def __call__(self, _parser: Any, given: argparse.Namespace, values: Any, *_: Any) -> None:
         setattr(given, self.dest, tuple(values))
+
+
+class _Repeated(argparse.Action):
+    """The values of all times that a flag stands there, as a tuple."""
+
+    def __call__(self, _parser: Any, given: argparse.Namespace, value: Any, *_: Any) -> None:
+        setattr(given, self.dest, (*getattr(given, self.dest, ()), value))
 
 
 def _value_type(hint: Any) -> Callable[[str], Any]:

@@ -1,8 +1,10 @@
-"""Default places of files: the course's in the working folder, ours beside the package."""
+"""Default places of files: the course's in the working folder, ours beside or in the package."""
 
 from pathlib import Path
 
-_BUNDLED = Path(__file__).resolve().parents[2] / "data"
+_PACKAGE = Path(__file__).resolve().parents[1]
+IS_INSTALLED = (_PACKAGE / "bundled").is_dir()  # from a wheel; in a clone it is data/ beside it
+_BUNDLED = _PACKAGE / "bundled" if IS_INSTALLED else _PACKAGE.parent / "data"
 SAMPLE = _BUNDLED / "sample"
 BUNDLED_ENCODER = _BUNDLED / "minbert-mini"
 COURSE = Path("data")

@@ -39,9 +39,10 @@ _SPLIT = re.compile(r"train|(dev|test)(_[a-z0-9_]+)?")
 class Definition:
     """What a task's TOML file says. Raises ValueError where that makes no task.
 
-    `labels` name the classes in order; of yes or no the second is the one that a score is for. In
-    `range` the labels of a regression lie. Without an `id` rows are known by their column `id` or,
-    where there is none, by their numbers.
+    `labels` name the classes in order; of two the second is the one that F1 is about. Without any
+    a task of classes has those of its train file (`data/own_labels.py`). In `range` the labels of a
+    regression lie. Without an `id` rows are known by their column `id` or, where there is none, by
+    their numbers.
     """
 
     name: str
@@ -112,7 +113,7 @@ def read(source: str) -> Definition:
         if source.startswith("{"):
             return _definition(json.loads(source), Path())
         return _definition(_toml(Path(source)), Path(source).parent)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{place_of(source)}: {error}") from error
 
 
@@ -203,8 +204,8 @@ def _check_labels(wanted: Definition) -> None:
             raise ValueError("labels are for classes; a regression has a range, as in [1, 5]")
     elif wanted.kind == BINARY and len(wanted.labels) not in (0, 2):
         raise ValueError(f"labels names {len(wanted.labels)}: kind binary has two")
-    elif wanted.kind == CLASSES and len(wanted.labels) < 2:
-        raise ValueError('kind classes needs its labels, two or more, as in ["no", "yes"]')
+    elif wanted.kind == CLASSES and len(wanted.labels) == 1:
+        raise ValueError("labels names 1: kind classes has two or more")
     if len(set(wanted.labels)) < len(wanted.labels):
         raise ValueError("labels names a label twice")
     for label in wanted.labels:

@@ -4,7 +4,7 @@ A user's own tasks come from files (`own.py`). They are known from when `learn` 
 nothing in the package is made for them in particular.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -30,15 +30,18 @@ def named(condition: str) -> tuple[str, ...]:
     return tuple(name for name, task in TASKS.items() if getattr(task, condition))
 
 
-def learn(sources: Iterable[str]) -> tuple[Definition, ...]:
+def learn(
+    sources: Iterable[str], completed: Callable[[Definition], Definition] = lambda same: same
+) -> tuple[Definition, ...]:
     """Know the tasks that these files, or the JSON of their definitions, describe.
 
-    A task that was learned before under the same name is forgotten. Raises InputError for a file
-    that describes no task, and for a name that a built-in task or another of the files has.
+    `completed` adds what a definition leaves to the data. A task that was learned before under the
+    same name is forgotten. Raises InputError for a file that describes no task, and for a name that
+    a built-in task or another of the files has.
     """
     found: dict[str, Definition] = {}
     for source in sources:
-        definition = read(source)
+        definition = completed(read(source))
         name = definition.name
         if name.lower() in (*_TAKEN, *map(str.lower, found)):
             raise InputError(f"{place_of(source)}: a task {name!r} exists; take another name")

@@ -17,6 +17,7 @@ import torch
 from minbert.encoder import hub
 from minbert.support import durable_files, untrusted
 from minbert.support.errors import InputError, Stopped
+from minbert.support.places import IS_INSTALLED
 from minbert.training.progress import Progress
 from minbert.training.run_folder import MANIFEST
 
@@ -105,7 +106,12 @@ def _earlier_seconds(path: Path) -> float:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit of the code and whether its files differ from it; None outside a repository."""
+    """Commit of the code and whether its files differ from it; None outside a repository.
+
+    An installed package may lie in a repository that is not its own.
+    """
+    if IS_INSTALLED:
+        return None
     here = str(Path(__file__).resolve().parents[1])
 
     def ask(*arguments: str) -> str:

@@ -29,6 +29,7 @@ labels = ["glad", "sad", "so, so"]
 [files]
 train = "mood-train.csv"
 dev = "mood-dev.jsonl"
+dev_again = "mood-dev.jsonl"
 test = "mood-test.tsv"
 """
 ALIKE = """\
@@ -70,7 +71,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: EncoderConfig) 
 
 
 FILE = ("--task_file", "own/mood.toml")
-BOTH = (*FILE, "own/alike.toml")
+BOTH = (*FILE, "--task_file", "own/alike.toml")
 JOB = ("--weights", "encoder", "--option", "finetune", "--epochs", "1")
 
 
@@ -106,7 +107,7 @@ def test_which_tasks_train(
     [
         ((*FILE, "--tasks", "sst"), "--task_file would do nothing here: it needs its task in"),
         (BOTH, "--tasks mood,alike: several tasks need --rrobin"),
-        ((*FILE, "own/mood.toml"), "own/mood.toml: a task 'mood' exists"),
+        ((*FILE, *FILE), "own/mood.toml: a task 'mood' exists"),
         ((*FILE, "--tasks", "mud"), "--tasks mud: no such task; there are: .*, mood"),
         (("--tasks", "mood"), "--tasks mood: no such task"),
         (("--task_file", "own/no.toml"), "own/no.toml: cannot be read"),
@@ -155,6 +156,28 @@ def test_a_configuration_is_the_same_after_the_file_is_gone(place: Path) -> None
     assert kept.own_tasks == config.own_tasks
 
 
+def test_labels_that_are_not_named_are_those_of_the_train_file(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = 'labels = ["glad", "sad", "so, so"]\n'
+    (place / "own" / "mood.toml").write_text(MOOD.replace(line, ""))
+    with caplog.at_level("INFO", logger="minbert"):
+        config = parsed(*FILE)
+    assert config.own_tasks["mood"].labels == ("glad", "merry", "sad", "so, so")
+    assert "mood: 4 labels: glad, merry, sad, so, so" in caplog.text
+    (place / "own" / "mood-train.csv").write_text("text,mood\na,10\nb,9\nc,10\nd,\n,8\n")
+    assert parsed(*FILE).own_tasks["mood"].labels == ("9", "10")
+    many = "".join(f"a,label {n}\n" for n in range(1001))
+    for rows, words in (
+        ("a,9\n", "1 labels"),
+        (many, "1,001 labels"),
+        ("a,\x07\nb,c\n", "label '"),
+    ):
+        (place / "own" / "mood-train.csv").write_text(f"text,mood\n{rows}")
+        with pytest.raises(InputError, match=f"own/mood-train.csv: {words}"):
+            parsed(*FILE)
+
+
 # ------------------------------------------------------------------------------------ what it does
 
 
@@ -174,6 +197,7 @@ def test_a_run_on_a_task_of_ones_own(place: Path, capsys: pytest.CaptureFixture[
     assert list(dev) == [str(row) for row in range(1, 10)]
     right = [dev[str(row)] == label for row, (_, label) in enumerate(mood_rows(9), start=1)]
     assert manifest["dev"]["mood"] == pytest.approx(np.mean(right))
+    assert predictions(place / "predictions" / "finetune-mood-dev_again-out.csv") == dev
     test = predictions(place / "predictions" / "finetune-mood-test-out.csv")
     assert list(test) == ["q1", "q2"] and set(test.values()) <= WORDS.keys()
     assert re.search(rf"mood +accuracy +{np.mean(right):.3f}", said.out)
@@ -184,7 +208,7 @@ def test_a_run_on_a_task_of_ones_own(place: Path, capsys: pytest.CaptureFixture[
     toml = place / "own" / "mood.toml"
     toml.write_text(MOOD.replace('"so, so"', '"so, so", "angry"'))
     assert cli.main([*command, "--resume"]) == 2
-    assert "run was begun with another own_tasks" in capsys.readouterr().err
+    assert "run was begun with another mood.labels (mood.labels was" in capsys.readouterr().err
     toml.unlink()
     assert cli.main(["--like", "run", "--output_dir", "again", "--max_steps", "1"]) == 0
     again = json.loads((place / "again" / "manifest.json").read_text())

@@ -102,7 +102,7 @@ def test_title_and_places_decide_no_result_and_all_else_does(tmp_path: Path) -> 
         ('"world"', '" world"', "label ' world': blanks around it"),
         ('"world"', '"wor\\u0007ld"', "no text"),
         ('"world"', f'"{"w" * 300}"', "too long"),
-        ("labels = [", 'labels = ["one"]  # [', "two or more"),
+        ("labels = [", 'labels = ["one"]  # [', "labels names 1: kind classes has two or more"),
         ('dev = "sub/dev.tsv"', "", "files names no dev file"),
         ("test_hard", "tests", "files.tests is none of train, dev, test"),
         ("test_hard", "train_2", "files.train_2 is none of"),
@@ -166,6 +166,13 @@ def test_tasks_are_known_from_when_they_are_learned_and_the_last_of_a_name_count
     assert TITLES["yes"] == "So?" and len(TASKS) == len(BUILT_IN) + 2
     with pytest.raises(InputError, match="a task 'Yes' exists"):
         learn([YES.as_json(), replace(YES, name="Yes").as_json()])
+
+
+@pytest.mark.parametrize("line", ['{"name": ', '{"a":' * 100_000, '{"name": 3}', "{}"])
+def test_a_line_that_is_no_definition_is_refused(line: str) -> None:
+    """A manifest may have been changed by hand."""
+    with pytest.raises(InputError, match=r"^task_file: "):
+        learn([line])
 
 
 @EVERY_KIND
