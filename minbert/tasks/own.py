@@ -133,7 +133,7 @@ def read(source: str) -> Definition:
         if source.startswith("{"):
             return _definition(json.loads(source), Path())
         return _definition(_toml(Path(source)), Path(source).parent)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{place_of(source)}: {error}") from error
 
 

@@ -168,6 +168,13 @@ def test_tasks_are_known_from_when_they_are_learned_and_the_last_of_a_name_count
         learn([YES.as_json(), replace(YES, name="Yes").as_json()])
 
 
+@pytest.mark.parametrize("line", ['{"name": ', '{"a":' * 100_000, '{"name": 3}', "{}"])
+def test_a_line_that_is_no_definition_is_refused(line: str) -> None:
+    """A manifest may have been changed by hand."""
+    with pytest.raises(InputError, match=r"^task_file: "):
+        learn([line])
+
+
 @EVERY_KIND
 def test_it_is_a_task_as_others_are(own: Definition) -> None:
     """Perfect logits score 1; the head has the loss's shape; a divergence tells outputs apart."""
