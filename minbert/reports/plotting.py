@@ -94,36 +94,40 @@ def annotate(
 
 
 def _move_apart(figure: Figure) -> None:
+    """Give each label the first place that is free: of letters, points, and the ticks' labels."""
     texts = [text for axes in figure.axes for text in axes.texts]
     notes = [n for n in texts if isinstance(n, Annotation) and n.get_label() in _OFFSETS]
     if len(notes) < 2:
         return
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout that was found stays
-    for axes in figure.axes:
-        axes.autoscale_view()
-    scale = figure.dpi / 72  # dots a point
+    _settle(figure)
     points = [note.axes.transData.transform(note.xy) for note in notes if note.axes]
     taken = [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in points]
     for note, (x, y) in zip(notes, points, strict=True):
-        size = Text.get_window_extent(note)  # of the letters alone, without the stroke
-        places = _OFFSETS[str(note.get_label())]
-        boxes = [_box(x + scale * dx, y + scale * dy, size) for dx, dy in places]
-        bottom = note.axes.bbox.y0 if note.axes else 0  # below it are the ticks' labels
-        free = [
-            number
-            for number, box in enumerate(boxes)
-            if box.y0 >= bottom and not any(box.overlaps(other) for other in taken)
-        ]
-        chosen = free[0] if free else 0
-        note.xyann = places[chosen]
-        taken.append(boxes[chosen])
+        low, high = note.axes.bbox.y0 if note.axes else 0, figure.bbox.y1
+        boxes = {place: _box(note, x, y, place) for place in _OFFSETS[str(note.get_label())]}
+        inside = {p: box for p, box in boxes.items() if low <= box.y0 and box.y1 <= high}
+        free = (p for p, box in inside.items() if not any(box.overlaps(own) for own in taken))
+        note.xyann = next(free, note.xyann)
+        taken.append(boxes[note.xyann])
 
 
-def _box(x: float, y: float, size: Bbox) -> Bbox:
-    """The box of letters that begin at a place, a little larger: the reader's may be wider."""
-    return Bbox.from_bounds(x - 1, y - size.height / 4 - 1, size.width + 2, size.height + 2)
+def _settle(figure: Figure) -> None:
+    """Bring the axes to the place and range that they keep."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.autoscale_view()
+
+
+def _box(note: Annotation, x: float, y: float, offset: tuple[float, float]) -> Bbox:
+    """Where a point's label would be, in dots; a little larger, as a reader's letters may be."""
+    figure = note.get_figure(root=True)
+    assert figure is not None
+    points = figure.dpi / 72
+    size = Text.get_window_extent(note)  # of the letters alone, without the stroke
+    left, below = x + points * offset[0] - 1, y + points * offset[1] - size.height / 4 - 1
+    return Bbox.from_bounds(left, below, size.width + 2, size.height + 2)
 
 
 def save(figure: Figure, title: str, path: Path) -> None:

@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import BboxBase
 
 
 def faults(figure: Figure) -> list[str]:
@@ -21,6 +22,12 @@ def faults(figure: Figure) -> list[str]:
         for (one, box), (other, second) in combinations(boxes, 2)
         if box.overlaps(second)
     ]
+    notes = [text for axes in figure.axes for text in axes.texts]  # ticks may lie out of sight
+    found += [
+        f"{note.get_text()} lies outside"
+        for note in notes
+        if not _holds(figure.bbox, Text.get_window_extent(note))
+    ]
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -31,6 +38,10 @@ def faults(figure: Figure) -> list[str]:
             ]
             found += [f"{label} twice" for label in set(labels) if labels.count(label) > 1]
     return found
+
+
+def _holds(figure: BboxBase, box: BboxBase) -> bool:
+    return all(figure.contains(x, y) for x, y in ((box.x0, box.y0), (box.x1, box.y1)))
 
 
 @contextmanager

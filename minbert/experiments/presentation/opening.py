@@ -42,10 +42,9 @@ def _differences(found: Sequence[Difference]) -> list[str]:
     seen = sorted((pair for pair in found if pair.is_seen), key=lambda pair: -abs(pair.value))
     if not seen:
         return [f"None of the {len(found)} differences that were tested is more than noise."]
-    shown = "; ".join(map(_in_words, seen[:_NAMED]))
-    which = f"the largest are {shown}" if len(seen) > _NAMED else shown
-    counted = f"Of {len(found)} differences that were tested, {len(seen)} are more than noise"
-    lines = [f"{counted}: {which}."]
+    counted = f"Of {len(found)} differences that were tested, {len(seen)} are more than noise."
+    what = "The largest: " if len(seen) > _NAMED else ""
+    lines = [f"{counted} {what}{'; '.join(map(_in_words, seen[:_NAMED]))}."]
     if any(pair.seeds == 1 for pair in seen):
         lines.append("With one seed this is about these trained models, not about the methods.")
     return lines
@@ -54,7 +53,7 @@ def _differences(found: Sequence[Difference]) -> list[str]:
 def _in_words(pair: Difference) -> str:
     names = (pair.first, pair.second) if pair.value > 0 else (pair.second, pair.first)
     above, below = (f"“{name}”" for name in names)
-    return f"on {TITLES[pair.task]} {above} is {abs(pair.value):.3f} above {below}"
+    return f"On {TITLES[pair.task]} {above} is {abs(pair.value):.3f} above {below}"
 
 
 def points(result: RowResult, tasks: Sequence[str]) -> list[float]:
@@ -73,7 +72,7 @@ def picture(analysis: Analysis) -> Picture:
     ]
     words = "; ".join(f"{name}: {np.mean(own):.3f}" for name, own in rows)
     title = "Mean over the tasks: a dot a seed, the stroke their mean, the band its 95% interval"
-    size = (WIDTH + 1.2, 0.26 * len(rows) + 0.8)
+    size = (WIDTH, 0.26 * len(rows) + 0.8)
     name = f"{analysis.experiment.name}-overall"
     return drawn(name, title, words, partial(_draw, rows=rows, tasks=tasks), size)
 
