@@ -64,7 +64,9 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_siz
 
 @pytest.mark.parametrize("mark", MARKS)
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_what_pythons_csv_writes_is_read_back(
     tmp_path: Path, mark: str, rows: list[tuple[str, str]]
 ) -> None:
@@ -75,7 +77,9 @@ def test_what_pythons_csv_writes_is_read_back(
 
 
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_json_objects_are_read_back(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     content = json_lines([{"mood": "glad", "line": a, "reply": b, "more": [1]} for a, b in rows])
     split = read(tmp_path, content, "rows.jsonl")
