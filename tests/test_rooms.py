@@ -28,7 +28,7 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "model": "support encoder data",
     "training": "support encoder tasks",
     "regularizers": "support tasks data model training",
-    "finetune": _MAIN_JOB,
+    "finetune": f"{_MAIN_JOB} statistics reports",
     "pretrain": f"{_MAIN_JOB} finetune",
     "grade": "support tasks data finetune statistics reports",
     "predict": "support tasks data finetune reports",
@@ -46,9 +46,12 @@ EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "cost": "measuring grid",
     "bench": "measuring",
     "scale": "measuring",
+    "equal": "measuring grid presentation",
+    "faults": "grid",
     "__main__": "",
     "all": "tables cost grid",
     "compare": "grid",
+    "exchange": "measuring",
     "summary": "grid",
     "variants": "",
 }
@@ -83,6 +86,19 @@ def imported(source: str, known: Set[str]) -> set[str]:
     folders = {name.rpartition(".")[0] for name in known} - {""}
     within = {name.rpartition(".")[0] for name in own & known}  # `from folder import module`
     return own & known | (own & folders) - within
+
+
+def knows_torch_distributed(source: str) -> bool:
+    """Whether `source` imports torch.distributed or anything in it, or reaches it through torch."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute):
+            names.add(ast.unparse(node))
+    return any(f"{name}.".startswith("torch.distributed.") for name in names)
 
 
 def room_of(module: str) -> str:
@@ -206,15 +222,11 @@ def test_the_map_in_the_docs_lists_every_file_of_the_rooms_that_it_opens() -> No
 
 def test_what_no_room_has_stands_at_the_root_of_the_tests() -> None:
     files = {path.stem for path in Path(__file__).parent.glob("*.py")}
-    shared = {"__init__", "conftest", "helpers", "tiny_models"}
-    assert files == {
-        *shared,
-        "test_rooms",
-        "test_readme",
-        "test_gpu",
-        "test_model",
-        "test_installed",
-    }
+    """The commands that use a finished run, predict and export, are two of them."""
+    entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 19
+    files = {name for name in entries if name.endswith(".py")}
+    assert files == {"__init__.py", "__main__.py", "model.py"}
 
 
 def test_init_files_are_empty_but_the_packages_own_and_one_that_names_what_users_import() -> None:
@@ -247,6 +259,22 @@ def test_every_import_of_the_package_is_seen(imports: Imports) -> None:
     assert imported("from minbert.c import d", {"c.d"}) == {"c.d"}
     with pytest.raises(AssertionError):
         imported("from tests import helpers", {"a"})
+
+
+def test_one_file_alone_knows_torch_distributed() -> None:
+    """The file has its launcher, its group and its exchange; all others ask that file."""
+    every = {name: path.read_text(encoding="utf-8") for name, path in modules().items()}
+    assert [n for n, source in every.items() if knows_torch_distributed(source)] == [
+        "training.group"
+    ]
+    for line in (
+        "import torch.distributed.elastic",
+        "from torch import Tensor, distributed as dist",
+        "def f():\n    from torch.distributed.launcher.api import LaunchConfig",
+        "import torch\nprint(torch.distributed.get_rank())",
+    ):
+        assert knows_torch_distributed(line), line
+    assert not knows_torch_distributed("from torch.nn.parallel import DistributedDataParallel")
 
 
 def test_forbidden_imports_and_circles_are_found() -> None:
