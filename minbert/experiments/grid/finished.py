@@ -27,9 +27,10 @@ def read_finished(path: Path) -> dict[str, Any]:
 
 
 def _with_own_files(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's settings and, as settings of their own, the dev files of its user's own tasks."""
+    """A run's settings and, as settings of their own, the files of its user's own tasks."""
     own = learn(config.get("task_file") or ())
-    return {**config, **{f"{each.name}_dev": each.files["dev"] for each in own}}
+    files = {f"{task.name}_{split}": file for task in own for split, file in task.files.items()}
+    return {**config, **files}
 
 
 @dataclass(frozen=True)
