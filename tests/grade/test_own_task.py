@@ -57,7 +57,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (own / "warmth.toml").write_text(SCORE)
     rows = [{"text": f"text {n}", "mood": LABELS[place]} for n, place in enumerate(TRUTH)]
     (own / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (own / "train.csv").write_text("text,mood\na,glad\nb,sad\n")
+    (own / "train.csv").write_text("text,mood\n" + "a,glad\nb,sad\n" * 2 * ROWS)
     tests = "".join(f"text {n},sad\n" for n in range(2 * ROWS))
     (own / "test.csv").write_text(f"text,mood\n{tests}")
     warm = "".join(f"k{n}\ta\tb\t{value}\n" for n, value in enumerate(DEGREES))
@@ -139,11 +139,14 @@ def test_every_defect_is_named(place: Path, capsys: pytest.CaptureFixture[str]) 
     folder = hand_in(place / "me", *guessed(0.6, 1))
     file = folder / "finetune-mood-dev-out.csv"
     lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join([*lines[:3], "3 , merry \n", *lines[4:-1], "70 , sad \n"]))
+    file.write_text(
+        "".join([*lines[:3], "3 , merry \n", *lines[4:-1], "70 , sad \n", "99 , sad \n"])
+    )
     assert grade.main([*FILES, "me"]) == 1
     said = capsys.readouterr().err
     assert "finetune-mood-dev-out.csv:4: prediction 'merry' is not one of 'glad', 'sad'" in said
     assert "id '70' is of mood test, not mood dev: leave it out" in said
+    assert "id '99' is not in the gold files" in said  # in train it is but a row's number
     assert "1 id of 40 missing: '40'" in said
 
 
