@@ -9,28 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from minbert.data.examples import Split, read_split
+from minbert.data.examples import Split
+from minbert.finetune.identity import completed
+from minbert.finetune.rows import file_split, read_rows
 from minbert.support import durable_files
 from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS, learn
 from minbert.tasks.task import Array
+from minbert.training import record
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
-from minbert.training.record import read_manifest
 
 
 def read_finished(path: Path) -> dict[str, Any]:
-    """The manifest of a finished run, from its file or folder. Raises InputError."""
-    manifest = read_manifest(path)
-    if manifest["status"] != "finished":
-        raise InputError(f"{path}: this run has not finished ({manifest['status']})")
-    return manifest
+    """The manifest of a finished run, from its file or folder, with every setting of today.
+
+    Raises InputError.
+    """
+    manifest = record.read_finished(path)
+    return {**manifest, "config": completed(manifest["config"])}
 
 
 def _with_own_files(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run's settings and, as settings of their own, the files of its user's own tasks."""
     own = learn(config.get("task_file") or ())
-    files = {f"{task.name}_{split}": file for task in own for split, file in task.files.items()}
-    return {**config, **files}
+    return {**config, **{f"{t.name}_{split}": f for t in own for split, f in t.files.items()}}
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,19 @@ class FinishedRun:
             _, kept = CheckpointStore(folder).load_best(manifest["best_epoch"])
         except (DamagedCheckpoint, KeyError) as error:
             raise InputError(f"{folder}: its dev predictions cannot be read ({error})") from error
-        hashes = {k: v for k, v in manifest["sha256"].items() if k.endswith("_dev")}
         predictions = {name: values.numpy() for name, values in kept.items()}
+        keys = [f"{name}_{file_split(manifest['config'], 'dev')}" for name in predictions]
+        hashes = {key: manifest["sha256"][key] for key in keys}
         return cls(folder, _with_own_files(manifest["config"]), hashes, predictions)
 
     def split(self, task: str) -> Split:
         """A task's dev examples. Raises InputError where the file is not what the run read."""
         if task not in self._splits:
-            path, read = Path(self.config[f"{task}_dev"]), self.dev_hashes[f"{task}_dev"]
+            key = f"{task}_{file_split(self.config, 'dev')}"
+            path, read = Path(self.config[key]), self.dev_hashes[key]
             if not path.is_file() or durable_files.sha256_of(path) != read:
                 raise InputError(f"{path}: not the file that {self.folder} was scored on")
-            limit = self.config["limit"]
-            self._splits[task] = read_split(TASKS[task], "dev", path, limit=limit)
+            self._splits[task] = read_rows(self.config, TASKS[task], "dev", path)
         return self._splits[task]
 
     def labels(self, task: str) -> Array:
