@@ -60,10 +60,15 @@ class TokenizerFiles:
 
     @property
     def tokenizer_class(self) -> str:
-        """The class that the folder names; empty where it names none."""
-        code = self.settings.get("auto_map")
-        named = self.settings.get("tokenizer_class") or code
-        return str(named or self._object("config.json").get("tokenizer_class") or "")
+        """The class that the folder names; where it names none, what kind of files it has."""
+        named = self.settings.get("tokenizer_class") or self.settings.get("auto_map")
+        named = named or self._object("config.json").get("tokenizer_class")
+        if named:
+            return str(named)
+        if self.whole:
+            is_bert = self.part("model").get("type") in (None, "WordPiece")
+            return "BertTokenizer" if is_bert else "PreTrainedTokenizerFast"
+        return "BertTokenizer" if self.listing.suffix == ".txt" else "RobertaTokenizer"
 
     @cached_property
     def vocab(self) -> dict[str, int]:

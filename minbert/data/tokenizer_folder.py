@@ -49,7 +49,7 @@ def from_folder(folder: Path) -> Backend:
     """The tokenizer of a folder. Raises InputError where its files name none that we have."""
     files = TokenizerFiles(folder)
     named = files.tokenizer_class
-    build = CLASSES.get(named.removesuffix("Fast")) if named else _unnamed
+    build = CLASSES.get(named.removesuffix("Fast"))
     if build is None:
         known = ", ".join(CLASSES)
         raise InputError(f"{folder}: tokenizer_class {named!r} is not implemented, only {known}")
@@ -179,7 +179,7 @@ def _check_parts(files: TokenizerFiles, ours: Mapping[str, str | None]) -> None:
 def _as_written(files: TokenizerFiles) -> Backend:
     """The library's class for any tokenizer.json: what this file says and nothing else."""
     if not files.whole:
-        return _by_list(files)
+        return _bert(files) if files.listing.suffix == ".txt" else _roberta(files)
     kind = files.part("model").get("type")
     if kind not in _MODELS:
         raise files.error(WHOLE, f"model {kind!r} is not implemented, only {', '.join(_MODELS)}")
@@ -193,11 +193,6 @@ def _as_written(files: TokenizerFiles) -> Backend:
     tokenizer.no_truncation()
     tokenizer.add_tokens(_distinct([*files.added.values(), *files.declared()]))
     return subwords.whole(tokenizer, names, frame)
-
-
-def _by_list(files: TokenizerFiles) -> Backend:
-    """The class of a folder without tokenizer.json: what kind of list it has."""
-    return _bert(files) if files.listing.suffix == ".txt" else _roberta(files)
 
 
 def _frame(processor: Mapping[str, Any], cls: str, sep: str) -> Frame | None:
@@ -223,12 +218,6 @@ def _template(frame: Frame, cls: str, sep: str) -> list[tuple[str, int]]:
     """The pieces of a pair and their types, as a TemplateProcessing lists them."""
     first = [(cls, 0), ("A", 0), *[(sep, 0)] * frame.separators]
     return [*first, ("B", frame.second_type), (sep, frame.second_type)]
-
-
-def _unnamed(files: TokenizerFiles) -> Backend:
-    """A folder that names no class: BERT's, unless its files hold another kind of vocabulary."""
-    pieces = files.part("model").get("type") in (None, "WordPiece")
-    return _by_list(files) if not files.whole else _bert(files) if pieces else _as_written(files)
 
 
 # A class and its ...Fast are one.

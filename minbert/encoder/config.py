@@ -26,18 +26,22 @@ _PADDING = "pad_token_id"  # BERT's is not read: padding is masked, and the toke
 class Family:
     """What the published encoders of a `model_type` have in common.
 
-    `prefix` stands before the names of the encoder's tensors where a head is beside it.
+    `model` and `classifier` are the reference library's classes, and `prefix` stands before the
+    names of the encoder's tensors where a head is beside it.
     """
 
     model: str
+    classifier: str
     prefix: str
     positions_follow_padding: bool  # a text's first position has the number pad_token_id + 1
 
 
 FAMILIES = {
-    "bert": Family("BertModel", "bert.", positions_follow_padding=False),
-    "roberta": Family("RobertaModel", "roberta.", positions_follow_padding=True),
-    "xlm-roberta": Family("XLMRobertaModel", "roberta.", positions_follow_padding=True),
+    "bert": Family("BertModel", "BertForSequenceClassification", "bert.", False),
+    "roberta": Family("RobertaModel", "RobertaForSequenceClassification", "roberta.", True),
+    "xlm-roberta": Family(
+        "XLMRobertaModel", "XLMRobertaForSequenceClassification", "roberta.", True
+    ),
 }
 PREFIXES = tuple(dict.fromkeys(family.prefix for family in FAMILIES.values()))
 _IMPLEMENTED = {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from minbert.data.tokenizer_files import SETTINGS, TokenizerFiles
 from minbert.encoder import weights
+from minbert.encoder.config import FAMILIES
 from minbert.finetune.trained import TrainedRun
 from minbert.support import durable_files
 from minbert.tasks.heads import VectorHead
@@ -25,7 +26,7 @@ def as_json(value: Any) -> bytes:
 
 
 def classifier(run: TrainedRun, task: Task) -> dict[str, Content]:
-    """A task's `BertForSequenceClassification`: encoder, head, labels and tokenizer.
+    """A task's `BertForSequenceClassification`, or RoBERTa's: encoder, head, labels, tokenizer.
 
     One logit s of two classes becomes the logits (0, s), which have the same probabilities, so that
     both classes have a name. A score is one output of the kind "regression", on the labels' scale.
@@ -40,16 +41,25 @@ def classifier(run: TrainedRun, task: Task) -> dict[str, Content]:
         low, high = task.ends
         unit = (high - low) / task.top
         weight, bias = unit * weight, low + unit * bias
-    tensors = {
-        **weights.published(run.model.encoder.state_dict(), "bert."),
-        "classifier.weight": weight,
-        "classifier.bias": bias,
-    }
-    config = run.model.encoder.config.to_published() | {
-        "architectures": ["BertForSequenceClassification"],
+    shape = run.model.encoder.config
+    tensors = weights.published(run.model.encoder.state_dict(), shape.family.prefix)
+    tensors |= _classifier(tensors, shape.family.prefix, weight, bias)
+    config = shape.to_published() | {
+        "architectures": [shape.family.classifier],
         **_labels(task),
     }
     return {"config.json": as_json(config), "model.safetensors": tensors, **tokenizer(run)}
+
+
+def _classifier(
+    tensors: dict[str, Tensor], prefix: str, weight: Tensor, bias: Tensor
+) -> dict[str, Tensor]:
+    """The head's tensors. RoBERTa's has the pooler in it, which goes there from the encoder's."""
+    if prefix == FAMILIES["bert"].prefix:
+        return {"classifier.weight": weight, "classifier.bias": bias}
+    pooler = {kind: tensors.pop(f"{prefix}pooler.dense.{kind}") for kind in ("weight", "bias")}
+    dense = {f"classifier.dense.{kind}": tensor for kind, tensor in pooler.items()}
+    return {**dense, "classifier.out_proj.weight": weight, "classifier.out_proj.bias": bias}
 
 
 def _labels(task: Task) -> dict[str, Any]:

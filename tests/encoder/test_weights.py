@@ -158,14 +158,17 @@ def test_position_ids_of_older_writers_are_no_weight(model: BertModel, folder: P
     assert_same(BertModel.from_pretrained(folder), model)
 
 
-def test_pretraining_heads_are_left_out_and_named(
+def test_heads_are_left_out_and_named_but_for_those_of_pretraining(
     model: BertModel, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Nearly every folder has these."""
     heads = {"cls.predictions.bias": torch.zeros(60), "cls.seq_relationship.bias": torch.zeros(2)}
-    edit(folder, lambda t: {**spell("bert.")(t), **heads})
-    with caplog.at_level(logging.INFO, "minbert"):
-        assert_same(BertModel.from_pretrained(folder), model)
-    assert f"the encoder's: cls.* ({len(heads)} tensors)" in caplog.text
+    for more, said in ({}, ""), ({"qa_outputs.bias": torch.zeros(2)}, "qa_outputs.* (1 tensors)"):
+        edit(folder, lambda t, more=more: {**spell("bert.")(t), **heads, **more})
+        with caplog.at_level(logging.INFO, "minbert"):
+            assert_same(BertModel.from_pretrained(folder), model)
+        assert said in caplog.text and "cls." not in caplog.text
+        edit(folder, lambda t: {name.removeprefix("bert."): value for name, value in t.items()})
 
 
 def test_nothing_is_logged_without_heads(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -76,8 +76,8 @@ def test_the_command_prints_a_row_a_measure(
     place: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert variants.main(place) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 13
+    title, _, *lines = capsys.readouterr().out.splitlines()
+    assert title.startswith("### ") and len(lines) == 2 + 13
     assert all(line.startswith("| ") and line.count("|") == 5 for line in lines)
 
 

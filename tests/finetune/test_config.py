@@ -63,7 +63,7 @@ def test_a_configuration_is_frozen() -> None:
 def test_every_flag_says_what_it_does(name: str) -> None:
     facts = FIELDS[name].metadata
     assert facts["group"] and facts["help"]
-    assert FIELDS[name].type is bool or facts["choices"] or facts["metavar"]
+    assert FIELDS[name].type in (bool, "bool") or facts["choices"] or facts["metavar"]
 
 
 @pytest.mark.parametrize(("option", "lr"), [("pretrain", 1e-3), ("finetune", 1e-5)])

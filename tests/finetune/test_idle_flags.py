@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -190,7 +191,7 @@ def test_a_rate_for_heads_needs_one_that_learns() -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_every_flag_acts_somewhere(name: str) -> None:
+def test_every_flag_acts_somewhere(name: str, tmp_path: Path) -> None:
     """No flag is idle in all combinations, or it should not exist."""
     terms = {"freelb": True} if name.startswith("freelb") else {"smart": True, "r3f": True}
     terms |= {"r4f": True, "rlayer": True} if name.startswith("r4f") else {}
@@ -200,6 +201,14 @@ def test_every_flag_acts_somewhere(name: str) -> None:
     kinds = {"pre_task": "pre", "pre_epochs": "pre", "temperature": "temperature"}
     widest |= {"limit": 9} if name == "limit_rows" else {"limit_train": 5}
     widest |= {"dev_only": True} if name == "dev_rows" else {}
+    if name.startswith(("glue", "xnli")):
+        benchmarks = ("rte", "xnli-en")
+        for folder in ("RTE", "MNLI"):
+            (tmp_path / folder).mkdir()
+        for file in ("RTE/train.tsv", "RTE/dev.tsv", "train-en.tsv", "dev-en.tsv"):
+            (tmp_path / file).touch()
+        places = {"glue_dir": str(tmp_path), "xnli_dir": str(tmp_path), "glue_zip": "a.zip"}
+        widest |= {"tasks": (*ALL_TASKS, *benchmarks), **places}
     widest["rrobin"] = {**kinds, "epoch_batches": "sqrt"}.get(name, "equal")
     assert not idle(name, **widest)
 

@@ -146,7 +146,7 @@ def test_the_encoder_alone_is_read_by_the_main_job(tmp_path: Path, caplog) -> No
     model.save_pretrained(tmp_path)
     with caplog.at_level(logging.INFO, "minbert"):
         encoder = BertModel.from_pretrained(tmp_path)
-    assert "cls.seq_relationship.weight" in caplog.text
+    assert caplog.text == ""
     assert encoder.config.hidden_dropout_prob == TINY.hidden_dropout_prob
     for name, tensor in model.encoder.state_dict().items():
         assert torch.equal(encoder.state_dict()[name], tensor), name
@@ -194,11 +194,10 @@ def test_half_a_head_is_none(tmp_path: Path, caplog) -> None:
     assert torch.equal(model.mlm.dense.weight, before)
 
 
-def test_a_head_that_is_not_asked_for_is_left_out_by_name(tmp_path: Path, caplog) -> None:
+def test_a_head_that_is_not_asked_for_is_left_out(tmp_path: Path, caplog) -> None:
     tiny().save_pretrained(tmp_path)
     with caplog.at_level(logging.INFO, "minbert"):
         fresh(TINY, 3, next_sentence=False).load_published(tmp_path)
-    assert "passed over" in caplog.text and "cls.*" in caplog.text
     assert "begins fresh" not in caplog.text
 
 

@@ -23,7 +23,8 @@ def test_it_needs_the_files_of_what_trains_alone_and_writes_no_predictions(
     assert set(manifest()["dev"]) == {"sst", "sts"}
     assert not (place / "predictions").exists()
     printed = capsys.readouterr()
-    assert [line.split()[0] for line in printed.out.splitlines()] == ["dev", "sst", "sts"]
+    said = [line.split()[0] for line in printed.out.splitlines()]
+    assert said == ["dev", "sst", "sts", "padded"]
 
 
 def test_a_single_task_too(place: Path) -> None:

@@ -106,6 +106,7 @@ def test_single_task_job_is_the_courses(
     printed = capsys.readouterr()
     assert [line.split()[0] for line in printed.out.splitlines()[1:]] == [
         task,
+        *(["padded"] if option == "finetune" else []),
         "predictions",
         *(f"predictions/{name}" for name in names.values()),
     ]
@@ -115,7 +116,7 @@ def test_single_task_job_is_the_courses(
 def test_single_pair_task(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--tasks", "sts", "--option", "finetune") == 0
     assert {line["task"] for line in steps_logged()} == {"sts"}
-    assert re.search(r"sts .*real one\n", capsys.readouterr().out)
+    assert re.search(r"real one: sts 1\.\d+\n", capsys.readouterr().out)
     scores = manifest()["epochs"]
     assert scores[0]["criterion"] == pytest.approx((scores[0]["scores"]["sts"] + 1) / 2)
 

@@ -126,7 +126,7 @@ def test_bundled_sample_is_taken_where_the_course_files_are_absent(
 ) -> None:
     for path in (place / "data").iterdir():
         path.unlink()
-    assert run("--rrobin", "--limit", "20") == 0
+    assert run("--rrobin", "--limit", "20", "--limit_rows", "first") == 0
     assert f"data: {SAMPLE}/ (the bundled synthetic sample" in capsys.readouterr().err
     assert ids_predicted(written()["sst-dev-output.csv"]) == ids_of(SAMPLE / "ids-sst-dev.csv")[:20]
 
