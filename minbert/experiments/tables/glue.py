@@ -17,7 +17,7 @@ from minbert.experiments.tables.command import grid_command
 from minbert.experiments.tables.r3f_paper import Job, PaperConfig, Published
 from minbert.experiments.tables.seeds import STANDARD, STDPP
 from minbert.support.errors import InputError
-from minbert.support.flags import flag
+from minbert.support.flags import When, flag
 from minbert.tasks.glue import GLUE
 from minbert.tasks.registry import TASKS, learn
 
@@ -66,6 +66,13 @@ class GlueConfig(PaperConfig):
 
     glue_dir: str | None = flag(
         None, GRID, "folder of GLUE's public files (docs/glue.md)", metavar="FOLDER"
+    )
+    data_dir: str | None = flag(
+        None,
+        GRID,
+        "folder of the course's files, for the task sts",
+        metavar="FOLDER",
+        acts=[When(lambda config: "sts" in config.tasks, "sts among --tasks")],
     )
     tasks: tuple[str, ...] = flag(
         (),
@@ -126,6 +133,8 @@ def _flags(name: str, config: GlueConfig) -> str:
             raise InputError(f"--tasks {name}: give --glue_dir, the folder of its files")
         words += ["--glue_dir", config.glue_dir]
         learn([GLUE[name].definition(name, Path(config.glue_dir)).as_json()])
+    elif config.data_dir is not None:
+        words += ["--data_dir", config.data_dir]
     words += ["--cross_encoder"] if TASKS[name].is_pair else []
     further = [split for split in TASKS[name].files if split.startswith("dev_")]
     return shlex.join(words if further else [*words, "--dev_only"])
