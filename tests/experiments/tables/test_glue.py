@@ -166,7 +166,7 @@ def _write(cell: Cell, out: Path, run: RunConfig, right: float) -> None:
         (["--rates", "1e-4", "fast"], "--rates fast: must be a number above 0"),
         (["--rates", "1e-4", "0.0001"], "a rate is named twice"),
         (["--updates", "0"], "must be 1 or more"),
-        (["--tasks", "stsb"], "STS-B/train.tsv"),
+        (["--tasks", "stsb"], "of stsb: no such file"),
         (["--tasks", "rte", "--rows", "best"], "no such row; there are: standard"),
     ],
 )

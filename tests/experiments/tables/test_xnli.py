@@ -122,7 +122,7 @@ def test_the_mean_is_that_of_the_languages_and_tested_by_example(place: Place) -
     for cell in cells:
         run = cli.parse(shlex.split(cell.command))
         wrong = {"standard": (6, 9), "R3F": (5, 8)}[cell.row]
-        answers = [np.where(np.arange(15) < count, 4 - labels, labels) for count in wrong]
+        answers = [np.where(np.arange(15) < count, (labels + 1) % 3, labels) for count in wrong]
         keys = dict(zip(("xnli-en@dev_fr", "xnli-en@dev_sw"), answers, strict=True))
         dev = {"xnli-en": labels, **keys}
         write_any_result(cell, place.out, run, {key: (own, labels) for key, own in dev.items()})
