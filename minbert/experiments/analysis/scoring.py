@@ -13,7 +13,7 @@ from minbert.experiments.grid.columns import Column
 from minbert.statistics import intervals, paired_tests
 from minbert.statistics.intervals import Interval, ScoreFunction
 from minbert.tasks import metrics
-from minbert.tasks.metrics import MATTHEWS, PEARSON
+from minbert.tasks.metrics import F1, MATTHEWS, PEARSON
 from minbert.tasks.task import Array
 
 _ROUNDS = 2000
@@ -34,7 +34,13 @@ def quick_score(column: Column) -> ScoreFunction:
     # Matthews' correlation of two classes is Pearson's r of their numbers 0 and 1 (Matthews 1975)
     if is_pearson(column) or (column.metric == MATTHEWS and two_classes):
         return intervals.quick_pearson
-    return column.metric.score
+    return _quick_f1 if column.metric == F1 else column.metric.score
+
+
+def _quick_f1(predictions: Array, labels: Array) -> float:
+    """F1 of class 1 without the library's checks: 2·hits / (predicted + true); 0 of nothing."""
+    of_class = float(predictions.sum() + labels.sum())
+    return 2 * float((predictions * labels).sum()) / of_class if of_class else 0.0
 
 
 def _mean_share(predictions: Array, _labels: Array) -> float:

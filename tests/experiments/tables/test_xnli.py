@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pytest
 from minbert.experiments.__main__ import main
 from minbert.experiments.analysis.analysis import analyse
 from minbert.experiments.grid import runner
+from minbert.experiments.grid.cell import run_cell
 from minbert.experiments.grid.cells import plan
+from minbert.experiments.grid.results import CellResult
 from minbert.experiments.tables import xnli, xnli_halves
 from minbert.experiments.tables.xnli import XnliConfig
 from minbert.finetune import cli
 from minbert.support.errors import InputError
+from minbert.support.signals import StopRequest
 from minbert.tasks.glue import GLUE
 from tests.experiments.grids import Place, write_any_result
 
@@ -135,6 +139,20 @@ def test_the_mean_is_that_of_the_languages_and_tested_by_example(place: Place) -
     (pair,) = [one for one in analysis.differences if one.task == mean]
     assert pair.value == pytest.approx(1 / 15)
     assert pair.test == "permutation"
+
+
+def test_a_cell_keeps_what_it_predicts_in_every_language(place: Place) -> None:
+    some = config(place, proxy=True, rows=("standard",), updates=1)
+    table = xnli.experiment(some, weights(place)).only(["standard"])
+    (cell,) = plan(table, some.how_much, 1, weights(place))
+    assert run_cell(cell, place.out, os.getppid(), StopRequest())
+    result = CellResult.read(cell, place.out)
+    assert result is not None
+    for name in ("xnli-en", *table.beside):
+        right = result.dev[f"{name}_predictions"] == result.dev[f"{name}_labels"]
+        assert len(right) == 15 and right.mean() == pytest.approx(result.score(name))
+        assert result.dev[f"{name}_ids"].tolist() == [str(n) for n in range(1, 16)]
+    assert sorted(path.name for path in cell.folder(place.out).glob("*.npz")) == ["dev.npz"]
 
 
 def test_what_is_missing_is_named(
