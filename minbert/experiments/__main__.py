@@ -15,6 +15,8 @@ _EACH = {  # name -> the module whose main() it is, and what it does
     "table1": ("tables.table1", "the poster's first table: single tasks"),
     "table2": ("tables.table2", "the poster's second table: three tasks, nine rows"),
     "seeds": ("tables.seeds", "one row a method: scores and time over seeds"),
+    "glue": ("tables.glue", "the R3F paper's Table 2: GLUE's tasks, a row a method"),
+    "xnli": ("tables.xnli", "the R3F paper's Table 3: trained in English, scored in 15 languages"),
     "equal": ("equal.command", "methods at equal compute, on fresh draws of rows"),
     "ablate": ("tables.ablate", "any grid of flags and values"),
     "faults": ("faults.command", "faults injected into runs, and what they cost"),

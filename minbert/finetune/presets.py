@@ -9,6 +9,7 @@ from minbert.support.errors import InputError
 from minbert.support.flags import idle_flags
 from minbert.tasks.registry import TASKS
 
+_WHAT_TRAINS = ("tasks", "rrobin", "task_file", "glue_dir", "xnli_dir")
 STDPP: Mapping[str, Any] = {"warmup": 0.1, "schedule": "linear"}  # and twice the epochs
 
 
@@ -27,7 +28,7 @@ def recipe(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if given.get("stdpp"):
         raise InputError(f"--recipe {given['recipe']} --stdpp: each sets a schedule; leave one out")
-    trained = RunConfig(**{n: given[n] for n in ("tasks", "rrobin") if n in given}).trained_tasks
+    trained = RunConfig(**{n: given[n] for n in _WHAT_TRAINS if n in given}).trained_tasks
     wanted = registry.recipe(given["recipe"], [TASKS[name] for name in trained])
     config = RunConfig(**{**wanted, **given})
     idle = dict(idle_flags(config, wanted.keys() - given.keys()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import numpy as np
 
 from minbert.experiments.grid.cells import DEV, RESULT, Cell
 from minbert.experiments.grid.experiment import Experiment, GridRow
+from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
 from minbert.tasks.metrics import accuracy, pearson
+from minbert.tasks.registry import TASKS
 from tests.helpers import TINY, save_encoder, write_course_files
 
 
@@ -79,3 +81,27 @@ def write_result(
 
 def words(command: str) -> list[str]:
     return shlex.split(command)
+
+
+def write_any_result(
+    cell: Cell, out: Path, run: RunConfig, dev: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """What a finished cell of one task leaves: predictions and labels by task, or task@split."""
+    folder = cell.folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {}
+    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    for key, (predictions, labels) in dev.items():
+        name, _, split = key.partition("@")
+        arrays |= {f"{key}_predictions": predictions, f"{key}_labels": labels}
+        arrays |= {f"{key}_ids": np.asarray([str(n) for n in range(len(labels))])}
+        scores = {one.name: one.score(predictions, labels) for one in TASKS[name].metrics}
+        metrics.setdefault(name, {})[split or "dev"] = scores
+    with (folder / DEV).open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    scores = {name: own["dev"][TASKS[name].metric_name] for name, own in metrics.items()}
+    config = {"tasks": run.tasks, "rrobin": None, "task_file": run.task_file}
+    epochs = [{"train_seconds": 1.0, "scores": scores, "epoch": 1}]
+    manifest = {"dev": scores, "metrics": metrics, "epochs": epochs, "config": config}
+    record = {"sha256": durable_files.sha256_of(folder / DEV), "manifest": manifest}
+    (folder / RESULT).write_text(json.dumps(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from minbert.finetune.presets import STDPP, with_presets
 from minbert.regularizers.registry import METHODS, preset
 from minbert.regularizers.smart.method import SMART
 from minbert.support.errors import InputError
+from tests.finetune import glue_files
 
 
 def test_stdpp_is_a_preset_of_flags() -> None:
@@ -121,3 +123,9 @@ def test_quora_has_a_step_of_its_own() -> None:
 def test_two_schedules_are_one_too_many() -> None:
     with pytest.raises(InputError, match="--recipe r3f --stdpp"):
         with_presets({"recipe": "r3f", "stdpp": True})
+
+
+def test_a_recipe_knows_the_tasks_of_files(tmp_path: Path) -> None:
+    glue_files.write(tmp_path, "rte")
+    given = {"tasks": ("rte",), "glue_dir": str(tmp_path), "recipe": "r3f"}
+    assert with_presets(given)["warmup"] == 0.06

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minbert.experiments.analysis import differences
+from minbert.experiments.analysis import differences, scoring
 from minbert.experiments.analysis.differences import Detectable, Difference
 from minbert.experiments.grid import gaps
 from minbert.experiments.grid.cells import Cell
+from minbert.experiments.grid.columns import Column, title_of
 from minbert.experiments.grid.experiment import Experiment
 from minbert.experiments.grid.gaps import Gap
-from minbert.experiments.grid.results import RowResult, gather, is_accuracy
+from minbert.experiments.grid.results import RowResult, gather
 from minbert.statistics import intervals
 from minbert.statistics.intervals import Interval, OverSeeds
-from minbert.tasks.registry import TITLES
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,15 @@ def _comparable(
 
     The list says what is left out.
     """
-    tasks = tuple(task for task in experiment.tasks if all(r.has(task) for r in rows.values()))
+    left = {c for c in experiment.columns if not all(r.has(c) for r in rows.values())}
+    tasks, beside = (
+        tuple(name for name in names if name not in left)
+        for names in (experiment.tasks, experiment.beside)
+    )
     left_out = [
-        f"{TITLES[task]}: left out, since not every row scores it"
-        for task in experiment.tasks
-        if task not in tasks
+        f"{title_of(name)}: left out, since not every row scores it"
+        for name in experiment.columns
+        if name in left
     ]
     pairs = []
     for first, second in experiment.compared:
@@ -68,7 +72,7 @@ def _comparable(
             left_out.append(f"{first} − {second}: not compared, scored on other dev examples")
         else:
             pairs.append((first, second))
-    return replace(experiment, tasks=tasks, compared=tuple(pairs)), left_out
+    return replace(experiment, tasks=tasks, beside=beside, compared=tuple(pairs)), left_out
 
 
 def _same(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[str]:
@@ -79,7 +83,7 @@ def _same(experiment: Experiment, rows: Mapping[str, RowResult]) -> list[str]:
         if not row.cells.keys() & other.cells.keys():
             continue
         trained = [t for t in experiment.tasks if row.trains(t) or other.trains(t)]
-        alike = [TITLES[task] for task in trained if differences.same(row, other, task)]
+        alike = [title_of(task) for task in trained if differences.same(row, other, task)]
         if alike:
             lines.append(
                 f"{first} − {second}: not tested on {', '.join(alike)}, since both give the same "
@@ -92,14 +96,11 @@ def scored(result: RowResult, task: str) -> tuple[OverSeeds, Interval]:
     """A row's mean over seeds, and its 95% interval.
 
     The interval is Student's over seeds, cut to the scale; with one seed it is that of the dev
-    examples (Wilson's for accuracy, Fisher's z for r).
+    examples (Wilson's for accuracy, Fisher's z for r, else by bootstrap).
     """
-    over = intervals.over_seeds(result.scores(task))
+    over, column = intervals.over_seeds(result.scores(task)), Column.read(task)
     if over.count > 1:
-        lowest = 0.0 if is_accuracy(task) else -1.0
+        lowest = -1.0 if column.metric.is_correlation else 0.0
         return over, Interval(max(over.interval.low, lowest), min(over.interval.high, 1.0))
     predictions, labels = result.predictions(task)
-    if is_accuracy(task):
-        correct = int((predictions[0] == labels).sum())
-        return over, intervals.accuracy_interval(correct, len(labels))
-    return over, intervals.pearson_interval(predictions[0], labels)
+    return over, scoring.interval_of_one(column, predictions[0], labels)

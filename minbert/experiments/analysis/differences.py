@@ -14,13 +14,14 @@ from statistics import median_low
 
 import numpy as np
 
+from minbert.experiments.analysis import scoring
+from minbert.experiments.grid.columns import Column
 from minbert.experiments.grid.experiment import Experiment
-from minbert.experiments.grid.results import RowResult, is_accuracy
+from minbert.experiments.grid.results import RowResult
 from minbert.statistics import intervals, paired_tests
-from minbert.statistics.intervals import Interval, ScoreFunction
+from minbert.statistics.intervals import Interval
 from minbert.statistics.paired_tests import VarianceEstimate
 from minbert.support.console import ProgressBar
-from minbert.tasks import metrics
 from minbert.tasks.task import Array
 
 LEVEL = 0.05
@@ -160,10 +161,11 @@ def _difference(
     seeds = sorted(first.cells.keys() & second.cells.keys())
     one, labels = first.predictions(task, seeds)
     other, _ = second.predictions(task, seeds)
-    metric = metrics.accuracy if is_accuracy(task) else intervals.quick_pearson
+    column = Column.read(task)
+    metric = scoring.quick_score(column)
     value = paired_tests.mean_difference(metric, one, other, labels)
     interval = paired_tests.paired_bootstrap(metric, one, other, labels)
-    test, p_models = _test_of_models(metric, one, other, labels)
+    test, p_models = _test_of_models(column, one, other, labels)
     p_value = p_models
     if len(seeds) > 1:
         sides = [row.trains(task) for row in (first, second)]
@@ -186,38 +188,23 @@ def _difference(
         corrected=p_value,
         welch=(welch := _welch(first, second, seeds, task)),
         welch_corrected=welch,
-        correlation=_correlation(task, one, other, labels),
+        correlation=scoring.correlation(column, one, other, labels),
     )
 
 
 def _welch(first: RowResult, second: RowResult, seeds: Sequence[int], task: str) -> float:
-    sides = [[row.result(seed, task).scores[task] for seed in seeds] for row in (first, second)]
+    sides = [[row.score(seed, task) for seed in seeds] for row in (first, second)]
     return paired_tests.welch(*sides)
 
 
-def _test_of_models(
-    metric: ScoreFunction, one: Array, other: Array, labels: Array
-) -> tuple[str, float]:
-    """The test's name and p-value: an exact test with one seed, else the permutation test."""
-    if len(one) > 1:
-        return "permutation", paired_tests.paired_permutation(metric, one, other, labels)
-    if metric is metrics.accuracy:
+def _test_of_models(column: Column, one: Array, other: Array, labels: Array) -> tuple[str, float]:
+    """The test's name and p-value: an exact test of one seed's accuracy or r, else permutation."""
+    if len(one) == 1 and column.is_accuracy:
         return "McNemar", paired_tests.mcnemar(one[0], other[0], labels).p_value
-    return "Steiger", paired_tests.steiger(one[0], other[0], labels).p_value
-
-
-def _correlation(task: str, first: Array, second: Array, labels: Array) -> float:
-    """The correlation of the two rows' parts in the score, averaged over the seeds before."""
-    if np.array_equal(first, second):
-        return 1.0
-    if len(labels) < 4:  # Steiger's needs as many
-        return 0.0
-    if not is_accuracy(task):
-        return paired_tests.steiger(first.mean(0), second.mean(0), labels).correlation
-    right, other_right = ((side == labels).mean(0) for side in (first, second))
-    if np.ptp(right) == 0 or np.ptp(other_right) == 0:
-        return 0.0
-    return float(np.corrcoef(right, other_right)[0, 1])
+    if len(one) == 1 and scoring.is_pearson(column):
+        return "Steiger", paired_tests.steiger(one[0], other[0], labels).p_value
+    score = scoring.quick_score(column)
+    return "permutation", paired_tests.paired_permutation(score, one, other, labels)
 
 
 def detectable(
@@ -233,14 +220,13 @@ def detectable(
     if not pairs:
         return None
     middle = float(np.median([intervals.over_seeds(row.scores(task)).mean for row in done]))
-    spread = intervals.accuracy_spread if is_accuracy(task) else intervals.pearson_spread
-    _, labels = done[0].examples(task)
+    predictions, labels = done[0].predictions(task)
     seeds = median_low(pair.seeds for pair in pairs)
     correlation = float(np.median([pair.correlation for pair in pairs]))
     noise = _seed_noise(rows, task)[True]
     seed_sd = math.sqrt(noise.variance) if noise.freedom and seeds > 1 else None
     value = intervals.minimum_detectable_difference(
-        spread(middle),
+        scoring.spread(Column.read(task), middle, predictions, labels),
         len(labels),
         correlation,
         seeds=seeds,

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from minbert.experiments.analysis.analysis import Analysis
+from minbert.experiments.grid.columns import decisive
 from minbert.experiments.grid.finished import FinishedRun
-from minbert.experiments.grid.results import RowResult, is_accuracy
+from minbert.experiments.grid.results import RowResult
 from minbert.support.errors import InputError
+from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
 
 _SHOWN = 3  # examples each way
@@ -47,11 +49,12 @@ class Flips:
 def find(analysis: Analysis) -> list[Flips]:
     """The flips of every comparison and task, on the seeds that both rows have."""
     rows = {result.row.name: result for result in analysis.rows}
-    texts = {task: _texts(analysis.rows, task) for task in analysis.experiment.tasks}
+    tasks = decisive(analysis.experiment.tasks)
+    texts = {task: _texts(analysis.rows, task) for task in tasks}
     return [
         _flips(rows[second], rows[first], task, texts[task])
         for first, second in analysis.experiment.compared
-        for task in analysis.experiment.tasks
+        for task in tasks
         if rows[first].cells.keys() & rows[second].cells.keys()
     ]
 
@@ -73,7 +76,7 @@ def _flips(before: RowResult, after: RowResult, task: str, texts: Mapping[str, s
                 *(float(side[:, at].mean()) for side in (old, new)),
             )
             for at in order
-            if gain[at] > 0 and (gain[at] >= 1 or is_accuracy(task))
+            if gain[at] > 0 and (gain[at] >= 1 or TASKS[task].classes)
         ]
 
     return Flips(
@@ -90,7 +93,7 @@ def _flips(before: RowResult, after: RowResult, task: str, texts: Mapping[str, s
 
 def _closeness(task: str, predictions: Array, labels: Array) -> Array:
     """1 for right and 0 for wrong; on a scale the negative distance from the label."""
-    if is_accuracy(task):
+    if TASKS[task].classes:
         return (predictions == labels).astype(np.float64)
     return -np.abs(predictions.astype(np.float64) - labels)
 

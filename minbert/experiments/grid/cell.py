@@ -11,25 +11,30 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minbert.experiments.grid.cells import CLAIMS, DEV, RESULT, RUN, Cell, configuration, key_of
+from minbert.experiments.grid.columns import key_of_split
 from minbert.experiments.grid.finished import FinishedRun
 from minbert.finetune import job
+from minbert.finetune.build import Parts
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files
 from minbert.support.claims import TAKEN, Claim, ClaimLost, created, take
 from minbert.support.command import run_command
 from minbert.support.errors import RunError
 from minbert.support.signals import StopRequest
-from minbert.tasks.task import Array
+from minbert.tasks.task import Array, kind_of
 from minbert.training.run_folder import CURVES
 
 LOG = "log.txt"
+_FURTHER = "further-dev.npz"
+Predictions = Mapping[tuple[str, str], Array]  # (task, split)
 
 
 def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
@@ -81,9 +86,35 @@ def _work(cell: Cell, folder: Path, claim: Claim, stop: StopRequest) -> None:
     config = configuration(cell.command)
     if key_of(config) != cell.key:
         raise RunError("code, data or weights changed since the grid was planned: start it again")
-    result = job.run(_writing_into(folder, config), stop)
+    more = (partial(_keep, folder),) if _further(config) else ()
+    result = job.run(_writing_into(folder, config), stop, *more)
     with stop.deferred():
         _publish(cell, folder, claim, result)
+
+
+def _further(config: RunConfig) -> list[tuple[str, str]]:
+    """The dev files beside each task's first, as (task, split)."""
+    return [key for key in config.scored_keys if kind_of(key[1]) == "dev" and key[1] != "dev"]
+
+
+def _keep(
+    folder: Path, _run: Path, config: RunConfig, parts: Parts, _: object, predicted: Predictions
+) -> None:
+    """Write the predictions and labels of further dev files, which no checkpoint holds."""
+    arrays: dict[str, Array] = {}
+    for key in _further(config):
+        data, name = parts.datasets[key], key_of_split(*key)
+        arrays |= _arrays(name, list(data.ids), data.labels, predicted[key])
+    with durable_files.replacing(folder / _FURTHER) as draft, draft.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def _arrays(name: str, ids: Sequence[str], labels: Array, predictions: Array) -> dict[str, Array]:
+    return {
+        f"{name}_ids": np.asarray(ids),
+        f"{name}_labels": labels,
+        f"{name}_predictions": predictions,
+    }
 
 
 def _writing_into(folder: Path, config: RunConfig) -> RunConfig:
@@ -108,11 +139,10 @@ def _publish(cell: Cell, folder: Path, claim: Claim, result: job.Result) -> None
     arrays: dict[str, Array] = {}
     for task, predictions in run.predictions.items():
         ids = [example.id for example in run.split(task).examples]
-        arrays |= {
-            f"{task}_ids": np.asarray(ids),
-            f"{task}_labels": run.labels(task),
-            f"{task}_predictions": predictions,
-        }
+        arrays |= _arrays(task, ids, run.labels(task), predictions)
+    if (further := folder / _FURTHER).exists():
+        with np.load(further, allow_pickle=False) as kept:
+            arrays |= dict(kept)
     with durable_files.replacing(folder / DEV) as draft:
         with draft.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
@@ -134,6 +164,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 def _remove_checkpoints(folder: Path, claim: Claim) -> None:
     claim.check()
+    (folder / _FURTHER).unlink(missing_ok=True)
     for entry in leftovers(folder):
         shutil.rmtree(entry)
 

@@ -1,7 +1,7 @@
 """The flags of the commands that run a grid: how much of it is run, and where."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,6 +134,18 @@ class GridConfig:
     @staticmethod
     def add_short_flags(group: Any) -> None:
         """Add other spellings of a field's values to argparse's `group`; here there are none."""
+
+
+def add_modes(group: Any, modes: Iterable[str]) -> None:
+    """Add `--MODE`, short for `--settings MODE`, to argparse's `group`."""
+    for mode in modes:
+        group.add_argument(
+            f"--{mode}",
+            dest="settings",
+            action="store_const",
+            const=mode,
+            help=f"the same as --settings {mode}",
+        )
 
 
 SomeGridConfig = TypeVar("SomeGridConfig", bound=GridConfig)

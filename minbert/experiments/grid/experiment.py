@@ -35,7 +35,8 @@ class Experiment:
 
     `source` says whose the published figures are. `shared` are flags of all rows, unless others are
     given in their place. `notes` say what a reader must know of the figures. `seeded` are the flags
-    that a seed decides, and seeds count up from `first_seed`.
+    that a seed decides, and seeds count up from `first_seed`. `tasks`, and the further scores
+    `beside` them, which are shown and not tested, are written as `columns.py` reads them.
     """
 
     name: str
@@ -48,6 +49,12 @@ class Experiment:
     notes: tuple[str, ...] = ()
     seeded: str = "--seed {seed}"
     first_seed: int = BASE_SEED
+    beside: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every score that is shown."""
+        return (*self.tasks, *self.beside)
 
     def only(self, names: Sequence[str]) -> Experiment:
         """The experiment with these rows alone. Raises InputError for an unknown name.

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from minbert.experiments.grid.cells import DEV, RESULT, Cell
+from minbert.experiments.grid.columns import Column
 from minbert.experiments.grid.experiment import Experiment, GridRow
 from minbert.finetune.config import RunConfig
 from minbert.support import durable_files, untrusted
 from minbert.support.errors import InputError, RunError
-from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
+
+_Scored = tuple[Array, Array, Array]  # ids, labels and predictions, (n,) each
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ class CellResult:
             raise RunError(f"{folder / DEV}: damaged; delete {folder}")
         return cls(folder, scores, seconds, manifest)
 
+    def score(self, name: str) -> float | None:
+        """The score that a column's word names (`columns.py`); None where the run has none."""
+        if name in self.scores:
+            return self.scores[name]
+        return Column.read(name).score(self.manifest.get("metrics", {}))
+
     @property
     def seconds_to_best(self) -> float:
         """Seconds of training to the best epoch's end, without scoring; NaN where unknown."""
@@ -65,7 +73,10 @@ class CellResult:
 
     @cached_property
     def dev(self) -> Mapping[str, Array]:
-        """The arrays `{task}_ids`, `{task}_labels` (NaN: unknown), `{task}_predictions`, (n,)."""
+        """The arrays `{task}_ids`, `{task}_labels` (NaN: unknown), `{task}_predictions`, (n,).
+
+        Those of a further dev file begin with `{task}@{split}`.
+        """
         with np.load(self.folder / DEV, allow_pickle=False) as arrays:
             return dict(arrays)
 
@@ -79,7 +90,7 @@ class RowResult:
 
     def result(self, seed: int, task: str) -> CellResult:
         """The result of the first command that scored the task."""
-        return next(cell for cell in self.cells[seed] if task in cell.scores)
+        return next(cell for cell in self.cells[seed] if cell.score(task) is not None)
 
     def all_cells(self) -> Iterator[CellResult]:
         """The results of all seeds and commands."""
@@ -87,15 +98,22 @@ class RowResult:
 
     def has(self, task: str) -> bool:
         """Whether every seed has a score of the task."""
-        return all(any(task in cell.scores for cell in cells) for cells in self.cells.values())
+        of_seeds = self.cells.values()
+        return all(any(cell.score(task) is not None for cell in cells) for cells in of_seeds)
 
     def trains(self, task: str) -> bool:
         """Whether the row trains on batches of the task."""
-        return all(_trains(self.result(seed, task).manifest, task) for seed in self.cells)
+        trained = Column.read(task).task.name
+        return all(_trains(self.result(seed, task).manifest, trained) for seed in self.cells)
 
     def scores(self, task: str) -> list[float]:
         """A dev score for each seed."""
-        return [self.result(seed, task).scores[task] for seed in self.cells]
+        return [self.score(seed, task) for seed in self.cells]
+
+    def score(self, seed: int, task: str) -> float:
+        """The dev score of one seed."""
+        found = (cell.score(task) for cell in self.cells[seed])
+        return next(score for score in found if score is not None)
 
     def seconds(self) -> list[float]:
         """Seconds of training an epoch for each seed, of all commands together."""
@@ -104,23 +122,41 @@ class RowResult:
     def predictions(self, task: str, seeds: Sequence[int] = ()) -> tuple[Array, Array]:
         """Predictions (seeds, n) and labels (n,) of the dev examples that have a label.
 
-        They are those of all seeds where none is named.
+        They are those of all seeds where none is named. For the mean over several dev files a
+        prediction is the share of the files in which the example is right, and its label is 1.
         """
-        runs = [self.result(seed, task).dev for seed in seeds or self.cells]
-        known = ~np.isnan(runs[0][f"{task}_labels"])
-        predictions = np.stack([dev[f"{task}_predictions"][known] for dev in runs])
-        return predictions, runs[0][f"{task}_labels"][known]
+        runs = [self._known(seed, task) for seed in seeds or self.cells]
+        return np.stack([predictions for _, _, predictions in runs]), runs[0][1]
 
     def examples(self, task: str) -> tuple[Array, Array]:
         """Ids and labels of the dev examples that have a label, each (n,)."""
-        dev = self.result(next(iter(self.cells)), task).dev
-        known = ~np.isnan(dev[f"{task}_labels"])
-        return dev[f"{task}_ids"][known], dev[f"{task}_labels"][known]
+        ids, labels, _ = self._known(next(iter(self.cells)), task)
+        return ids, labels
+
+    def _known(self, seed: int, task: str) -> _Scored:
+        """The examples that have a label, with their predictions."""
+        dev, column = self.result(seed, task).dev, Column.read(task)
+        files = [_labelled(dev, key) for key in column.keys]
+        return _shares(files) if column.is_mean else files[0]
 
     def has_examples_of(self, other: RowResult, task: str) -> bool:
         """Whether both were scored on the same dev examples, in the same order."""
         pairs = zip(self.examples(task), other.examples(task), strict=True)
         return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+
+
+def _labelled(dev: Mapping[str, Array], key: str) -> _Scored:
+    known = ~np.isnan(dev[f"{key}_labels"])
+    ids, labels, predictions = (dev[f"{key}_{what}"] for what in ("ids", "labels", "predictions"))
+    return ids[known], labels[known], predictions[known]
+
+
+def _shares(files: Sequence[_Scored]) -> _Scored:
+    """The examples that all files have, by id, and the share of the files that has each right."""
+    right = [dict(zip(ids, labels == answers, strict=True)) for ids, labels, answers in files]
+    ids = [one for one in right[0] if all(one in other for other in right)]
+    shares = [mean(float(of_file[one]) for of_file in right) for one in ids]
+    return np.asarray(ids), np.ones(len(ids)), np.asarray(shares)
 
 
 def _trains(manifest: Mapping[str, Any], task: str) -> bool:
@@ -148,8 +184,3 @@ def gather(
         )
         for row in experiment.rows
     ]
-
-
-def is_accuracy(task: str) -> bool:
-    """Whether the task is scored by accuracy, and not by Pearson's r."""
-    return TASKS[task].metric_name == "accuracy"

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 
 from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.analysis.differences import Difference
+from minbert.experiments.grid.columns import Column, title_of
 from minbert.experiments.grid.results import RowResult
 from minbert.reports.picture import Picture
 from minbert.reports.plotting import OURS, WIDTH, drawn, label
 from minbert.statistics import intervals
-from minbert.tasks.registry import TITLES, overall
 
 _NAMED = 3  # differences in words
 _LEAST = 0.01  # between the ends of the axis: rows that differ by less look alike
@@ -30,7 +30,7 @@ def _best(analysis: Analysis, done: Sequence[RowResult]) -> str:
     tasks = analysis.experiment.tasks
     means = [float(np.mean(points(result, tasks))) for result in done]
     best = done[int(np.argmax(means))]
-    each = ", ".join(f"{TITLES[task]} {np.mean(best.scores(task)):.3f}" for task in tasks)
+    each = ", ".join(f"{title_of(task)} {np.mean(best.scores(task)):.3f}" for task in tasks)
     if len(done) == 1:
         return f"“{best.row.name}” reaches {each}."
     return f"Of {len(done)} rows, “{best.row.name}” has the highest mean over the tasks ({each})."
@@ -53,13 +53,17 @@ def _differences(found: Sequence[Difference]) -> list[str]:
 def _in_words(pair: Difference) -> str:
     names = (pair.first, pair.second) if pair.value > 0 else (pair.second, pair.first)
     above, below = (f"“{name}”" for name in names)
-    return f"On {TITLES[pair.task]} {above} is {abs(pair.value):.3f} above {below}"
+    return f"On {title_of(pair.task)} {above} is {abs(pair.value):.3f} above {below}"
 
 
 def points(result: RowResult, tasks: Sequence[str]) -> list[float]:
     """The mean of the tasks' points for each seed; a correlation r counts as (r + 1) / 2."""
     by_seed = zip(*(result.scores(task) for task in tasks), strict=True)
-    return [overall(dict(zip(tasks, scores, strict=True))) for scores in by_seed]
+    metrics = [Column.read(task).metric for task in tasks]
+    return [
+        float(np.mean([m.points(s) for m, s in zip(metrics, scores, strict=True)]))
+        for scores in by_seed
+    ]
 
 
 def picture(analysis: Analysis) -> Picture:
@@ -88,5 +92,5 @@ def _draw(axes: Axes, rows: Sequence[tuple[str, list[float]]], tasks: Sequence[s
     low, high = axes.get_xlim()
     middle, half = (low + high) / 2, max(high - low, _LEAST) / 2
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(middle - half, middle + half))
-    axes.set(xlabel=f"mean of {', '.join(TITLES[task] for task in tasks)}, dev")
+    axes.set(xlabel=f"mean of {', '.join(title_of(task) for task in tasks)}, dev")
     axes.grid(axis="x")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from minbert.experiments.analysis.analysis import Analysis
-from minbert.experiments.grid.results import RowResult, is_accuracy
+from minbert.experiments.grid.columns import decisive
+from minbert.experiments.grid.results import RowResult
 from minbert.reports.picture import Picture
 from minbert.reports.predictions import confusion_picture, counts_of, values_picture
 from minbert.tasks.metrics import pearson
@@ -43,7 +44,8 @@ def confusions(analysis: Analysis) -> Iterator[Picture]:
     def make(name: str, title: str, heading: str, result: RowResult, task: str) -> Picture:
         return confusion_picture(name, title, heading, confusion(result, task))
 
-    tasks = [task for task in analysis.experiment.tasks if TASKS[task].num_outputs > 2]
+    names = decisive(analysis.experiment.tasks)
+    tasks = [task for task in names if TASKS[task].num_outputs > 2]
     return _by_row(analysis, tasks, "confusion", "labels and predictions", make)
 
 
@@ -55,5 +57,6 @@ def values(analysis: Analysis) -> Iterator[Picture]:
         r = float(np.mean([pearson(of_seed, labels) for of_seed in predictions]))
         return values_picture(name, title, heading, predictions, labels, r)
 
-    tasks = [task for task in analysis.experiment.tasks if not is_accuracy(task)]
+    names = decisive(analysis.experiment.tasks)
+    tasks = [task for task in names if not TASKS[task].classes]
     return _by_row(analysis, tasks, "values", "predicted and true", make)

@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from minbert.experiments.analysis.analysis import Analysis, scored
+from minbert.experiments.grid.columns import Column, decisive
 from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
 from minbert.reports.picture import Picture
 from minbert.reports.plotting import HUES, OURS, THEIRS, WIDTH, annotate, drawn, label
-from minbert.tasks.registry import TASKS, TITLES
+from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Array
 
 _LINES = ("-", "--", ":", "-.")
@@ -24,7 +25,7 @@ Numbered = tuple[int, RowResult]
 
 
 def _axis_title(task: str) -> str:
-    return f"{TITLES[task]} {TASKS[task].metric_name}, dev"
+    return f"{Column.read(task).heading}, dev"
 
 
 def _finished(analysis: Analysis) -> list[Numbered]:
@@ -52,8 +53,10 @@ def task_picture(
     height: float,
 ) -> Picture:
     """A picture about one task, `height` inches high; `kind` is a part of its file's name."""
-    name = f"{analysis.experiment.name}-{kind}-{task}"
-    return drawn(name, f"{TITLES[task]}: {title}", words, draw, (WIDTH, height))
+    place = analysis.experiment.columns.index(task)
+    word = task if task in TASKS else f"{Column.read(task).task.name}-{place}"
+    name = f"{analysis.experiment.name}-{kind}-{word}"
+    return drawn(name, f"{Column.read(task).title}: {title}", words, draw, (WIDTH, height))
 
 
 def _by_task(
@@ -141,7 +144,7 @@ def by_epoch(analysis: Analysis) -> Iterator[Picture]:
     rows = _finished(analysis)
     tasks = [
         task
-        for task in analysis.experiment.tasks
+        for task in decisive(analysis.experiment.tasks)
         if any(_curves(result, task).shape[1] > 1 for _, result in rows)
     ]
     intro = "Means over the seeds after each epoch. "

@@ -9,14 +9,14 @@ from minbert.experiments.analysis import flips
 from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.analysis.flips import Flip, Flips
 from minbert.experiments.grid.cells import Cell
-from minbert.experiments.grid.results import CellResult, is_accuracy
+from minbert.experiments.grid.results import CellResult
 from minbert.experiments.presentation import flip_plots, opening, prediction_plots, score_plots
 from minbert.experiments.presentation.tables import command_table, result_tables
 from minbert.reports.picture import Picture
 from minbert.reports.predictions import CONFUSION_WORDS, VALUES_WORDS
 from minbert.reports.report import Plots, Section
 from minbert.reports.tables import Table
-from minbert.tasks.registry import TITLES
+from minbert.tasks.registry import TASKS, TITLES
 
 _PLOTS: Sequence[tuple[str, str, Callable[[Analysis], Iterator[Picture]]]] = (
     (
@@ -119,6 +119,6 @@ def _examples(pair: tuple[str, str], by_task: Sequence[Flips]) -> Table:
 
 
 def _line(task: str, turned: str, flip: Flip) -> list[str]:
-    digits = "g" if is_accuracy(task) else ".2f"
+    digits = "g" if TASKS[task].classes else ".2f"
     answers = [f"{value:{digits}}" for value in (flip.label, flip.before, flip.after)]
     return [TITLES[task], turned, *answers, flip.id, flip.text or "–"]

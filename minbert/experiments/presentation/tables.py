@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from minbert.experiments.analysis import scoring
 from minbert.experiments.analysis.analysis import Analysis, scored
 from minbert.experiments.analysis.differences import Detectable
 from minbert.experiments.grid.cells import Cell
+from minbert.experiments.grid.columns import Column, title_of
 from minbert.experiments.grid.experiment import SECONDS
 from minbert.experiments.grid.results import RowResult
 from minbert.reports.tables import Table, csv_text
 from minbert.support import durable_files
 from minbert.tasks.metrics import DEGENERATE
-from minbert.tasks.registry import TASKS, TITLES
 
 _NOTHING, _UNTRAINED = "–", "†"
 _SECONDS_OF = "training alone, without scoring or a frozen encoder's one pass over the texts"
@@ -26,19 +27,19 @@ def score_table(analysis: Analysis) -> Table:
     """A line for each row: every task's score and interval, seconds an epoch, published figures."""
     experiment = analysis.experiment
     published = {task for result in analysis.rows for task in result.row.published}
-    shown = [task for task in (*experiment.tasks, SECONDS) if task in published]
+    shown = [task for task in (*experiment.columns, SECONDS) if task in published]
     header = [
         "dev",
         "seeds",
-        *(f"{TITLES[task]} {TASKS[task].metric_name}" for task in experiment.tasks),
+        *(Column.read(task).heading for task in experiment.columns),
         SECONDS,
-        *(f"{experiment.source} {TITLES.get(task, task)}" for task in shown),
+        *(f"{experiment.source} {title_of(task)}" for task in shown),
     ]
     rows = [
         [
             result.row.name,
             str(len(result.cells)),
-            *(_score(result, task) for task in experiment.tasks),
+            *(_score(result, task) for task in experiment.columns),
             f"{np.mean(result.seconds()):.1f}" if result.cells else _NOTHING,
             *(_figure(result.row.published.get(task), task) for task in shown),
         ]
@@ -84,20 +85,27 @@ def _degenerate(analysis: Analysis) -> list[str]:
 
 
 def _notes(analysis: Analysis) -> list[str]:
-    tasks = analysis.experiment.tasks
+    tasks = analysis.experiment.columns
     counts = {len(result.cells) for result in analysis.rows if result.cells}
     notes = [*_incomplete(analysis), *_degenerate(analysis), *analysis.experiment.notes]
     if counts - {1}:
         notes.append("mean ± standard deviation over seeds [95% interval of the mean, Student's t]")
     if 1 in counts:
         notes.append(
-            "one seed: [95% interval over dev examples, Wilson's for accuracy, Fisher's z for r]; "
-            "what another seed would give is not in it"
+            "one seed: [95% interval over dev examples, Wilson's for accuracy, Fisher's z for r"
+            f"{_others(tasks)}]; what another seed would give is not in it"
         )
     if any(not result.trains(task) for result in analysis.rows for task in tasks):
         notes.append(f"{_UNTRAINED}: untrained, no batch of the row is of this task")
     notes += [_on_epochs(analysis), *map(_smallest, analysis.detectable), *analysis.left_out]
     return [note for note in notes if note]
+
+
+def _others(names: Sequence[str]) -> str:
+    """What the note on intervals says of scores that are neither accuracy nor r."""
+    columns = map(Column.read, names)
+    known = all(one.is_accuracy or scoring.is_pearson(one) for one in columns)
+    return "" if known else ", bootstrap for others"
 
 
 def _on_epochs(analysis: Analysis) -> str:
@@ -117,7 +125,7 @@ def _smallest(found: Detectable) -> str:
     unknown = found.seed_sd is None
     noise = "noise of the seeds unknown" if unknown else f"sd over seeds {found.seed_sd:.4f}"
     return (
-        f"{TITLES[found.task]}: two rows must differ by {found.value:.3f} to be told apart (80% "
+        f"{title_of(found.task)}: two rows must differ by {found.value:.3f} to be told apart (80% "
         f"power at the 5% level over {found.tests} comparisons; seeds: {found.seeds}, dev "
         f"examples: {found.examples:,}, correlation of two rows {found.correlation:.2f}, {noise})"
     )
@@ -128,7 +136,7 @@ def difference_table(analysis: Analysis) -> Table:
     rows = [
         [
             f"{pair.first} − {pair.second}",
-            TITLES[pair.task],
+            title_of(pair.task),
             str(pair.seeds),
             f"{pair.value:+.3f}",
             f"[{pair.interval.low:+.3f}, {pair.interval.high:+.3f}]",
@@ -186,7 +194,7 @@ def _how_tested(analysis: Analysis) -> list[str]:
 def _on_welch(analysis: Analysis) -> str:
     """A note on which of the two tests decides, and on what it takes for granted."""
     alike = analysis.equal_variances.items()
-    tested = ", ".join(f"{TITLES[task]} p = {_p(p_value)}" for task, p_value in alike)
+    tested = ", ".join(f"{title_of(task)} p = {_p(p_value)}" for task, p_value in alike)
     return (
         "p (Holm) decides what is more than noise. It rests on rows that scatter alike over their "
         f"seeds (Bartlett's test of that: {tested or 'not known'}). Welch's t-test does not: it "
@@ -213,14 +221,14 @@ def as_csv(analysis: Analysis) -> str:
         [
             result.row.name,
             task,
-            TASKS[task].metric_name,
+            Column.read(task).metric.name,
             seed,
             score,
             result.result(seed, task).seconds,
             result.row.published.get(task),
         ]
         for result in analysis.rows
-        for task in analysis.experiment.tasks
+        for task in analysis.experiment.columns
         for seed, score in zip(result.cells, result.scores(task), strict=True)
     )
     return csv_text([header, *rows])
@@ -232,9 +240,9 @@ def over_seeds_table(analysis: Analysis) -> Table:
     Such times are in Figure 1 of the R3F paper (Aghajanyan et al. 2021), medians and maxima in its
     tables. A maximum grows with the number of seeds, so it compares rows of as many seeds only.
     """
-    tasks = analysis.experiment.tasks
+    tasks = analysis.experiment.columns
     header = ["over seeds", "seeds"]
-    header += [f"{TITLES[task]} {what}" for task in tasks for what in ("mean", "median", "best")]
+    header += [f"{title_of(task)} {what}" for task in tasks for what in ("mean", "median", "best")]
     rows = [
         [
             result.row.name,

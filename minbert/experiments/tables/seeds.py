@@ -16,14 +16,20 @@ main job follow after --. Typical:
 
   python -m minbert.experiments seeds --scale small --seeds 10 --workers 2
 """
-_METHODS = {  # flags, and the cost of a step in forward units
-    "standard": ("", 3),
-    "STD++": ("--stdpp", 6),  # a step costs 3, and there are twice as many
+STANDARD, STDPP = "standard", "STD++"
+METHODS = {  # flags, and the cost of a step in forward units
+    STANDARD: ("", 3),
+    STDPP: ("--stdpp", 6),  # a step costs 3, and there are twice as many
     "SMART": ("--smart", 12),
     "R3F": ("--r3f", 6),
     "R4F": ("--r4f", 6),
     "FreeLB": ("--freelb", 6),
 }
+COMPARED = tuple(
+    pair
+    for pair in itertools.product(METHODS, (STANDARD, STDPP))
+    if pair[0] not in (STANDARD, pair[1])
+)
 
 
 def experiment() -> Experiment:
@@ -34,12 +40,10 @@ def experiment() -> Experiment:
     """
     rows = tuple(
         GridRow(name, (f"--option finetune --rrobin {flags}".strip(),), cost=cost)
-        for name, (flags, cost) in _METHODS.items()
+        for name, (flags, cost) in METHODS.items()
     )
-    pairs = itertools.product(_METHODS, ("standard", "STD++"))
-    compared = tuple(pair for pair in pairs if pair[0] not in ("standard", pair[1]))
     title = "Scores over seeds, a row a method"
-    return Experiment("seeds", title, ("sst", "para", "sts"), rows, compared)
+    return Experiment("seeds", title, ("sst", "para", "sts"), rows, COMPARED)
 
 
 main = partial(grid_command, "seeds", _DESCRIPTION, GridConfig, lambda *_: experiment())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from minbert.experiments.grid.config import GRID, GridConfig
+from minbert.experiments.grid.config import GRID, GridConfig, add_modes
 from minbert.experiments.grid.experiment import POSTER, SECONDS, Experiment, GridRow
 from minbert.experiments.tables.command import grid_command
 from minbert.support.flags import flag
@@ -62,14 +62,7 @@ class Table2Config(GridConfig):
     @staticmethod
     def add_short_flags(group: Any) -> None:
         """Add `--matched` and `--as-published`."""
-        for mode in _NOTES:
-            group.add_argument(
-                f"--{mode}",
-                dest="settings",
-                action="store_const",
-                const=mode,
-                help=f"the same as --settings {mode}",
-            )
+        add_modes(group, _NOTES)
 
 
 _PUBLISHED = {  # flags beside --option, then dev scores of SST, Quora and STS, seconds an epoch

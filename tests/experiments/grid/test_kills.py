@@ -125,6 +125,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Made-up jobs, and processes that look about them often."""
     monkeypatch.setattr(cell_module, "configuration", lambda command: command)
     monkeypatch.setattr(cell_module, "key_of", lambda command: command)
+    monkeypatch.setattr(cell_module, "_further", lambda _: [])
     monkeypatch.setattr(cell_module, "_writing_into", lambda folder, _: folder / RUN)
     monkeypatch.setattr(cell_module, "job", SimpleNamespace(run=made_up_job, Result=Result))
     monkeypatch.setattr(cell_module, "FinishedRun", SimpleNamespace(read=made_up_run))
