@@ -11,7 +11,8 @@ Array = NDArray[np.float64]
 
 def spectrum(features: NDArray[np.floating]) -> Array:
     """The singular values (min(n, d),) of the centred features (n, d), the largest first."""
-    return np.linalg.svd(_centred(features), compute_uv=False)
+    values: Array = np.linalg.svd(_centred(features), compute_uv=False)
+    return values
 
 
 def effective_rank(features: NDArray[np.floating]) -> float:
@@ -64,5 +65,5 @@ def linear_cka(first: NDArray[np.floating], second: NDArray[np.floating]) -> flo
 
 
 def _centred(features: NDArray[np.floating]) -> Array:
-    vectors = features.astype(np.float64)
+    vectors: Array = features.astype(np.float64)
     return vectors - vectors.mean(axis=0)
