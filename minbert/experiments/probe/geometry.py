@@ -11,8 +11,7 @@ Array = NDArray[np.float64]
 
 def spectrum(features: NDArray[np.floating]) -> Array:
     """The singular values (min(n, d),) of the centred features (n, d), the largest first."""
-    values: Array = np.linalg.svd(_centred(features), compute_uv=False)
-    return values
+    return np.asarray(np.linalg.svd(_centred(features), compute_uv=False), dtype=np.float64)
 
 
 def effective_rank(features: NDArray[np.floating]) -> float:
