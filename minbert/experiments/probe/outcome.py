@@ -47,10 +47,9 @@ class Scores:
 
     def at(self, place: Place) -> list[Checkpoint]:
         """A place's checkpoints: one a seed, and of the pretrained encoder a single one."""
-        return [own for (there, seed), own in self.of.items() if there == place and self._has(seed)]
-
-    def _has(self, seed: int) -> bool:
-        return seed in self.seeds
+        single = place.method == PRETRAINED
+        found = ((seed, own) for (there, seed), own in self.of.items() if there == place)
+        return [own for seed, own in found if single or seed in self.seeds]
 
     def values(self, place: Place, task: str) -> list[float]:
         """The place's scores, a seed each."""

@@ -21,7 +21,7 @@ from tests.helpers import write_course_files
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place.make(tmp_path_factory.mktemp("probe"))
-    write_course_files(place.root / "data", rows=24)
+    write_course_files(place.root / "data", rows=24, tasks=("sst", "para", "sts", "cfimdb"))
     return place
 
 
@@ -40,7 +40,7 @@ def contents(out: Path, made: list[Step]) -> dict[tuple[str, int], bytes]:
     return found
 
 
-FIGURE_4 = ("--figure", "4", "--methods", "standard,r4f", "--seeds", "2")
+FIGURE_4 = ("--figure", "4", "--methods", "standard,r4f", "--seeds", "1")
 
 
 def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
@@ -51,7 +51,7 @@ def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
     assert main(command(place, *FIGURE_4)) == 0
     printed = capsys.readouterr().out
     kinds = [step.kind for step in made]
-    assert kinds.count(LINK) == 2 * 2 * 2 and kinds.count(FEATURES) == kinds.count(PROBES) == 8 + 3
+    assert kinds.count(LINK) == 2 * 2 and kinds.count(FEATURES) == kinds.count(PROBES) == 4 + 2
     assert len({step.key for step in made}) == len(made)
     (page,) = place.out.glob("probe-smoke-*.md")
     text = page.read_text()
@@ -62,7 +62,7 @@ def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
         assert f"| {encoder} |" in text
     with page.with_suffix(".csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == (8 + 3) * 3  # encoders, probes
+    assert len(rows) == (4 + 2) * 3  # encoders, probes
     html = (page.with_suffix(".html")).read_text()
     assert html.count("<svg") == 2 and "the paper&#39;s shape" in html.replace("'", "&#39;")
     assert not list(place.out.glob(f"cells/*/{ENCODER}")), "encoders go when they have served"
@@ -73,8 +73,7 @@ def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
 
     # a longer chain needs an encoder that is gone: it comes to the same weights
     before = {path: path.read_bytes() for path in place.out.glob(f"cells/*/{DEV}")}
-    longer = ("--figure", "4", "--methods", "standard,r4f", "--seeds", "1")
-    with_more = command(place, *longer)
+    with_more = command(place, *FIGURE_4)
     with_more[with_more.index("sst,para")] = "sst,para,cfimdb"
     assert main(with_more) == 0
     assert [step.row for step in made if step.kind == LINK].count("standard 2 (para)") == 1
@@ -86,7 +85,7 @@ def test_a_chain_that_was_killed_in_its_middle_ends_in_the_same_bytes(
 ) -> None:
     whole: list[Step] = []
     in_process(monkeypatch, whole)
-    assert main(command(place, *FIGURE_4, "--seeds", "1", out=tmp_path / "whole")) == 0
+    assert main(command(place, *FIGURE_4, out=tmp_path / "whole")) == 0
 
     made: list[Step] = []
     in_process(monkeypatch, made)
@@ -103,7 +102,7 @@ def test_a_chain_that_was_killed_in_its_middle_ends_in_the_same_bytes(
         publish(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(process, "_publish", killed)
-    again = command(place, *FIGURE_4, "--seeds", "1", out=tmp_path / "killed")
+    again = command(place, *FIGURE_4, out=tmp_path / "killed")
     with pytest.raises(Killed):
         main(again)
     assert main(again) == 0
@@ -131,7 +130,7 @@ def test_what_builds_on_a_failed_link_fails_and_the_rest_is_made(
         train(step, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(process.link, "train", failing)
-    assert main(command(place, *FIGURE_4, "--seeds", "1", out=tmp_path)) == 1
+    assert main(command(place, *FIGURE_4, out=tmp_path)) == 1
     err = capsys.readouterr().err
     assert "failed: r4f 1 (sst), seed 11711: no luck" in err
     assert "r4f 2 (para), seed 11711: what it needs has failed" in err
