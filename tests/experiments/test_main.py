@@ -27,8 +27,7 @@ def test_what_is_no_command_is_one_line(
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert ", ".join(COMMANDS) in shown
-    assert [line.split()[0] for line in shown.splitlines()[4:]] == list(COMMANDS)
+    assert [line.split()[0] for line in shown.splitlines()[2:]] == list(COMMANDS)
     assert max(map(len, shown.splitlines())) <= 80
 
 
