@@ -119,7 +119,9 @@ def _scores(solver: str, plan: Plan, found: Sequence[Checkpoint]) -> Scores:
         for probing in plan.probings
         if probing.probes.solver == solver
     }
-    broken = {seed for place, seed in wanted - of.keys() if place.method != PRETRAINED}
+    lost = wanted - of.keys()
+    every = any(place.method == PRETRAINED for place, _ in lost)  # all are compared with it
+    broken = set(plan.seeds) if every else {seed for _, seed in lost}
     return Scores(solver, [seed for seed in plan.seeds if seed not in broken], of)
 
 
