@@ -171,17 +171,17 @@ def _file_of(module: str) -> Path:
     return _PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
 
 
-def _imports(path: Path) -> Iterator[str]:
+@cache
+def _imports(path: Path) -> Sequence[str]:
     """The modules of this package that a file imports."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        yield from (
-            name for name in names if name.startswith("minbert.") and _file_of(name).is_file()
-        )
+            found += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    ours = (name for name in found if name.startswith("minbert."))
+    return [name for name in ours if _file_of(name).is_file()]
 
 
 @contextlib.contextmanager

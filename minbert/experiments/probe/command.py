@@ -104,7 +104,10 @@ def _facts(outcome: Outcome) -> list[str]:
         sentence(figure, verdicts(contrasts_of(config, figure), scores), solver)
         for figure in config.figures
         for solver, scores in outcome.by_solver.items()
-    ] + [f"Probes read the input {outcome.plan.input}; pairs {config.probe_pairs}."]
+    ] + [
+        f"Probes read the input {outcome.plan.input}, pairs {config.probe_pairs}. The pretrained "
+        f"encoder's weights have SHA-256 {outcome.pretrained}."
+    ]
 
 
 def _tables(outcome: Outcome) -> list[Table]:

@@ -41,7 +41,7 @@ class Sizes:
 
 SIZES: Mapping[str, Sizes] = {
     "smoke": Sizes(Scale(epochs=1, limit=64, seeds=1), 64, 60, updates=0.002),
-    "small": Sizes(Scale(epochs=3, limit=4_000, seeds=3), 2_000, 600),
+    "small": Sizes(Scale(epochs=2, limit=4_000, seeds=3), 1_500, 600),
     "full": Sizes(Scale(epochs=10, limit=None, seeds=3), None, 1_200),
 }
 
@@ -54,7 +54,7 @@ class ProbeConfig(GridConfig):
         "smoke",
         GRID,
         "smoke: minutes, to see that all works; small: hours with a small encoder, at most 4,000 "
-        "rows a link and 2,000 a probe; full: all rows, ten epochs a link",
+        "rows a link and 1,500 a probe; full: all rows, ten epochs a link",
         choices=tuple(SIZES),
     )
     seeds: int | None = flag(
@@ -67,7 +67,7 @@ class ProbeConfig(GridConfig):
     epochs: int | None = flag(
         None,
         GRID,
-        "epochs of every link, with --stdpp twice as many; default: smoke 1, small 3, full 10",
+        "epochs of every link, with --stdpp twice as many; default: smoke 1, small 2, full 10",
         limit=AT_LEAST_ONE,
         metavar="N",
     )

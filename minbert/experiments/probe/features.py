@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from minbert.data.batches import Dataset
 from minbert.encoder.bert import BertModel
 from minbert.experiments.probe import geometry
-from minbert.experiments.probe.steps import RANDOM
 from minbert.experiments.probe.vectors import layer_vectors, text_vectors
 from minbert.finetune.build_data import build_tokenizer, encoded, read_file
 from minbert.finetune.config import ResolvedConfig
@@ -42,22 +41,20 @@ class Features:
 
 
 def compute(
-    config: ResolvedConfig, encoder: Path | str, seed: int, texts: int, reference: Arrays | None
+    config: ResolvedConfig, encoder: Path | None, seed: int, texts: int, reference: Arrays | None
 ) -> Features:
-    """The features of an encoder's folder, or of random weights of the pretrained one's shape.
+    """The features of an encoder's folder; None is random weights of the pretrained one's shape.
 
     `config` names data and pretrained encoder, `texts` are those that drift is measured on, and
     `reference` are the pretrained encoder's arrays, None where it is the one. Raises RunError where
-    the encoder is gone, or has changed by being read.
+    the encoder has changed by being read.
     """
     pretrained = BertModel.from_pretrained(str(config.weights))
     model = copy.deepcopy(pretrained)
-    if encoder == RANDOM:
+    if encoder is None:
         with seeded(derive_seed(seed, "random encoder"), torch.device("cpu")):
             model = BertModel(pretrained.config).eval()
-    elif encoder != str(config.weights):
-        if not Path(encoder).is_dir():
-            raise RunError(f"{encoder}: the encoder is gone; the same command trains it again")
+    elif encoder != Path(str(config.weights)):
         model = BertModel.from_pretrained(encoder)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     arrays = _arrays(config, model.to(pick_device(config.device)), texts)

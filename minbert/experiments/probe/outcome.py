@@ -84,6 +84,7 @@ class Outcome:
     by_solver: Mapping[str, Scores]
     missing: Sequence[Gap]
     hours: Mapping[str, float]  # by kind of step
+    pretrained: str  # SHA-256 of the pretrained encoder's weights
 
 
 def gather(config: ProbeConfig, plan: Plan, out: Path) -> Outcome:
@@ -94,7 +95,9 @@ def gather(config: ProbeConfig, plan: Plan, out: Path) -> Outcome:
     if not all(scores.seeds for scores in by_solver.values()):
         first = f" ({missing[0]})" if missing else ""
         raise RunError(f"no seed has all of its probes{first}; the same command tries it again")
-    return Outcome(config, plan, by_solver, missing, _hours(plan.steps, out))
+    (first, *_) = (p.features for p in plan.probings if p.place.method == PRETRAINED)
+    digest = untrusted.read_object(first.folder(out) / RESULT)["encoder"]["weights"]
+    return Outcome(config, plan, by_solver, missing, _hours(plan.steps, out), str(digest))
 
 
 def _read(probing: Probing, out: Path, missing: list[Gap]) -> Checkpoint | None:

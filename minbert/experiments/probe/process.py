@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minbert.encoder import weights
 from minbert.experiments.grid import cell as grid_cell
 from minbert.experiments.grid.cells import DEV, RESULT, configuration
 from minbert.experiments.probe import features, link
 from minbert.experiments.probe.probes import Rows, probe
-from minbert.experiments.probe.steps import ENCODER, FEATURES, LINK, PRETRAINED, SECONDS, Step
+from minbert.experiments.probe.steps import ENCODER, FEATURES, LINK, RANDOM, SECONDS, Step
 from minbert.finetune.config import ResolvedConfig
 from minbert.support import durable_files
 from minbert.support.claims import Claim, ClaimLost, created
@@ -49,16 +50,24 @@ def _features(
     step: Step, config: ResolvedConfig, out: Path
 ) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
     reference = read_arrays(out / "cells" / step.reference) if step.reference else None
-    place: Path | str = step.row
+    place = None if step.row == RANDOM else Path(str(config.weights))
     if step.parent:
         place = step.parent_folder(out) / ENCODER
-    elif step.row == PRETRAINED:
-        place = str(config.weights)
-    before = link.hash_of(Path(place)) if step.parent else None
+    before = _hash(place)
     found = features.compute(config, place, step.seed, step.drift_texts, reference)
-    if step.parent and link.hash_of(Path(place)) != before:
+    if _hash(place) != before:
         raise RunError(f"{place}: the encoder was changed while its features were computed")
     return {"encoder": before, "drift": found.drift}, found.arrays
+
+
+def _hash(encoder: Path | None) -> Mapping[str, str]:
+    """SHA-256 of the files of an encoder."""
+    if encoder is None:
+        return {}
+    if not encoder.is_dir():
+        raise RunError(f"{encoder}: the encoder is gone; the same command trains it again")
+    files = weights.input_files(encoder)
+    return {name: durable_files.sha256_of(path) for name, path in files.items()}
 
 
 def _probes(

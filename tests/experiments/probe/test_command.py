@@ -13,6 +13,7 @@ from minbert.experiments.__main__ import main
 from minbert.experiments.grid.cells import DEV, RESULT
 from minbert.experiments.probe import keeping, process
 from minbert.experiments.probe.steps import ENCODER, FEATURES, LINK, PROBES, Step
+from minbert.support.durable_files import sha256_of
 from tests.experiments.grids import Place
 from tests.experiments.probe.chains import command, in_process
 from tests.helpers import write_course_files
@@ -56,6 +57,7 @@ def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
     (page,) = place.out.glob("probe-smoke-*.md")
     text = page.read_text()
     assert text in printed
+    assert sha256_of(place.root / "encoder" / "model.safetensors") in text
     for title in ("Figure 4: degradation", "Verdicts", "Probes", "Drift of", "Spearman's", "layer"):
         assert title in text
     for encoder in ("pretrained", "random", "standard", "r4f"):
