@@ -95,8 +95,8 @@ def gather(config: ProbeConfig, plan: Plan, out: Path) -> Outcome:
     if not all(scores.seeds for scores in by_solver.values()):
         first = f" ({missing[0]})" if missing else ""
         raise RunError(f"no seed has all of its probes{first}; the same command tries it again")
-    (first, *_) = (p.features for p in plan.probings if p.place.method == PRETRAINED)
-    digest = untrusted.read_object(first.folder(out) / RESULT)["encoder"]["weights"]
+    (base, *_) = (p.features for p in plan.probings if p.place.method == PRETRAINED)
+    digest = untrusted.read_object(base.folder(out) / RESULT)["encoder"]["weights"]
     return Outcome(config, plan, by_solver, missing, _hours(plan.steps, out), str(digest))
 
 

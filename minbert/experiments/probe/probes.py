@@ -23,7 +23,7 @@ from minbert.experiments.probe.solvers import (
 from minbert.tasks.task import Task
 
 CONVERGED, PUBLISHED = "converged", "published"
-STRENGTHS = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # the strongest first, from which the next begins
+STRENGTHS = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # the next begins from the one before
 _HELD_OUT = 0.2  # of the training rows, by which the strength is chosen
 _SEED = 11711  # of the held-out rows and of published batches, for every encoder alike
 
