@@ -47,6 +47,7 @@ EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "bench": "measuring",
     "scale": "measuring",
     "equal": "measuring grid presentation",
+    "probe": "grid presentation",
     "faults": "grid",
     "__main__": "",
     "all": "tables cost grid",

@@ -18,6 +18,7 @@ _EACH = {  # name -> the module whose main() it is, and what it does
     "glue": ("tables.glue", "the R3F paper's Table 2: GLUE's tasks, a row a method"),
     "xnli": ("tables.xnli", "the R3F paper's Table 3: trained in English, scored in 15 languages"),
     "equal": ("equal.command", "methods at equal compute, on fresh draws of rows"),
+    "probe": ("probe.command", "does fine-tuning make representations collapse?"),
     "ablate": ("tables.ablate", "any grid of flags and values"),
     "faults": ("faults.command", "faults injected into runs, and what they cost"),
     "variants": ("variants", "what known wrong variants of SMART and R3F compute"),

@@ -257,7 +257,7 @@ class _Repeated(argparse.Action):
 
 def _value_type(hint: Any) -> Callable[[str], Any]:
     options = {part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)}
-    if tuple[str, ...] in options:
+    if tuple[str, ...] in (hint, *options):
         return _names
     for number in (float, int):
         if dict[str, number] in options:  # type: ignore[valid-type]

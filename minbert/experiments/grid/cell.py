@@ -11,10 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,8 @@ from minbert.training.run_folder import CURVES
 LOG = "log.txt"
 _FURTHER = "further-dev.npz"
 Predictions = Mapping[tuple[str, str], Array]  # (task, split)
+SomeCell = TypeVar("SomeCell", bound=Cell)
+Work = Callable[[SomeCell, Path, Claim, StopRequest], None]  # cell, folder, claim, stop
 
 
 def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
@@ -50,7 +52,7 @@ def launch(cell: Cell, out: Path, threads: int) -> subprocess.Popen[bytes]:
     arguments = [str(out), json.dumps(dataclasses.asdict(cell)), str(os.getpid())]
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "minbert.experiments.grid.cell", *arguments],
+            [sys.executable, "-m", cell.module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -64,20 +66,31 @@ def run_cell(cell: Cell, out: Path, parent: int, stop: StopRequest) -> bool:
 
     Raises RunError, InputError or Stopped.
     """
+    return brought_to_result(cell, out, parent, stop, _work)
+
+
+def brought_to_result(
+    cell: SomeCell, out: Path, parent: int, stop: StopRequest, work: Work[SomeCell]
+) -> bool:
+    """Let `work` make the cell's result, unless it has one or another process is at it.
+
+    Returns False for the latter.
+    """
     folder = cell.folder(out)
     claim = take(folder / CLAIMS)
     if claim is None:
         return False
     with claim.kept(parent), contextlib.suppress(ClaimLost):
-        if not _is_published(folder):
-            _work(cell, folder, claim, stop)
+        if not is_published(folder):
+            work(cell, folder, claim, stop)
         with stop.deferred():
             _remove_checkpoints(folder, claim)
         return True
     return False
 
 
-def _is_published(folder: Path) -> bool:
+def is_published(folder: Path) -> bool:
+    """Whether the cell has its result."""
     # by a new listing: an NFS client may remember for a while that there was no such file
     return RESULT in {entry.name for entry in folder.iterdir()}
 
@@ -148,7 +161,7 @@ def _publish(cell: Cell, folder: Path, claim: Claim, result: job.Result) -> None
             np.savez_compressed(stream, allow_pickle=False, **arrays)
         record = {"cell": dataclasses.asdict(cell), "sha256": durable_files.sha256_of(draft)}
         claim.check()
-        if _is_published(folder):
+        if is_published(folder):
             raise ClaimLost(f"{folder / RESULT}: another process has made it")
     text = json.dumps({**record, "manifest": result.manifest}, indent=1, allow_nan=False)
     claim.check()
@@ -171,12 +184,24 @@ def _remove_checkpoints(folder: Path, claim: Claim) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cell; return the exit code, `TAKEN` where another process is at it."""
+    return process(lambda kept: Cell(**kept), run_cell, argv)
+
+
+def process(
+    read: Callable[[dict[str, Any]], SomeCell],
+    bring: Callable[[SomeCell, Path, int, StopRequest], bool],
+    argv: Sequence[str] | None,
+) -> int:
+    """What a cell's process does with the arguments that `launch` gives it: `bring` its result.
+
+    `read` makes the cell from its JSON.
+    """
     out, text, parent = sys.argv[1:] if argv is None else argv
     held = True
 
     def work(stop: StopRequest) -> None:
         nonlocal held
-        held = run_cell(Cell(**json.loads(text)), Path(out), int(parent), stop)
+        held = bring(read(json.loads(text)), Path(out), int(parent), stop)
 
     code = run_command(work, if_stopped="the grid's command goes on with it")
     return code if held else TAKEN

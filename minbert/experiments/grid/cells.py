@@ -28,6 +28,7 @@ from minbert.support.console import log
 from minbert.support.errors import InputError
 
 _PACKAGE = Path(cli.__file__).parents[1]
+MAIN_JOB = "minbert.finetune.cli"
 _DECIDED = ("--seed", "--output_dir", "--resume", "--limit")  # grid and scale decide them
 _SHOWING = "minbert.finetune.report"  # only shows a result: another look makes no other cell
 _HOW = ("device", "use_gpu", "strict")  # a resumed run may change them, a cell may not
@@ -48,6 +49,16 @@ class Cell:
     def name(self) -> str:
         """The cell's name in messages."""
         return f"{self.row}, seed {self.seed}"
+
+    @property
+    def module(self) -> str:
+        """The module whose `main` is the cell's process."""
+        return "minbert.experiments.grid.cell"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of the cells whose results must be there before this one can begin."""
+        return ()
 
     def folder(self, out: Path) -> Path:
         """The cell's folder below the runner's."""
@@ -118,15 +129,17 @@ def configuration(command: str) -> RunConfig:
     return config.resolved(recommended(Path(str(config.weights)), config.option))
 
 
-def key_of(config: RunConfig) -> str:
-    """The cell's key: 16 hex digits over settings, input files and code.
+def key_of(config: RunConfig, start: str = MAIN_JOB, **more: str) -> str:
+    """The cell's key: 16 hex digits over settings, input files, code and `more` facts.
 
-    The device counts as it was asked for: the machine that plans a grid may have no GPU.
+    The code is what the module `start` imports. The device counts as it was asked for: the machine
+    that plans a grid may have no GPU.
     """
     asked = {name: getattr(config, name) for name in _HOW}
     asked = {name: value for name, value in asked.items() if value != getattr(RunConfig, name)}
     hashes = {key: _hash_of(path.resolve()) for key, path in input_files(config).items()}
-    decisive = {"settings": settings(config) | asked, "sha256": hashes, "code": code_hash()}
+    code = code_hash(start)
+    decisive = {"settings": settings(config) | asked, "sha256": hashes, "code": code, **more}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -136,9 +149,9 @@ def _hash_of(path: Path) -> str:
 
 
 @cache
-def code_hash() -> str:
-    """The SHA-256 over all modules that the main job imports, directly or through others."""
-    names = sorted(_modules("minbert.finetune.cli"))
+def code_hash(start: str = MAIN_JOB) -> str:
+    """The SHA-256 over all modules that a module imports, directly or through others."""
+    names = sorted(_modules(start))
     hashes = {name: durable_files.sha256_of(_file_of(name)) for name in names}
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
@@ -158,17 +171,17 @@ def _file_of(module: str) -> Path:
     return _PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
 
 
-def _imports(path: Path) -> Iterator[str]:
+@cache
+def _imports(path: Path) -> Sequence[str]:
     """The modules of this package that a file imports."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        yield from (
-            name for name in names if name.startswith("minbert.") and _file_of(name).is_file()
-        )
+            found += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    ours = (name for name in found if name.startswith("minbert."))
+    return [name for name in ours if _file_of(name).is_file()]
 
 
 @contextlib.contextmanager

@@ -78,10 +78,16 @@ class Runner:
     """One command's work on its cells, and what became of it."""
 
     def __init__(
-        self, cells: Sequence[Cell], out: Path, workers: int, start: Launch | None = None
+        self,
+        cells: Sequence[Cell],
+        out: Path,
+        workers: int,
+        start: Launch | None = None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         """Let `start` start a cell's process, by default as a child of this one.
 
+        `ended` is called whenever a process has ended. A cell waits for those that it `needs`.
         Raises InputError where nothing can be written into `out`.
         """
         try:
@@ -94,7 +100,7 @@ class Runner:
         self._start = start or (lambda cell, out: launch(cell, out, threads))
         self._pending = list({cell.key: cell for cell in cells}.values())
         self._running: list[_Running] = []
-        self._pace = Pace(workers)
+        self._pace, self._ended = Pace(workers), ended
         self.failed: dict[str, str] = {}  # key -> why
 
     def run(self, title: str) -> None:
@@ -150,7 +156,19 @@ class Runner:
             elif not whole:
                 self._fail(cell, running.message(code, self._out))
                 self._tell_others(cell)
+        if len(still) < len(self._running):
+            self._ended()
         self._running = still
+
+    def _obstacle(self, cell: Cell) -> str | None:
+        """Why the cell cannot be made: another runner's attempt, or what it needs has failed."""
+        if any(key in self.failed for key in cell.needs):
+            return "what it needs has failed"
+        return cell.failure(self._out, self._began)
+
+    def _must_wait(self, cell: Cell) -> bool:
+        folders = (self._out / "cells" / key for key in cell.needs)
+        return not all((folder / RESULT).exists() for folder in folders)
 
     def _fail(self, cell: Cell, why: str) -> None:
         self.failed[cell.key] = why
@@ -169,7 +187,9 @@ class Runner:
             if len(self._running) >= self._workers:
                 return
             folder = cell.folder(self._out)
-            why = cell.failure(self._out, self._began)  # of another runner's attempt meanwhile
+            why = self._obstacle(cell)
+            if why is None and self._must_wait(cell):
+                continue
             try:
                 if why is None and is_free(folder / CLAIMS):
                     path = folder / LOG
