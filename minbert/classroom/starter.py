@@ -63,8 +63,7 @@ def make_starter(folder: Path, level: str) -> None:
     level that there is not.
     """
     steps = steps_of(level)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder}: is there already; name a new folder")
+    _check_new(folder)
     with refusing_unwritable(str(folder)):
         durable_files.check_writable(folder)
     with durable_files.new_folder(folder) as draft:
@@ -73,6 +72,12 @@ def make_starter(folder: Path, level: str) -> None:
         _write_rest(draft, steps)
         for data in (SAMPLE, BUNDLED_ENCODER):
             shutil.copytree(data, draft / "data" / data.name)
+
+
+def _check_new(folder: Path) -> None:
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if (folder.exists() or folder.is_symlink()) and not (empty and folder.name not in ("", "..")):
+        raise InputError(f"{folder}: is there already; name a new folder")
 
 
 def emptied(steps: Iterable[Step]) -> dict[Path, bytes]:

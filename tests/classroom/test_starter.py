@@ -133,8 +133,12 @@ def test_the_assignment_names_every_hole_and_its_file(level: str) -> None:
 
 
 def test_a_folder_that_is_there_is_left_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for standing in (".", ".."):
+        assert main(["starter", standing]) == 2
+        assert f"{standing}: is there already; name a new folder" in capsys.readouterr().err
     (tmp_path / "mine").write_text("x")
     assert main(["starter", str(tmp_path)]) == 2
     assert f"{tmp_path}: is there already; name a new folder" in capsys.readouterr().err
