@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {  # name -> the module whose main() i
     "pretrain": ("minbert.pretrain.__main__", "train an encoder of your own on plain text"),
     "download": ("minbert.download.__main__", "fetch the course's files and published encoders"),
     "experiments": ("minbert.experiments.__main__", "tables, grids of runs, measurements"),
+    "classroom": ("minbert.classroom.__main__", "make a course's assignment from this code"),
     "export": ("minbert.export.__main__", "give a finished run to other libraries"),
 }
 

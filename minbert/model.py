@@ -151,8 +151,11 @@ class MultitaskBert(nn.Module):
         return self.pool(batch.tokens, embeddings).unflatten(0, (batch.views, -1))  # (V, B, H)
 
     def _logits(self, batch: Batch, pooled: Tensor) -> Tensor:
-        # One mask an example, the same for both texts of a pair: under two masks a text would
-        # differ from itself, and the expected cosine of equal texts would be 0.7, not 1.
+        """Pooled vectors (V, B, H) to logits (B, k): dropout, then the task's `head_chain`.
+
+        An example has one mask, (B, H), the same for both texts of a pair. Under two masks a text
+        would differ from itself, and the expected cosine of equal texts would be 0.7, not 1.
+        """
         keep = self._head_dropout(torch.ones_like(pooled[0]))  # (B, H): 0 or 1 / (1 - p)
         features = pooled * keep
         for module in self.head_chain(batch.task.name):

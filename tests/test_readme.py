@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from minbert.classroom import __main__ as classroom
 from minbert.download import __main__ as download
 from minbert.experiments.cost import command
 from minbert.experiments.grid.config import make_parser
@@ -42,7 +43,7 @@ def test_every_flag_that_is_named_exists() -> None:
     parsers = (
         *(
             module.make_parser()
-            for module in (cli, command, download, export, grade, predict, pretrain)
+            for module in (classroom, cli, command, download, export, grade, predict, pretrain)
         ),
         *grids,
     )

@@ -91,7 +91,10 @@ class SelfAttention(nn.Module):
     def forward(
         self, hidden: Tensor, selection: TokenSelection, attend: AttentionFunction
     ) -> Tensor:
-        """Tokens (N, H) to the selected ones (S, H)."""
+        """Tokens x (N, H) to the selected ones (S, H): output(heads of attend(Q, K, V), joined).
+
+        Q (B, A, T or 1, D), K and V (B, A, T, D) are linear in x, split into heads.
+        """
         layout, dropout = selection.layout, self.dropout if self.training else 0.0
         key = layout.split_heads(self.key(hidden))  # (B, A, T, D)
         value = layout.split_heads(self.value(hidden))

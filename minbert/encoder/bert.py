@@ -43,7 +43,10 @@ class BertLayer(nn.Module):
     def forward(
         self, hidden: Tensor, selection: TokenSelection, attend: AttentionFunction
     ) -> Tensor:
-        """Tokens (N, H) to the selected ones (S, H)."""
+        """Tokens x (N, H) to the selected ones (S, H).
+
+        a = LayerNorm(x + dropout(attention(x))), then LayerNorm(a + dropout(W₂ GELU(W₁ a))).
+        """
         attended = self.dropout(self.attention(hidden, selection, attend))
         hidden = self.attention_norm(selection.take(hidden) + attended)
         widened = F.gelu(self.intermediate(hidden))  # the exact GELU, by erf
@@ -183,6 +186,7 @@ class BertModel(nn.Module):
         return self.encode(self.embed(input_ids), attention_mask, token_type_ids)
 
     def _summed(self, embeddings: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        """Word + position + token type, (B, T, H) each; without types, every token's is 0."""
         first = self.config.first_position
         positions = self.position_embeddings.weight[first : first + embeddings.size(1)]  # (T, H)
         if token_type_ids is None:
@@ -192,4 +196,5 @@ class BertModel(nn.Module):
         return embeddings + positions + types
 
     def _normed(self, summed: Tensor) -> Tensor:
+        """dropout(LayerNorm(summed)), of any shape (..., H)."""
         return self.dropout(self.embedding_norm(summed))

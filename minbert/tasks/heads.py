@@ -12,7 +12,10 @@ from minbert.support.device import at_least_fp32
 
 
 def cosine(u: Tensor, v: Tensor, eps: float = 1e-8) -> Tensor:
-    """Cosine of the last dimension; finite, with a finite gradient, for zero vectors too."""
+    """⟨u, v⟩ / (‖u‖ ‖v‖), each norm at least `eps`: (..., H) twice to (...), in fp32 or better.
+
+    It is finite, with a finite gradient, for zero vectors too.
+    """
     return F.cosine_similarity(at_least_fp32(u), at_least_fp32(v), dim=-1, eps=eps)
 
 
@@ -20,7 +23,10 @@ class VectorHead(nn.Module):
     """Linear over the one vector: a single text, or a pair encoded together."""
 
     def __init__(self, hidden_size: int, num_outputs: int, center: float = 0.0) -> None:
-        """`center` is where the outputs start: the middle of the scale for a regression."""
+        """`output` is the linear layer, (B, H) to (B, k).
+
+        `center` is where its bias starts: the middle of the scale for a regression.
+        """
         super().__init__()
         self.output = nn.Linear(hidden_size, num_outputs)
         nn.init.constant_(self.output.bias, center)
@@ -46,6 +52,7 @@ class DifferenceHead(nn.Module):
     """Linear over [u, v, |u - v|] (Reimers & Gurevych 2019, section 3)."""
 
     def __init__(self, hidden_size: int, num_outputs: int) -> None:
+        """`output` is the linear layer, (B, 3 H) to (B, k)."""
         super().__init__()
         self.output = nn.Linear(3 * hidden_size, num_outputs)
 
@@ -89,6 +96,7 @@ class RelationalLayer(nn.Module):
         return self.dropout(hidden).unsqueeze(0)
 
     def _features(self, pooled: Tensor) -> Tensor:
+        """(V, B, H) to (B, 4 H) for two vectors, (B, H) for one."""
         if len(pooled) == 1:
             return pooled[0]
         u, v = at_least_fp32(pooled)

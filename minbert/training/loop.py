@@ -72,7 +72,12 @@ def fit(
 
 
 def train_step(trainee: Trainee[M, B], step: int, batches: Sequence[B], journal: Journal) -> None:
-    """Make one update, from the sum of the batches' gradients."""
+    """Make one update, from the sum of the batches' gradients.
+
+    At the step `plan.fresh_at` the optimizer forgets its state. A group's rate is the plan's times
+    the group's `lr_factor`, 1 if it has none. The journal gets the norm of all gradients before
+    they are clipped. Afterwards the gradients are zeroed, and the objective is told.
+    """
     model, plan, optimizer = trainee.model, trainee.plan, trainee.optimizer
     if step == plan.fresh_at:
         optimizer.state.clear()

@@ -1,0 +1,187 @@
+"""A starter: a folder with our own modules, the bodies of the assigned functions emptied."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import jinja2
+
+from minbert.classroom import recorded
+from minbert.classroom.closure import files_for
+from minbert.classroom.course_files import course_files
+from minbert.classroom.detours import DETOURS
+from minbert.classroom.handout import optimizer_test, sanity_check
+from minbert.classroom.recorded import Recorded
+from minbert.classroom.recording import recorded as record_step
+from minbert.classroom.source import PACKAGE, as_body, module_of, path_of, replaced
+from minbert.classroom.steps import Step, steps_of
+from minbert.support import durable_files
+from minbert.support.errors import InputError
+from minbert.support.outputs import refusing_unwritable
+from minbert.support.places import BUNDLED_ENCODER, SAMPLE
+from minbert.training.optimizer import AdamW
+
+SEED = 11711  # of the inputs that are handed out; an autograder takes others
+_HANDOUT = PACKAGE / "classroom" / "handout"
+_CHECKS = {"sanity_check": sanity_check, "optimizer_test": optimizer_test}
+_MODULES = (
+    "minbert.finetune.cli",
+    "minbert.grade.__main__",
+    "minbert.classroom.checks",
+    *(f"minbert.classroom.handout.{name}" for name in _CHECKS),
+)
+_ENCODER_STEPS = ("attention", "multihead", "layer", "embeddings")
+_TEST = '''"""Step {number}, {title}: python -m pytest tests/test_step{number}_{name}.py"""
+
+from pathlib import Path
+
+import pytest
+
+from minbert.classroom.checks import check, exercises_of
+
+
+@pytest.mark.parametrize("exercise", exercises_of("{name}"))
+def test_{name}(exercise: str) -> None:
+    wrong = check(Path(__file__).parent / "recorded", "{name}", exercise)
+    if wrong is not None:
+        pytest.fail(f"{{exercise}}: {{wrong}}", pytrace=False)
+'''
+_PYTEST = """\
+[pytest]
+testpaths = tests
+pythonpath = .
+addopts = -q --tb=short
+"""
+
+
+def make_starter(folder: Path, level: str) -> None:
+    """Write the starter of a level (`steps.LEVELS`) into a new folder.
+
+    Raises InputError for a folder that is there and not empty, or cannot be written, and for a
+    level that there is not.
+    """
+    steps = steps_of(level)
+    _check_new(folder)
+    with refusing_unwritable(str(folder)):
+        durable_files.check_writable(folder)
+    with durable_files.new_folder(folder) as draft:
+        _write_modules(draft, steps)
+        _write_tests(draft, steps)
+        _write_rest(draft, steps)
+        for data in (SAMPLE, BUNDLED_ENCODER):
+            shutil.copytree(data, draft / "data" / data.name)
+
+
+def _check_new(folder: Path) -> None:
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if (folder.exists() or folder.is_symlink()) and not (empty and folder.name not in ("", "..")):
+        raise InputError(f"{folder}: is there already; name a new folder")
+
+
+def emptied(steps: Iterable[Step]) -> dict[Path, bytes]:
+    """The files that these steps change, relative to the package's parent, with their new bytes."""
+    bodies: dict[str, dict[str, str]] = defaultdict(dict)
+    names = {step.name for step in steps}
+    for detour in DETOURS:
+        if detour.step in names:
+            module, name = module_of(detour.function)
+            bodies[module][name] = detour.body
+    for step in steps:
+        for hole in step.holes:
+            module, name = module_of(hole.function)
+            bodies[module][name] = f'raise NotImplementedError("{step.message(hole)}")'
+    return {
+        path_of(module).relative_to(PACKAGE.parent): with_bodies(path_of(module), own)
+        for module, own in bodies.items()
+    }
+
+
+def with_bodies(path: Path, bodies: Mapping[str, str]) -> bytes:
+    """A file of ours with other bodies for the functions that `bodies` names."""
+    source = path.read_bytes()
+    return replaced(source, {name: as_body(source, name, code) for name, code in bodies.items()})
+
+
+def _write_modules(draft: Path, steps: Iterable[Step]) -> None:
+    changed = emptied(steps)
+    for path in files_for(_MODULES):
+        ours = PACKAGE.parent / path
+        if ours.parent != _HANDOUT:
+            _write(draft / path, changed.get(path, ours.read_bytes()))
+
+
+def _write_tests(draft: Path, steps: Iterable[Step]) -> None:
+    """A test file a step, with what it compares with, and the checks of encoder and optimizer."""
+    folder = draft / "tests" / "recorded"
+    for step in steps:
+        text = _TEST.format(number=step.number, name=step.name, title=step.title)
+        _write(draft / "tests" / f"test_step{step.number}_{step.name}.py", text.encode())
+        _record(folder / f"{step.name}.safetensors", record_step(step, SEED))
+    expected = sanity_check.outputs("reference")
+    _record(folder / "sanity_check.safetensors", {sanity_check.NAME: Recorded({}, expected)})
+    _record(folder / "optimizer_test.safetensors", {optimizer_test.NAME: fitted_points()})
+
+
+def fitted_points() -> Recorded:
+    """The record of the optimizer's test."""
+    given = optimizer_test.start()
+    weight = optimizer_test.fitted(given, lambda *args, **kw: AdamW(*args, **kw, fused=False))
+    return Recorded(given, {"weight": weight})
+
+
+def _write_rest(draft: Path, steps: tuple[Step, ...]) -> None:
+    texts = {
+        **course_files(),
+        **{f"{name}.py": _handed_out(f"{name}.py") for name in _CHECKS},
+        "README.md": readme(steps),
+        "requirements.txt": _handed_out("requirements.txt"),
+        "pytest.ini": _PYTEST,
+        "LICENSE": _licence(),
+    }
+    for name, text in texts.items():
+        _write(draft / name, text.encode())
+
+
+def readme(steps: tuple[Step, ...]) -> str:
+    """The assignment in steps, in the order of work."""
+    places = {
+        function: str(path_of(module_of(function)[0]).relative_to(PACKAGE.parent))
+        for step in steps
+        for function in step.functions
+    }
+    encoder = [step.name for step in steps if step.name in _ENCODER_STEPS]
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  Markdown, of our own words alone
+        keep_trailing_newline=True,
+    )
+    return environment.from_string(_handed_out("README.md")).render(
+        steps=steps,
+        places=places,
+        count=len(places),
+        sanity_after=encoder[-1],
+    )
+
+
+def _handed_out(name: str) -> str:
+    return (_HANDOUT / name).read_text(encoding="utf-8")
+
+
+def _licence() -> str:
+    """The licence's text, from a clone or from an installed package."""
+    ours = PACKAGE.parent / "LICENSE"
+    if ours.is_file():
+        return ours.read_text(encoding="utf-8")
+    return metadata.distribution("minbert").read_text("licenses/LICENSE") or ""
+
+
+def _record(path: Path, exercises: Mapping[str, Recorded]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recorded.save(path, exercises)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
