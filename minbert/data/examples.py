@@ -301,11 +301,12 @@ class _RowReader:
         return self.labelled and self._label(fields, []) is not None
 
     def _identifier(self, row: int, fields: list[str]) -> str:
-        """The row's id, or its number in a file without ids."""
-        column = self.task.id_column
-        if self.task.numbered and column not in self.layout.columns:
+        """The row's id, or its number where it has none."""
+        column, known = self.task.id_column, self.layout.columns
+        found = self._field(fields, column).strip() if column in known else ""
+        if self.task.numbered and (column not in known or (not found and self.layout.may_lack_ids)):
             return str(row)
-        return self._field(fields, column).strip()
+        return found
 
     def spelled_label(self, raw: bytes) -> str:
         """The text of a record's label."""

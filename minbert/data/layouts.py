@@ -30,6 +30,10 @@ class Layout(Protocol):
     def columns(self) -> list[str]:
         """The names of its columns, without blanks around them."""
 
+    @property
+    def may_lack_ids(self) -> bool:
+        """Whether a row may have no id though others have one."""
+
     def records(self, lines: Iterator[Line], is_labelled: IsLabelled) -> Iterator[Line]:
         """The records below the header, each of one line or of several."""
 
@@ -44,6 +48,7 @@ class Delimited:
     columns: list[str]
     delimiter: str
     quotes: bool
+    may_lack_ids: bool = False
 
     def records(self, lines: Iterator[Line], is_labelled: IsLabelled) -> Iterator[Line]:
         """The records: a quoted cell may run over several lines."""
@@ -73,6 +78,7 @@ class JsonLines:
     """A JSON object in each line, whose values for the task's columns are the cells."""
 
     columns: list[str]
+    may_lack_ids: bool = True
 
     def records(self, lines: Iterator[Line], is_labelled: IsLabelled) -> Iterator[Line]:  # noqa: ARG002
         """The lines that are not blank."""
@@ -128,12 +134,9 @@ def _json_layout(task: Task, name: str, place: str, raw: bytes) -> JsonLines:
         raise InputError(f"{place}: {error}; expected a JSON object in each line") from error
     if missing := [column for column in task.text_columns if column not in there]:
         raise InputError(f"{place}: no key {', '.join(missing)} among {_some(there)}")
-    optional = {
-        task.id_column if task.numbered else "",
-        task.label_column if name == "test" else "",
-    }
-    own = (task.id_column, *task.text_columns, task.label_column)
-    return JsonLines([column for column in own if column in there or column not in optional])
+    own = [task.id_column, *task.text_columns]
+    labelled = task.label_column in there or name != "test"
+    return JsonLines([*own, task.label_column] if labelled else own)
 
 
 def _delimited(task: Task, needed: list[str], path: Path, raw: bytes) -> Delimited:

@@ -102,7 +102,9 @@ def run(typed: RunConfig, stop: StopRequest, report: Report | None = None) -> Re
         _show(config, parts, manifest, progress)
         if report is not None:
             report(folder, config, parts, manifest, predicted)
-        log.info('ask it: python -m minbert.predict %s "a sentence"', folder)
+        singles = any(not TASKS[name].is_pair for name in config.evaluated_tasks)
+        example = '"a sentence"' if singles else '"one sentence" "another"'
+        log.info("ask it: python -m minbert.predict %s %s", folder, example)
     return Result(folder, manifest["dev"], manifest)
 
 

@@ -263,7 +263,10 @@ def _check_range(wanted: Definition) -> None:
         if wanted.range:
             raise ValueError(f"range is for a regression, not for {wanted.kind}")
     elif len(wanted.range) != 2 or not wanted.range[0] < wanted.range[1]:
-        raise ValueError("regression needs the range of its labels, as in range = [1, 5]")
+        wrong = f"range is {list(wanted.range)}: " if wanted.range else ""
+        raise ValueError(
+            f"{wrong}regression needs the lowest and the highest label, as in range = [1, 5]"
+        )
 
 
 def _check_files(files: Mapping[str, str]) -> None:

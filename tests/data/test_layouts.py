@@ -211,3 +211,10 @@ def test_a_file_that_is_of_no_use_is_refused_in_one_line(
 def test_a_json_list_is_refused_with_what_to_write(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a JSON object in each line"):
         read(tmp_path, json.dumps([GOOD], indent=1).encode(), "rows.json")
+
+
+def test_a_later_lines_id_counts_and_a_line_without_one_has_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "good"}\n{"text": "bad", "id": "x7"}\n{"text": "fine", "id": null}\n')
+    task = replace(TASK, text_columns=("text",), numbered=True)
+    assert [example.id for example in read_split(task, "test", path).examples] == ["1", "x7", "3"]

@@ -73,7 +73,10 @@ def _facts(outcome: Outcome, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if count := len(outcome.parts.bad_rows):
         lines.append(f"{count} rows of the input files could not be used: see {BAD_ROWS}")
     if outcome.config.limit:
-        lines.append(f"--limit {outcome.config.limit}: only the first rows of every file were read")
+        which = {"drawn": "drawn at random", "first": "the first"}[outcome.config.limit_rows]
+        lines.append(
+            f"--limit {outcome.config.limit}: so many rows of every file, {which}, were used"
+        )
     return lines
 
 
