@@ -28,6 +28,7 @@ TOGETHER = ("--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint"
 JOB = ("--text", "text.txt", "--vocab", "vocab", *SHAPE, *SMALL, "--steps", "5")
 
 
+@pytest.mark.slow
 def test_two_workers_of_torchrun_end_in_the_bytes_of_two_ranks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,8 @@ def test_a_killed_holder_is_followed_at_once(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
 def test_a_holder_is_followed_only_when_its_last_thread_has_ended(tmp_path: Path) -> None:
     """A killed process is a zombie already while threads of it may still hold locks and files."""
-    process = FORK.Process(target=_leave_a_thread, args=(tmp_path,))
+    # a new interpreter: in a fork of this one, whatever tests have loaded may hold the thread's end
+    process = get_context("spawn").Process(target=_leave_a_thread, args=(tmp_path,))
     process.start()
     stat = Path(f"/proc/{process.pid}/stat")
     until = time.monotonic() + 20

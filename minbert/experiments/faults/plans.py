@@ -265,19 +265,19 @@ def _disk_errors(sources: Sources, count: int) -> Iterator[Injection]:
 
 
 CLASSES: Sequence[FaultClass] = (
-    FaultClass("kills", 320, 3, _kills),
-    FaultClass("power", 100, 3, _power_cuts),
-    FaultClass("enospc", 260, 3, _no_space),
-    FaultClass("eio", 260, 3, _disk_errors),
-    FaultClass("checkpoints", 100, 3, _checkpoints),
-    FaultClass("signals", 100, 2, _signals),
-    FaultClass("encoders", 60, 2, _encoders),
-    FaultClass("data", 60, 2, _data),
-    FaultClass("numbers", 80, 2, _not_finite),
+    FaultClass("kills", 320, 2, _kills),
+    FaultClass("power", 100, 2, _power_cuts),
+    FaultClass("enospc", 260, 2, _no_space),
+    FaultClass("eio", 260, 2, _disk_errors),
+    FaultClass("checkpoints", 100, 2, _checkpoints),
+    FaultClass("signals", 100, 1, _signals),
+    FaultClass("encoders", 60, 1, _encoders),
+    FaultClass("data", 60, 1, _data),
+    FaultClass("numbers", 80, 1, _not_finite),
     FaultClass("two-runs", 50, 1, _two_runs),
-    FaultClass("folders", 60, 2, _folders),
+    FaultClass("folders", 60, 1, _folders),
     FaultClass("grids", 50, 0, _grids),
-    FaultClass("memory", 50, 2, _memory),
+    FaultClass("memory", 50, 1, _memory),
 )
 
 

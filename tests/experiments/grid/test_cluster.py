@@ -111,6 +111,7 @@ def test_a_job_that_has_just_ended_is_requeued(
 
 
 @needs_submitit
+@pytest.mark.slow
 def test_a_job_runs_a_cell_of_two_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Python process that is a rank writes its number down as it starts."""
     begins = f"""import os

@@ -161,6 +161,7 @@ def job_with_free_port() -> int:
     raise AssertionError
 
 
+@pytest.mark.slow
 def test_the_job_script_trains_on_two_machines_and_comes_back_after_kills(
     place: Path, whole: dict[str, bytes]
 ) -> None:
