@@ -40,15 +40,16 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
 }
 EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "grid": "",
+    "r3f_settings": "",
     "analysis": "grid",
     "presentation": "analysis grid",
     "measuring": "",
-    "tables": "grid analysis presentation",
+    "tables": "grid analysis presentation r3f_settings",
     "cost": "measuring grid",
     "bench": "measuring",
     "scale": "measuring",
     "equal": "measuring grid presentation",
-    "probe": "grid presentation",
+    "probe": "grid presentation r3f_settings",
     "faults": "grid",
     "__main__": "",
     "all": "tables cost grid",

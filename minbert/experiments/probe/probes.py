@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minbert.experiments.probe.published import Training, fit_adam
+from minbert.experiments.probe.published import fit_adam
 from minbert.experiments.probe.solvers import (
     Array,
     LinearProbe,
@@ -20,28 +20,13 @@ from minbert.experiments.probe.solvers import (
     fit_logistic,
     fit_ridge,
 )
+from minbert.experiments.r3f_settings import published
 from minbert.tasks.task import Task
 
 CONVERGED, PUBLISHED = "converged", "published"
 STRENGTHS = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # the next begins from the one before
 _HELD_OUT = 0.2  # of the training rows, by which the strength is chosen
 _SEED = 11711  # of the held-out rows and of published batches, for every encoder alike
-
-# Table 5. The course's tasks have the rows of their sources; its STS has none, and takes MRPC's
-# rate and batch for as many epochs (10) as MRPC and CoLA have there.
-TRAINING: Mapping[str, Training] = {
-    "mnli": Training(5e-6, 123_873, 8),
-    "qnli": Training(5e-6, 33_112, 8),
-    "qqp": Training(5e-6, 113_272, 32),
-    "para": Training(5e-6, 113_272, 32),
-    "sst2": Training(5e-6, 20_935, 32),
-    "sst": Training(5e-6, 20_935, 32),
-    "rte": Training(1e-5, 3_120, 8),
-    "mrpc": Training(1e-5, 2_296, 16),
-    "cola": Training(1e-5, 5_336, 16),
-    "sts": Training(1e-5, 3_594, 16),
-    "stsb": Training(1e-5, 3_594, 16),
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +86,7 @@ def probe(task: Task, train: Rows, dev: Rows, solver: str, updates: float = 1.0)
     """
     if solver == PUBLISHED:
         classes = 0 if task.is_correlation else len(task.classes)
-        training = TRAINING.get(task.name, TRAINING["mrpc"]).share(updates)
+        training = published(task.name).share(updates)
         features = train.features.astype(np.float64)
         fitted = fit_adam(features, train.labels, classes, training, _SEED)
         return _scored(task, fitted, dev.features.astype(np.float64), dev, len(train.labels), None)

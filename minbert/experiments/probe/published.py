@@ -3,33 +3,20 @@
 Dimensions: n examples, d features, k outputs, B examples of an update.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from minbert.experiments.probe.solvers import Array, LinearProbe
+from minbert.experiments.r3f_settings import Published
+from minbert.training.optimizer import rate_schedule
 
 _BETAS, _EPSILON = (0.9, 0.98), 1e-6  # Table 6, as the warm-up and the weight decay
 _WARMUP, _DECAY = 0.06, 0.01
 
 
-@dataclass(frozen=True)
-class Training:
-    """A row of Table 5: learning rate, updates, examples of an update."""
-
-    rate: float
-    updates: int
-    rows: int
-
-    def share(self, part: float) -> "Training":
-        """The same for a part of the updates."""
-        return Training(self.rate, max(1, round(self.updates * part)), self.rows)
-
-
 def fit_adam(
-    features: Array, labels: NDArray[np.float64], classes: int, training: Training, seed: int
+    features: Array, labels: NDArray[np.float64], classes: int, training: Published, seed: int
 ) -> LinearProbe:
     """A probe of `classes` by cross-entropy, or by squared error where `classes` is 0.
 
@@ -44,12 +31,13 @@ def fit_adam(
     order = draw.permutation(count)
     decayed = np.ones((width + 1, 1))
     decayed[-1] = 0.0
+    factor = rate_schedule("linear", training.updates, _WARMUP)
     for update in range(training.updates):
-        while len(order) < training.rows:
+        while len(order) < training.batch_size:
             order = np.concatenate([order, draw.permutation(count)])
-        rows, order = order[: training.rows], order[training.rows :]
+        rows, order = order[: training.batch_size], order[training.batch_size :]
         gradient = inputs[rows].T @ _difference(inputs[rows] @ weights, labels[rows], classes)
-        rate = training.rate * _factor(update, training.updates)
+        rate = training.lr * factor(update)
         weights = weights * (1 - rate * _DECAY * decayed) - _step(moments, gradient, update, rate)
     loss, slope = _loss(inputs, labels, weights, classes)
     return LinearProbe(weights[:-1], weights[-1], loss, slope)
@@ -62,13 +50,6 @@ def _difference(scores: Array, labels: NDArray[np.float64], classes: int) -> Arr
     chances: Array = special.softmax(scores, axis=1)
     chances[np.arange(len(labels)), labels.astype(np.int64)] -= 1.0
     return chances / len(labels)
-
-
-def _factor(update: int, updates: int) -> float:
-    warm = max(1, round(_WARMUP * updates))
-    if update < warm:
-        return (update + 1) / warm
-    return (updates - update) / max(1, updates - warm)
 
 
 def _step(moments: Array, gradient: Array, update: int, rate: float) -> Array:

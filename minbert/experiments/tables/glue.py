@@ -12,9 +12,10 @@ from pathlib import Path
 from minbert.experiments.grid.columns import Column
 from minbert.experiments.grid.config import GRID
 from minbert.experiments.grid.experiment import Experiment
+from minbert.experiments.r3f_settings import TABLE_5, published
 from minbert.experiments.tables import r3f_table
 from minbert.experiments.tables.command import grid_command
-from minbert.experiments.tables.r3f_paper import Job, PaperConfig, Published
+from minbert.experiments.tables.r3f_paper import Job, PaperConfig
 from minbert.experiments.tables.seeds import STANDARD, STDPP
 from minbert.support.errors import InputError
 from minbert.support.flags import When, flag
@@ -28,19 +29,7 @@ of the main job follow after --. Typical:
 
   python -m minbert.experiments glue --glue_dir GLUE --as-published --scale full -- --weights NAME
 """
-# Table 5 of the paper; STS-B, which it leaves out, as RoBERTa's own scripts have it (fairseq)
-_STSB = Published(2e-5, 3598, 16)
-_PUBLISHED: Mapping[str, Published] = {
-    "mnli": Published(5e-6, 123_873, 8),
-    "qqp": Published(5e-6, 113_272, 32),
-    "rte": Published(1e-5, 3_120, 8),
-    "qnli": Published(5e-6, 33_112, 8),
-    "mrpc": Published(1e-5, 2_296, 16),
-    "cola": Published(1e-5, 5_336, 16),
-    "sst2": Published(5e-6, 20_935, 32),
-    "stsb": _STSB,
-    "sts": _STSB,
-}
+_TASKS = (*TABLE_5, "sts")
 _COLUMNS = ("mnli", "mnli@dev_mismatched", "qqp", "qqp:F1", "rte", "qnli", "mrpc", "cola", "sst2")
 _MEDIANS = {
     STANDARD: (90.2, None, 91.9, None, 86.6, 92.1, 84.4, 66.2, 96.4),
@@ -77,7 +66,7 @@ class GlueConfig(PaperConfig):
     tasks: tuple[str, ...] = flag(
         (),
         GRID,
-        f"tasks, each trained alone: {', '.join(_PUBLISHED)}; sts has the course's files; default: "
+        f"tasks, each trained alone: {', '.join(_TASKS)}; sts has the course's files; default: "
         "those of the paper's table that the folder has",
         metavar="TASK",
         several=True,
@@ -86,8 +75,8 @@ class GlueConfig(PaperConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.tasks:
-            if name not in _PUBLISHED:
-                known = ", ".join(_PUBLISHED)
+            if name not in _TASKS:
+                known = ", ".join(_TASKS)
                 raise InputError(f"--tasks {name}: not one of {known}, parted by blanks")
         if len(set(self.tasks)) < len(self.tasks):
             raise InputError(f"--tasks {' '.join(self.tasks)}: a task is named twice")
@@ -110,7 +99,7 @@ class GlueConfig(PaperConfig):
 
 def experiment(config: GlueConfig, extra: Sequence[str]) -> Experiment:
     """The table. Raises InputError where the tasks' files are not there."""
-    jobs = [Job(name, _flags(name, config), _PUBLISHED[name]) for name in config.trained]
+    jobs = [Job(name, _flags(name, config), published(name)) for name in config.trained]
     names = tuple(job.task for job in jobs)
     beside = tuple(further for name in names for further in _further(name))
     title = f"GLUE, {config.settings}"

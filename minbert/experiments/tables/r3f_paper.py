@@ -14,6 +14,7 @@ from typing import Any
 from minbert.experiments.grid.cells import configuration, quietly
 from minbert.experiments.grid.config import GRID, GridConfig, add_modes
 from minbert.experiments.grid.experiment import flags_in
+from minbert.experiments.r3f_settings import Published
 from minbert.experiments.tables.seeds import METHODS, STANDARD, STDPP
 from minbert.finetune.rows import read_rows
 from minbert.support.errors import InputError
@@ -22,15 +23,6 @@ from minbert.tasks.registry import TASKS
 
 MATCHED, AS_PUBLISHED = "matched", "as-published"
 COMMON = "--recipe r3f --hidden_dropout_prob 0.1"  # Table 6, and Table 9 for XNLI
-
-
-@dataclass(frozen=True)
-class Published:
-    """A task's row of Table 5: learning rate, optimizer updates, and rows of a batch."""
-
-    lr: float
-    updates: int
-    batch_size: int
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from statistics import mean
 
 from minbert.experiments.grid.config import GRID
 from minbert.experiments.grid.experiment import Experiment
+from minbert.experiments.r3f_settings import Published
 from minbert.experiments.tables import r3f_table, xnli_halves
 from minbert.experiments.tables.command import grid_command
-from minbert.experiments.tables.r3f_paper import Job, PaperConfig, Published
+from minbert.experiments.tables.r3f_paper import Job, PaperConfig
 from minbert.experiments.tables.seeds import STANDARD
 from minbert.support.console import log
 from minbert.support.errors import InputError

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from minbert.experiments.probe.geometry import anisotropy, effective_rank
-from minbert.experiments.probe.probes import CONVERGED, PUBLISHED, TRAINING, Rows, joined, probe
-from minbert.experiments.probe.published import Training, fit_adam
+from minbert.experiments.probe.probes import CONVERGED, PUBLISHED, Rows, joined, probe
+from minbert.experiments.probe.published import fit_adam
+from minbert.experiments.r3f_settings import Published, published
 from minbert.tasks.registry import TASKS
 
 SST, STS = TASKS["cfimdb"], TASKS["sts"]  # two classes; a score
@@ -103,7 +104,7 @@ def test_adam_follows_the_library() -> None:
     import torch
 
     features, labels = planted(40, 0)
-    training = Training(0.01, 25, 40)
+    training = Published(0.01, 25, 40)
     found = fit_adam(features, labels, 2, training, 0)
     layer = torch.nn.Linear(12, 2).double()
     torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
@@ -124,6 +125,6 @@ def test_adam_follows_the_library() -> None:
 
 
 def test_the_published_updates_are_table_5() -> None:
-    assert TRAINING["rte"] == Training(1e-5, 3_120, 8)
-    assert TRAINING["qqp"] == TRAINING["para"] == Training(5e-6, 113_272, 32)
-    assert TRAINING["rte"].share(0.01).updates == 31
+    assert published("rte") == Published(1e-5, 3_120, 8)
+    assert published("qqp") == published("para") == Published(5e-6, 113_272, 32)
+    assert published("rte").share(0.01).updates == 31
