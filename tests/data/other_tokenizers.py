@@ -1,4 +1,4 @@
-"""Folders with RoBERTa's and XLM-R's tokenizers, trained on the sample."""
+"""Folders with RoBERTa's and XLM-R's tokenizers, trained on the sample, and tiny encoders."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from minbert.encoder.bert import BertModel
+from minbert.encoder.config import EncoderConfig
 from tests.data.tokenizer_folders import write
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -74,3 +77,18 @@ def xlm_roberta(folder: Path, **settings: Any) -> Path:
     reference.add_tokens(add)
     reference.save_pretrained(folder)
     return write(folder, config={"model_type": "xlm-roberta"})
+
+
+def save_other_encoder(folder: Path, kind: str) -> Path:
+    """A tiny random encoder of a `model_type`, with the tokenizer that goes with it.
+
+    RoBERTa's has the two files of the published ones; BERT's has XLM-R's pieces, as some have.
+    """
+    roberta(folder, saved=False) if kind == "roberta" else xlm_roberta(folder)
+    torch.manual_seed(0)
+    shape = {"vocab_size": 512, "hidden_size": 16, "intermediate_size": 32}
+    depth = {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 40}
+    numbers = {"type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}
+    config = EncoderConfig(**shape, **depth, **numbers, model_type=kind)  # type: ignore[arg-type]
+    BertModel(config).save_pretrained(folder)
+    return folder

@@ -10,10 +10,9 @@ from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.download.encoders import fetch_weights
 from minbert.encoder import hub
 from minbert.encoder.bert import BertModel
-from minbert.encoder.config import EncoderConfig
 from minbert.encoder.hub import parse
 from minbert.support.errors import InputError
-from tests.data.other_tokenizers import roberta
+from tests.data.other_tokenizers import save_other_encoder
 from tests.download.faulty_server import Server, publish
 from tests.download.one_file import SOON
 from tests.download.our_hub import NAME, TENSORS, fetched
@@ -21,17 +20,7 @@ from tests.download.our_hub import NAME, TENSORS, fetched
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> dict[str, bytes]:
-    folder = roberta(tmp_path / "roberta", saved=False)
-    config = EncoderConfig(
-        vocab_size=512,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        pad_token_id=1,
-        model_type="roberta",
-    )
-    BertModel(config).save_pretrained(folder)
+    folder = save_other_encoder(tmp_path / "roberta", "roberta")
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

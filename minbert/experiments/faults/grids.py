@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +49,23 @@ _FORK = multiprocessing.get_context("fork")
 
 def fork_cells(scene: Scene) -> None:
     """Let the runner of this process fork its cells, which know which one they are."""
-    started: list[_Forked] = []
+    started: list[Forked] = []
 
-    def launch(cell: Cell, out: Path, _threads: int) -> _Forked:
-        started.append(_Forked(scene, f"cell {len(started) + 1}", cell, out))
+    def launch(cell: Cell, out: Path, _threads: int) -> Forked:
+        folder, name = cell.folder(out), f"cell {len(started) + 1}"
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments = [str(out), json.dumps(asdict(cell)), str(os.getpid())]
+        started.append(Forked(partial(_live, scene, name, folder, arguments)))
         return started[-1]
 
     runner.__dict__["launch"] = launch
 
 
-class _Forked:
-    """A cell's process with the interface that the runner expects."""
+class Forked:
+    """A fork of this process that does `work`, with the interface that a grid's runner expects."""
 
-    def __init__(self, scene: Scene, name: str, cell: Cell, out: Path) -> None:
-        folder = cell.folder(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        arguments = [str(out), json.dumps(asdict(cell)), str(os.getpid())]
-        self._process = _FORK.Process(target=_live, args=(scene, name, folder, arguments))
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._process = _FORK.Process(target=work)
         self._process.start()
 
     def poll(self) -> int | None:

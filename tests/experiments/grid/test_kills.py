@@ -11,12 +11,12 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
+from minbert.experiments.faults.grids import Forked
 from minbert.experiments.grid import cell as cell_module
 from minbert.experiments.grid import runner as runner_module
 from minbert.experiments.grid.cell import LOG, leftovers
@@ -41,27 +42,9 @@ CELLS = [Cell(f"row {key}", 1, key, key) for key in "abcdefgh"]
 STEPS, EXAMPLES = 20, 20_000
 
 
-class Forked:
+def forked(out: Path, log: Path, work: Callable[[], object]) -> Forked:
     """A process of the grid in `out` that does `work`, with its output in the file `log`."""
-
-    def __init__(self, out: Path, log: Path, work: Callable[[], object]) -> None:
-        self._process = FORK.Process(target=_do, args=(out, log, work))
-        self._process.start()
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if (code := self.poll()) is None:
-            raise subprocess.TimeoutExpired("cell", timeout or 0.0)
-        return code
-
-    def terminate(self) -> None:
-        self._process.terminate()
-
-    def kill(self) -> None:
-        self._process.kill()
+    return Forked(partial(_do, out, log, work))
 
 
 def _do(out: Path, log: Path, work: Callable[[], object]) -> None:
@@ -73,11 +56,11 @@ def _do(out: Path, log: Path, work: Callable[[], object]) -> None:
 def start_cell(cell: Cell, out: Path) -> Forked:
     cell.folder(out).mkdir(parents=True, exist_ok=True)
     arguments = [str(out), json.dumps(asdict(cell)), str(os.getpid())]
-    return Forked(out, cell.folder(out) / LOG, lambda: cell_module.main(arguments))
+    return forked(out, cell.folder(out) / LOG, lambda: cell_module.main(arguments))
 
 
 def start_runner(out: Path) -> Forked:
-    return Forked(out, out / "runner.txt", lambda: Runner(CELLS, out, 2, start_cell).run("grid"))
+    return forked(out, out / "runner.txt", lambda: Runner(CELLS, out, 2, start_cell).run("grid"))
 
 
 def revived(runners: list[Forked], out: Path) -> list[Forked]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -26,15 +25,6 @@ CALM = ("--rrobin", "--hidden_dropout_prob", "0", "--batch_size", "5", "--epochs
 SUMMED = ("--option", "finetune", "--steps_per_task", "summed", "--clip", "0.5")
 FROZEN = ("--option", "pretrain", "--rlayer")
 SAID = "out of memory on 8 rows; from this step on: --micro_batch_size 4"
-
-
-@pytest.fixture
-def calm(place: Path) -> Path:
-    """Without dropout in the encoder."""
-    config = place / "encoder" / "config.json"
-    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config.write_text(json.dumps({**json.loads(config.read_text()), **rates}))
-    return place
 
 
 def logged(folder: str) -> list[dict[str, Any]]:

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
-from tests.data.other_tokenizers import roberta, xlm_roberta
+from tests.data.other_tokenizers import save_other_encoder
 from tests.finetune.job.running import SIX, complaint, ids_of, ids_predicted, run, written
 
 OTHER = ("--weights", "other")
-LIKE = {"roberta": roberta, "xlm-roberta": xlm_roberta, "bert": xlm_roberta}
 
 
-@pytest.fixture(params=LIKE)
+@pytest.fixture(params=["roberta", "xlm-roberta", "bert"])
 def other(place: Path, request: pytest.FixtureRequest) -> Path:
     """A random encoder in `other/`; the last is BERT's with XLM-R's pieces."""
-    kind: str = request.param
-    make: Callable[..., Path] = LIKE[kind]
-    folder = make(place / "other", **({"saved": True} if kind == "roberta" else {}))
-    torch.manual_seed(0)
-    encoder = BertModel(
-        EncoderConfig(
-            vocab_size=512,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=32,
-            max_position_embeddings=34,
-            type_vocab_size=1,
-            pad_token_id=1,
-            model_type=kind,
-        )
-    )
-    encoder.save_pretrained(folder)
-    return folder
+    return save_other_encoder(place / "other", request.param)
 
 
 @pytest.mark.parametrize(
@@ -83,18 +61,7 @@ def test_pretraining_goes_on_with_bert_alone(
 ) -> None:
     from minbert.pretrain import __main__ as pretrain
 
-    other = roberta(place / "other", saved=True)
-    BertModel(
-        EncoderConfig(
-            vocab_size=512,
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            pad_token_id=1,
-            model_type="roberta",
-        )
-    ).save_pretrained(other)
+    save_other_encoder(place / "other", "roberta")
     Path("text.txt").write_text("The film is good.\nThe film is bad.\n\n" * 50)
     argv = ["--text", "text.txt", "--weights", "other", "--steps", "1", "--save", "new"]
     assert pretrain.main(argv) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
@@ -26,15 +25,6 @@ from tests.finetune.job.running import (
 
 CALM = ("--option", "finetune", "--rrobin", "--hidden_dropout_prob", "0", "--batch_size", "5")
 TWO = (*CALM, "--ranks", "2")
-
-
-@pytest.fixture
-def calm(place: Path) -> Path:
-    """Without dropout in the encoder."""
-    config = place / "encoder" / "config.json"
-    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config.write_text(json.dumps({**json.loads(config.read_text()), **rates}))
-    return place
 
 
 def test_without_dropout_two_ranks_are_one(calm: Path, capfd: pytest.CaptureFixture[str]) -> None:
