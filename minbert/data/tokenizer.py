@@ -1,4 +1,4 @@
-"""WordPiece tokenization (Wu et al. 2016; Devlin et al. 2019), by the `tokenizers` library."""
+"""Texts to token ids, by the `tokenizers` library: WordPiece (Wu et al. 2016), BPE, unigrams."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _CHUNK = 4096  # inputs a call: parallel inside, and the library's objects never
 class EncodedTexts:
     """Token ids of N inputs, end to end in one array: `ids[starts[i]:starts[i + 1]]`.
 
-    `type_ids` are 0 up to the first [SEP], 1 after it. `truncated` counts inputs cut to fit.
+    `type_ids` are those of the tokenizer's frame: BERT's second text has 1, RoBERTa's 0.
+    `truncated` counts inputs cut to fit.
     """
 
     ids: NDArray[np.int32]
@@ -48,7 +49,7 @@ class EncodedTexts:
 
 
 class WordPieceTokenizer:
-    """A map of texts to ids: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with types 0 and 1.
+    """A map of texts to ids: `[CLS] a [SEP]`, or a pair in the `frame` of the folder's tokenizer.
 
     `special` has the ids of [PAD], [UNK], [CLS], [SEP] and [MASK] by these names, also where the
     folder has other names for them.

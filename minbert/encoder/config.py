@@ -166,7 +166,7 @@ def _refuse_other_architectures(path: Path, keys: dict[str, Any]) -> None:
         raise InputError(f"{path}: architectures is {names!r}, not a list of names")
     for name in names if keys.get("model_type") is None else ():  # else a head of any name
         if not str(name).startswith("Bert"):
-            raise InputError(f"{path}: architecture {name!r} is not implemented, only BERT's")
+            raise InputError(f"{path}: names no model_type, and {name!r} is not BERT's")
     for key, values in _IMPLEMENTED.items():
         if key in keys and keys[key] not in values:
             known = ", ".join(repr(value) for value in values if value is not None)

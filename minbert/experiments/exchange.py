@@ -20,8 +20,9 @@ from minbert.experiments.measuring import flags, ledger
 from minbert.experiments.measuring.batch import random_batch
 from minbert.experiments.measuring.command import MeasuringCommand
 from minbert.experiments.measuring.outputs import check_outputs, write_outputs
-from minbert.finetune.build import build_model, build_objective
+from minbert.finetune.build import build_model
 from minbert.finetune.config import RunConfig
+from minbert.regularizers.registry import build_objective
 from minbert.reports.tables import Table
 from minbert.support.command import show
 from minbert.support.flags import Limit, check_values, flag

@@ -54,7 +54,7 @@ def build(config: ResolvedConfig, device: torch.device) -> Parts:
     order = _task_order(config, trained, datasets)
     steps = _total_steps(config, order)
     _announce(config, datasets, order)
-    objective = build_objective(config, model, steps)
+    objective = registry.build_objective(config, model, steps)
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
     plan = _plan(config, trained, datasets, order, steps, device)
@@ -132,11 +132,6 @@ def _trainable_tasks(config: ResolvedConfig, model: MultitaskBert) -> list[str]:
     for name in idle:
         log.info("%s: its head has no weights, so with a frozen encoder it is only scored", name)
     return [name for name in config.trained_tasks if name not in idle]
-
-
-def build_objective(config: ResolvedConfig, model: MultitaskBert, steps: int) -> BatchObjective:
-    """What each of so many steps minimises. Raises InputError for a term that is always 0."""
-    return registry.build_objective(config, model, steps)
 
 
 def in_pieces(config: RunConfig, objective: BatchObjective) -> MicroBatches:

@@ -10,13 +10,16 @@ from minbert.finetune.flags import TRAINING
 from minbert.finetune.identity import DATA_PLACES, OUTPUTS, completed
 from minbert.finetune.inputs import locate
 from minbert.finetune.job import run
-from minbert.finetune.presets import recipe, with_presets
+from minbert.finetune.presets import with_presets
 from minbert.regularizers import registry
 from minbert.support.command import run_command
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser, add_flags, refuse_idle, shown
 from minbert.support.signals import StopRequest
+from minbert.tasks import xnli
+from minbert.tasks.glue import GLUE
+from minbert.tasks.own import read
 from minbert.tasks.registry import COURSE_TASKS, TASKS
 from minbert.training import group
 from minbert.training.repeating import add_like, with_earlier
@@ -64,16 +67,20 @@ def parse(argv: Sequence[str]) -> RunConfig:
     typed = vars(parser.parse_args(argv))
     left_out = partial(_not_repeated, typed)
     given = with_earlier(typed, parser, RunConfig, left_out, completed)
+    if {"glue_dir", "xnli_dir"} & typed.keys() and "task_file" not in typed:
+        given["task_file"] = _without_benchmarks(given.get("task_file"))
     mode = given.pop("fine_tune_mode", None)
     if mode and given.setdefault("option", _MODES[mode]) != _MODES[mode]:
         raise InputError(f"--option {given['option']} contradicts --fine-tune-mode {mode}")
-    config = RunConfig(**with_presets(given))
+    filled = with_presets(given)
+    config = RunConfig(**filled)
     refuse_idle(config, typed)
     if config.stdpp:
         twice = "" if "epochs" in given else ", twice the epochs"
         log.info("--stdpp: --warmup %g --schedule %s%s", config.warmup, config.schedule, twice)
     if config.recipe:
-        _explain_recipe(config, given)
+        others = given.keys() | registry.preset(config.compat).keys()
+        _explain_recipe(config, [name for name in filled if name not in others])
     if preset := registry.preset(config.compat):
         log.info("--compat %s: %s", config.compat, " ".join(_in_force(config, preset)))
     # a data folder that --like repeats need not do anything: that run's files are named
@@ -82,9 +89,15 @@ def parse(argv: Sequence[str]) -> RunConfig:
     return located
 
 
-def _explain_recipe(config: RunConfig, given: Mapping[str, Any]) -> None:
-    """Say what --recipe stands for beside what was typed."""
-    preset = [name for name in recipe(given) if name not in given]
+def _without_benchmarks(sources: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The tasks that --like repeats, without those that are read from the folder typed now."""
+    names = {source: read(source).name for source in sources or ()}
+    own = (s for s, name in names.items() if name not in GLUE and not name.startswith(xnli.PREFIX))
+    return tuple(own) or None
+
+
+def _explain_recipe(config: RunConfig, preset: Collection[str]) -> None:
+    """Say what --recipe stands for beside what was typed: the flags that it has set."""
     set_by_it = {name: getattr(config, name) for name in preset}
     words = " ".join(f"--{name} {shown(value)}" for name, value in set_by_it.items())
     log.info("--recipe %s: %s", config.recipe, words)

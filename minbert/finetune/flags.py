@@ -164,7 +164,7 @@ class ModelFlags(shared_flags.Readable):
     weights: str | None = flag(
         None,
         MODEL,
-        "folder with config.json, vocab.txt and model.safetensors (the published BERT layout), or "
+        "folder of an encoder in the published layout of BERT, RoBERTa or XLM-R, or "
         "a name that python -m minbert.download --weights NAME has fetched; "
         "default data/bert-base-uncased, else the bundled encoder",
         metavar="FOLDER|NAME",

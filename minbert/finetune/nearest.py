@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minbert.finetune.config import ResolvedConfig, RunConfig
-from minbert.finetune.identity import DATA_PLACES, INDIFFERENT, OUTPUTS
+from minbert.finetune.identity import DATA_PLACES, INDIFFERENT, OUTPUTS, completed
 from minbert.support.errors import InputError
 from minbert.support.flags import shown
 from minbert.support.locks import opened, try_lock
@@ -31,6 +31,11 @@ def refuse_another(config: ResolvedConfig, folder: Path) -> None:
     if nearest is None:
         return
     place, differences = nearest
+    if not differences:
+        raise InputError(
+            f"--resume: {folder} holds no run; {place} has these settings, so go on with it by "
+            f"--output_dir {place} --resume"
+        )
     words = [f"{n} {_typed(there)}, not {_typed(here)}" for n, (there, here) in differences.items()]
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     raise InputError(
@@ -44,7 +49,7 @@ def _others(config: ResolvedConfig, runs: Path) -> Iterator[tuple[Path, Differen
     """The runs in a folder that may be meant, each with the settings that differ."""
     for path in sorted(runs.glob(f"*/{MANIFEST}")):
         with contextlib.suppress(InputError, OSError, KeyError, AttributeError):  # no manifest
-            differences = _differences(config, read_manifest(path)["config"])
+            differences = _differences(config, completed(read_manifest(path)["config"]))
             if ".old" not in path.parent.name and not _is_at_work(path.parent):
                 yield path.parent, differences
 

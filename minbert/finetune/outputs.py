@@ -29,7 +29,7 @@ def out_of_the_way(config: RunConfig, folder: Path) -> RunConfig:
     writes beside it. Where the run in `folder` goes on, it writes where it did.
     """
     looks = [f"--{name}" for name in ("limit", "max_steps") if getattr(config, name) is not None]
-    unnamed = [key for key in config.scored_keys if config.named_out(*key) is None]
+    unnamed = [key for key in config.predicted_keys if config.named_out(*key) is None]
     earlier = any(Path(config.out_file(*key)).exists() for key in unnamed)
     if config.predictions_dir != predictions.FOLDER or not (looks and earlier):
         return config

@@ -29,7 +29,6 @@ from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.device import pick_device
 from minbert.support.errors import InputError
-from minbert.tasks.task import Array
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.record import read_finished
 from minbert.training.run_folder import ENCODER, MANIFEST
@@ -42,8 +41,7 @@ TRAIN_ONE = "python multitask_classifier.py --option finetune --rrobin"
 class TrainedRun:
     """What a run's folder holds: settings, model and tokenizer, and how the run went.
 
-    `config.weights` is the run's own copy of the encoder's files. `dev_predictions` are those of
-    the best epoch, by task.
+    `config.weights` is the run's own copy of the encoder's files.
     """
 
     folder: Path
@@ -51,7 +49,6 @@ class TrainedRun:
     config: ResolvedConfig
     model: MultitaskBert
     tokenizer: WordPieceTokenizer
-    dev_predictions: Mapping[str, Array]
 
     @property
     def encoder_files(self) -> dict[str, Path]:
@@ -85,15 +82,14 @@ def read_run(folder: Path, device: str = "auto") -> TrainedRun:
     config = _config_of(folder, manifest)
     _check_weights(folder)
     files = _kept(folder, manifest)
-    weights, predictions = _best(folder, manifest)
+    weights = _best(folder, manifest)
     # the run's own files in place of the encoder's folder, which may be gone
     config = dataclasses.replace(config, weights=str(folder / ENCODER))
     place = pick_device("cpu" if config.int8 and device == "auto" else device)
     shape = EncoderConfig.from_file(files["config.json"])
     model = _model_of(folder, config, shape, weights, place)
     tokenizer = build_tokenizer(config, shape)
-    dev = {name: values.numpy() for name, values in predictions.items()}
-    return TrainedRun(folder, manifest, config, model, tokenizer, dev)
+    return TrainedRun(folder, manifest, config, model, tokenizer)
 
 
 def finished_runs(parent: Path) -> list[Path]:
@@ -160,13 +156,13 @@ def _check_weights(folder: Path) -> None:
         )
 
 
-def _best(folder: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights and the dev predictions of the best epoch."""
+def _best(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of the best epoch."""
     epoch = manifest.get("best_epoch")
     if type(epoch) is not int:
         raise InputError(f"{folder / MANIFEST}: names no best epoch")
     try:
-        return CheckpointStore(folder).load_best(epoch)
+        return CheckpointStore(folder).load_best(epoch)[0]
     except DamagedCheckpoint as error:
         raise InputError(f"{error}; train it again with --like {folder}") from error
 

@@ -20,6 +20,7 @@ METHODS: tuple[Method, ...] = (SMART, R3F_AND_R4F, FREELB)
 GROUP = "regularizers"
 _ADDED = [method for method in METHODS if method.objective is None]  # they add terms to the loss
 _IMITATING = [method for method in METHODS if method.implementations]
+_RECIPES = {m.recipe.name: m.recipe for m in METHODS if m.recipe is not None}
 _PRESETS = {name: flags for m in METHODS for name, flags in m.implementations.items()}
 
 
@@ -72,15 +73,14 @@ def preset(compat: str) -> Mapping[str, Any]:
 
 def recipes() -> dict[str, str]:
     """What --recipe knows, each name with its words."""
-    return {m.recipe.name: m.recipe.words for m in METHODS if m.recipe is not None}
+    return {name: one.words for name, one in _RECIPES.items()}
 
 
 def recipe(name: str, trained: Sequence[Task]) -> dict[str, Any]:
     """The flags of a recipe, for these tasks."""
-    known = {m.recipe.name: m.recipe for m in METHODS if m.recipe is not None}
-    if name not in known:
-        raise InputError(f"--recipe {name}: not one of {', '.join(known)}")
-    return dict(known[name].flags(trained))
+    if name not in _RECIPES:
+        raise InputError(f"--recipe {name}: not one of {', '.join(_RECIPES)}")
+    return dict(_RECIPES[name].flags(trained))
 
 
 def conditions(name: str) -> tuple[When, ...]:

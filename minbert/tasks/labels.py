@@ -45,16 +45,16 @@ def name_label(
     are further names, in small letters, that stand for a place in any case.
     """
     places = {name: place for place, name in enumerate(names)}
+    by_number: dict[float, int] = {}
+    with contextlib.suppress(ValueError):  # a name that is no number leaves it empty
+        by_number = {plain_number(name): at for name, at in reversed(places.items())}
     known = f"{', '.join(map(repr, names[:_SHOWN]))}{', ...' if len(names) > _SHOWN else ''}"
 
     def parse(text: str) -> float:
         place = places.get(text, others.get(text.lower()))
-        if place is None:
+        if place is None and by_number:
             with contextlib.suppress(ValueError):
-                value = plain_number(text)
-                place = next(
-                    (at for name, at in places.items() if plain_number(name) == value), None
-                )
+                place = by_number.get(plain_number(text))
         if place is None:
             raise ValueError(f"{text[:_LONGEST]!r} is not one of {known}")
         return float(place)

@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,9 @@ class Definition:
         )
 
 
+_REQUIRED = [e.name for e in fields(Definition) if e.default is e.default_factory is MISSING]
+
+
 def read(source: str) -> Definition:
     """The definition in a TOML file, or in the JSON of an earlier one. Raises InputError."""
     try:
@@ -157,9 +160,9 @@ def _definition(values: Mapping[str, Any], folder: Path) -> Definition:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"unknown key {name!r}; there are: {', '.join(known)}{hint}")
-    for name in known[:5]:
+    for name in _REQUIRED:
         if name not in values:
-            raise ValueError(f"no key {name!r}; it needs {', '.join(known[:5])}")
+            raise ValueError(f"no key {name!r}; it needs {', '.join(_REQUIRED)}")
     given = {name: _READERS.get(name, _text)(name, value) for name, value in values.items()}
     given["files"] = {split: str(folder / name) for split, name in given["files"].items()}
     return Definition(**given)
@@ -195,16 +198,10 @@ def _switch(name: str, value: Any) -> bool:
     return value
 
 
-def _files(name: str, value: Any) -> dict[str, str]:
+def _table(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is {value!r}, not a table [files] of train, dev and test")
+        raise ValueError(f"{name} is {value!r}, not a table [{name}] of splits and texts")
     return {split: _text(f"{name}.{split}", path) for split, path in value.items()}
-
-
-def _parts(name: str, value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} is {value!r}, not a table [parts] of splits and values")
-    return {split: _text(f"{name}.{split}", wanted) for split, wanted in value.items()}
 
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
@@ -215,8 +212,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "labels": _label_names,
     "range": _numbers,
     "quotes": _switch,
-    "files": _files,
-    "parts": _parts,
+    "files": _table,
+    "parts": _table,
 }
 
 

@@ -156,7 +156,7 @@ def test_another_architecture_is_refused_without_a_model_type(
     tmp_path: Path, tiny: EncoderConfig
 ) -> None:
     path = written(tmp_path, tiny, model_type=..., architectures=["RobertaModel"])
-    with pytest.raises(InputError, match="'RobertaModel' is not implemented"):
+    with pytest.raises(InputError, match="'RobertaModel' is not BERT's"):
         EncoderConfig.from_file(path)
 
 

@@ -263,3 +263,24 @@ def test_definitions_go_through_json(tmp_path: Path) -> None:
         definition = entry.definition(name, tmp_path)
         assert read(definition.as_json()) == definition
         assert json.loads(definition.as_json())["name"] == name
+
+
+def test_a_kept_file_that_the_leaderboard_would_refuse_is_named_before_training(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place / "glue", "wnli", test_rows=-1)
+    whole_zip(place / "s.zip", RTE="index\tprediction\n0\tentailment\n")
+    argv = ("--option", "finetune", "--tasks", "wnli", "--glue_dir", "glue")
+    assert run(*argv, "--glue_zip", "s.zip") == 2
+    assert "RTE.tsv has 1 rows, not 3000" in complaint(capsys)
+    assert not Path("out/log.jsonl").exists()
+
+
+def test_like_reads_the_folder_that_is_typed_now(place: Path) -> None:
+    write(place / "glue", "rte")
+    write(place / "other", "rte", seed=1)
+    argv = ("--option", "finetune", "--tasks", "rte", "--glue_dir", "glue", "--epochs", "1")
+    assert run(*argv) == 0
+    (place / "out").rename(place / "before")
+    assert run("--like", "before", "--glue_dir", "other") == 0
+    assert manifest()["sha256"]["rte_train"] != manifest(Path("before"))["sha256"]["rte_train"]

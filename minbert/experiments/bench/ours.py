@@ -13,8 +13,9 @@ from minbert.experiments.bench import contender
 from minbert.experiments.bench.contender import METHODS, WORKS, Material, TokenCount, update_alone
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune import evaluate
-from minbert.finetune.build import build_model, build_objective, build_optimizer
+from minbert.finetune.build import build_model, build_optimizer
 from minbert.finetune.build_data import build_tokenizer, encoded
+from minbert.regularizers.registry import build_objective
 from minbert.training.sampling import TaskSampler
 
 _SETTINGS: dict[str, dict[str, Any]] = {

@@ -16,8 +16,9 @@ from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.batch import random_batch, real_batch
 from minbert.experiments.measuring.command import on_device
 from minbert.experiments.measuring.trial import Trial
-from minbert.finetune.build import build_model, build_objective
+from minbert.finetune.build import build_model
 from minbert.finetune.config import RunConfig
+from minbert.regularizers.registry import build_objective
 from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 from minbert.training.record import machine

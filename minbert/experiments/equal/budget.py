@@ -14,8 +14,9 @@ from minbert.experiments.equal.config import BATCH_SIZE
 from minbert.experiments.grid.cells import configuration, quietly
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.batch import random_batch
-from minbert.finetune.build import build_model, build_objective
+from minbert.finetune.build import build_model
 from minbert.finetune.config import ResolvedConfig
+from minbert.regularizers.registry import build_objective
 from minbert.tasks.registry import TASKS
 
 TASK_NAMES = ("sst", "sts")  # an epoch's rounds take a batch of each

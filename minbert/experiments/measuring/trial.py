@@ -19,9 +19,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from minbert.data.batches import Batch
 from minbert.encoder.bert import BertModel
-from minbert.finetune.build import build_model, build_objective, build_optimizer, in_pieces
+from minbert.finetune.build import build_model, build_optimizer, in_pieces
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
+from minbert.regularizers.registry import build_objective
 from minbert.support.randomness import derive_seed
 from minbert.training.optimizer import AdamW
 from minbert.training.plan import TrainingObjective

@@ -14,6 +14,7 @@ from minbert.finetune.report.outcome import OnDev, Outcome
 from minbert.model import MultitaskBert
 from minbert.reports.tables import Table
 from minbert.support.console import log
+from minbert.tasks.answers import class_probabilities
 from minbert.tasks.task import Array
 
 _SHOWN = 5  # examples of each kind
@@ -70,9 +71,9 @@ def probabilities(model: MultitaskBert, dataset: Dataset, rows: Array) -> Array:
     for first in range(0, len(rows), _ROWS):
         part = order[first : first + _ROWS]
         logits = model(dataset.batch(rows[part], model.device)).float()  # (B, k)
-        if logits.size(1) == 1:  # of two classes, of which the other one has 0
-            logits = torch.cat([logits, torch.zeros_like(logits)], dim=1)
-        found[part] = logits.softmax(dim=1).amax(dim=1).cpu().numpy()
+        known = class_probabilities(dataset.task, logits.cpu().numpy())
+        assert known is not None, "a score has no probability"
+        found[part] = known.max(axis=1)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from minbert.data.batches import Dataset
 from minbert.finetune.build import Parts
 from minbert.finetune.config import Key, ResolvedConfig
-from minbert.tasks.metrics import of_commonest
 from minbert.tasks.task import Array, Task
 
 
@@ -26,21 +26,13 @@ class OnDev:
     labels: Array
     predictions: Array
     is_trained: bool
+    score: float  # the one that decides
+    of_commonest: float  # what answering with the commonest label alone would have
 
     @property
     def task(self) -> Task:
         """The task."""
         return self.dataset.task
-
-    @property
-    def score(self) -> float:
-        """The score that decides."""
-        return self.task.metric(self.predictions, self.labels)
-
-    @property
-    def of_commonest(self) -> float:
-        """The score that answering with the commonest label alone would have."""
-        return of_commonest(self.task.metrics[0], self.labels)
 
 
 @dataclass(frozen=True)
@@ -58,9 +50,14 @@ class Outcome:
         """Scores and seconds of each epoch."""
         return list(self.manifest["epochs"])
 
-    def on_dev(self) -> Iterator[OnDev]:
+    @cached_property
+    def on_dev(self) -> tuple[OnDev, ...]:
         """The dev set of every task that was scored."""
+        return tuple(self._on_dev())
+
+    def _on_dev(self) -> Iterator[OnDev]:
         for name in self.config.evaluated_tasks:
+            commonest = self.manifest["commonest_label"][name]["dev"]
             dataset, predictions = self.parts.datasets[name, "dev"], self.predicted[name, "dev"]
             known = ~np.isnan(dataset.labels)
             yield OnDev(
@@ -69,4 +66,6 @@ class Outcome:
                 labels=dataset.labels[known],
                 predictions=predictions[known],
                 is_trained=name in self.parts.trained,
+                score=self.manifest["dev"][name],
+                of_commonest=commonest[dataset.task.metric_name],
             )

@@ -43,7 +43,7 @@ def leave(
 
 def page(outcome: Outcome) -> str:
     """The page as HTML."""
-    titles = {one.task.name: one.task.title for one in outcome.on_dev()}
+    titles = {one.task.name: one.task.title for one in outcome.on_dev}
     config = outcome.config
     what = f"{config.option} on {', '.join(titles[name] for name in config.trained_tasks)}"
     rows = curves.read_log(outcome.folder / LOG)
@@ -65,7 +65,7 @@ def _facts(outcome: Outcome, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     changed = ", with changes" if git["changed"] else ""
     speed = np.median([row["tokens_per_s"] for row in rows]) if rows else 0
     lines = [
-        f"{clock(manifest['wall_seconds'])} in all; epochs: {len(outcome.epochs)}, steps: "
+        f"{clock(manifest['wall_seconds'])} in all; epochs: {outcome.epochs[-1]['epoch']}, steps: "
         f"{outcome.epochs[-1]['step']:,}, tokens a second: {speed:,.0f}; "
         f"{manifest['device']}, threads: {manifest['threads']}; torch "
         f"{manifest['versions']['torch']}; commit {git['commit'][:12]}{changed}"
@@ -92,7 +92,7 @@ def _curves(
 
 def _predictions(outcome: Outcome) -> Plots:
     words = f"All dev examples, by the model of the best epoch. {CONFUSION_WORDS}"
-    if any(one.task.top is not None for one in outcome.on_dev()):
+    if any(one.task.top is not None for one in outcome.on_dev):
         words += f" On a scale, the fuller a hexagon, the more examples lie there. {VALUES_WORDS}"
     return Plots("Predictions and labels", words, list(results.predictions(outcome)))
 
@@ -100,7 +100,7 @@ def _predictions(outcome: Outcome) -> Plots:
 def _examples(outcome: Outcome) -> Plots:
     """The worst and the surest answers of every task, and attention on the worst of the first."""
     model = outcome.parts.trainee.model
-    found = [(one, examples.clearest(model, one)) for one in outcome.on_dev()]
+    found = [(one, examples.clearest(model, one)) for one in outcome.on_dev]
     trained = [(one, answers) for one, answers in found if one.is_trained and answers]
     one, answers = (trained or found)[0]
     words = (

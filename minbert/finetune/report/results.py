@@ -18,11 +18,13 @@ from minbert.tasks.metrics import ACCURACY, DEGENERATE, PEARSON
 
 def headline(outcome: Outcome) -> list[str]:
     """The result in two or three sentences."""
-    found = [(one, one.task.title) for one in outcome.on_dev()]
+    found = [(one, one.task.title) for one in outcome.on_dev]
     scored = [f"{title} {one.score:.3f} ({one.task.metric_name})" for one, title in found]
     commonest = [f"{title} {one.of_commonest:.3f}" for one, title in found]
     best, count = outcome.manifest["best_epoch"], len(outcome.epochs)
     when = "after one epoch" if count == 1 else f"after epoch {best} of {count}, the best one"
+    if outcome.config.keep == "last":
+        when = f"after the last epoch ({best})"
     lines = [
         f"The dev scores {when}: {_and(scored)}. "
         f"The commonest label alone would reach {_and(commonest)}."
@@ -57,7 +59,7 @@ def interval(one: OnDev) -> Interval | None:
 
 def opening(outcome: Outcome) -> Picture:
     """Each task's dev score with its interval, beside the commonest label's."""
-    found = list(outcome.on_dev())
+    found = list(outcome.on_dev)
     words = "; ".join(
         f"{one.task.title} {one.score:.3f}{_in_brackets(interval(one))}, commonest label "
         f"{one.of_commonest:.3f}"
@@ -92,11 +94,11 @@ def score_table(outcome: Outcome) -> Table:
             metric if split == "dev" else f"{metric} on {split}",
             f"{value:.3f}",
             _in_brackets(interval(one)).strip() if _decides(one, split, metric) else "–",
-            f"{one.of_commonest:.3f}" if _decides(one, split, metric) else "–",
-            f"{len(one.labels):,}" if split == "dev" else "–",
+            f"{outcome.manifest['commonest_label'][one.task.name][split][metric]:.3f}",
+            f"{outcome.manifest['labelled'][one.task.name][split]:,}",
             "yes" if one.is_trained else "no",
         ]
-        for one in outcome.on_dev()
+        for one in outcome.on_dev
         for split, values in outcome.manifest["metrics"][one.task.name].items()
         for metric, value in values.items()
     ]
@@ -111,7 +113,7 @@ def _decides(one: OnDev, split: str, metric: str) -> bool:
 
 def epoch_table(outcome: Outcome) -> Table:
     """A line for each epoch: scores and seconds."""
-    titles = {one.task.name: one.task.title for one in outcome.on_dev()}
+    titles = {one.task.name: one.task.title for one in outcome.on_dev}
     best = outcome.manifest["best_epoch"]
     rows = [
         [
@@ -129,7 +131,7 @@ def epoch_table(outcome: Outcome) -> Table:
 
 def predictions(outcome: Outcome) -> Iterator[Picture]:
     """Of each task, which classes are taken for which, or predicted values over true ones."""
-    for one in outcome.on_dev():
+    for one in outcome.on_dev:
         name, title = f"run-predictions-{one.task.name}", one.task.title
         if one.task.top is None:
             counts = counts_of(one.predictions, one.labels, max(one.task.num_outputs, 2))

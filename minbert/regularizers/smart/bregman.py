@@ -70,8 +70,9 @@ class Bregman(Regularizer):
 
     def _momentum(self) -> float:
         """β of the update that is made now."""
-        late = self.late_beta is not None and self._steps >= self._early_steps
-        return self.late_beta if late and self.late_beta is not None else self.beta
+        if self.late_beta is None or self._steps < self._early_steps:
+            return self.beta
+        return self.late_beta
 
     def state_dict(self) -> dict[str, Tensor]:
         """The teacher's weights, and the number of updates where β depends on it."""

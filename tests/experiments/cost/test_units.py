@@ -20,11 +20,12 @@ from minbert.encoder.config import EncoderConfig
 from minbert.experiments.measuring import ledger
 from minbert.experiments.measuring.batch import random_batch
 from minbert.experiments.measuring.ledger import flops
-from minbert.finetune.build import build_head, build_model, build_objective
+from minbert.finetune.build import build_head, build_model
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.objective import Objective
+from minbert.regularizers.registry import build_objective
 from minbert.regularizers.smart.adversarial import Adversarial
 from minbert.regularizers.smart.bregman import Bregman
 from minbert.tasks.registry import TASKS

@@ -18,7 +18,11 @@ def on_dev(task: str, tiny: EncoderConfig, rows: int = 40):
     with torch.no_grad():
         logits = model(dataset.batch(np.arange(rows), model.device))
     predictions = dataset.task.decode(logits.numpy())
-    return model, OnDev(dataset, np.arange(rows), dataset.labels, predictions, True), logits
+    return (
+        model,
+        OnDev(dataset, np.arange(rows), dataset.labels, predictions, True, 0.5, 0.3),
+        logits,
+    )
 
 
 def test_of_classes_the_surest_wrong_and_right_answers_are_found(tiny: EncoderConfig) -> None:
@@ -56,7 +60,9 @@ def test_on_a_scale_the_farthest_and_the_nearest_answers_are_found(tiny: Encoder
 
 def test_few_examples_and_answers_that_are_all_right_are_no_error(tiny: EncoderConfig) -> None:
     model, one, _ = on_dev("sst", tiny, rows=3)
-    right = OnDev(one.dataset, one.rows, one.predictions.astype(float), one.predictions, True)
+    right = OnDev(
+        one.dataset, one.rows, one.predictions.astype(float), one.predictions, True, 1.0, 0.3
+    )
     assert [answer.kind for answer in clearest(model, right)] == ["right"] * 3
     _, two, _ = on_dev("sts", tiny, rows=2)
     assert [answer.kind for answer in clearest(model, two)] == ["farthest"] * 2
