@@ -37,8 +37,8 @@ def _place(error: BaseException) -> str:
     """The last line of the package, exercises apart, that an error went through."""
     place, trace = "no line of yours", error.__traceback__
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if "minbert" in code.co_filename and "classroom" not in code.co_filename:
+        code, module = trace.tb_frame.f_code, trace.tb_frame.f_globals.get("__name__", "")
+        if module.startswith("minbert.") and not module.startswith("minbert.classroom."):
             place = f"{Path(code.co_filename).name}, line {trace.tb_lineno}, in {code.co_name}"
         trace = trace.tb_next
     return place

@@ -18,8 +18,7 @@ from minbert.classroom.recording import recorded as record_step
 from minbert.classroom.source import PACKAGE, as_body, module_of, path_of, replaced
 from minbert.classroom.steps import Step, steps_of
 from minbert.support import durable_files
-from minbert.support.errors import InputError
-from minbert.support.outputs import refusing_unwritable
+from minbert.support.outputs import check_new_folder
 from minbert.support.places import BUNDLED_ENCODER, SAMPLE
 from minbert.training.optimizer import AdamW
 
@@ -63,21 +62,13 @@ def make_starter(folder: Path, level: str) -> None:
     level that there is not.
     """
     steps = steps_of(level)
-    _check_new(folder)
-    with refusing_unwritable(str(folder)):
-        durable_files.check_writable(folder)
+    check_new_folder(folder)
     with durable_files.new_folder(folder) as draft:
         _write_modules(draft, steps)
         _write_tests(draft, steps)
         _write_rest(draft, steps)
         for data in (SAMPLE, BUNDLED_ENCODER):
             shutil.copytree(data, draft / "data" / data.name)
-
-
-def _check_new(folder: Path) -> None:
-    empty = folder.is_dir() and not any(folder.iterdir())
-    if (folder.exists() or folder.is_symlink()) and not (empty and folder.name not in ("", "..")):
-        raise InputError(f"{folder}: is there already; name a new folder")
 
 
 def emptied(steps: Iterable[Step]) -> dict[Path, bytes]:

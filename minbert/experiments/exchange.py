@@ -23,7 +23,7 @@ from minbert.experiments.measuring.outputs import check_outputs, write_outputs
 from minbert.finetune.build import build_model
 from minbert.finetune.config import RunConfig
 from minbert.regularizers.registry import build_objective
-from minbert.reports.tables import Table
+from minbert.reports.tables import Table, shown
 from minbert.support.command import show
 from minbert.support.flags import Limit, check_values, flag
 from minbert.support.places import BUNDLED_ENCODER
@@ -146,7 +146,7 @@ def _shape(name: str) -> EncoderConfig:
 def counted(config: ExchangeConfig, job: RunConfig, name: str) -> Step:
     """Count a step of an encoder. Raises InputError where there is no such encoder."""
     shape = _shape(name)
-    positions = max(shape.max_position_embeddings, config.length)
+    positions = max(shape.longest, config.length) + shape.first_position
     shape = dataclasses.replace(shape, max_position_embeddings=positions)
     cpu, values = torch.device("cpu"), dict[str, Tensor]()
     with ledger.shapes_only():
@@ -189,7 +189,7 @@ def run(config: ExchangeConfig, job: RunConfig) -> list[ExchangeRow]:
     check_outputs(config, ABOUT, ExchangeRow)
     steps = [counted(config, job, name) for name in dict.fromkeys(config.encoders)]
     rows = [row for step in steps for row in on_paper(config, step)]
-    show(f"{step_table(config, steps).markdown()}\n{paper_table(config, rows).markdown()}", end="")
+    show(shown([step_table(config, steps), paper_table(config, rows)]), end="")
     facts = {"about": ABOUT, "rows": [dataclasses.asdict(row) for row in rows]}
     write_outputs(config, rows, ExchangeRow, facts)
     return rows

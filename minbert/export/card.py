@@ -8,14 +8,14 @@ from typing import Any
 
 from minbert.export.forms import SENTENCES, TRANSFORMERS
 from minbert.finetune.config import ResolvedConfig
-from minbert.finetune.identity import DATA_PLACES, OUTPUTS
+from minbert.finetune.identity import DATA_PLACES, INDIFFERENT, OUTPUTS
 from minbert.finetune.trained import TrainedRun
 from minbert.statistics.intervals import Interval, accuracy_interval, correlation_interval
 from minbert.support.flags import words_for
 from minbert.tasks.metrics import ACCURACY, PEARSON
 from minbert.tasks.task import Task
 
-_LEFT_OUT = ("output_dir", "resume", "device", "use_gpu", *OUTPUTS, *DATA_PLACES)
+_LEFT_OUT = (*INDIFFERENT, *OUTPUTS, *DATA_PLACES)
 
 
 def card(run: TrainedRun, to: str, tasks: Sequence[Task], use: str) -> bytes:
@@ -32,7 +32,7 @@ def card(run: TrainedRun, to: str, tasks: Sequence[Task], use: str) -> bytes:
         *_remarks(run, to, tasks),
         *_scores(run),
         _data(run),
-        f"## Training\n\n```bash\n{command_of(_as_typed(run))}\n```",
+        f"## Training\n\n```bash\n{_command(_as_typed(run))}\n```",
     ]
     return ("\n\n".join(parts) + "\n").encode()
 
@@ -89,7 +89,7 @@ def _as_typed(run: TrainedRun) -> ResolvedConfig:
     return dataclasses.replace(run.config, weights=weights)
 
 
-def command_of(config: ResolvedConfig) -> str:
+def _command(config: ResolvedConfig) -> str:
     """The command line that repeats a run, with the values that its encoder recommended."""
     words = ["python", "multitask_classifier.py"]
     for entry in dataclasses.fields(config):

@@ -1,7 +1,8 @@
 """Which heads and poolings another library can hold, and the way that is left for the others.
 
-`transformers` has one class for a text with a label, `BertForSequenceClassification`: a linear
-layer over BERT's pooler. `sentence-transformers` has vectors of texts and their cosine.
+`transformers` has one class for a text with a label, `BertForSequenceClassification` or RoBERTa's
+and XLM-R's of that name: a linear layer over the pooler. `sentence-transformers` has vectors of
+texts and their cosine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ _ASK = "python -m minbert.predict answers for it"
 
 def why_not(run: TrainedRun, task: str, to: str) -> str | None:
     """Why a task's head cannot be exported, and what can be done; None where it can."""
-    head = run.model.heads[task]
+    head = run.model.heads[run.task(task).name]
     if len(run.model.head_chain(task)) > 1:
         return f"its head stands on the relational layer, which {to} does not have; {_ASK}"
     if to == SENTENCES:
@@ -46,7 +47,7 @@ def exportable(
     Tasks that are `named` must all go along, others only where they can. Raises InputError, with
     the first reason, where that fails.
     """
-    wanted = run.config.trained_tasks if named is None else _known(run, named)
+    wanted = run.config.trained_tasks if named is None else list(dict.fromkeys(named))
     reasons: Mapping[str, str | None] = {task: why_not(run, task, to) for task in wanted}
     refused = [f"{task}: {reason}" for task, reason in reasons.items() if reason is not None]
     chosen = [task for task, reason in reasons.items() if reason is None]
@@ -57,14 +58,6 @@ def exportable(
     elif not chosen:
         raise InputError(f"{run.folder}: no head can be exported, say {refused[0]}")
     return chosen, refused
-
-
-def _known(run: TrainedRun, named: Sequence[str]) -> Sequence[str]:
-    for name in named:
-        if name not in run.config.evaluated_tasks:
-            known = ", ".join(run.config.evaluated_tasks)
-            raise InputError(f"--task {name}: no such task in {run.folder}; it has: {known}")
-    return list(dict.fromkeys(named))
 
 
 def _check_vectors(run: TrainedRun) -> None:

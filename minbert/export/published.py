@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minbert.data.tokenizer_files import SETTINGS, TokenizerFiles
 from minbert.encoder import weights
-from minbert.encoder.config import FAMILIES
+from minbert.encoder.config import EncoderConfig
 from minbert.finetune.trained import TrainedRun
 from minbert.support import durable_files
 from minbert.tasks.heads import VectorHead
@@ -43,7 +43,7 @@ def classifier(run: TrainedRun, task: Task) -> dict[str, Content]:
         weight, bias = unit * weight, low + unit * bias
     shape = run.model.encoder.config
     tensors = weights.published(run.model.encoder.state_dict(), shape.family.prefix)
-    tensors |= _classifier(tensors, shape.family.prefix, weight, bias)
+    tensors = _with_head(tensors, shape, weight, bias)
     config = shape.to_published() | {
         "architectures": [shape.family.classifier],
         **_labels(task),
@@ -51,15 +51,15 @@ def classifier(run: TrainedRun, task: Task) -> dict[str, Content]:
     return {"config.json": as_json(config), "model.safetensors": tensors, **tokenizer(run)}
 
 
-def _classifier(
-    tensors: dict[str, Tensor], prefix: str, weight: Tensor, bias: Tensor
+def _with_head(
+    encoder: Mapping[str, Tensor], shape: EncoderConfig, weight: Tensor, bias: Tensor
 ) -> dict[str, Tensor]:
-    """The head's tensors. RoBERTa's has the pooler in it, which goes there from the encoder's."""
-    if prefix == FAMILIES["bert"].prefix:
-        return {"classifier.weight": weight, "classifier.bias": bias}
-    pooler = {kind: tensors.pop(f"{prefix}pooler.dense.{kind}") for kind in ("weight", "bias")}
-    dense = {f"classifier.dense.{kind}": tensor for kind, tensor in pooler.items()}
-    return {**dense, "classifier.out_proj.weight": weight, "classifier.out_proj.bias": bias}
+    """The encoder's tensors and the head's. RoBERTa's head has the encoder's pooler in it."""
+    if shape.model_type == "bert":
+        return {**encoder, "classifier.weight": weight, "classifier.bias": bias}
+    pooler = f"{shape.family.prefix}pooler.dense."
+    renamed = {name.replace(pooler, "classifier.dense."): own for name, own in encoder.items()}
+    return {**renamed, "classifier.out_proj.weight": weight, "classifier.out_proj.bias": bias}
 
 
 def _labels(task: Task) -> dict[str, Any]:
@@ -80,6 +80,7 @@ def sentence_encoder(run: TrainedRun) -> dict[str, Content]:
     encoder, pooling = run.model.encoder, run.config.pooling
     size = encoder.config.hidden_size
     modes = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
+    taken = {"cls": "cls_token", "mean": "mean_tokens"}[pooling]
     modules = {"": "Transformer", "1_Pooling": "Pooling"}
     files: dict[str, Content] = {
         "config.json": as_json(encoder.config.to_published()),
@@ -90,8 +91,7 @@ def sentence_encoder(run: TrainedRun) -> dict[str, Content]:
         ),
         "1_Pooling/config.json": as_json(
             {"word_embedding_dimension": size}
-            | {f"pooling_mode_{mode}": mode.startswith(pooling) for mode in modes[:3]}
-            | {f"pooling_mode_{modes[3]}": False}
+            | {f"pooling_mode_{mode}": mode == taken for mode in modes}
         ),
         "config_sentence_transformers.json": as_json({"similarity_fn_name": "cosine"}),
     }

@@ -16,7 +16,7 @@ from minbert.tasks.task import Array
 from minbert.training import group
 
 # padded tokens in a pass: enough to fill a GPU, and few enough to stay in a CPU's cache
-_PASS_TOKENS = {"cpu": 512, "mps": 16384, "cuda": 65536}
+PASS_TOKENS = {"cpu": 512, "mps": 16384, "cuda": 65536}
 _HEAD_ROWS = 8192
 
 
@@ -29,7 +29,7 @@ def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
     model.eval()
     like = model.encoder.pooler.weight  # its device and dtype
     pooled = like.new_zeros(len(texts.lengths), model.encoder.config.hidden_size)
-    passes = list(by_length(texts.lengths, _PASS_TOKENS[device.type]))[group.rank() :: group.size()]
+    passes = list(by_length(texts.lengths, PASS_TOKENS[device.type]))[group.rank() :: group.size()]
     with model.scoring_precision(), ProgressBar(sum(map(len, passes)), title, "texts") as bar:
         for indices in passes:
             tokens = pad(texts, indices, dataset.pad_id, device)

@@ -29,6 +29,7 @@ from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.device import pick_device
 from minbert.support.errors import InputError
+from minbert.tasks.task import Task
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.record import read_finished
 from minbert.training.run_folder import ENCODER, MANIFEST
@@ -54,6 +55,13 @@ class TrainedRun:
     def encoder_files(self) -> dict[str, Path]:
         """The run's copies of the encoder's files, by name."""
         return _kept(self.folder, self.manifest)
+
+    def task(self, name: str) -> Task:
+        """A task that has a head. Raises InputError where there is none of that name."""
+        if name not in self.config.evaluated_tasks:
+            known = ", ".join(self.config.evaluated_tasks)
+            raise InputError(f"{self.folder}: no task {name} in this run; it has: {known}")
+        return self.config.task(name)
 
 
 def keep_encoder_files(folder: Path, encoder: Path, sha256: Mapping[str, str]) -> None:

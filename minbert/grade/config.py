@@ -9,7 +9,7 @@ from minbert.grade.ceilings import COURSE_CEILINGS
 from minbert.support.errors import InputError
 from minbert.support.flags import RATE, PerTask, check_values, flag
 from minbert.support.places import SAMPLE
-from minbert.tasks.own import Definition
+from minbert.tasks.own import Definition, read
 from minbert.tasks.registry import BUILT_IN, COURSE_TASKS, TASKS, learn
 
 _INPUT, _OUTPUT = "what is held against what", "output besides the table"
@@ -58,7 +58,10 @@ class GradeConfig:
     html: str | None = flag(None, _OUTPUT, "a report in one page", metavar="FILE")
 
     def __post_init__(self) -> None:
-        tasks = [own.name for own in self.own_tasks] or BUILT_IN
+        # the files are read once: a configuration means the same ever after
+        own = learn(self.task_file, with_labels)
+        object.__setattr__(self, "task_file", tuple(each.as_json() for each in own))
+        tasks = [each.name for each in own] or BUILT_IN
         check_values(self)
         splits = dict.fromkeys(split for name in tasks for split in TASKS[name].scored_splits)
         if self.split not in splits:
@@ -76,8 +79,8 @@ class GradeConfig:
 
     @property
     def own_tasks(self) -> Sequence[Definition]:
-        """The tasks that the user's files describe; they are known from then on."""
-        return learn(self.task_file, with_labels)
+        """The tasks that the user's files describe."""
+        return tuple(map(read, self.task_file))
 
     @property
     def outputs(self) -> list[str]:

@@ -75,6 +75,14 @@ class Class:
         return graded.ranks.get(deciding)
 
     @property
+    def is_ranked(self) -> bool:
+        """Whether some submission has a rank: of two tasks or more that are not the course's, no.
+
+        Each task has ranks of its own all the same.
+        """
+        return any(self.rank(graded) is not None for graded in self.graded)
+
+    @property
     def columns(self) -> list[Column]:
         """The course's tasks, and whatever else some submission has a score of."""
         every = [Column(task, option) for option in OPTIONS for task in TASKS]

@@ -36,6 +36,7 @@ def as_html(graded: Class, gold: Gold, ceilings: Mapping[str, float]) -> str:
         columns=[_column_title(column) for column in graded.columns],
         points=[_points(name) for name in graded.asked],
         ranked=comparison is not None,
+        ranked_overall=graded.is_ranked,
         rows=[_row(result, graded) for result in graded.graded],
         baselines=[number(graded.baselines.get(column.task)) for column in graded.columns],
         questions=[(each.name, str(asked)) for each in graded.graded for asked in each.questions],

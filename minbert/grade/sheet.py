@@ -182,7 +182,8 @@ class _PredictionReader:
         text = value.decode("utf-8", "backslashreplace")
         try:
             if len(value) > (LABEL_BYTES if self._task.labels else _LONGEST_NUMBER):
-                raise ValueError(f"{quoted(value)} is not a number")
+                kind = "label" if self._task.labels else "number"
+                raise ValueError(f"{quoted(value)} is not a {kind}")
             self._values[row] = self._task.parse_label(text)
         except ValueError as error:
             kept = self._task.is_correlation and is_number(value)

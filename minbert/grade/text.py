@@ -75,16 +75,17 @@ def _leaderboard(graded: Class) -> str:
     columns = graded.columns
     titles = [f"{each.named(' ')} {TASKS[each.task].metric_name}" for each in columns]
     years = ["overall 2024", "2023"] if graded.has_overall else []
-    rows = [["rank", "submission", *years, *titles, "problems"]]
+    rank = ["rank"] if graded.is_ranked else []
+    rows = [[*rank, "submission", *years, *titles, "problems"]]
     for result in graded.graded:
-        rank = str(graded.rank(result) or "-")
+        place = [str(graded.rank(result) or "-")][: len(rank)]
         mean = number(result.overall["2023"].score if result.overall else None)
         overall = [_cell(result.overall.get("2024")), mean][: len(years)]
         cells = [_cell(column.of(result)) for column in columns]
         count = str(len(result.submission.problems) or "")
-        rows.append([rank, result.name, *overall, *cells, count])
+        rows.append([*place, result.name, *overall, *cells, count])
     baselines = [number(graded.baselines.get(column.task)) for column in columns]
-    rows.append(["", "(one constant answer)", *[""] * len(years), *baselines, ""])
+    rows.append([*[""] * len(rank), "(one constant answer)", *[""] * len(years), *baselines, ""])
     return aligned(rows)
 
 

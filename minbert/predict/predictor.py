@@ -58,16 +58,9 @@ class Predictor:
         A task of one text takes a text or several; a task of two takes a pair or several pairs.
         Raises InputError for a task that the run does not know, and for another number of texts.
         """
-        known = self.task(task)
+        known = self.run.task(task)
         rows = as_rows(known, texts)
         return list(self.answers([known], Split.of(known, rows))[0]) if rows else []
-
-    def task(self, name: str) -> Task:
-        """A task by its name. Raises InputError where the run has none of that name."""
-        if name not in self.tasks:
-            known = ", ".join(self.tasks)
-            raise InputError(f"{self.run.folder}: no task {name} in this run; it has: {known}")
-        return self.tasks[name]
 
     def answers(self, tasks: Sequence[Task], split: Split) -> list[Iterator[Answer]]:
         """Each task's answers to the examples of a split, which is read for one of them.
@@ -89,7 +82,8 @@ class Predictor:
 def as_rows(task: Task, texts: Texts) -> list[tuple[str, ...]]:
     """One text, several, a pair or several pairs as the rows of a task.
 
-    Raises InputError where they do not make whole rows of texts.
+    Half a character becomes a question mark, as it does in files. Raises InputError where they do
+    not make whole rows of texts.
     """
     width = len(task.text_columns)
     given: list[str | Sequence[str]] = [texts] if isinstance(texts, str) else list(texts)
@@ -103,7 +97,7 @@ def as_rows(task: Task, texts: Texts) -> list[tuple[str, ...]]:
     for row in rows:
         if len(row) != width or not all(isinstance(text, str) for text in row):
             raise _wrong_number(task, len(row))
-    return rows
+    return [tuple(text.encode("utf-8", "replace").decode() for text in row) for row in rows]
 
 
 def _wrong_number(task: Task, count: int) -> InputError:

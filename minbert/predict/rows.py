@@ -51,7 +51,7 @@ def _tasks_of(config: PredictConfig, predictor: Predictor, count: int) -> list[T
         raise InputError('no text: add one, as in "a sentence", or --file FILE')
     if config.task is not None:
         return _named(config.task, predictor)
-    trained = [predictor.task(name) for name in predictor.trained]
+    trained = [predictor.run.task(name) for name in predictor.trained]
     pairs = [task for task in trained if task.is_pair]
     single = [task for task in trained if not task.is_pair]
     return pairs if pairs and (count == 2 or not single) else single
@@ -61,7 +61,7 @@ def _named(names: Sequence[str], predictor: Predictor) -> list[Task]:
     for name in (name for name in names if name not in predictor.trained):
         if name in predictor.tasks:
             log.warning("%s: was scored but not trained in this run: it may know nothing", name)
-    return [predictor.task(name) for name in dict.fromkeys(names)]
+    return [predictor.run.task(name) for name in dict.fromkeys(names)]
 
 
 def _typed(tasks: Sequence[Task], texts: Sequence[str]) -> list[Question]:

@@ -120,8 +120,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     draft.mkdir()
     try:
         yield draft
-        for file in draft.iterdir():
-            _sync(file)
+        for path_within in sorted(draft.rglob("*"), reverse=True):
+            _sync(path_within)
         _sync(draft)
         draft.rename(path)
         _sync(path.parent)

@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
+from minbert.support import durable_files
 from minbert.support.errors import InputError
 
 
@@ -17,3 +19,12 @@ def refusing_unwritable(output: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror})") from error
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise InputError unless `folder` can be made: an empty one that has a name may be there."""
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if (folder.exists() or folder.is_symlink()) and not (empty and folder.name not in ("", "..")):
+        raise InputError(f"{folder}: is there already; name a new folder")
+    with refusing_unwritable(str(folder)):
+        durable_files.check_writable(folder)

@@ -17,7 +17,7 @@ from minbert.data.examples import read_split
 from minbert.data.tokenizer_files import read_vocab
 from minbert.encoder.weights import read_vocab_files
 from minbert.export import __main__ as command
-from minbert.export.__main__ import export
+from minbert.export.export import export
 from minbert.finetune.cli import make_parser
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import settings
@@ -71,7 +71,7 @@ def random_rows(is_pair: bool, count: int = 12) -> Rows:
 
 def assert_same_answers(ask: Predictor, name: str, folder: Path, rows: Rows) -> None:
     """Labels are equal; probabilities, or scores within their ends, agree to 1e-5."""
-    task, ours = ask.task(name), ask(name, [row if len(row) > 1 else row[0] for row in rows])
+    task, ours = ask.tasks[name], ask(name, [row if len(row) > 1 else row[0] for row in rows])
     logits, config = classified(folder, rows)
     if not task.classes:
         low, high = task.ends
@@ -90,7 +90,7 @@ def assert_same_answers(ask: Predictor, name: str, folder: Path, rows: Rows) -> 
 def assert_same_scores(ask: Predictor, name: str, folder: Path, rows: Rows) -> None:
     """The cosine of the two vectors is the score, but for the scale."""
     first, second = (embedded(folder, column) for column in zip(*rows, strict=True))
-    low, high = ask.task(name).ends
+    low, high = ask.run.task(name).ends
     scores = low + (high - low) * torch.cosine_similarity(first, second)
     ours = [answer.score for answer in ask(name, list(rows))]
     assert np.abs(scores.clip(low, high).numpy() - ours).max() <= 1e-5
@@ -153,8 +153,12 @@ WRONG: list[tuple[str, str]] = [
     ("RUN NEW", "--to is missing: name transformers or sentence-transformers"),
     ("RUN NEW --to onnx", "invalid choice: 'onnx'"),
     ("nowhere NEW --to transformers", "nowhere: no such run; train one with"),
-    ("RUN NEW --to transformers --task cfimdb", "--task cfimdb: no such task in"),
+    (
+        "RUN NEW --to transformers --task cfimdb",
+        "no task cfimdb in this run; it has: sst, para, sts",
+    ),
     ("RUN NEW --to transformers --task sst,para", "--task para: its head compares"),
+    ("RUN . --to transformers", "is there already"),
     ("RUN FULL --to transformers", "full: is there already; name a new folder"),
     ("RUN FULL/file --to transformers", "file: is there already; name a new folder"),
     ("RUN FULL/file/x --to transformers", "x: cannot be written"),

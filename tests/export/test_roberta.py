@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.export.__main__ import export
+from minbert.export.export import export
 from minbert.predict import load
 from minbert.tasks.registry import TASKS
 from tests.data.other_tokenizers import save_other_encoder

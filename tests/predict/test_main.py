@@ -76,9 +76,9 @@ def test_runs_with_other_tasks(make_run: MakeRun, capsys: pytest.CaptureFixture[
 
 
 def test_texts_may_look_like_anything(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    texts = ["@someone", "-5 stars", "\x00\x85\ud800", "", "x" * 100_000, "ﷺ 😀"]
-    for text in texts[:2] + texts[3:]:
+    for text in ("@someone", "-5 stars", "", "x" * 100_000, "ﷺ 😀"):
         assert asked(ask(capsys, run, text)) == [("1", "sst", [text])]
+    assert asked(ask(capsys, run, "\x85\ud800")) == [("1", "sst", ["\x85?"])]
     assert asked(ask(capsys, run, "--", "--task")) == [("1", "sst", ["--task"])]
 
 
@@ -222,7 +222,7 @@ def test_bad_rows_are_named_and_the_rest_is_answered(
     assert command.main([str(run), "--task", "sst", "--file", str(path)]) == 0
     printed = capsys.readouterr()
     texts = [json.loads(line)["texts"] for line in printed.out.splitlines()]
-    assert texts[0] == ["good"] and set(map(tuple, texts[1:])) <= {("",)}
+    assert texts == [["good"], *[[""]] * 8]
     for line in range(2, 10):
         assert f"{path}:{line}: " in printed.err
 

@@ -117,7 +117,7 @@ def test_texts_of_several_tasks_go_through_the_encoder_once(
         return encode_texts(*arguments)
 
     monkeypatch.setattr(predictor, "encode_texts", counted)
-    tasks = [ask.task("para"), ask.task("sts")]
+    tasks = [ask.run.task("para"), ask.task("sts")]
     split = read_split(tasks[0], "test", run.parent / "data" / "quora-test-student.csv")
     for task, found in zip(tasks, ask.answers(tasks, split), strict=True):
         theirs = ask(task.name, [example.texts for example in split.examples])
@@ -148,7 +148,7 @@ def test_a_users_own_task_is_answered_without_its_file(tmp_path: Path, name: str
     toml.unlink()
     (file,) = (run.parent / "predictions").glob(f"*{name}-dev-*")
     ask = load(run)
-    task = ask.task(name)
+    task = ask.run.task(name)
     texts = [row.texts for row in read_split(task, "dev", Path(task.files["dev"])).examples]
     answers = ask(name, texts)
     theirs = [line.split(" , ")[1].strip() for line in file.read_text().splitlines()[1:]]

@@ -242,7 +242,7 @@ def test_a_teacher_by_name_in_the_local_cache(taught: Path, monkeypatch, capsys)
     [
         (["--teacher", "nowhere"], "--teacher nowhere: no such folder"),
         (["--teacher", "vocab"], "lacks config.json"),
-        (["--teacher", "roberta"], "'RobertaModel' is not implemented"),
+        (["--teacher", "roberta"], "'RobertaModel' is not BERT's"),
         (["--teacher", "chinese"], "only 0% are words to both"),
         (["--teacher", "short"], "--sequence_length 24: the teacher has 20 positions"),
         (["--text_share", "1"], "--text_share 1.0: must be at least 0 and below 1"),

@@ -15,7 +15,6 @@ from minbert.support.errors import InputError
 from minbert.support.flags import check_values, flag, refuse_idle, same_flag
 from minbert.tasks.registry import TASKS
 
-NAMES = tuple(method.name for method in METHODS)
 _BATCH, _MODEL, _RUN = "the batch", "the model", "the measurement"
 
 
@@ -46,7 +45,7 @@ class CostConfig:
         (),
         _RUN,
         "only these beside standard, by the names that the table has; default: all",
-        choices=NAMES,
+        choices=tuple(method.name for method in METHODS),
         metavar="NAME",
         several=True,
     )

@@ -11,13 +11,12 @@ _ROOT_2 = 1.4  # a rate between two that differ by a factor of 2, in one digit
 class Arm:
     """A method. `strengths` has the flags of each strength that is tried, by its name in tables.
 
-    `halved` takes every second rate at each strength, since there are twice as many strengths.
+    Where there are more than two, each is tried with every second rate.
     """
 
     name: str
     flags: str = ""
     strengths: Mapping[str, str] | None = None
-    halved: bool = False
 
     def configurations(self, rates: Sequence[float]) -> Iterator["Tuned"]:
         """What tuning tries: as many configurations of every arm, standard has further rates."""
@@ -26,7 +25,7 @@ class Arm:
             yield from (Tuned(self, rate) for rate in between)
             return
         for place, (strength, flags) in enumerate(self.strengths.items()):
-            for rate in (rates[place % 2 :: 2] or rates) if self.halved else rates:
+            for rate in (rates[place % 2 :: 2] or rates) if len(self.strengths) > 2 else rates:
                 yield Tuned(self, rate, strength, flags)
 
 
@@ -78,7 +77,6 @@ ARMS: Mapping[str, Arm] = {
             NOISE_ONLY,
             "--r3f --r3f_dropout shared",
             {f"σ = {sigma}": f"--r3f_sigma {sigma}" for sigma in _SIGMAS},
-            halved=True,
         ),
         Arm(
             "Bregman",

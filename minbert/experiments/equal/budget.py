@@ -71,7 +71,7 @@ def units_a_step(command: str) -> float:
 def _count(config: ResolvedConfig, task: str) -> float:
     cpu = torch.device("cpu")
     shape = EncoderConfig.from_file(Path(str(config.weights)) / "config.json")
-    length, views = min(_TOKENS, shape.max_position_embeddings), len(TASKS[task].text_columns)
+    length, views = min(_TOKENS, shape.longest), len(TASKS[task].text_columns)
     with ledger.shapes_only():
         batch = random_batch(
             task, BATCH_SIZE, length, views=views, vocab_size=shape.vocab_size, device=cpu

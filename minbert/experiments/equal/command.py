@@ -19,6 +19,7 @@ from minbert.experiments.grid.config import parse
 from minbert.experiments.presentation.tables import command_table
 from minbert.reports import report
 from minbert.reports.report import Plots, Section
+from minbert.reports.tables import shown
 from minbert.support import durable_files
 from minbert.support.command import run_command, show
 from minbert.support.console import log
@@ -89,7 +90,7 @@ def _write(outcome: Outcome) -> None:
     text = "\n".join([f"{fact}\n" for fact in facts] + [t.markdown() for t in (*tables, commands)])
     texts = {out / f"{name}.md": text, out / f"{name}.csv": as_csv(outcome)}
     durable_files.write_texts(texts)
-    show(text)
+    show("\n".join([*(f"{fact}\n" for fact in facts), shown([*tables, commands])]))
     words = "Dots are means over the draws, lines their 95% intervals, small dots the draws."
     opening, *others = score_pictures(outcome)
     plots = [Plots("Score against units", words, others)] if others else []

@@ -45,7 +45,7 @@ class EqualConfig(GridConfig):
         "smoke",
         GRID,
         "smoke: minutes, to see that all works; small: hours; full: as docs/equal-compute.md "
-        "says, about 18 hours of one core with a small encoder",
+        "says, many hours",
         choices=tuple(_SIZES),
     )
     seeds: int | None = flag(

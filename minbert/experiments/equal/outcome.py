@@ -74,6 +74,6 @@ def gather(
         draws,
         scores,
         contrasts,
-        analysis.noise(scores, contrasts) if contrasts else [],
+        analysis.noise(scores, contrasts),
         term_parts([*tuning, *cells], out),
     )

@@ -17,6 +17,7 @@ from minbert.experiments.faults.plans import CLASSES, Sources, planned
 from minbert.experiments.faults.playing import play
 from minbert.experiments.faults.process import Forks, Interpreters
 from minbert.experiments.faults.report import Line, table
+from minbert.reports.tables import shown
 from minbert.support import durable_files, untrusted
 from minbert.support.command import run_command, show
 from minbert.support.console import ProgressBar, log
@@ -136,7 +137,7 @@ def _say_failure(line: Line) -> None:
 
 def _write(out: Path, lines: Sequence[Line], count: int, seed: int) -> None:
     found = table(lines, count, seed)
-    show(found.markdown(), end="")
+    show(shown([found]), end="")
     rows = [dataclasses.asdict(line) for line in lines]
     facts = {"seed": seed, "planned": count, "injections": rows}
     durable_files.write_texts(

@@ -23,7 +23,6 @@ UNNOTICED = "not noticed: it decides no result"
 REPORTED = "went on without the rows or files that it named"
 FAILED = "lost or silent"
 MISSED = "never happened"
-OUTCOMES = (RESUMED, REFUSED, NAMED, REPORTED, UNNOTICED, FAILED, MISSED)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def why_silent(
         changed = differences(found, prepared.calm)
         return (
             f"exit code 0, and {changed[0]} differs"
-            if changed and not _may(named, expected)
+            if changed and not (named and expected.accepts)
             else ""
         )
     if mixed(predictions(found), prepared):
@@ -78,10 +77,6 @@ def why_silent(
         return ""
     last = (ended.said.strip().splitlines() or ["nothing was printed"])[-1]
     return f"exit code {ended.code}, and no line names the fault: {last}"
-
-
-def _may(named: bool, expected: Expected) -> bool:
-    return named and expected.accepts
 
 
 def mixed(files: Mapping[str, bytes], prepared: Prepared) -> bool:

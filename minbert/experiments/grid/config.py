@@ -1,7 +1,7 @@
 """The flags of the commands that run a grid: how much of it is run, and where."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -121,15 +121,17 @@ class GridConfig:
         """What a job asks of the cluster."""
         return Demands(self.minutes, self.partition, self.cpus, self.gpus)
 
-    def runner(self, cells: Sequence[Cell]) -> Runner:
+    def runner(self, cells: Sequence[Cell], ended: Callable[[], None] = lambda: None) -> Runner:
         """What brings the cells to their results, here or as jobs of a cluster.
 
-        Raises InputError where `out` cannot be written, or there is no such cluster.
+        `ended` is called whenever a process has ended. Raises InputError where `out` cannot be
+        written, where there is no such cluster, or where GPUs would be idle.
         """
         out, launch = Path(self.out), None
+        self.demands.check(cells)
         if self.cluster is not None:
             launch = cluster_launch(self.cluster, out / "submitit", self.demands)
-        return Runner(cells, out, self.workers, launch)
+        return Runner(cells, out, self.workers, launch, ended)
 
     @staticmethod
     def add_short_flags(group: Any) -> None:

@@ -155,8 +155,8 @@ def _shares(files: Sequence[_Scored]) -> _Scored:
     """The examples that all files have, by id, and the share of the files that has each right."""
     right = [dict(zip(ids, labels == answers, strict=True)) for ids, labels, answers in files]
     ids = [one for one in right[0] if all(one in other for other in right)]
-    shares = [mean(float(of_file[one]) for of_file in right) for one in ids]
-    return np.asarray(ids), np.ones(len(ids)), np.asarray(shares)
+    shares = np.mean([[of_file[one] for one in ids] for of_file in right], axis=0)
+    return np.asarray(ids), np.ones(len(ids)), shares
 
 
 def _trains(manifest: Mapping[str, Any], task: str) -> bool:

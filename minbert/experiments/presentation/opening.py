@@ -23,6 +23,8 @@ def headline(analysis: Analysis) -> list[str]:
     done = [result for result in analysis.rows if result.cells]
     if not done:
         return ["No run has finished yet."]
+    if not analysis.experiment.tasks:
+        return ["The rows have no score in common."]
     return [_best(analysis, done), *_differences(analysis.differences)]
 
 

@@ -53,7 +53,7 @@ def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()
     return Section(
         title=analysis.experiment.title,
         headline=opening.headline(analysis),
-        opening=opening.picture(analysis) if done else None,
+        opening=opening.picture(analysis) if done and analysis.experiment.tasks else None,
         facts=[*facts, *machines(c for row in analysis.rows for c in row.all_cells())],
         missing=[str(gap) for gap in analysis.gaps],
         tables=result_tables(analysis),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from minbert.experiments.grid.cells import configuration, quietly
 from minbert.experiments.grid.experiment import BASE_SEED, flags_in
-from minbert.experiments.probe.config import METHODS, R3F, R4F, SMART, ProbeConfig
+from minbert.experiments.probe.config import METHODS, R3F, R4F, SMART, STDPP, ProbeConfig
 from minbert.experiments.probe.steps import FEATURES, LINK, PRETRAINED, PROBES, RANDOM, Step
 from minbert.support.errors import InputError
 from minbert.tasks.glue import GLUE
@@ -19,7 +19,7 @@ _DECIDED = (
     *("--seed", "--output_dir", "--resume", "--limit", "--epochs", "--tasks", "--rrobin"),
     *("--dev_only", "--option", "--stdpp", "--smart", "--r3f", "--r4f"),
 )
-_COST = {SMART: 4.0, R3F: 2.0, R4F: 2.0}  # of a step beside a standard one
+_COST = {STDPP: 2.0, SMART: 4.0, R3F: 2.0, R4F: 2.0}  # beside a standard link
 
 
 @dataclass(frozen=True)

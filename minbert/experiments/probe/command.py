@@ -4,7 +4,7 @@ The protocol and the rule of the verdicts are those of docs/collapse.md.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +28,10 @@ from minbert.experiments.probe.tables import (
     sentence,
     verdict_table,
 )
-from minbert.experiments.probe.verdicts import verdicts
+from minbert.experiments.probe.verdicts import Verdict, verdicts
 from minbert.reports import report
 from minbert.reports.report import Plots, Section
-from minbert.reports.tables import Table
+from minbert.reports.tables import Table, shown
 from minbert.support import durable_files
 from minbert.support.command import run_command, show
 from minbert.support.console import log
@@ -50,6 +50,7 @@ _HOW = (
     "Dots are means over seeds, strokes their 95% intervals, small dots the seeds; the dashed line "
     "is the pretrained encoder, the dotted one random weights. The paper's shape has no numbers."
 )
+Tested = Mapping[tuple[str, str], Sequence[Verdict]]  # (solver, figure) -> its verdicts
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,9 +64,8 @@ def _run(argv: Sequence[str]) -> None:
     steps = planned.steps
     links = sum(step.kind == LINK for step in steps)
     log.info("%s: %d links, %d steps in all, in %s/cells", TITLE, links, len(steps), out)
-    config.demands.check(planned.links)
     keeping.revive(steps, out)
-    runner = config.runner_for(steps, partial(keeping.drop, steps, out))
+    runner = config.runner(steps, partial(keeping.drop, steps, out))
     runner.run("probe")
     keeping.drop(steps, out)
     for step in steps:
@@ -76,12 +76,17 @@ def _run(argv: Sequence[str]) -> None:
 
 def _write(outcome: Outcome, out: Path) -> None:
     """Write and print the report. Raises RunError, afterwards, where steps are missing."""
-    facts, tables, plots = _facts(outcome), _tables(outcome), _plots(outcome)
+    tested = {
+        (solver, figure): verdicts(contrasts_of(outcome.config, figure), scores)
+        for figure in outcome.config.figures
+        for solver, scores in outcome.by_solver.items()
+    }
+    facts, tables, plots = _facts(outcome, tested), _tables(outcome, tested), _plots(outcome)
     commands = _commands(outcome.plan)
     name = _name(outcome)
     text = "\n".join([f"{fact}\n" for fact in facts] + [t.markdown() for t in (*tables, commands)])
     durable_files.write_texts({out / f"{name}.md": text, out / f"{name}.csv": as_csv(outcome)})
-    show(text)
+    show("\n".join([*(f"{fact}\n" for fact in facts), shown([*tables, commands])]))
     for kind, took in hours(outcome).items():
         show(f"{kind}: {took}")
     missing = [str(gap) for gap in outcome.missing]
@@ -98,25 +103,21 @@ def _commands(planned: Plan) -> Table:
     return command_table(planned.links)
 
 
-def _facts(outcome: Outcome) -> list[str]:
+def _facts(outcome: Outcome, tested: Tested) -> list[str]:
     config = outcome.config
-    return [
-        sentence(figure, verdicts(contrasts_of(config, figure), scores), solver)
-        for figure in config.figures
-        for solver, scores in outcome.by_solver.items()
-    ] + [
+    return [sentence(figure, found, solver) for (solver, figure), found in tested.items()] + [
         f"Probes read the input {outcome.plan.input}, pairs {config.probe_pairs}. The pretrained "
         f"encoder's weights have SHA-256 {outcome.pretrained}."
     ]
 
 
-def _tables(outcome: Outcome) -> list[Table]:
+def _tables(outcome: Outcome, tested: Tested) -> list[Table]:
     config, found = outcome.config, []
     for scores in outcome.by_solver.values():
         for figure in config.figures:
-            tested = verdicts(contrasts_of(config, figure), scores)
             found.append(figure_table(figure, series_of(config, figure), scores))
-            found.append(verdict_table(figure, tested, scores.solver))
+            own = tested[scores.solver, figure]
+            found.append(verdict_table(figure, own, scores.solver))
         found.append(rows_table(scores))
         if correlations := correlation_table(scores):
             found.append(correlations)

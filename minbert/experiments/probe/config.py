@@ -1,14 +1,10 @@
 """The flags of `probe`: which figures, methods, chain and probes, and how much of them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from minbert.experiments.grid.cells import Cell
-from minbert.experiments.grid.cluster import cluster_launch
 from minbert.experiments.grid.config import GRID, GridConfig
 from minbert.experiments.grid.experiment import Scale
-from minbert.experiments.grid.runner import Runner
 from minbert.experiments.probe.probes import CONVERGED, PUBLISHED
 from minbert.experiments.probe.vectors import INPUTS
 from minbert.support.errors import InputError
@@ -169,13 +165,6 @@ class ProbeConfig(GridConfig):
         """The links' scale, with the epochs and seeds that were given in place of its own."""
         links = self.sizes.links
         return Scale(self.epochs or links.epochs, links.limit, self.seeds or links.seeds)
-
-    def runner_for(self, cells: Sequence[Cell], ended: Callable[[], None]) -> Runner:
-        """What brings the cells to their results; `ended` is called when a process has ended."""
-        out, start = Path(self.out), None
-        if self.cluster is not None:
-            start = cluster_launch(self.cluster, out / "submitit", self.demands)
-        return Runner(cells, out, self.workers, start, ended)
 
 
 FIGURE_METHODS: Mapping[str, tuple[str, ...]] = {

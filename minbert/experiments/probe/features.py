@@ -7,7 +7,6 @@ each input, and `layers` (L + 1, texts, H). The result beside it has the drift.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +49,10 @@ def compute(
     the encoder has changed by being read.
     """
     pretrained = BertModel.from_pretrained(str(config.weights))
-    model = copy.deepcopy(pretrained)
     if encoder is None:
         with seeded(derive_seed(seed, "random encoder"), torch.device("cpu")):
             model = BertModel(pretrained.config).eval()
-    elif encoder != Path(str(config.weights)):
+    else:
         model = BertModel.from_pretrained(encoder)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     arrays = _arrays(config, model.to(pick_device(config.device)), texts)
@@ -100,8 +98,8 @@ def _measured(own: NDArray[np.floating], reference: NDArray[np.floating]) -> Map
     largest = values[0] if values[0] > 0 else 1.0
     return {
         "cka": geometry.linear_cka(own, reference),
-        "effective_rank": geometry.effective_rank(own),
-        "anisotropy": geometry.anisotropy(own),
+        "effective_rank": geometry.effective_rank(values),
+        "anisotropy": geometry.anisotropy(values),
         "mean_cosine": geometry.mean_cosine(own),
         "spectrum": [float(value / largest) for value in values[:_SPECTRUM]],
     }

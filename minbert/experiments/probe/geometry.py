@@ -14,12 +14,11 @@ def spectrum(features: NDArray[np.floating]) -> Array:
     return np.asarray(np.linalg.svd(_centred(features), compute_uv=False), dtype=np.float64)
 
 
-def effective_rank(features: NDArray[np.floating]) -> float:
+def effective_rank(values: Array) -> float:
     """Exp of the entropy of the normalised singular values (Roy & Vetterli 2007, definition 1).
 
     It is r where r directions have equal spread and the others none, and 0 without any spread.
     """
-    values = spectrum(features)
     if values.sum() == 0:
         return 0.0
     shares = values / values.sum()
@@ -27,12 +26,13 @@ def effective_rank(features: NDArray[np.floating]) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def anisotropy(features: NDArray[np.floating]) -> float:
+def anisotropy(values: Array) -> float:
     """The share of the variance that lies in one direction, σ₁² / Σσ² (Razzhigaev et al. 2024).
 
-    It is 1/d where all directions are alike, 1 where there is one, and 0 without any spread.
+    `values` are the singular values. It is 1/d where all directions are alike, 1 where there is
+    one, and 0 without any spread.
     """
-    squares = spectrum(features) ** 2
+    squares = values**2
     return float(squares[0] / squares.sum()) if squares.sum() > 0 else 0.0
 
 

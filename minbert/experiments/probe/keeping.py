@@ -35,7 +35,7 @@ def revive(steps: Sequence[Step], out: Path) -> None:
 
     The earlier result stays beside: the new one must come to the same weights.
     """
-    for step in reversed(steps_in_order(steps)):  # children first: they may need their parents too
+    for step in reversed(steps):  # children first: they may need their parents too
         folder = step.folder(out)
         if step.kind != LINK or not _is_done(step, out) or (folder / ENCODER).exists():
             continue
@@ -43,11 +43,6 @@ def revive(steps: Sequence[Step], out: Path) -> None:
             log.info("%s: its encoder was removed; the link is trained again", step.name)
             shutil.rmtree(folder / RUN, ignore_errors=True)
             (folder / RESULT).replace(folder / EARLIER)
-
-
-def steps_in_order(steps: Sequence[Step]) -> list[Step]:
-    """The links of a plan, each after the one that it needs."""
-    return [step for step in steps if step.kind == LINK]
 
 
 def _users(step: Step, steps: Sequence[Step], out: Path) -> list[Step]:

@@ -14,9 +14,9 @@ from minbert.data.batches import Dataset, Padded, by_length, pad
 from minbert.encoder.bert import BertModel
 from minbert.encoder.selection import every_token
 from minbert.encoder.unpadding import choose_layout
+from minbert.finetune.evaluate import PASS_TOKENS
 
 INPUTS = ("cls", "pooled", "mean")
-_PASS_TOKENS = {"cpu": 512, "cuda": 65536}
 Vectors = NDArray[np.float32]
 
 
@@ -68,6 +68,6 @@ def _passes(
 ) -> Iterator[tuple[NDArray[np.int64], Padded]]:
     """The first `count` texts in passes of similar lengths."""
     device = encoder.pooler.weight.device
-    for indices in by_length(dataset.texts.lengths[:count], _PASS_TOKENS.get(device.type, 16384)):
+    for indices in by_length(dataset.texts.lengths[:count], PASS_TOKENS[device.type]):
         with torch.inference_mode():
             yield indices, pad(dataset.texts, indices, dataset.pad_id, device)

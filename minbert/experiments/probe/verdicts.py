@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +127,7 @@ def _resampled(probe: Probe, scores: Scores) -> Array:
     return np.asarray(np.mean(of_seeds, axis=0))
 
 
-@cache
+@lru_cache(maxsize=1)  # 40,000 examples take 320 MB
 def _counts(examples: int) -> Array:
     """How often each of n examples is in each resample, (R, n)."""
     draw = np.random.default_rng(_SEED)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from minbert.experiments.grid.columns import Column
 from minbert.experiments.grid.config import GRID
@@ -103,15 +104,14 @@ def experiment(config: GlueConfig, extra: Sequence[str]) -> Experiment:
     names = tuple(job.task for job in jobs)
     beside = tuple(further for name in names for further in _further(name))
     title = f"GLUE, {config.settings}"
-    what = Experiment(f"glue-{config.settings}", title, names, (), source=r3f_table.SOURCE)
     shown = (*names, *beside)
     notes = (
         "the paper's figures are medians of ten runs of RoBERTa-large on dev; the best of its ten, "
         f"or of others where it quotes them: {_best(shown)}",
     )
-    return r3f_table.experiment(
-        r3f_table.with_beside(what, beside, notes), config, extra, jobs, _by_row(_MEDIANS, shown)
-    )
+    about: dict[str, Any] = {"source": r3f_table.SOURCE, "beside": beside, "notes": notes}
+    what = Experiment(f"glue-{config.settings}", title, names, (), **about)
+    return r3f_table.experiment(what, config, extra, jobs, _by_row(_MEDIANS, shown))
 
 
 def _flags(name: str, config: GlueConfig) -> str:

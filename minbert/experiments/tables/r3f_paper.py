@@ -100,9 +100,10 @@ class Job:
             rate = rate or f"{self.published.lr:g}"
         elif "--batch_size" not in flags_in(extra):
             settings += " --batch_size 16"
+        length = self._length(config, extra, settings, method)  # whatever the rate
         settings += f" --lr {rate}" if rate else ""
         words = "" if method == STDPP else METHODS[method][0]
-        return f"{settings} {self._length(config, extra, settings, method)} {words}".strip()
+        return f"{settings} {length} {words}".strip()
 
     def _length(self, config: PaperConfig, extra: Sequence[str], settings: str, method: str) -> str:
         twice = 2 if method == STDPP else 1

@@ -21,11 +21,6 @@ _NOTES = (
 )
 
 
-def with_beside(what: Experiment, beside: Sequence[str], notes: Sequence[str]) -> Experiment:
-    """The experiment with scores that are shown and not tested, and with these notes."""
-    return replace(what, beside=tuple(beside), notes=(*what.notes, *notes))
-
-
 def experiment(
     what: Experiment,
     config: PaperConfig,

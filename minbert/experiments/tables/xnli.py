@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from minbert.experiments.grid.config import GRID
 from minbert.experiments.grid.experiment import Experiment
@@ -99,9 +100,9 @@ def experiment(config: XnliConfig, extra: Sequence[str]) -> Experiment:
     over = f"{_TASK}@{'+'.join(name.partition('@')[2] for name in others)}"
     tasks = (there["en"], *([over] if len(others) > 1 else []))
     title = f"XNLI, {config.settings}{', by halves of dev' if config.proxy else ''}"
-    what = Experiment(f"xnli-{config.settings}", title, tasks, (), source=r3f_table.SOURCE)
     notes = (*_NOTES, _PROXY) if config.proxy else _NOTES
-    what = r3f_table.with_beside(what, others, notes)
+    about: dict[str, Any] = {"source": r3f_table.SOURCE, "beside": tuple(others), "notes": notes}
+    what = Experiment(f"xnli-{config.settings}", title, tasks, (), **about)
     return r3f_table.experiment(what, config, extra, [job], _figures(there, over))
 
 
@@ -125,7 +126,8 @@ def _figures(there: dict[str, str], over: str) -> dict[str, dict[str, float]]:
     for row, text in _LARGE.items():
         values = dict(zip(_ORDER, (float(word) / 100 for word in text.split()), strict=True))
         rows[row] = {name: values[language] for language, name in there.items()}
-        rows[row][over] = mean(values[language] for language in there if language != "en")
+        if others := [values[language] for language in there if language != "en"]:
+            rows[row][over] = mean(others)
     return rows
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.errors import InputError
 from minbert.tasks.xnli import LANGUAGES
 
@@ -36,7 +36,9 @@ def write(source: Path, target: Path) -> int:
     texts = {"train-en.tsv": _text(english, trains)}
     texts |= {f"dev-{language}.tsv": _text(own, ~trains) for language, own in there.items()}
     target.mkdir(parents=True, exist_ok=True)
-    durable_files.write_texts({target / name: text for name, text in texts.items()})
+    # what is there already may be what a run is reading
+    new = {target / name: text for name, text in texts.items() if _is_new(target / name, text)}
+    durable_files.write_texts(new)
     return len(there)
 
 
@@ -44,7 +46,11 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
     # at line feeds alone: a text may hold other characters that Python takes for line ends
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return untrusted.read_text(path).removesuffix("\n").split("\n")
+
+
+def _is_new(path: Path, text: str) -> bool:
+    return not path.is_file() or path.read_bytes() != text.encode()
 
 
 def _half(premises: list[str]) -> np.ndarray:
