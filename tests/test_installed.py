@@ -18,8 +18,8 @@ import pytest
 
 from minbert.__main__ import COMMANDS, main
 from minbert.support import places
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 BUNDLED = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
 

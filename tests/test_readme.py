@@ -18,8 +18,8 @@ from minbert.finetune import cli
 from minbert.grade import __main__ as grade
 from minbert.predict import __main__ as predict
 from minbert.pretrain import __main__ as pretrain
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OTHERS = {"--no-deps", "--nnodes", "--nproc-per-node"}  # pip's, and torchrun's
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

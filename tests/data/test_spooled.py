@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from minbert.data import spooled
 from minbert.data.spooled import Equals, GrowingArray, StoredTexts
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 

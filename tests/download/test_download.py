@@ -24,9 +24,8 @@ from minbert.support.errors import InputError, RunError, Stopped
 from tests.download import faulty_server as faulty
 from tests.download.faulty_server import COMMIT, Server, publish, serving
 from tests.download.one_file import SOON
-from tests.helpers import save_encoder
+from tests.helpers import ROOT, save_encoder
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "someone/tiny-bert"
 
 

@@ -31,7 +31,7 @@ def test_predictions_do_not_depend_on_how_texts_are_batched(
     data = random_dataset(task, 40)
     expected = predict(model, data, "test")
     assert len(np.unique(expected)) > 1
-    monkeypatch.setitem(evaluation._PASS_TOKENS, "cpu", 30)
+    monkeypatch.setitem(evaluation.PASS_TOKENS, "cpu", 30)
     monkeypatch.setattr(evaluation, "_HEAD_ROWS", 7)
     np.testing.assert_allclose(predict(model, data, "test"), expected, rtol=1e-4)
 

@@ -117,7 +117,7 @@ def test_texts_of_several_tasks_go_through_the_encoder_once(
         return encode_texts(*arguments)
 
     monkeypatch.setattr(predictor, "encode_texts", counted)
-    tasks = [ask.run.task("para"), ask.task("sts")]
+    tasks = [ask.run.task("para"), ask.run.task("sts")]
     split = read_split(tasks[0], "test", run.parent / "data" / "quora-test-student.csv")
     for task, found in zip(tasks, ask.answers(tasks, split), strict=True):
         theirs = ask(task.name, [example.texts for example in split.examples])

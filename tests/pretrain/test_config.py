@@ -31,7 +31,6 @@ def test_a_piece_has_32_rows_unless_told_otherwise() -> None:
     [
         (["--micro_batch_size", "0"], "--micro_batch_size 0: must be above 0"),
         (["--micro_batch_size", "auto"], "--micro_batch_size: invalid int value: 'auto'"),
-        (["--piece", "5"], "--piece"),
     ],
 )
 def test_other_pieces_are_refused(flags: list[str], words: str) -> None:

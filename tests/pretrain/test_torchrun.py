@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import VOCAB
+from tests.helpers import ROOT, VOCAB
 from tests.pretrain.stopping import assert_same_run
 from tests.pretrain.test_job import SHAPE, SMALL
 from tests.pretrain.test_job import run as pretrain
 from tests.pretrain.texts import random_documents, write_documents
 
-ROOT = Path(__file__).parents[2]
 # one core for both: as many threads as `--ranks 2` has here, and so the same bytes
 ON_ONE_CORE = """
 import os, sys

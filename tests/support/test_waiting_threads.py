@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT
+
 _SAY = "import sys, minbert, os; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
 
 

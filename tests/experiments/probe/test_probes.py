@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minbert.experiments.probe.geometry import anisotropy, effective_rank
+from minbert.experiments.probe.geometry import anisotropy, effective_rank, spectrum
 from minbert.experiments.probe.probes import CONVERGED, PUBLISHED, Rows, joined, probe
 from minbert.experiments.probe.published import fit_adam
 from minbert.experiments.r3f_settings import Published, published
@@ -62,7 +62,8 @@ def test_a_collapsed_encoder_tells_what_its_one_direction_carries_and_nothing_el
     direction = np.random.default_rng(5).normal(size=12)
     places = [carried + 0.1 * train[:, 9], carried_dev + 0.1 * dev[:, 9]]
     collapsed = [np.outer(place, direction) for place in places]
-    assert effective_rank(collapsed[0]) <= 1.1 and anisotropy(collapsed[0]) >= 0.99
+    spread = spectrum(collapsed[0])
+    assert effective_rank(spread) <= 1.1 and anisotropy(spread) >= 0.99
     on_the_line = [Rows(f, y) for f, y in zip(collapsed, (carried, carried_dev), strict=True)]
     assert probe(SST, *on_the_line, CONVERGED).score > 0.95
     lost = [(x[:, 11] > 0).astype(np.float64) for x in (train, dev)]  # the features had it

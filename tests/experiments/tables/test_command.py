@@ -16,8 +16,7 @@ from minbert.experiments.grid.config import GridConfig
 from minbert.experiments.tables import seeds
 from minbert.experiments.tables.command import Grid
 from tests.experiments.grids import Place
-
-ROOT = Path(__file__).parents[3]
+from tests.helpers import ROOT
 
 
 @pytest.fixture(scope="module")

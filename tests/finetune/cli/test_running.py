@@ -13,9 +13,7 @@ import pytest
 
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune import cli
-from tests.helpers import cache_encoder
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.helpers import ROOT, cache_encoder
 
 
 def test_results_on_stdout_and_plain_lines_on_stderr(

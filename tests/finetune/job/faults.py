@@ -23,8 +23,8 @@ import torch
 
 from minbert.finetune import cli
 from minbert.training import group, loop, run_folder
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 FAULTS, _PIDS, _STRUCK = "FAULTS_OF_THE_TESTS", "pids.txt", "struck.txt"
 TOLD = {  # of every launcher
     "PYTHONPATH": str(ROOT),
