@@ -28,7 +28,7 @@ _EXPORTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "Files to batches. Its lines are in minbert/data/.",
         {
             "minbert.data.batches": "Batch, Dataset, encode_split",
-            "minbert.data.examples": "read_split",
+            "minbert.data.reading": "read_split",
         },
     ),
     "evaluation.py": (

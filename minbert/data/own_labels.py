@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from minbert.data.examples import labels_in
+from minbert.data.reading import labels_in
 from minbert.support.errors import InputError
 from minbert.tasks.labels import plain_number
 from minbert.tasks.own import CLASSES, Definition

@@ -19,8 +19,8 @@ from minbert.support.flags import OneLineParser, add_flags, refuse_idle, shown
 from minbert.support.signals import StopRequest
 from minbert.tasks import xnli
 from minbert.tasks.glue import GLUE
-from minbert.tasks.own import read
 from minbert.tasks.registry import COURSE_TASKS, TASKS
+from minbert.tasks.task_file import read
 from minbert.training import group
 from minbert.training.repeating import add_like, with_earlier
 

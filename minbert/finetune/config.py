@@ -26,10 +26,11 @@ from minbert.support.flags import check_values, shown
 from minbert.tasks import xnli
 from minbert.tasks.glue import GLUE
 from minbert.tasks.mixing import ANNEALED, MIXINGS, PRE, WITH_ROUNDS
-from minbert.tasks.own import Definition, read
+from minbert.tasks.own import Definition
 from minbert.tasks.predictions import default_file
 from minbert.tasks.registry import BUILT_IN, COURSE_TASKS, TASKS, learn
 from minbert.tasks.task import Task
+from minbert.tasks.task_file import read
 
 Key = tuple[str, str]  # (task, split)
 

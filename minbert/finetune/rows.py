@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minbert.data.examples import Split, read_split
+from minbert.data.examples import Split
+from minbert.data.reading import read_split
 from minbert.tasks.task import Task, kind_of
 
 _REST = "rest"

@@ -9,8 +9,9 @@ from minbert.grade.ceilings import COURSE_CEILINGS
 from minbert.support.errors import InputError
 from minbert.support.flags import RATE, PerTask, check_values, flag
 from minbert.support.places import SAMPLE
-from minbert.tasks.own import Definition, read
+from minbert.tasks.own import Definition
 from minbert.tasks.registry import BUILT_IN, COURSE_TASKS, TASKS, learn
+from minbert.tasks.task_file import read
 
 _INPUT, _OUTPUT = "what is held against what", "output besides the table"
 _CEILINGS = [f"{name}={value:g}" for name, value in COURSE_CEILINGS.items()]

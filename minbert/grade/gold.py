@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minbert.data.examples import columns_of, ids_in, read_split
+from minbert.data.reading import columns_of, ids_in, read_split
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.places import COURSE, SAMPLE

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from minbert.data.examples import Split, columns_of, read_split
+from minbert.data.examples import Split
+from minbert.data.reading import columns_of, read_split
 from minbert.predict.config import PredictConfig
 from minbert.predict.predictor import Predictor, as_rows
 from minbert.support.console import log

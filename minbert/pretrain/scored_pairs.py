@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minbert.data.batches import Padded
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.pretrain.alignment import ReadRow, RowReader, row_means
 from minbert.pretrain.model import PretrainingBert
 from minbert.tasks.course import STS

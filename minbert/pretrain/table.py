@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task

@@ -1,23 +1,19 @@
-"""A task that a user describes in a TOML file, of the kinds that the course's tasks are.
+"""A task that a user describes, of the kinds that the course's tasks are.
 
-`Definition` is what the file says, checked. `task()` makes an entry of it, like those in
-`course.py`. Loss, divergence, head and FreeLB's numbers are those of the course's task of the same
-kind: SST's for a text's class, Quora's for that of two texts, STS's for a number.
+`Definition` is what the description says, checked; `task_file.py` reads it from a file. `task()`
+makes an entry of it, like those in `course.py`. Loss, divergence, head and FreeLB's numbers are
+those of the course's task of the same kind: SST's for a text's class, Quora's for that of two
+texts, STS's for a number.
 """
 
-import difflib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from minbert.support import untrusted
-from minbert.support.errors import InputError
 from minbert.tasks import heads, losses
 from minbert.tasks.course import QUORA, SST, STS, TOP_SIMILARITY
 from minbert.tasks.labels import LABEL_BYTES, above_half, largest, name_label, score_within
@@ -39,7 +35,7 @@ _SPLIT = re.compile(r"train|(dev|test)(_[a-z0-9_]+)?")
 
 @dataclass(frozen=True)
 class Definition:
-    """What a task's TOML file says. Raises ValueError where that makes no task.
+    """What a user says of a task. Raises ValueError where that makes no task.
 
     `labels` name the classes in order; of two the second is the one that F1 is about. Without any
     a task of classes has those of its train file (`data/own_labels.py`). In `range` the labels of a
@@ -97,7 +93,7 @@ class Definition:
         return tuple(METRICS[self.kind])[:1]
 
     def as_json(self) -> str:
-        """The definition in one line, which `read` takes in place of the file's path."""
+        """The definition in one line, which `task_file.read` takes in place of the file's path."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     def task(self) -> Task:
@@ -125,96 +121,6 @@ class Definition:
             freelb_radius=like.freelb_radius,
             **_BY_KIND[self.kind](self, is_pair),
         )
-
-
-_REQUIRED = [e.name for e in fields(Definition) if e.default is e.default_factory is MISSING]
-
-
-def read(source: str) -> Definition:
-    """The definition in a TOML file, or in the JSON of an earlier one. Raises InputError."""
-    try:
-        if source.startswith("{"):
-            return _definition(json.loads(source), Path())
-        return _definition(_toml(Path(source)), Path(source).parent)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{place_of(source)}: {error}") from error
-
-
-def place_of(source: str) -> str:
-    """What a message calls the source of a definition."""
-    return "task_file" if source.startswith("{") else source
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(untrusted.read_text(path, untrusted.MEGABYTE))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error})") from error
-
-
-def _definition(values: Mapping[str, Any], folder: Path) -> Definition:
-    """The definition that a file's values are. Raises ValueError."""
-    known = [entry.name for entry in fields(Definition)]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"unknown key {name!r}; there are: {', '.join(known)}{hint}")
-    for name in _REQUIRED:
-        if name not in values:
-            raise ValueError(f"no key {name!r}; it needs {', '.join(_REQUIRED)}")
-    given = {name: _READERS.get(name, _text)(name, value) for name, value in values.items()}
-    given["files"] = {split: str(folder / name) for split, name in given["files"].items()}
-    return Definition(**given)
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is {value!r}, not a text in quotes")
-    return value
-
-
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    values = value if isinstance(value, list) else [value]
-    return tuple(_text(name, one) for one in values)
-
-
-def _label_names(_name: str, value: Any) -> tuple[str, ...]:
-    """The labels as files spell them: a number or true may stand there without quotes."""
-    values = value if isinstance(value, list) else [value]
-    return tuple(one if isinstance(one, str) else json.dumps(one, default=str) for one in values)
-
-
-def _numbers(name: str, value: Any) -> tuple[float, ...]:
-    values = value if isinstance(value, list) else [value]
-    if not all(type(one) in (int, float) and abs(one) < 1e30 for one in values):
-        raise ValueError(f"{name} is {value!r}, not two numbers, as in [1, 5]")
-    return tuple(map(float, values))
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}, neither true nor false")
-    return value
-
-
-def _table(name: str, value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} is {value!r}, not a table [{name}] of splits and texts")
-    return {split: _text(f"{name}.{split}", path) for split, path in value.items()}
-
-
-_READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    "texts": _texts,
-    "metric": _texts,
-    "columns": _texts,
-    "numbered": _switch,
-    "labels": _label_names,
-    "range": _numbers,
-    "quotes": _switch,
-    "files": _table,
-    "parts": _table,
-}
 
 
 def _check_name(name: str) -> None:

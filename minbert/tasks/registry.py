@@ -1,7 +1,7 @@
 """Every task that the package knows. A new task is an entry of its own and a name here.
 
-A user's own tasks come from files (`own.py`). They are known from when `learn` is told of them, and
-nothing in the package is made for them in particular.
+A user's own tasks come from files (`task_file.py`). They are known from when `learn` is told of
+them, and nothing in the package is made for them in particular.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,8 +10,9 @@ import numpy as np
 
 from minbert.support.errors import InputError
 from minbert.tasks.course import CFIMDB, QUORA, SST, STS
-from minbert.tasks.own import Definition, place_of, read
+from minbert.tasks.own import Definition
 from minbert.tasks.task import Task
+from minbert.tasks.task_file import place_of, read
 
 TASKS: Mapping[str, Task] = {task.name: task for task in (SST, QUORA, STS, CFIMDB)}
 

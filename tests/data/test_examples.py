@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minbert.data.examples import Split, read_split
+from minbert.data.examples import Split
+from minbert.data.reading import read_split
 from minbert.support.errors import InputError
 from minbert.tasks.registry import TASKS
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minbert.data.examples import Split, columns_of, ids_in, read_split
+from minbert.data.examples import Split
+from minbert.data.reading import columns_of, ids_in, read_split
 from minbert.support.errors import InputError
 from minbert.tasks.own import Definition
 from minbert.tasks.task import Task

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from minbert.data.batches import pad
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.data.tokenizer_files import read_vocab
 from minbert.encoder.weights import read_vocab_files
 from minbert.export import __main__ as command

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.finetune import glue_zip
 from minbert.tasks.glue import GLUE, SUBMISSION
 from minbert.tasks.task import kind_of
@@ -257,7 +257,7 @@ def test_constant_predictions_score_zero() -> None:
 
 
 def test_definitions_go_through_json(tmp_path: Path) -> None:
-    from minbert.tasks.own import read
+    from minbert.tasks.task_file import read
 
     for name, entry in GLUE.items():
         definition = entry.definition(name, tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.tasks import xnli
 from minbert.tasks.glue import GLUE
 from tests.finetune import glue_files

@@ -16,9 +16,9 @@ from minbert.grade import __main__ as grade
 from minbert.grade import reading
 from minbert.grade.gold import read_gold
 from minbert.grade.submission import locate
-from minbert.tasks.own import read
 from minbert.tasks.predictions import render
 from minbert.tasks.registry import BUILT_IN, TASKS, TITLES
+from minbert.tasks.task_file import read
 
 LABELS = ("glad", "sad", 'so, "so"')
 TOPIC = """\

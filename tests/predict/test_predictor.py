@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.finetune.evaluate import encode_texts
 from minbert.predict import load, predictor
 from minbert.support.errors import InputError

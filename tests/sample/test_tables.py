@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.sample import noise, tables
 from minbert.sample.draw import ExampleDraw
 from minbert.sample.inflection import FORMS, plural

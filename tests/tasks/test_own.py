@@ -12,9 +12,10 @@ import torch
 
 from minbert.support.errors import InputError
 from minbert.tasks import course, heads
-from minbert.tasks.own import Definition, read
+from minbert.tasks.own import Definition
 from minbert.tasks.predictions import is_prediction_file, render
 from minbert.tasks.registry import BUILT_IN, TASKS, TITLES, learn, overall
+from minbert.tasks.task_file import read
 
 TOPICS = """\
 name = "topics"

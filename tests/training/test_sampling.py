@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minbert.data.batches import encode_split
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.tasks.mixing import MIXINGS, WITH_ROUNDS
 from minbert.tasks.registry import TASKS

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from minbert.data.examples import Split, read_split
+from minbert.data.examples import Split
+from minbert.data.reading import read_split
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.locate import encoder_folder

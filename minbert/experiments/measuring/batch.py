@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from minbert.data.batches import Batch, Padded
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.encoder.bert import BertModel
 from minbert.finetune.build_data import build_tokenizer, encoded
 from minbert.finetune.config import RunConfig

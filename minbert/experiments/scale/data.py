@@ -16,7 +16,7 @@ from itertools import cycle
 from pathlib import Path
 from random import Random
 
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build_data import build_tokenizer, encoded
 from minbert.finetune.config import RunConfig

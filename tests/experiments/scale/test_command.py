@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.data.examples import read_split
+from minbert.data.reading import read_split
 from minbert.experiments.__main__ import main
 from minbert.experiments.scale import data, report
 from minbert.experiments.scale.report import ScaleRow
