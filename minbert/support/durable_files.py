@@ -21,8 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from minbert.support import untrusted
+from minbert.support.errors import RunError
 from minbert.support.processes import is_running, this_machine
 
+_NEVER_ANEW: set[Path] = set()
 _LONGEST_ROW = 2**20  # bytes of a log's line; ours have a few hundred
 
 
@@ -48,9 +50,28 @@ def make_folder(path: Path) -> None:
     may be gone, however well it was flushed itself.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    if vanished := _NEVER_ANEW.intersection(folder.absolute() for folder in missing):
+        raise RunError(
+            f"{vanished.pop()}: was moved or removed while this run worked; put it back, and the "
+            "same command with --resume goes on"
+        )
     path.mkdir(parents=True, exist_ok=True)
     for folder in reversed(missing):
         _sync(folder.parent)
+
+
+@contextlib.contextmanager
+def never_anew(folder: Path) -> Iterator[None]:
+    """Within the block no writing makes `folder` again, should somebody move or remove it.
+
+    What is written would be a part that looks whole: the rest lies where the folder went. Writing
+    raises RunError then.
+    """
+    _NEVER_ANEW.add(folder.absolute())
+    try:
+        yield
+    finally:
+        _NEVER_ANEW.discard(folder.absolute())
 
 
 def draft_of(path: Path) -> Path:

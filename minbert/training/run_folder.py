@@ -33,7 +33,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises InputError where something else than a run is in the way, or another run is at work.
     """
     _make_usable(folder)
-    with opened(folder) as handle, _alone(handle, folder):
+    with opened(folder) as handle, _alone(handle, folder), durable_files.never_anew(folder):
         try:
             yield
         finally:

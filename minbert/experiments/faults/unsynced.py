@@ -3,7 +3,7 @@
 A kill leaves the system's memory as it is, so it cannot show a missing flush. A power cut is
 simulated by undoing, before the process kills itself, what the system need not have written yet:
 
-- `contents`: every file that was written after its last fsync() is cut to half, all names stay.
+- `contents`: of what was written to a file after its last fsync() half is cut, all names stay.
 - `names`: what was done to names in a folder after its last fsync() is undone, newest first.
 - `some`: each of these with probability one half, since a system writes in any order.
 """
@@ -24,6 +24,7 @@ from typing import Any
 from minbert.experiments.faults.operations import Operation, Watcher
 
 MODES = ("contents", "names", "some")
+_Identity = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Unsynced:
     def __init__(self, root: Path, attic: Path) -> None:
         """Keep what is removed below `root` in `attic`, an empty folder of the same disk."""
         self._root, self._attic = root, attic
-        self._dirty: set[tuple[int, int]] = set()
+        self._dirty: set[_Identity] = set()
+        self._on_disk: dict[_Identity, int] = {}  # of a file's bytes, how many
         self._changes: list[_Change] = []
         self._kept = 0
 
@@ -57,14 +59,22 @@ class Unsynced:
         result = operation.perform()
         if undo is not None:
             self._changes.append(undo)
-        if operation.kind == "write":
+        if operation.kind == "create":
+            self._opened(_identity(operation.path), lstat(operation.path).st_size)
+        elif operation.kind == "write":
             self._dirty.add(_identity(operation.path))
         elif operation.kind == "sync":
             self._synced(operation.path)
         return result
 
+    def _opened(self, identity: _Identity, size: int) -> None:
+        """What a new process finds in a file is on disk, unless opening has emptied the file."""
+        known = self._on_disk.get(identity, 0) if identity in self._dirty else size
+        self._on_disk[identity] = min(size, known)
+
     def _synced(self, path: str) -> None:
         self._dirty.discard(_identity(path))
+        self._on_disk[_identity(path)] = lstat(path).st_size
         self._changes = [change for change in self._changes if path not in change.folders]
 
     def _undo_of(self, operation: Operation) -> _Change | None:
@@ -113,8 +123,11 @@ class Unsynced:
 
     def _cut_contents(self, draw: Random, share: float) -> None:
         for path in sorted(self._root.rglob("*")):
-            if path.is_file() and _identity(str(path)) in self._dirty and draw.random() < share:
-                os.truncate(path, path.stat().st_size // 2)
+            identity = _identity(str(path))
+            if path.is_file() and identity in self._dirty and draw.random() < share:
+                size = path.stat().st_size
+                safe = min(size, self._on_disk.get(identity, 0))
+                os.truncate(path, (safe + size) // 2)
 
 
 def _folder(path: str) -> str:
@@ -125,7 +138,7 @@ def _is_folder(path: str) -> bool:
     return os.path.lexists(path) and stat.S_ISDIR(lstat(path).st_mode)
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _identity(path: str) -> _Identity:
     found = lstat(path)
     return found.st_dev, found.st_ino
 

@@ -141,6 +141,33 @@ def test_a_power_cut_takes_what_was_not_flushed(
     assert (folder / "file").read_text() == left
 
 
+def appended(folder: Path, earlier: bool) -> None:
+    """A log that is flushed once, and written to again; by an `earlier` process, at first."""
+    (folder.parent / "attic").mkdir()
+    unsynced = Unsynced(folder, folder.parent / "attic")
+    if earlier:
+        (folder / "log").write_text("flushed ")
+    watch(folder, unsynced.watching(lambda operation: operation.perform()))
+    with (folder / "log").open("a") as stream:
+        if not earlier:
+            stream.write("flushed ")
+            stream.flush()
+            os.fsync(stream.fileno())
+        stream.write("not yet.")
+    unsynced.cut("contents", 0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_power_cut_leaves_the_part_of_a_file_that_was_flushed(
+    tmp_path: Path, run: Run, earlier: bool
+) -> None:
+    folder = tmp_path / "place"
+    folder.mkdir()
+    assert run(appended, folder, earlier) == -signal.SIGKILL
+    assert (folder / "log").read_text() == "flushed not "
+
+
 DETAILS: dict[str, dict[str, object]] = {
     "flip": {"place": 0.5, "bit": 3},
     "cut": {"share": 0.5},

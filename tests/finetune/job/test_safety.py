@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minbert.finetune import cli
+from minbert.finetune import cli, job
 from minbert.tasks import predictions
 from minbert.training.run_folder import held
 from tests.finetune.job.conftest import Start
@@ -25,6 +25,7 @@ from tests.finetune.job.running import (
     in_process,
     manifest,
     run,
+    spoil_after,
     written,
 )
 
@@ -294,3 +295,28 @@ def test_streams_that_cannot_be_written_cost_no_result(
         assert all(line[0] in '{} ]"' for line in (Path("out") / name).read_text().splitlines())
     if kind == "ASCII":
         assert "sts-d\\xe9v.csv" in (place / "ascii.txt").read_text()
+
+
+@pytest.mark.parametrize("step", [0, 1, 7, 12])
+def test_a_run_folder_that_is_moved_away_is_never_made_again(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Half a run that looks whole would stand in its place; put back, the run goes on."""
+    assert run("--output_dir", "straight", *MAIN) == 0
+    expected = written()
+
+    def moved_away(*_: object) -> None:
+        Path("out").rename("elsewhere")
+
+    with monkeypatch.context() as patched:
+        if step:
+            spoil_after(patched, step, moved_away)
+        else:
+            patched.setattr(job, "keep_encoder_files", moved_away)
+        capsys.readouterr()
+        assert run(*MAIN, "--checkpoint_every", "2") == 1
+    assert "out: was moved or removed while this run worked" in capsys.readouterr().err
+    assert not Path("out").exists()
+    Path("elsewhere").rename("out")
+    assert run(*MAIN, "--checkpoint_every", "2", "--resume") == 0
+    assert written() == expected and manifest()["status"] == "finished"
