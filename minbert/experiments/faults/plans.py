@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
@@ -44,6 +45,12 @@ class Sources:
         ]
         chosen = self.draw.sample(every, min(count, len(every)))
         yield from (*chosen, *self.draw.choices(every, k=count - len(chosen)))
+
+    def held(self, template: str) -> tuple[int, str]:
+        """The first operation after the run has locked its folder; before, it may be a new one."""
+        every = enumerate(self.operations(template, ALL), start=1)
+        next(words for _, words in every if words.startswith("lock"))
+        return next(every)
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,8 @@ def _folders(sources: Sources, count: int) -> Iterator[Injection]:
     for place, (template, number, words) in enumerate(sources.moments(count, ALL)):
         if place % 2:
             path = draw.choice(("out", "out", "predictions", "data", "encoder"))
+            if path == "out":
+                number, words = max((number, words), sources.held(template))
             what, fault = f"{path}/ vanishes", Fault("vanish", details={"path": path})
             expected = Expected(words=f"error: .*({path}|No such file)")
         else:
@@ -256,19 +265,11 @@ def _data(sources: Sources, count: int) -> Iterator[Injection]:
     yield from _inputs("hostile data files", hostile.data(sources.draw), words, sources, count)
 
 
-def _no_space(sources: Sources, count: int) -> Iterator[Injection]:
-    yield from _errors(errno.ENOSPC, SPACE, sources, count)
-
-
-def _disk_errors(sources: Sources, count: int) -> Iterator[Injection]:
-    yield from _errors(errno.EIO, EVERY, sources, count)
-
-
 CLASSES: Sequence[FaultClass] = (
     FaultClass("kills", 320, 2, _kills),
     FaultClass("power", 100, 2, _power_cuts),
-    FaultClass("enospc", 260, 2, _no_space),
-    FaultClass("eio", 260, 2, _disk_errors),
+    FaultClass("enospc", 260, 2, partial(_errors, errno.ENOSPC, SPACE)),
+    FaultClass("eio", 260, 2, partial(_errors, errno.EIO, EVERY)),
     FaultClass("checkpoints", 100, 2, _checkpoints),
     FaultClass("signals", 100, 1, _signals),
     FaultClass("encoders", 60, 1, _encoders),
