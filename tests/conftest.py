@@ -20,10 +20,12 @@ from huggingface_hub import constants
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune import cli
 from minbert.tasks import registry
+from tests import no_flushing  # noqa: F401
 from tests.helpers import TINY, MakeRun, finished_run, no_report
 
 ROOT = Path(__file__).resolve().parents[1]
 _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbert.finetune.cli")
+_LIBRARIES += ("tests.no_flushing",)
 _LIBRARIES += ("torch._dynamo",)  # which torch loads when it first makes an optimizer: 1.5 s
 
 torch.set_num_threads(1)  # tiny models: a second thread only waits

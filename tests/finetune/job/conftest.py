@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -10,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.finetune.job.running import in_process, make_place
+from minbert.finetune import cli
+from tests.finetune.job.running import MAIN, in_process, make_place, run
+from tests.helpers import no_report
 
 Work = Callable[[Path, Sequence[str]], None]
 Start = Callable[..., BaseProcess]
@@ -22,6 +27,28 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_place(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def finished_place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A place where the main job with `MAIN` has run, and what it printed on stdout."""
+    folder, printed = tmp_path_factory.mktemp("finished"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(printed):
+        patched.chdir(folder)
+        patched.setattr(cli, "leave_report", no_report)
+        make_place(folder)
+        assert run(*MAIN) == 0
+    return folder, printed.getvalue()
+
+
+@pytest.fixture
+def ran(
+    finished_place: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, str]:
+    """A copy of it as the current folder, and what was printed there."""
+    shutil.copytree(finished_place[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path, finished_place[1]
 
 
 @pytest.fixture
