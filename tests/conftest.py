@@ -98,6 +98,14 @@ def forking() -> ForkServerContext:
     return context
 
 
+@pytest.fixture
+def forked_ranks(forking: ForkServerContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks of `--ranks` are forked, too."""
+    from tests.forked import fork_ranks
+
+    fork_ranks(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
     """`make_run(**settings)`: a finished run beside its `predictions`; the same one if made before.

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,22 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, objective: type, step: int) -> None
         return passes(*args, **settings)
 
     monkeypatch.setattr(objective, "passes", interrupted)
+
+
+def check_stops(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[..., int],
+    objective: type,
+    flags: Sequence[str],
+) -> None:
+    """A run of 9 steps that is stopped in the 1st, the 4th and the 7th is one that never was."""
+    assert run("--steps", "9", "--output_dir", "whole", *flags) == 0
+    for more, resume in ((1, ()), (3, ("--resume",)), (3, ("--resume",))):
+        stop_at(monkeypatch, objective, more)
+        assert run("--steps", "9", *resume, *flags) == 143
+        assert not Path("out/encoder").exists()
+    assert run("--steps", "9", "--resume", *flags) == 0
+    assert_same_run()
 
 
 def affording_differently(work: Any, stop: Any) -> Any:

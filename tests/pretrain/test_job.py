@@ -30,7 +30,7 @@ from minbert.support.errors import InputError
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
-from tests.pretrain.stopping import affording_differently, assert_same_run, stop_at
+from tests.pretrain.stopping import affording_differently, check_stops
 from tests.pretrain.texts import learnable_documents, random_documents, write_documents
 
 SHAPE = ["--layers", "1", "--hidden_size", "32", "--attention_heads", "2", "--positions", "32"]
@@ -115,16 +115,10 @@ def test_word_embeddings_begin_with_neighbours_or_random(place: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), ("--no_nsp",), ("--whole_words",)], ids=str)
-@pytest.mark.parametrize("stopped_at", [1, 4, 7])
 def test_a_run_that_was_stopped_ends_in_the_same_bytes(
-    place: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], stopped_at: int
+    place: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:
-    assert run("--steps", "9", "--output_dir", "whole", *flags) == 0
-    stop_at(monkeypatch, objective.PretrainingObjective, stopped_at)
-    assert run("--steps", "9", *flags) == 143
-    assert not Path("out/encoder").exists()
-    assert run("--steps", "9", "--resume", *flags) == 0
-    assert_same_run()
+    check_stops(monkeypatch, run, objective.PretrainingObjective, flags)
 
 
 def test_a_time_budget_fixes_the_steps_once(
@@ -442,6 +436,7 @@ def test_going_on_from_a_name_in_the_local_cache(
     assert "python -m minbert.download --weights someone/else" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("forked_ranks")
 def test_ranks_are_one_process_and_agree_on_a_time_budget(
     place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

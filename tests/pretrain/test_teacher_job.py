@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -22,8 +22,8 @@ from minbert.pretrain import __main__ as pretrain
 from minbert.pretrain import budget, build, lessons, teaching
 from minbert.pretrain.teacher import Teacher
 from minbert.training.checkpoint import CheckpointStore
-from tests.helpers import CPU, ROOT, TINY, VOCAB, save_encoder, write_course_files
-from tests.pretrain.stopping import assert_same_run, stop_at
+from tests.helpers import CPU, TINY, VOCAB, save_encoder, write_course_files
+from tests.pretrain.stopping import assert_same_run, check_stops, stop_at
 from tests.pretrain.taught import SHAPE, save_teacher
 from tests.pretrain.test_job import complaint, manifest, place, weights_of  # noqa: F401
 from tests.pretrain.test_job import run as run_plain
@@ -138,47 +138,42 @@ def test_the_map_is_in_checkpoints_and_the_teacher_is_not(taught: Path, monkeypa
 
 
 @pytest.mark.parametrize("flags", KINDS, ids=str)
-@pytest.mark.parametrize("stopped_at", [1, 4, 7])
 def test_a_run_that_was_stopped_ends_in_the_same_bytes(
-    taught: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], stopped_at: int
+    taught: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:
-    assert run("--steps", "9", "--output_dir", "whole", *flags) == 0
-    stop_at(monkeypatch, teaching.TeachingObjective, stopped_at)
-    assert run("--steps", "9", *flags) == 143
-    assert not Path("out/encoder").exists()
-    assert run("--steps", "9", "--resume", *flags) == 0
-    assert_same_run()
+    check_stops(monkeypatch, run, teaching.TeachingObjective, flags)
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(taught: Path) -> None:
-    flags = ("--steps", "40", *BESIDE)
+def test_a_killed_run_goes_on_to_the_same_bytes(taught: Path, forking: ForkServerContext) -> None:
+    flags = ("--steps", "12", *BESIDE)
     assert run(*flags, "--output_dir", "whole") == 0
-    argv = [sys.executable, "-c", _KILLED, *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(argv, env=environment)
-    until = time.monotonic() + 120
-    while not list(Path("out").glob("step-*")) and time.monotonic() < until:
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    process = forking.Process(target=killed_after_a_checkpoint, args=(taught, flags))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not Path("out/encoder").exists()
     assert run(*flags, "--resume") == 0
     assert_same_run()
 
 
-_KILLED = """
-import sys, time
-import torch
-from minbert.pretrain import teaching
-from tests.pretrain.test_teacher_job import run
-torch.set_num_threads(1)
-passes = teaching.TeachingObjective.passes
-def slow(*args, **settings):
-    time.sleep(0.2)
-    return passes(*args, **settings)
-teaching.TeachingObjective.passes = slow
-run(*sys.argv[1:])
-"""
+def killed_after_a_checkpoint(folder: Path, flags: tuple[str, ...]) -> None:
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    Thread(target=kill_after_a_checkpoint, daemon=True).start()
+    passes = teaching.TeachingObjective.passes
+
+    def slow(*args: Any, **settings: Any) -> Any:
+        time.sleep(0.1)
+        return passes(*args, **settings)
+
+    teaching.TeachingObjective.passes = slow
+    run(*flags)
+
+
+def kill_after_a_checkpoint() -> None:
+    while not list(Path("out").glob("step-*")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_measuring_leaves_no_trace(taught: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +199,7 @@ def test_measuring_leaves_no_trace(taught: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_passes_are_over_the_sentences(taught: Path) -> None:
+    write_documents(taught / "text.txt", random_documents(60))
     sentences = [line for line in Path("text.txt").read_text().splitlines() if line]
     assert run("--passes", "1", "--batch_size", "4", "--text_share", "0.5") == 0
     assert manifest()["total_steps"] == pytest.approx(0.9 * len(sentences) / 2, rel=0.1)

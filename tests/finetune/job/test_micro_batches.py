@@ -63,6 +63,7 @@ def test_pieces_change_neither_log_nor_scores(calm: Path, method: tuple[str, ...
     assert "micro_batch_size" not in pieces.keys() | whole.keys()
 
 
+@pytest.mark.usefixtures("forked_ranks")
 def test_a_ranks_part_is_cut_too(calm: Path) -> None:
     whole = [*CALM, "--option", "finetune", "--ranks", "2"]
     assert run(*whole, "--output_dir", "whole") == 0

@@ -24,9 +24,11 @@ from tests.finetune.job.running import (
 )
 
 CALM = ("--option", "finetune", "--rrobin", "--hidden_dropout_prob", "0", "--batch_size", "5")
+FORKED = pytest.mark.usefixtures("forked_ranks")
 TWO = (*CALM, "--ranks", "2")
 
 
+@FORKED
 def test_without_dropout_two_ranks_are_one(calm: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(*CALM, "--epochs", "1") == 0  # of two the better might differ by rounding
     lines, predicted, whole = steps_logged(), written(), manifest()
@@ -52,6 +54,7 @@ def test_without_dropout_two_ranks_are_one(calm: Path, capfd: pytest.CaptureFixt
     assert [printed.err.count(words) for words in ("run folder two", "epoch 1: dev")] == [1, 1]
 
 
+@FORKED
 def test_ended_and_resumed_it_ends_in_the_same_bytes(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +78,7 @@ def test_ended_and_resumed_it_ends_in_the_same_bytes(
     assert written() == whole and len(steps_logged()) == count
 
 
+@FORKED
 def test_a_killed_rank_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +101,7 @@ def launcher_killed(folder: Path, argv: tuple[str, ...]) -> None:
     in_process(folder, argv)
 
 
+@FORKED
 def test_a_wrong_file_is_one_line_of_one_rank(
     place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
