@@ -5,16 +5,22 @@ Each test copies the package, adds such a file to the copy, and runs the command
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from minbert.encoder.config import EncoderConfig
 from tests.helpers import ROOT, save_encoder, write_course_files
@@ -72,20 +78,26 @@ POOLED_L2 = Method(
 '''
 
 
-DRIVER = """
-import contextlib, importlib, io, json, sys
-
-results = []
-for module, *argv in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = importlib.import_module(f"minbert.{module}").main(argv)
-        except SystemExit as ended:  # --help
-            code = ended.code or 0
-    results.append((code, out.getvalue(), err.getvalue()))
-print(json.dumps(results))
-"""
+def work_in(folder: Path, commands: Sequence[tuple[str, ...]]) -> None:
+    """Run commands of the package in `folder`, and of no other; leave what they say in a file."""
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "minbert"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(folder))
+    grids = importlib.import_module("minbert.experiments.faults.grids")
+    grids.fork_cells(SimpleNamespace(enter=lambda _cell: None))
+    results = []
+    for module, *argv in commands:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = importlib.import_module(f"minbert.{module}").main(argv)
+            except SystemExit as ended:  # --help
+                code = ended.code or 0
+        results.append((code, out.getvalue(), err.getvalue()))
+    assert Path(sys.modules["minbert"].__file__ or "").parent == folder / "minbert"
+    Path("said.json").write_text(json.dumps(results))
 
 
 class Run(NamedTuple):
@@ -99,8 +111,8 @@ class Run(NamedTuple):
 class Copy:
     """A copy of the package and of the course's entry point, with a tiny encoder and data."""
 
-    def __init__(self, folder: Path, tiny: EncoderConfig) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, tiny: EncoderConfig, forking: ForkServerContext) -> None:
+        self.folder, self.forking = folder, forking
         shutil.copytree(ROOT / "minbert", folder / "minbert")
         shutil.copy(ROOT / "multitask_classifier.py", folder)
         save_encoder(folder / "encoder", tiny)
@@ -117,22 +129,16 @@ class Copy:
 
     def run(self, *commands: tuple[str, ...]) -> list[Run]:
         """Run commands in the copy, one after the other in one process: a module and its flags."""
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER, json.dumps(commands)],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return [Run(*each) for each in json.loads(done.stdout)]
+        process = self.forking.Process(target=work_in, args=(self.folder, commands))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        return [Run(*each) for each in json.loads((self.folder / "said.json").read_text())]
 
 
 @pytest.fixture
-def copied(tmp_path: Path, tiny: EncoderConfig) -> Copy:
-    return Copy(tmp_path / "copy", tiny)
+def copied(tmp_path: Path, tiny: EncoderConfig, forking: ForkServerContext) -> Copy:
+    return Copy(tmp_path / "copy", tiny, forking)
 
 
 MAIN = "finetune.cli"

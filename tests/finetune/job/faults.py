@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,19 @@ def _strike(fault: Fault) -> None:
 def faulty(faults: Sequence[Fault], work: Callable[..., Any], stop: Any) -> Any:
     install(faults)
     return work(stop)
+
+
+def work_as_rank(
+    folder: Path, said: str, told: Mapping[str, str], faults: Sequence[Fault], argv: Sequence[str]
+) -> None:
+    """The whole life of a process that a launcher on another machine may have started."""
+    os.environ.update(told)
+    os.chdir(folder)
+    with Path(said).open("w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    install(faults)
+    sys.exit(cli.main(argv))
 
 
 def in_ranks(monkeypatch: pytest.MonkeyPatch, *faults: Fault) -> None:

@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,9 @@ from tests.finetune.job.faults import (
     struck,
     two_agents,
     two_agents_alike,
+    work_as_rank,
 )
+from tests.forked import fork_ranks
 from tests.finetune.job.running import SHORT, SIX, make_place, run, steps_logged, written
 
 FLAGS = ("--option", "finetune", "--rrobin", "--batch_size", "5", "--checkpoint_every", "3")
@@ -60,10 +64,13 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def whole(
+    forking: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     """The predictions of the job by two ranks in peace."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patched:
+        fork_ranks(patched)
         patched.chdir(folder)
         make_place(folder)
         assert run(*FLAGS, "--ranks", "2") == 0
@@ -95,6 +102,7 @@ def check_kills(
     assert struck(place) == kills
 
 
+@pytest.mark.slow
 def test_killed_ranks_come_back_and_end_in_the_same_bytes(
     place: Path, whole: dict[str, bytes]
 ) -> None:
@@ -180,6 +188,66 @@ def test_the_job_script_trains_on_two_machines_and_comes_back_after_kills(
     assert all(f"resumed at step {step} of 18" in done.stderr for step in (6, 9))
 
 
+def together(
+    forking: ForkServerContext,
+    folders: Sequence[Path],
+    *faults: Fault,
+    flags: Sequence[str] = (),
+    restarts: int = 0,
+) -> list[tuple[int | None, str]]:
+    """How ranks end, each in its folder as on a machine of its own, and what they have said."""
+    world, ranks = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}, []
+    for number, folder in enumerate(folders):
+        told = {**TOLD, **world, "RANK": str(number), "WORLD_SIZE": str(len(folders))}
+        told["TORCHELASTIC_RESTART_COUNT"] = str(restarts)
+        work = partial(work_as_rank, folder, f"said by {number}.txt", told, faults)
+        ranks.append(forking.Process(target=work, args=((*JOB, *flags),)))
+        ranks[-1].start()
+    for rank in ranks:
+        rank.join(300)
+        rank.kill()
+    said = [(f / f"said by {n}.txt").read_text() for n, f in enumerate(folders)]
+    return [(rank.exitcode, text) for rank, text in zip(ranks, said, strict=True)]
+
+
+def test_ranks_that_are_started_again_end_in_the_same_bytes(
+    place: Path, whole: dict[str, bytes], forking: ForkServerContext
+) -> None:
+    """As torchrun starts them, by the same command, when one was killed."""
+    for restarts, fault in enumerate((Fault(1), Fault(7, rank=1))):
+        lost = together(forking, [place, place], fault, restarts=restarts)
+        assert lost[fault.rank][0] == -signal.SIGKILL and lost[1 - fault.rank][0] == 1
+    (code, said), (other, _) = together(forking, [place, place], restarts=2)
+    assert code == other == 0 and f"resumed at step 6 of {STEPS}" in said
+    assert written(place / "predictions") == whole and struck(place) == 2
+    assert [line["step"] for line in steps_logged(place / "out")] == list(range(STEPS))
+    assert not list(place.glob("out.old*"))
+
+
+def test_a_rank_that_is_gone_ends_the_other(place: Path, forking: ForkServerContext) -> None:
+    """The one that goes is the first, in which the group's common memory was."""
+    ended = together(forking, [place, place], Fault(4), flags=("--epochs", "500"))
+    assert time.time() - last_strike(place) < 60
+    assert [code for code, _ in ended] == [-signal.SIGKILL, 1] and ours(ended[1][1]) == [GONE]
+
+
+def test_a_folder_that_a_rank_does_not_see_is_told_once(
+    place: Path, tmp_path_factory: pytest.TempPathFactory, forking: ForkServerContext
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    make_place(elsewhere)
+    ended = together(forking, [place, elsewhere])
+    assert [code for code, _ in ended] == [1, 2]
+    check_not_shared(place, [line for _, said in ended for line in ours(said)])
+
+
+def check_not_shared(place: Path, lines: Sequence[str]) -> None:
+    assert len(lines) == 1 and "does not see what rank 0 writes there" in lines[0], lines
+    assert lines[0].startswith("error: --output_dir out: rank 1, on ")
+    assert not (place / "out").exists() or not any((place / "out").iterdir())
+
+
+@pytest.mark.slow
 def test_a_machine_that_is_gone_ends_the_others(place: Path) -> None:
     """The one that goes is the first, on which the group's common memory was."""
     first, second = two_agents(free_port())
@@ -192,6 +260,7 @@ def test_a_machine_that_is_gone_ends_the_others(place: Path) -> None:
     assert one.returncode == -signal.SIGKILL and all_gone(place)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_shared_is_told_once(place: Path, tmp_path_factory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     make_place(elsewhere)
@@ -200,9 +269,7 @@ def test_a_folder_that_is_not_shared_is_told_once(place: Path, tmp_path_factory)
     agents = [agent(f, o, JOB) for f, o in zip(folders, options, strict=True)]
     said = ended(*agents)
     lines = [line for text in said for line in ours(text)]
-    assert len(lines) == 1 and "does not see what rank 0 writes there" in lines[0], said
+    check_not_shared(place, lines)
     (text,) = (text for text in said if lines[0] in text)
     assert text.index(lines[0]) < text.index("ChildFailedError")  # the launcher's own report
     assert [one.returncode for one in agents] == [1, 1]  # and its exit code
-    assert lines[0].startswith("error: --output_dir out: rank 1, on ")
-    assert not (place / "out").exists() or not any((place / "out").iterdir())
