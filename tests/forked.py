@@ -1,4 +1,4 @@
-"""Ranks of one machine that are forked from a process with the libraries loaded.
+"""Ranks of one machine, and commands, that are forked from a process with the libraries loaded.
 
 A new interpreter loads them in seconds, and every rank of `--ranks` is one.
 """
@@ -6,12 +6,18 @@ A new interpreter loads them in seconds, and every rank of `--ranks` is one.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
+import sys
+from collections.abc import Mapping, Sequence
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 from typing import Any
 
 import pytest
 from torch.distributed.launcher import api
+
+_READ_ANEW = {"minbert", "huggingface_hub"}
 
 
 class Streams:
@@ -27,7 +33,7 @@ def _write_there(*handles: Any) -> Streams:
     return Streams()
 
 
-def _follow(code: str, folder: str, launcher: int, _streams: Streams) -> None:
+def _follow(code: str, folder: Path, launcher: int, _streams: Streams) -> None:
     os.chdir(folder)
     os.getppid = lambda: launcher  # not the process that all are forked from
     exec(code, {})  # what a new interpreter would be given
@@ -39,7 +45,25 @@ def fork_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def forked(config: api.LaunchConfig, _python: str) -> Any:
         config = dataclasses.replace(config, start_method="forkserver")
-        told = (os.getcwd(), os.getpid(), Streams())
+        told = (Path.cwd(), os.getpid(), Streams())
         return lambda _flag, code: launch(config, _follow)(code, *told)
 
     monkeypatch.setattr(api, "elastic_launch", forked)
+
+
+def run_command(
+    module: str, argv: Sequence[str], folder: Path, environment: Mapping[str, str], said: Path
+) -> None:
+    """The whole life of a process that was started as a command, in a `folder`.
+
+    What reads the environment when it is loaded is loaded anew. Its stdout and stderr go to files.
+    """
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for name in [name for name in sys.modules if name.partition(".")[0] in _READ_ANEW]:
+        del sys.modules[name]
+    for number, ending in ((1, ".out"), (2, ".err")):
+        with said.with_suffix(ending).open("w") as stream:
+            os.dup2(stream.fileno(), number)
+    sys.exit(importlib.import_module(module).main(argv))

@@ -6,10 +6,10 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from minbert.support.errors import InputError, RunError, Stopped
 from tests.download import faulty_server as faulty
 from tests.download.faulty_server import COMMIT, Server, publish, serving
 from tests.download.one_file import SOON
+from tests.forked import run_command
 from tests.helpers import ROOT, save_encoder
 
 NAME = "someone/tiny-bert"
@@ -180,51 +181,60 @@ def environment(server: Server, tmp_path: Path) -> dict[str, str]:
     return {**kept, **more, "NO_PROXY": "127.0.0.1"}
 
 
-COMMAND = [sys.executable, "-m", "minbert.download"]
+def command(forking: ForkServerContext, tmp_path: Path, told: dict[str, str]) -> BaseProcess:
+    """`python -m minbert.download --weights` in a process of its own, which writes `said.*`."""
+    given = ("minbert.download.__main__", ("--weights", NAME), tmp_path, told, tmp_path / "said")
+    process = forking.Process(target=run_command, args=given)
+    process.start()
+    return process
 
 
-def test_a_checkpoint_arrives_where_the_environment_says(server: Server, tmp_path: Path) -> None:
+def ended(process: BaseProcess, tmp_path: Path) -> tuple[int | None, str, str]:
+    """Its exit code, its stdout and its stderr."""
+    process.join()
+    return (process.exitcode, *((tmp_path / f"said.{end}").read_text() for end in ("out", "err")))
+
+
+def test_a_checkpoint_arrives_where_the_environment_says(
+    server: Server, tmp_path: Path, forking: ForkServerContext
+) -> None:
     there = environment(server, tmp_path)
-    argv = [*COMMAND, "--weights", NAME]
-    done = subprocess.run(argv, cwd=tmp_path, env=there, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code, out, err = ended(command(forking, tmp_path, there), tmp_path)
+    assert code == 0, err
     where = f"weights: {NAME} at revision {COMMIT} is in the local cache"
-    assert done.stdout == f"{where}; use it with --weights {NAME}\n"
-    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stderr) is None
+    assert out == f"{where}; use it with --weights {NAME}\n"
+    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", err) is None
     assert (tmp_path / "home/hub/models--someone--tiny-bert/refs/main").read_text() == COMMIT
     offline = {**there, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "other")}
-    done = subprocess.run(argv, cwd=tmp_path, env=offline, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1 and "HF_HUB_OFFLINE" in done.stderr
+    code, out, err = ended(command(forking, tmp_path, offline), tmp_path)
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1 and "HF_HUB_OFFLINE" in err
 
 
 def test_ctrl_c_keeps_a_partial_file_and_the_next_run_goes_on(
-    server: Server, tmp_path: Path
+    server: Server, tmp_path: Path, forking: ForkServerContext
 ) -> None:
     path = "/storage/model.safetensors"
     half = len(server.files[path]) // 2
     server.faults[path] = [faulty.stall(0.5, seconds=120)]
     there = environment(server, tmp_path)
-    argv = [*COMMAND, "--weights", NAME]
-    running = subprocess.Popen(
-        argv, cwd=tmp_path, env=there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    running = command(forking, tmp_path, there)
     blobs = tmp_path / "home/hub/models--someone--tiny-bert/blobs"
-    while running.poll() is None and not (
+    while running.is_alive() and not (
         any(asked == path for asked, _ in server.requests)
         and any(part.stat().st_size for part in blobs.glob(".*.part"))
     ):
         time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate()
-    assert (running.returncode, out) == (130, "")
+    os.kill(running.pid or 0, signal.SIGINT)
+    code, out, err = ended(running, tmp_path)
+    assert (code, out) == (130, "")
     assert err.splitlines()[-1].startswith("stopped by SIGINT; the same command goes on")
     assert "Traceback" not in err
     (part,) = blobs.glob(".*.part")
     kept = part.stat().st_size
     assert 0 < kept <= half
-    done = subprocess.run(argv, cwd=tmp_path, env=there, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code, _, err = ended(command(forking, tmp_path, there), tmp_path)
+    assert code == 0, err
     assert server.requests[-1] == (path, kept)
 
 

@@ -33,8 +33,8 @@ from tests.finetune.job.faults import (
     two_agents_alike,
     work_as_rank,
 )
-from tests.forked import fork_ranks
 from tests.finetune.job.running import SHORT, SIX, make_place, run, steps_logged, written
+from tests.forked import fork_ranks
 
 FLAGS = ("--option", "finetune", "--rrobin", "--batch_size", "5", "--checkpoint_every", "3")
 JOB = (*SHORT, *FLAGS)
@@ -64,9 +64,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def whole(
-    forking: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, bytes]:
+def whole(forking: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The predictions of the job by two ranks in peace."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patched:
