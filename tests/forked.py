@@ -1,4 +1,4 @@
-"""Ranks of one machine, and commands, that are forked from a process with the libraries loaded.
+"""Ranks, commands and cells of grids, forked from a process that has loaded the libraries.
 
 A new interpreter loads them in seconds, and every rank of `--ranks` is one.
 """
@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerContext
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torch.distributed.launcher import api
+
+from minbert.experiments.faults import grids
+from minbert.experiments.grid.cell import LOG
+from minbert.experiments.grid.cells import Cell
 
 _READ_ANEW = {"minbert", "huggingface_hub"}
 
@@ -67,3 +73,24 @@ def run_command(
         with said.with_suffix(ending).open("w") as stream:
             os.dup2(stream.fileno(), number)
     sys.exit(importlib.import_module(module).main(argv))
+
+
+class ForkedCell(grids.Forked):
+    """A cell's process, with the interface that a grid's runner expects."""
+
+    def __init__(
+        self, forking: ForkServerContext, cell: Cell, out: Path, _threads: int = 1
+    ) -> None:
+        cell.folder(out).mkdir(parents=True, exist_ok=True)
+        self._process = forking.Process(target=_be_a_cell, args=(cell, out, os.getpid()))
+        self._process.start()
+
+
+def _be_a_cell(cell: Cell, out: Path, parent: int) -> None:
+    os.setsid()
+    os.getppid = lambda: parent  # not the process that all are forked from
+    with (cell.folder(out) / LOG).open("a") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    arguments = [str(out), json.dumps(dataclasses.asdict(cell)), str(parent)]
+    sys.exit(importlib.import_module(cell.module).main(arguments))

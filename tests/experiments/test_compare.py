@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from minbert.experiments import compare as module
 from minbert.experiments.compare import compare, main
 from minbert.experiments.grid import finished
 from minbert.experiments.grid.finished import FinishedRun
@@ -56,7 +58,11 @@ def test_a_run_equals_itself(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert all(row[3:] == ["+0.000", "1.0000", "–", "1.0000 |"] for row in rows)
 
 
-def test_several_seeds_are_tested_with_their_noise(runs: Path) -> None:
+def test_several_seeds_are_tested_with_their_noise(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("paired_permutation", "paired_bootstrap"):
+        monkeypatch.setattr(module, name, partial(getattr(module, name), rounds=200))
     sides = [[runs / name for name in side] for side in (("run1", "run2"), ("run2", "run3"))]
     for one, swapped in zip(compare(*sides), compare(*sides[::-1]), strict=True):
         scores = [[read_finished(run)["dev"][one.task] for run in side] for side in sides]

@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from minbert.support import durable_files
 from minbert.support.claims import TAKEN, is_free, take
 from minbert.support.errors import RunError
 from tests.experiments.grids import Place, experiment
+from tests.forked import ForkedCell
 from tests.hostile_files import HOSTILE_JSON, put
 
 GOOD = GridRow("good", ("--option finetune",))
@@ -44,10 +47,10 @@ def cells_of(place: Place, *rows: GridRow, seeds: int = 1, epochs: int = 1) -> l
 
 
 @pytest.fixture(scope="module")
-def ran(place: Place) -> tuple[Runner, Cell, Cell]:
+def ran(place: Place, forking: ForkServerContext) -> tuple[Runner, Cell, Cell]:
     """A grid of two, one of which fails, after two workers were at it."""
     good, bad = cells_of(place, GOOD, BAD)
-    runner = Runner([good, bad], place.out, workers=2)
+    runner = Runner([good, bad], place.out, 2, partial(ForkedCell, forking))
     runner.run("grid")
     return runner, good, bad
 
@@ -153,9 +156,11 @@ def test_a_cell_that_another_holds_is_waited_for(place: Place, tmp_path: Path) -
     assert not runner.failed
 
 
-def test_code_that_has_changed_meanwhile_is_refused(place: Place, tmp_path: Path) -> None:
+def test_code_that_has_changed_meanwhile_is_refused(
+    place: Place, tmp_path: Path, forking: ForkServerContext
+) -> None:
     cell = Cell("good", 11711, f"--option finetune {' '.join(place.extra)} --seed 11711", "0" * 16)
-    runner = Runner([cell], tmp_path, 1)
+    runner = Runner([cell], tmp_path, 1, partial(ForkedCell, forking))
     runner.run("old plan")
     assert "changed since the grid was planned" in runner.failed[cell.key]
 

@@ -31,6 +31,7 @@ def flags(place: Path, *more: str) -> list[str]:
     return ["scale", *where, "--rounds", "2", *more]
 
 
+@pytest.mark.usefixtures("forked_ranks")
 def test_from_flags_to_table_and_files(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = {name: place / f"all.{name}" for name in ("json", "csv", "svg")}
     named = [f"--json={outputs['json']}", f"--csv={outputs['csv']}", f"--plot={outputs['svg']}"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from minbert.experiments.grid.config import GridConfig
 from minbert.experiments.tables import seeds
 from minbert.experiments.tables.command import Grid
 from tests.experiments.grids import Place
+from tests.forked import ForkedCell
 from tests.helpers import ROOT
 
 
@@ -33,8 +36,12 @@ def flags(place: Place) -> list[str]:
 
 
 def test_a_table_is_made_and_made_again_without_a_run(
-    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Place,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    forking: ForkServerContext,
 ) -> None:
+    monkeypatch.setattr(runner, "launch", partial(ForkedCell, forking))
     command = ["table2", *flags(place), "--", *place.extra]
     assert main(command) == 0
     table, _ = capsys.readouterr()
