@@ -100,7 +100,6 @@ def check_kills(
     assert struck(place) == kills
 
 
-@pytest.mark.slow
 def test_killed_ranks_come_back_and_end_in_the_same_bytes(
     place: Path, whole: dict[str, bytes]
 ) -> None:
