@@ -277,7 +277,7 @@ CLASSES: Sequence[FaultClass] = (
     FaultClass("numbers", 80, 1, _not_finite),
     FaultClass("two-runs", 50, 1, _two_runs),
     FaultClass("folders", 60, 1, _folders),
-    FaultClass("grids", 50, 0, _grids),
+    FaultClass("grids", 52, 0, _grids),
     FaultClass("memory", 50, 1, _memory),
 )
 
