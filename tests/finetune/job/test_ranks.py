@@ -78,7 +78,6 @@ def test_ended_and_resumed_it_ends_in_the_same_bytes(
     assert written() == whole and len(steps_logged()) == count
 
 
-@FORKED
 def test_a_killed_rank_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
