@@ -147,7 +147,6 @@ def joined(threads: int | None = None, launcher: int | None = None) -> Iterator[
     if here == count and sys.platform in _LOOPBACK:  # else gloo asks the network for our name
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
     try:
-        # else it would look for the store of a launcher that was killed meanwhile for half an hour
         limit: Any = {"timeout": _MEETING} if "TORCHELASTIC_USE_AGENT_STORE" in os.environ else {}
         store, number, _ = next(dist.rendezvous("env://", **limit))  # type: ignore[attr-defined]
         store.set_timeout(dist.default_pg_timeout)
@@ -229,11 +228,12 @@ def follow(folder: str) -> None:
     except BaseException as error:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # nothing interrupts the last words
-        known = isinstance(error, (InputError, RunError, OSError, Stopped)) or out_of_memory(error)
-        said = error if known else RunError(f"rank {rank()}: {error!r}")
+        memory = out_of_memory(error) and torch.OutOfMemoryError(str(error))  # what it came from
+        known = memory or (isinstance(error, (InputError, RunError, OSError, Stopped)) and error)
+        said = known or RunError(f"rank {rank()}: {error!r}")
         with contextlib.suppress(FileExistsError), (place / "error").open("xb") as stream:
             pickle.dump(said, stream)
-        if said is error:
+        if known:
             sys.exit(1)
         raise
 

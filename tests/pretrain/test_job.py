@@ -121,6 +121,35 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     check_stops(monkeypatch, run, objective.PretrainingObjective, flags)
 
 
+@pytest.mark.parametrize("stopped_at", [1, 7])
+def test_a_launcher_that_starts_it_again_need_not_say_resume(
+    place: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    """And moves nothing aside, also where there is no checkpoint yet."""
+    assert run("--steps", "9", "--output_dir", "whole") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(objective.PretrainingObjective, "passes", fail_at(stopped_at))
+        with pytest.raises(KeyError):
+            run("--steps", "9")
+    monkeypatch.setattr(group, "_again", False)  # put back at the end
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert run("--steps", "9") == 0
+    assert_same_run()
+    assert not list(place.glob("out.old*"))
+
+
+def fail_at(step: int) -> Any:
+    """The passes of a rank that ends at the `step`-th batch, counted from 1."""
+    passes, calls = objective.PretrainingObjective.passes, itertools.count(1)
+
+    def failing(*args: Any, **settings: Any) -> Any:
+        if next(calls) == step:
+            raise KeyError
+        return passes(*args, **settings)
+
+    return failing
+
+
 def test_a_time_budget_fixes_the_steps_once(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

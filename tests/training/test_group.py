@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 
-from minbert.support.device import out_of_memory, use_threads
+from minbert.support.device import use_threads
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
 from minbert.training import group
@@ -89,20 +89,35 @@ def lack_memory(_stop: StopRequest) -> None:
     raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
 
+def lack_memory_within_a_reader(stop: StopRequest) -> None:
+    try:
+        lack_memory(stop)
+    except RuntimeError as error:
+        raise InputError("weights: damaged") from error
+
+
 def be_stopped(_stop: StopRequest) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
-    ("work", "error"), [(lack_memory, RuntimeError), (be_stopped, Stopped)], ids=["memory", "stop"]
+    ("work", "error", "words"),
+    [
+        (lack_memory, torch.OutOfMemoryError, "DefaultCPUAllocator: can't"),
+        (lack_memory_within_a_reader, torch.OutOfMemoryError, "weights: damaged"),
+        (be_stopped, Stopped, "SIGTERM"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_rank_leaves_its_error_as_it_is(tmp_path: Path, work, error: type) -> None:
-    """So the line is that of one process: what to do where memory runs out, for example."""
+def test_what_ends_a_rank_is_said_as_of_one_process(
+    tmp_path: Path, work, error: type, words: str
+) -> None:
+    """A lack of memory with what to do, for example, and no traceback."""
     (tmp_path / "work").write_bytes(pickle.dumps((work, 1, None)))
     with pytest.raises(SystemExit):
         group.follow(str(tmp_path))
     left = group._reason(tmp_path, {})
-    assert type(left) is error and out_of_memory(left) == (error is RuntimeError)
+    assert type(left) is error and str(left).startswith(words)
 
 
 def test_ranks_that_left_no_error_are_named() -> None:
@@ -243,3 +258,20 @@ def test_ranks_share_the_threads_that_were_asked_for(
             monkeypatch.setenv(name, ranks_here)
     use_threads(count, group.ranks_here())
     assert found == each
+
+
+def test_a_rank_takes_the_gpu_of_its_number_on_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(group, "_together", lambda: True)
+    monkeypatch.setattr(group, "rank", lambda: 5)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for name, value in {"WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    group.take(torch.device("cuda"))
+    group.take(torch.device("cpu"))
+    assert taken == [1]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "6")
+    with pytest.raises(InputError, match=r"^6 ranks, 4 cuda here: take fewer or --device cpu$"):
+        group.take(torch.device("cuda"))
