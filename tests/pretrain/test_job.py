@@ -123,7 +123,10 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
 
 @pytest.mark.parametrize("stopped_at", [1, 7])
 def test_a_launcher_that_starts_it_again_need_not_say_resume(
-    place: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stopped_at: int,
 ) -> None:
     """And moves nothing aside, also where there is no checkpoint yet."""
     assert run("--steps", "9", "--output_dir", "whole") == 0
@@ -134,6 +137,8 @@ def test_a_launcher_that_starts_it_again_need_not_say_resume(
     monkeypatch.setattr(group, "_again", False)  # put back at the end
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert run("--steps", "9") == 0
+    said = {1: "starting afresh", 7: "resumed at step 6 of 9"}[stopped_at]
+    assert said in capsys.readouterr().err
     assert_same_run()
     assert not list(place.glob("out.old*"))
 
