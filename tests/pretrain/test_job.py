@@ -30,7 +30,7 @@ from minbert.support.errors import InputError
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
-from tests.pretrain.stopping import affording_differently, check_stops
+from tests.pretrain.stopping import affording_differently, assert_same_run, check_stops
 from tests.pretrain.texts import learnable_documents, random_documents, write_documents
 
 SHAPE = ["--layers", "1", "--hidden_size", "32", "--attention_heads", "2", "--positions", "32"]
