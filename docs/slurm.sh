@@ -22,7 +22,8 @@ set -euo pipefail
 # torchrun kills ranks that have not stopped by then; its default is 30 seconds.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=100
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*} # not `| head`: scontrol may not have written all, and the script would end
 port=$((29400 + SLURM_JOB_ID % 1000)) # another job may be on the same machine
 
 # RANKS_PER_NODE=8 sbatch ... is for machines without GPUs.

@@ -26,7 +26,7 @@ from minbert.regularizers import registry
 from minbert.support import durable_files, untrusted
 from minbert.support.command import show
 from minbert.support.console import log
-from minbert.support.device import pick_device
+from minbert.support.device import pick_device, use_threads
 from minbert.support.signals import StopRequest
 from minbert.tasks.metrics import DEGENERATE, is_degenerate
 from minbert.tasks.mixing import WITH_ROUNDS
@@ -64,7 +64,7 @@ def run(typed: RunConfig, stop: StopRequest, report: Report | None = None) -> Re
     trackers.check(typed.track)
     resume = typed.resume or group.restarted()
     typed = dataclasses.replace(typed, ranks=group.wanted(typed.ranks), resume=resume)
-    group.use_threads(typed.threads)
+    use_threads(typed.threads, group.ranks_here())
     if typed.ranks > group.size():
         return group.launch(typed.ranks, partial(run, typed, report=report))
     advice = recommended(Path(str(typed.weights)), typed.option)

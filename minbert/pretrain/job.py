@@ -18,7 +18,7 @@ from minbert.pretrain.config import PretrainConfig
 from minbert.support import durable_files, untrusted
 from minbert.support.command import show
 from minbert.support.console import clock, log
-from minbert.support.device import pick_device
+from minbert.support.device import pick_device, use_threads
 from minbert.support.errors import InputError
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
@@ -40,7 +40,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
     trackers.check(config.track)
     resume = config.resume or group.restarted()
     config = dataclasses.replace(config, ranks=group.wanted(config.ranks), resume=resume)
-    group.use_threads(config.threads)
+    use_threads(config.threads, group.ranks_here())
     if config.ranks > group.size():
         group.launch(config.ranks, partial(run, config))
         return

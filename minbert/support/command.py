@@ -52,6 +52,7 @@ def run_command(
     except Exception as error:
         code, line = _explained(error)
         if not line:  # an error in this package, not in its use
+            log.error("error: %r, which is a fault of minbert; its traceback follows", error)
             raise
         log.error("error: %s", line)
         return code

@@ -81,6 +81,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def use_threads(count: int | None, processes: int = 1) -> None:
+    """Compute with so many CPU threads, divided among `processes`; None changes nothing."""
+    if count is not None:
+        torch.set_num_threads(max(1, count // processes))
+
+
 def at_least_fp32(x: Tensor) -> Tensor:
     """`x` in fp32 if it is fp16 or bf16, else as it is: a bare `.float()` would downcast fp64."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -9,12 +9,15 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from minbert.support.errors import Stopped
+
+_ECHO = 3.0  # seconds in which a launcher passes on a signal that its processes had as well
 
 
 class StopRequest:
@@ -23,8 +26,10 @@ class StopRequest:
     The first signal sets `asked`, and with it `signum`, which the loop obeys. Where processes
     train together, they `agree` on `signum` whenever they `settle()`. Inside `immediate()` the
     first signal raises Stopped at once. A second one ends the process without another line of
-    Python: files and checkpoints under way stay drafts, which the next start removes. Outside the
-    main thread no handler can be set: signals keep their usual meaning.
+    Python: files and checkpoints under way stay drafts, which the next start removes. Where
+    processes agree, the same signal within three seconds counts once: their launcher passes on what
+    it gets, and a cluster may send that to all. Outside the main thread no handler can be set:
+    signals keep their usual meaning.
     """
 
     def __init__(self) -> None:
@@ -32,6 +37,7 @@ class StopRequest:
         self.signum: int | None = None
         self.agree: Callable[[int], int] | None = None  # on the highest of all processes' numbers
         self._immediate = True
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def install(self) -> None:
@@ -52,8 +58,11 @@ class StopRequest:
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.asked is not None:
+            late = time.monotonic() - self._since > _ECHO
+            if self.agree is not None and signum == self.asked and not late:
+                return
             _end_at_once(signum)
-        self.asked = signum
+        self.asked, self._since = signum, time.monotonic()
         if self._immediate:
             raise Stopped(signum)
         if self.agree is None:

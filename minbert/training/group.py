@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from minbert.support.console import log, set_up_logging
-from minbert.support.device import cores
+from minbert.support.device import cores, out_of_memory, use_threads
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
 
@@ -35,6 +36,7 @@ _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 _PAUSE = 1e-4  # seconds between looks at an exchange, in which a signal can be handled
 _LOOK = 0.1  # seconds between looks at what may take long
 _GRACE = 600  # seconds that a stopped run may take for its last step and checkpoint
+_MEETING = timedelta(seconds=20)  # torch tries twice; a launcher has its store before its ranks
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _store: Any = None  # the group's common memory: keys and small values
 _again = False  # whether these processes were started again after a failure
@@ -56,8 +58,7 @@ def summed(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SU
     if not _together():
         return tensor
     with losses_named():
-        exchange = dist.all_reduce(tensor, operation, async_op=True)
-        assert exchange is not None
+        exchange: Any = dist.all_reduce(tensor, operation, async_op=True)
         while tensor.device.type == "cpu" and not exchange.is_completed():
             time.sleep(_PAUSE)  # a wait inside the library could not be interrupted
         exchange.wait()
@@ -115,40 +116,40 @@ def restarted() -> bool:
 def take(device: torch.device) -> None:
     """Compute on this process's own device of that kind. Raises InputError where there is none."""
     if _together() and device.type != "cpu":
-        count, kind = _number("LOCAL_WORLD_SIZE", size()), device.type
+        count, kind = ranks_here(), device.type
         if count > (here := torch.cuda.device_count() if kind == "cuda" else 0):
             raise InputError(f"{count} ranks, {here} {kind} here: take fewer or --device cpu")
         torch.cuda.set_device(_number("LOCAL_RANK", 0))
 
 
-def use_threads(count: int | None) -> None:
-    """Compute with so many CPU threads, shared by this machine's ranks; None changes nothing."""
-    if count is not None:
-        here = _number("LOCAL_WORLD_SIZE", _number("WORLD_SIZE", 1))
-        torch.set_num_threads(max(1, count // here))
+def ranks_here() -> int:
+    """The number of processes on this machine that train together."""
+    return _number("LOCAL_WORLD_SIZE", _number("WORLD_SIZE", 1))
 
 
 @contextlib.contextmanager
-def joined(threads: int | None = None) -> Iterator[None]:
+def joined(threads: int | None = None, launcher: int | None = None) -> Iterator[None]:
     """Join the group that the environment names, if it names one, within the block.
 
-    This machine's processes share its `threads`, by default its cores. Rank 0 alone logs, and of
-    errors only the first one is shown. Raises InputError or RunError where there is no such group.
+    This machine's processes share its `threads`, by default its cores, and end when the `launcher`
+    does, by default their parent. Rank 0 alone logs, and of errors only the first one is shown.
+    Raises InputError or RunError where there is no such group.
     """
     global _store, _again
     count, _again = _number("WORLD_SIZE", 1), _number("TORCHELASTIC_RESTART_COUNT", 0) > 0
     if count == 1:
         yield
         return
-    here = _number("LOCAL_WORLD_SIZE", count)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    unset = os.environ.get("OMP_NUM_THREADS", "1") == "1"  # torchrun sets it to 1
-    if here > 1 and (threads or unset):
-        use_threads(threads or cores())
+    here = ranks_here()
+    threading.Thread(target=_end_with, args=(launcher or os.getppid(),), daemon=True).start()
+    if here > 1 and (threads or os.environ.get("OMP_NUM_THREADS", "1") == "1"):  # by torchrun
+        use_threads(threads or cores(), here)
     if here == count and sys.platform in _LOOPBACK:  # else gloo asks the network for our name
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
     try:
-        store, number, _ = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+        limit: Any = {"timeout": _MEETING} if "TORCHELASTIC_USE_AGENT_STORE" in os.environ else {}
+        store, number, _ = next(dist.rendezvous("env://", **limit))  # type: ignore[attr-defined]
+        store.set_timeout(dist.default_pg_timeout)
         start, _again = _agreed(store, number, count, again=_again)
         _store = dist.PrefixStore(start, store)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -198,7 +199,7 @@ def launch(count: int, work: Callable[[StopRequest], T]) -> T:
         settings: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0"}
         settings |= {"local_addr": "127.0.0.1", "max_restarts": 0, "shutdown_timeout": _GRACE}
         config = LaunchConfig(1, 1, count, logs_specs=logs, **settings)
-        (place / "work").write_bytes(pickle.dumps((work, torch.get_num_threads())))
+        (place / "work").write_bytes(pickle.dumps((work, torch.get_num_threads(), os.getpid())))
         code = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.path[:] = "
         code += f"{sys.path!r}; from minbert.training import group; group.follow({name!r})"
         try:
@@ -219,19 +220,20 @@ def follow(folder: str) -> None:
     set_up_logging()
     stop.install()
     try:
-        work, threads = _unpickled(place / "work")
-        with joined(threads):
+        work, threads, launcher = _unpickled(place / "work")
+        with joined(threads, launcher):
             result = work(stop)
             if rank() == 0:
                 (place / "result").write_bytes(pickle.dumps(result))
     except BaseException as error:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # nothing interrupts the last words
-        known = (InputError, RunError, OSError, torch.OutOfMemoryError, Stopped)
-        said = error if isinstance(error, known) else RunError(f"rank {rank()}: {error!r}")
+        memory = out_of_memory(error) and torch.OutOfMemoryError(str(error))  # what it came from
+        known = memory or (isinstance(error, (InputError, RunError, OSError, Stopped)) and error)
+        said = known or RunError(f"rank {rank()}: {error!r}")
         with contextlib.suppress(FileExistsError), (place / "error").open("xb") as stream:
             pickle.dump(said, stream)
-        if said is error:
+        if known:
             sys.exit(1)
         raise
 
@@ -245,6 +247,8 @@ def _reason(place: Path, failures: dict[int, Any]) -> BaseException:
     if (place / "error").exists():
         return _unpickled(place / "error")
     number, first = min(failures.items(), key=lambda failure: failure[1].timestamp)
+    if (stopper := -first.exitcode) in _SIGNALS:  # before it could take that over
+        return Stopped(stopper)
     return RunError(f"rank {number} ended with exit code {first.exitcode}")
 
 
@@ -254,12 +258,9 @@ def _unpickled(path: Path) -> Any:
 
 def _is_heard(record: logging.LogRecord) -> bool:
     """Whether this rank may say it: the first error of all ranks, and what rank 0 has to say."""
-    if record.levelno < logging.ERROR:
-        return True
-    try:
-        return bool(_store.add("errors", 1) == 1)
-    except RuntimeError:  # the store was on a machine that is gone
-        return _number("LOCAL_RANK", 0) == 0
+    with contextlib.suppress(RuntimeError):  # the store may have been on a machine that is gone
+        return record.levelno < logging.ERROR or bool(_store.add("errors", 1) == 1)
+    return _number("LOCAL_RANK", 0) == 0
 
 
 def _end_with(parent: int) -> None:

@@ -12,20 +12,14 @@ from minbert.training import group
 from minbert.training.plan import ByPasses, D, M, TrainingObjective
 
 
-class _Step(nn.Module):
-    """What DistributedDataParallel wraps: a model's weights, and the loss of all passes of a part.
-
-    It takes the loss as it is: the wrapper finds the weights in the loss's graph.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        weights = [own for own in model.parameters() if own.requires_grad]
-        idle = nn.Parameter(weights[0].detach().new_zeros(1))  # torch warns where all are used
-        self.weights = nn.ParameterList([*weights, idle])
-
-    def forward(self, loss: Tensor) -> Tensor:
-        return loss
+def _wrapped(model: nn.Module) -> DistributedDataParallel:
+    """What takes a loss as it is, finds its weights by its graph, and exchanges their gradients."""
+    weights = [own for own in model.parameters() if own.requires_grad]
+    idle = nn.Parameter(weights[0].detach().new_zeros(1))  # torch warns where all are used
+    step = nn.Identity()
+    step.weights = nn.ParameterList([*weights, idle])
+    # where it looks for unused weights, it never adds up in another order after --resume
+    return DistributedDataParallel(step, find_unused_parameters=True)
 
 
 class SharedObjective(Generic[M, D]):
@@ -45,10 +39,7 @@ class SharedObjective(Generic[M, D]):
         count, share = group.size(), 1 / group.size()
         if len(batch.ids) >= count:  # else all ranks take all rows, by the same draws
             batch, share, seed = batch.part(slice(group.rank(), None, count), seed)
-        if self._wrapper is None:
-            # where it looks for unused weights, it never adds up in another order after --resume
-            self._wrapper = DistributedDataParallel(_Step(model), find_unused_parameters=True)
-        wrapper = self._wrapper
+        wrapper = self._wrapper = self._wrapper or _wrapped(model)
 
         def differentiate(loss: Tensor, last: bool) -> None:
             loss = loss * (share * count)  # since the wrapper takes the ranks' mean

@@ -30,7 +30,7 @@ from minbert.support.errors import InputError
 from minbert.training import group
 from minbert.training.checkpoint import CheckpointStore
 from tests.helpers import TINY, VOCAB, cache_encoder, save_encoder
-from tests.pretrain.stopping import affording_differently, check_stops
+from tests.pretrain.stopping import affording_differently, assert_same_run, check_stops
 from tests.pretrain.texts import learnable_documents, random_documents, write_documents
 
 SHAPE = ["--layers", "1", "--hidden_size", "32", "--attention_heads", "2", "--positions", "32"]
@@ -119,6 +119,40 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     place: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:
     check_stops(monkeypatch, run, objective.PretrainingObjective, flags)
+
+
+@pytest.mark.parametrize("stopped_at", [1, 7])
+def test_a_launcher_that_starts_it_again_need_not_say_resume(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stopped_at: int,
+) -> None:
+    """And moves nothing aside, also where there is no checkpoint yet."""
+    assert run("--steps", "9", "--output_dir", "whole") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(objective.PretrainingObjective, "passes", fail_at(stopped_at))
+        with pytest.raises(KeyError):
+            run("--steps", "9")
+    monkeypatch.setattr(group, "_again", False)  # put back at the end
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert run("--steps", "9") == 0
+    said = {1: "starting afresh", 7: "resumed at step 6 of 9"}[stopped_at]
+    assert said in capsys.readouterr().err
+    assert_same_run()
+    assert not list(place.glob("out.old*"))
+
+
+def fail_at(step: int) -> Any:
+    """The passes of a rank that ends at the `step`-th batch, counted from 1."""
+    passes, calls = objective.PretrainingObjective.passes, itertools.count(1)
+
+    def failing(*args: Any, **settings: Any) -> Any:
+        if next(calls) == step:
+            raise KeyError
+        return passes(*args, **settings)
+
+    return failing
 
 
 def test_a_time_budget_fixes_the_steps_once(

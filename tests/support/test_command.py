@@ -56,12 +56,18 @@ def test_memory_that_ran_out_within_a_reader_is_not_called_a_wrong_file(
     assert "error: out of memory (weights: damaged)" in capsys.readouterr().err
 
 
-def test_an_error_of_the_package_itself_keeps_its_traceback() -> None:
+def test_an_error_of_the_package_itself_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And has a line: where ranks train together, it is what the first to fail says."""
+
     def fail(_: object) -> None:
         raise RuntimeError("shapes (2, 3) and (4, 5)")
 
     with pytest.raises(RuntimeError, match="shapes"):
         run_command(fail)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: RuntimeError('shapes (2, 3) and (4, 5)'), which is a fault of")
 
 
 def test_without_an_error_the_code_is_0() -> None:

@@ -107,6 +107,12 @@ def only_one_after_the_end(stop: StopRequest) -> None:
     send(signal.SIGINT)
 
 
+def another_where_processes_agree(stop: StopRequest) -> None:
+    stop.agree = lambda number: number
+    with stop.deferred():
+        send(signal.SIGTERM, signal.SIGINT)
+
+
 def three_in_the_midst_of_a_line(stop: StopRequest) -> None:
     """The handler must not need the stream whose lock the interrupted line holds."""
     with stop.deferred():
@@ -129,6 +135,7 @@ class Interrupted(io.FileIO):
         only_one_within_a_finalizer,
         only_one_that_nothing_catches,
         only_one_after_the_end,
+        another_where_processes_agree,
         three_in_the_midst_of_a_line,
     ],
     ids=lambda work: work.__name__,
@@ -152,6 +159,23 @@ def test_what_else_a_finalizer_raises_is_shown_as_ever(capfd: pytest.CaptureFixt
 
     said, code = printed_and_code(capfd, work)
     assert code == 0 and "ValueError: not a stop" in said
+
+
+def test_what_a_launcher_passes_on_counts_once(capfd: pytest.CaptureFixture[str]) -> None:
+    def work(stop: StopRequest) -> None:
+        stop.agree = lambda number: number
+        with stop.deferred():
+            send(signal.SIGINT, signal.SIGINT)
+        stop.settle()
+        assert stop.signum == signal.SIGINT
+        stop._since -= 60
+        print("later", file=sys.stderr)
+        send(signal.SIGINT)
+
+    said, code = printed_and_code(capfd, work)
+    assert code == 130
+    asked, *rest = said.splitlines()
+    assert asked.startswith("stopping after") and rest == ["later", "stopped at once by SIGINT"]
 
 
 def test_a_signal_is_answered_without_a_stderr(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from minbert.support.errors import InputError, RunError
+from minbert.support.device import use_threads
+from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
 from minbert.training import group
+
+FORK = get_context("fork")
 
 
 def exchange(place: Path, _stop: StopRequest) -> list[int]:
@@ -76,6 +83,75 @@ def test_two_ranks_exchange_and_only_one_speaks(
 def test_a_rank_that_fails_is_named(work, words: str) -> None:
     with pytest.raises(RunError, match=words):
         group.launch(2, work)
+
+
+def lack_memory(_stop: StopRequest) -> None:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+
+def lack_memory_within_a_reader(stop: StopRequest) -> None:
+    try:
+        lack_memory(stop)
+    except RuntimeError as error:
+        raise InputError("weights: damaged") from error
+
+
+def be_stopped(_stop: StopRequest) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("work", "error", "words"),
+    [
+        (lack_memory, torch.OutOfMemoryError, "DefaultCPUAllocator: can't"),
+        (lack_memory_within_a_reader, torch.OutOfMemoryError, "weights: damaged"),
+        (be_stopped, Stopped, "SIGTERM"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_ends_a_rank_is_said_as_of_one_process(
+    tmp_path: Path, work, error: type, words: str
+) -> None:
+    """A lack of memory with what to do, for example, and no traceback."""
+    (tmp_path / "work").write_bytes(pickle.dumps((work, 1, None)))
+    with pytest.raises(SystemExit):
+        group.follow(str(tmp_path))
+    left = group._reason(tmp_path, {})
+    assert type(left) is error and str(left).startswith(words)
+
+
+def test_ranks_that_left_no_error_are_named() -> None:
+    def reason(*codes: int) -> BaseException:
+        failures = {n: SimpleNamespace(exitcode=c, timestamp=n) for n, c in enumerate(codes)}
+        return group._reason(Path("nowhere"), failures)
+
+    stopped = reason(-signal.SIGTERM, 1)  # while it was still loading torch
+    assert isinstance(stopped, Stopped) and stopped.signum == signal.SIGTERM
+    assert str(reason(3, -signal.SIGTERM)) == "rank 0 ended with exit code 3"
+    assert str(reason(-signal.SIGTERM, -signal.SIGSEGV)) == "rank 1 was killed by SIGSEGV"
+
+
+def test_a_rank_whose_launcher_was_killed_before_it_looked_ends() -> None:
+    """Its parent is another process by then, as here."""
+    rank = FORK.Process(target=group._end_with, args=(1 << 22,))
+    rank.start()
+    rank.join(60)
+    assert rank.exitcode == 1
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_launchers_store_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, launched: bool
+) -> None:
+    """It is there before the ranks, or was; ranks that nobody launched may come later."""
+    met: list[dict[str, Any]] = []
+    monkeypatch.setattr(group.dist, "rendezvous", lambda _url, **limit: iter(met.append(limit)))
+    named_alone(monkeypatch, {"WORLD_SIZE": "2"})
+    if launched:
+        monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    with pytest.raises(TypeError), group.joined():
+        pass
+    assert met == [{"timeout": group._MEETING}] * launched + [{}] * (not launched)
 
 
 def test_a_process_alone_is_a_group_of_one() -> None:
@@ -180,5 +256,22 @@ def test_ranks_share_the_threads_that_were_asked_for(
         monkeypatch.delenv(name, raising=False)
         if ranks_here is not None:
             monkeypatch.setenv(name, ranks_here)
-    group.use_threads(count)
+    use_threads(count, group.ranks_here())
     assert found == each
+
+
+def test_a_rank_takes_the_gpu_of_its_number_on_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(group, "_together", lambda: True)
+    monkeypatch.setattr(group, "rank", lambda: 5)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for name, value in {"WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    group.take(torch.device("cuda"))
+    group.take(torch.device("cpu"))
+    assert taken == [1]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "6")
+    with pytest.raises(InputError, match=r"^6 ranks, 4 cuda here: take fewer or --device cpu$"):
+        group.take(torch.device("cuda"))
