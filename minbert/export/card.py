@@ -1,6 +1,7 @@
 """The model card of an export: what it is, its scores with intervals, its data, its command."""
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from minbert.support.flags import words_for
 from minbert.tasks.metrics import ACCURACY, PEARSON
 from minbert.tasks.task import Task
 
+_PLACES = "Files and folders stand without the folders above them; the hashes say which they are."
 _LEFT_OUT = (*INDIFFERENT, *OUTPUTS, *DATA_PLACES)
 
 
@@ -32,7 +34,7 @@ def card(run: TrainedRun, to: str, tasks: Sequence[Task], use: str) -> bytes:
         *_remarks(run, to, tasks),
         *_scores(run),
         _data(run),
-        f"## Training\n\n```bash\n{_command(_as_typed(run))}\n```",
+        f"## Training\n\n{_PLACES}\n\n```bash\n{_command(_as_typed(run))}\n```",
     ]
     return ("\n\n".join(parts) + "\n").encode()
 
@@ -95,7 +97,7 @@ def _command(config: ResolvedConfig) -> str:
     for entry in dataclasses.fields(config):
         value: Any = getattr(config, entry.name)
         if entry.name not in _LEFT_OUT and value != entry.default:
-            as_kept = list(value) if isinstance(value, tuple) else value
+            as_kept = list(map(shared, value)) if isinstance(value, tuple) else shared(value)
             words += words_for(entry, as_kept)
     return " ".join(map(shlex.quote, [*words, *_data_flags(config)]))
 
@@ -111,5 +113,18 @@ def _data_flags(config: ResolvedConfig) -> list[str]:
     usual = all(path.name == Path(fields[key].default).name for key, path in files.items())
     folders = {path.parent for path in files.values()}
     if usual and len(folders) == 1:
-        return ["--data_dir", str(folders.pop())]
-    return [f"--{key}={path}" for key, path in files.items()]
+        return [f"--data_dir={shared(str(folders.pop().resolve()))}"]
+    return [f"--{key}={shared(str(path))}" for key, path in files.items()]
+
+
+def shared(value: Any) -> Any:
+    """A setting as others may read it: of a whole path the last part alone.
+
+    The folders above it are those of one machine, and often have a person's name.
+    """
+    if isinstance(value, str) and value.startswith("{"):  # a task of the user's own
+        about = json.loads(value)
+        files = {split: shared(path) for split, path in about["files"].items()}
+        return json.dumps({**about, "files": files}, ensure_ascii=False)
+    is_path = isinstance(value, str) and Path(value).is_absolute()
+    return Path(value).name if is_path else value
