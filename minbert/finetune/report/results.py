@@ -129,7 +129,7 @@ def epoch_table(outcome: Outcome) -> Table:
         ]
         for row in outcome.epochs
     ]
-    header = ["epoch", "steps", *titles.values(), "seconds of training", "seconds of scoring"]
+    header = ["epoch", "steps", *titles.values(), "training, s", "scoring, s"]
     return Table("Epochs", header, rows)
 
 

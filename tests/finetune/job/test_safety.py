@@ -45,6 +45,7 @@ def test_a_quick_look_leaves_the_files_of_a_long_run(
         assert "  predictions-quick/sst-dev-output.csv" in printed.out
         assert written() == whole
         assert set(written(Path("predictions-quick"))) == set(whole)
+    assert run("--limit", "4", "--output_dir", "shorter") == 0  # over the longer look's files
 
 
 def test_a_quick_look_that_was_the_first_goes_on_where_it_wrote(place: Path) -> None:
