@@ -13,6 +13,7 @@ from minbert.finetune.identity import DATA_PLACES, INDIFFERENT, OUTPUTS
 from minbert.finetune.trained import TrainedRun
 from minbert.statistics.intervals import Interval, accuracy_interval, correlation_interval
 from minbert.support.flags import words_for
+from minbert.support.places import MAIN_JOB
 from minbert.tasks.metrics import ACCURACY, PEARSON
 from minbert.tasks.task import Task
 
@@ -93,7 +94,7 @@ def _as_typed(run: TrainedRun) -> ResolvedConfig:
 
 def _command(config: ResolvedConfig) -> str:
     """The command line that repeats a run, with the values that its encoder recommended."""
-    words = ["python", "multitask_classifier.py"]
+    words = MAIN_JOB.split()
     for entry in dataclasses.fields(config):
         value: Any = getattr(config, entry.name)
         if entry.name not in _LEFT_OUT and value != entry.default:
