@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ from minbert.finetune.config import ResolvedConfig
 from minbert.finetune.identity import DATA_PLACES, INDIFFERENT, OUTPUTS
 from minbert.finetune.trained import TrainedRun
 from minbert.statistics.intervals import Interval, accuracy_interval, correlation_interval
+from minbert.support.console import printable
 from minbert.support.flags import words_for
 from minbert.support.places import MAIN_JOB
 from minbert.tasks.metrics import ACCURACY, PEARSON
 from minbert.tasks.task import Task
 
 _PLACES = "Files and folders stand without the folders above them; the hashes say which they are."
+_MARKUP = re.compile(r"[\\`*_<>&\[\]|#]")
 _LEFT_OUT = (*INDIFFERENT, *OUTPUTS, *DATA_PLACES)
 
 
@@ -27,7 +30,7 @@ def card(run: TrainedRun, to: str, tasks: Sequence[Task], use: str) -> bytes:
     front = {"library_name": to, "pipeline_tag": kind, "tags": "[bert, minbert]"}
     if published := run.manifest.get("published"):
         front["base_model"] = published["name"]
-    titles = " and ".join(task.title for task in tasks) or "texts"
+    titles = " and ".join(_as_words(task.title) for task in tasks) or "texts"
     parts = [
         "\n".join(["---", *(f"{name}: {value}" for name, value in front.items()), "---"]),
         f"# {titles}: a BERT trained with minbert",
@@ -38,6 +41,11 @@ def card(run: TrainedRun, to: str, tasks: Sequence[Task], use: str) -> bytes:
         f"## Training\n\n{_PLACES}\n\n```bash\n{_command(_as_typed(run))}\n```",
     ]
     return ("\n\n".join(parts) + "\n").encode()
+
+
+def _as_words(title: str) -> str:
+    """A title in one line of Markdown, in which no letter is markup."""
+    return _MARKUP.sub(r"\\\g<0>", printable(" ".join(title.split())))
 
 
 def _remarks(run: TrainedRun, to: str, tasks: Sequence[Task]) -> list[str]:

@@ -84,8 +84,8 @@ _ROUNDING = 1e-5  # of the largest prediction: a constant in fp32 varies by less
 def is_degenerate(tasks: Iterable[tuple[Metric, NDArray[Any], NDArray[Any]]]) -> bool:
     """Whether nothing was learned, by each task's metric, predictions (n,) and labels (n,).
 
-    Each task's predictions are constant, or its score is below that of its commonest label. Examples of which one of both is NaN are left out, as are tasks whose labels
-    are all alike.
+    Each task's predictions are constant, or its score is below that of its commonest label.
+    Examples of which one of both is NaN are left out, as are tasks whose labels are all alike.
     """
     known = [(metric, *_known(*arrays)) for metric, *arrays in tasks]
     empty = [

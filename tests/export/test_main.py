@@ -227,13 +227,15 @@ def test_an_empty_folder_is_filled(make_run: MakeRun, tmp_path: Path) -> None:
 def test_a_users_own_tasks_go_along_on_their_own_scale(tmp_path: Path) -> None:
     toml = tmp_path / "own.toml"
     toml.write_text(
-        'name = "mark"\nkind = "regression"\ntexts = "sentence"\nlabel = "sentiment"\n'
+        'name = "mark"\ntitle = "A <b>mark</b>\\n# of `mine`\\u001b"\nkind = "regression"\n'
+        'texts = "sentence"\nlabel = "sentiment"\n'
         'range = [-2, 6]\n[files]\ntrain = "data/ids-sst-train.csv"\ndev = "data/ids-sst-dev.csv"\n'
     )
     run = finished_run(tmp_path, task_file=(str(toml),), tasks=("mark",), data_dir=None)
     (folder,) = export(run, tmp_path / "out", "transformers")
     assert_same_answers(load(run), "mark", folder, random_rows(False))
     card = (folder / "README.md").read_text()
+    assert "# A \\<b\\>mark\\</b\\> \\# of \\`mine\\`\\\\x1b: a BERT" in card
     assert "kept within -2 and 6" in card and str(tmp_path) not in card
 
 
