@@ -99,6 +99,11 @@ def _make_usable(folder: Path) -> None:
     contents = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     if contents and not (folder / MANIFEST).exists():
         raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
+    for name in (MANIFEST, LOG, BAD_ROWS, REPORT, ENCODER):
+        path, is_folder = folder / name, name == ENCODER
+        if path.exists() and not (path.is_dir() if is_folder else path.is_file()):
+            kind = "folder" if is_folder else "file"
+            raise InputError(f"{path}: is no {kind}, as a run's would be; move it away")
 
 
 def set_earlier_run_aside(folder: Path) -> None:
