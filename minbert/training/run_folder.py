@@ -87,10 +87,13 @@ def _look_for(token: Path) -> None:
 
 def _make_usable(folder: Path) -> None:
     """Make the folder, or raise InputError where a run cannot or must not write into it."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: a file of that name is in the way")
     try:
+        str(folder).encode()  # what writes tensors takes no other name
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--output_dir {folder}: a file of that name is in the way")
         durable_files.make_folder(folder)
+    except UnicodeEncodeError as error:
+        raise InputError(f"--output_dir {folder}: its name is no UTF-8; name another") from error
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made ({error.strerror})") from error
     if not os.access(folder, os.W_OK):

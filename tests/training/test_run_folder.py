@@ -241,3 +241,11 @@ def test_what_stands_where_a_run_keeps_something_else_is_named(tmp_path: Path, n
     with pytest.raises(InputError, match=f"{name}: is no f.* move it away"), held(tmp_path):
         raise AssertionError
     assert path.exists() and (tmp_path / "best-0001").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, os.fsdecode(b"run-\xff"), "a/" * 3000])
+def test_a_name_that_no_run_can_have_is_refused_before_it_begins(tmp_path: Path, name: str) -> None:
+    refused = pytest.raises(InputError, match=r"its name is no UTF-8|cannot be made")
+    with refused, held(tmp_path / name):
+        raise AssertionError
+    assert list(tmp_path.iterdir()) == []
