@@ -138,6 +138,8 @@ def test_a_wheel_in_a_fresh_environment_works_from_any_folder(
     for place in (manifest["config"]["weights"], manifest["config"]["sst_dev"]):
         assert Path(place).is_relative_to(installed.parent) and Path(place).exists()
     assert manifest["git"] is None
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "--like" in page and "multitask_classifier.py" not in page  # which is not installed
     assert {path.name for path in tmp_path.iterdir()} == {"run", "predictions"}
     printed = run(python, "-c", "import minbert; print(minbert.__file__)", folder=tmp_path)
     assert Path(printed.strip()).is_relative_to(installed.parent)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 
@@ -40,6 +40,14 @@ class BadRow:
         return f"{self.path}:{self.line}: {self.what}"
 
 
+@dataclass(frozen=True)
+class Amiss:
+    """What is wrong with a row that is an example all the same; whether its cells were read."""
+
+    what: str
+    is_read: bool
+
+
 class StoredExamples(spooled.Stored[Example]):
     """The examples of one task, on disk."""
 
@@ -55,8 +63,8 @@ class StoredExamples(spooled.Stored[Example]):
 
     def append(self, example: Example) -> None:
         """Add an example."""
-        for field in (example.id, *example.texts):
-            self._fields.append(field)
+        for content in (example.id, *example.texts):
+            self._fields.append(content)
         self._labels.append(np.nan if example.label is None else example.label)
 
     def stop(self, start: int) -> int:
@@ -77,7 +85,10 @@ class StoredExamples(spooled.Stored[Example]):
 
 @dataclass(frozen=True)
 class Split:
-    """A task's train, dev or test file as read. `rows` counts every row seen."""
+    """A task's train, dev or test file as read. `rows` counts every row seen.
+
+    `amiss` says of reported examples, by their numbers from 0, what is wrong with them.
+    """
 
     task: Task
     name: str
@@ -85,6 +96,7 @@ class Split:
     examples: Sequence[Example]
     bad_rows: list[BadRow]
     rows: int
+    amiss: Mapping[int, Amiss] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -124,4 +136,5 @@ class Split:
         return np.isin(np.arange(len(self.examples)), chosen)
 
     def _only(self, kept: NDArray[np.bool_]) -> Split:
-        return replace(self, examples=StoredExamples(self.task, compress(self.examples, kept)))
+        kept_examples = StoredExamples(self.task, compress(self.examples, kept))
+        return replace(self, examples=kept_examples, amiss={})

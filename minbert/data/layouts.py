@@ -23,6 +23,22 @@ _NAMED = 8  # columns in a message
 IsLabelled = Callable[[list[str]], bool]  # whether the cells of a row have a label where it is due
 
 
+class MissingColumn(InputError):
+    """A file that can be read lacks a column that a task needs. `there` are its columns."""
+
+    def __init__(self, place: str, what: str, there: list[str]) -> None:
+        super().__init__(f"{place}: {what}")
+        self.place, self.there = place, there
+
+
+class _Lacking(ValueError):
+    """A header that can be read lacks a column. `there` are its columns."""
+
+    def __init__(self, what: str, there: list[str]) -> None:
+        super().__init__(what)
+        self.there = there
+
+
 class Layout(Protocol):
     """How the lines of one file are read."""
 
@@ -124,7 +140,10 @@ def layout_of(
     except ValueError as error:
         if (bare := _without_header(task, raw)) is not None:
             return bare, chain([(number, raw)], lines)
-        raise InputError(f"{path}:{number}: {error}; {expected}") from error
+        place, what = f"{path}:{number}", f"{error}; {expected}"
+        if isinstance(error, _Lacking):
+            raise MissingColumn(place, what, error.there) from error
+        raise InputError(f"{place}: {what}") from error
 
 
 def _json_layout(task: Task, name: str, place: str, raw: bytes) -> JsonLines:
@@ -133,7 +152,7 @@ def _json_layout(task: Task, name: str, place: str, raw: bytes) -> JsonLines:
     except ValueError as error:
         raise InputError(f"{place}: {error}; expected a JSON object in each line") from error
     if missing := [column for column in task.text_columns if column not in there]:
-        raise InputError(f"{place}: no key {', '.join(missing)} among {_some(there)}")
+        raise MissingColumn(place, f"no key {', '.join(missing)} among {some(there)}", there)
     own = [task.id_column, *task.text_columns]
     labelled = task.label_column in there or name != "test"
     return JsonLines([*own, task.label_column] if labelled else own)
@@ -175,14 +194,15 @@ def _header(task: Task, needed: list[str], raw: bytes, delimiter: str) -> Delimi
     if len(columns) == 1 and task.delimiter is not None:
         raise ValueError(f"one column, so {_DELIMITERS[delimiter]} is not its delimiter")
     if missing := [column for column in needed if column not in columns]:
-        found = "" if task.delimiter is not None else f" among {_some(columns)}"
-        raise ValueError(f"no column {', '.join(missing)}{found}")
+        found = "" if task.delimiter is not None else f" among {some(columns)}"
+        raise _Lacking(f"no column {', '.join(missing)}{found}", columns)
     if twice := [column for column in needed if columns.count(column) > 1]:
         raise ValueError(f"two columns {twice[0]}: which one counts?")
     return Delimited(columns, delimiter, task.quotes)
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The names in a message: the first eight, each cut to 40 letters."""
     more = ", ..." if len(names) > _NAMED else ""
     return f"{', '.join(name[:40] for name in names[:_NAMED])}{more}"
 

@@ -12,20 +12,21 @@ files it is not scored, but still predicted if its id can be read, because every
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import compress, islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from minbert.data import spooled
-from minbert.data.examples import BadRow, Example, Split, StoredExamples
-from minbert.data.layouts import Layout, layout_of
+from minbert.data.examples import Amiss, BadRow, Split, StoredExamples
+from minbert.data.layouts import layout_of
 from minbert.data.records import Line
+from minbert.data.row_reader import RowReader
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.tasks.task import Task, kind_of
@@ -42,35 +43,45 @@ def read_split(
     strict: bool = False,
     limit: int | None = None,
     shown: int | None = _SHOWN,
+    every_row: bool = False,
+    lines: Iterator[Line] | None = None,
 ) -> Split:
     """Read a split's rows from its file; `limit` stops after that many of them.
 
-    The log names so many reported rows as are to be `shown`, for None all.
+    The log names so many reported rows as are to be `shown`, for None all. With `every_row` a row
+    stays an example whatever is wrong with it: without a good id it is known by its number, and
+    ids may come twice. `lines` are the file's, where `path` only names them.
 
     Raises InputError for a file that cannot be read at all: absent, empty, without the expected
     columns, without a usable row; with `strict`, for any bad row too.
     """
     name = kind_of(split)
-    layout, lines = layout_of(task, name, path, _lines(path))
-    reader = _RowReader(task, layout, labelled=name != "test", keep_unlabelled=name != "train")
-    records = reader.records(lines, task.rows_of(split))
-    examples, bad_rows, rows = _read_rows(task, path, islice(records, limit), reader)
-    _report(path, rows, bad_rows, strict, shown)
-    if not any(name == "test" or example.label is not None for example in examples):
+    layout, below = layout_of(task, name, path, lines_of(path) if lines is None else lines)
+    reader = RowReader(
+        task, layout, labelled=name != "test", keep_unlabelled=name != "train", every_row=every_row
+    )
+    records = reader.records(below, task.rows_of(split))
+    found = _read_rows(task, name, path, islice(records, limit), reader)
+    _report(path, found.rows, found.bad_rows, strict, shown)
+    if not any(name == "test" or example.label is not None for example in found.examples):
         what = "" if name == "test" else " with a label"
-        raise InputError(f"{path}: no usable row{what} among {rows}")
-    return Split(task, name, path, examples, bad_rows, rows)
+        raise InputError(f"{path}: no usable row{what} among {found.rows}")
+    return found
 
 
-def columns_of(task: Task, path: Path) -> list[str]:
-    """The names in a file's header. Raises InputError where its texts have no column."""
-    return layout_of(task, "test", path, _lines(path))[0].columns
+def columns_of(task: Task, path: Path, lines: Iterator[Line] | None = None) -> list[str]:
+    """The names in a file's header. Raises InputError where its texts have no column.
+
+    `lines` are the file's, where `path` only names them.
+    """
+    lines = lines_of(path) if lines is None else lines
+    return layout_of(task, "test", path, lines)[0].columns
 
 
 def ids_in(task: Task, path: Path) -> Iterator[str]:
     """The ids of a file, whatever else is wrong with its rows. Raises InputError likewise."""
-    layout, lines = layout_of(task, "test", path, _lines(path))
-    reader = _RowReader(task, layout, labelled=False, keep_unlabelled=True)
+    layout, lines = layout_of(task, "test", path, lines_of(path))
+    reader = RowReader(task, layout, labelled=False, keep_unlabelled=True)
     for row, (_, raw) in enumerate(reader.records(lines), start=1):
         example, _ = reader.read(row, raw)
         if example is not None:
@@ -80,8 +91,8 @@ def ids_in(task: Task, path: Path) -> Iterator[str]:
 def labels_in(task: Task, path: Path) -> set[str]:
     """The different labels of a train file, as they are spelled there. Raises InputError."""
     anything = replace(task, parse_label=lambda _text: 0.0)
-    layout, lines = layout_of(task, "train", path, _lines(path))
-    reader = _RowReader(anything, layout, labelled=True, keep_unlabelled=False)
+    layout, lines = layout_of(task, "train", path, lines_of(path))
+    reader = RowReader(anything, layout, labelled=True, keep_unlabelled=False)
     return {
         reader.spelled_label(raw)
         for row, (_, raw) in enumerate(reader.records(lines), start=1)
@@ -90,11 +101,12 @@ def labels_in(task: Task, path: Path) -> set[str]:
 
 
 def _read_rows(
-    task: Task, path: Path, records: Iterator[Line], reader: _RowReader
-) -> tuple[StoredExamples, list[BadRow], int]:
-    """The examples, of each id the first; the reported rows; the number of rows seen."""
+    task: Task, name: str, path: Path, records: Iterator[Line], reader: RowReader
+) -> Split:
+    """The examples, of each id the first, and what is reported."""
     examples, ids, places = StoredExamples(task), spooled.Equals(), spooled.GrowingArray(np.int64)
     complaints: defaultdict[int, list[str]] = defaultdict(list)  # by line
+    amiss: dict[int, Amiss] = {}
     rows, suspects = 0, []
     for number, raw in records:
         rows += 1
@@ -104,117 +116,47 @@ def _read_rows(
         if complaint:
             complaints[number].append(complaint)
         if example is not None:
+            if complaint:
+                what = f"line {number}: {complaint.removeprefix(f'id {example.id}: ')}"
+                amiss[len(examples)] = Amiss(what, is_read=reader.has_cells(raw))
             examples.append(example)
             ids.append(example.id)
             places.append(number)
     if suspects:
         what = "%s: %d quoted texts take in lines that look like rows, the first at line %d"
         log.warning(what, path, len(suspects), suspects[0])
-    is_repeated = ids.first() != np.arange(len(examples))
-    if is_repeated.any():
-        repeated = compress(zip(places.whole().tolist(), examples, strict=True), is_repeated)
+    is_first = ids.first() == np.arange(len(examples))
+    if not (is_first.all() or reader.every_row):
+        repeated = compress(zip(places.whole().tolist(), examples, strict=True), ~is_first)
         for number, example in repeated:
             complaints[number].append(f"duplicate id {example.id}")
-        examples = StoredExamples(task, compress(examples, ~is_repeated))
+        examples, amiss = StoredExamples(task, compress(examples, is_first)), {}
     bad_rows = [
         BadRow(str(path), line, "; ".join(what)) for line, what in sorted(complaints.items())
     ]
-    return examples, bad_rows, rows
+    return Split(task, name, path, examples, bad_rows, rows, amiss)
 
 
-def _lines(path: Path) -> Iterator[Line]:
-    """Numbered lines, with their ends. Raises InputError for one that no text can be so long as.
-
-    A file that a full disk or a failed copy left may be gigabytes of zeros without a line end.
-    """
+def lines_of(path: Path) -> Iterator[Line]:
+    """A file's numbered lines, with their ends. Raises InputError as `numbered` does."""
     try:
         stream = path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     with stream:
-        for number, line in enumerate(iter(partial(stream.readline, _LONGEST_LINE), b""), start=1):
-            if len(line) == _LONGEST_LINE:
-                what = f"a line of {_LONGEST_LINE // 2**20} MB or more is no row of texts"
-                raise InputError(f"{path}:{number}: {what}; is the file damaged?")
-            yield number, line
+        yield from numbered(stream, path)
 
 
-@dataclass(frozen=True)
-class _RowReader:
-    """A parser of records, each into an example, a complaint, or both."""
+def numbered(stream: BinaryIO, path: Path) -> Iterator[Line]:
+    """Numbered lines, with their ends. Raises InputError for one that no text can be so long as.
 
-    task: Task
-    layout: Layout
-    labelled: bool
-    keep_unlabelled: bool
-
-    def read(self, row: int, raw: bytes) -> tuple[Example | None, str | None]:
-        complaints: list[str] = []
-        fields = self.layout.cells(raw, complaints)
-        identifier = self._identifier(row, fields)
-        if not identifier or (complaints and "\ufffd" in identifier):
-            return None, "; ".join([*complaints, "no id"])
-        if identifier == self.task.id_column and self._is_header(fields):
-            return None, "the header again"
-        if any(unicodedata.category(letter) == "Cc" for letter in identifier):
-            return None, "; ".join([*complaints, f"control character in id {identifier!r}"])
-        texts = tuple(self._field(fields, column) for column in self.task.text_columns)
-        named = zip(self.task.text_columns, texts, strict=True)
-        complaints += [f"empty {column}" for column, text in named if not text.strip()]
-        label = self._label(fields, complaints) if self.labelled else None
-        if not complaints:
-            return Example(identifier, texts, label), None
-        kept = Example(identifier, texts, None) if self.keep_unlabelled else None
-        return kept, f"id {identifier}: {'; '.join(complaints)}"
-
-    def may_hide_rows(self, raw: bytes) -> bool:
-        """Whether a record may be rows between two stray quotation marks, which no label tells."""
-        below = raw.split(b"\n")[1:] if not self.labelled else ()
-        return any(self._is_whole(line) for line in below)
-
-    def _is_whole(self, line: bytes) -> bool:
-        return len(self.layout.cells(line, [])) == len(self.layout.columns)
-
-    def _is_header(self, fields: list[str]) -> bool:
-        return [field.strip() for field in fields] == self.layout.columns
-
-    def records(self, lines: Iterator[Line], part: tuple[str, str] | None = None) -> Iterator[Line]:
-        """The records of the lines below the header, those of the `part` alone if there is one."""
-        records = self.layout.records(lines, self._is_labelled)
-        if part is None or part[0] not in self.layout.columns:
-            return records
-        column, value = part
-        return (r for r in records if self._field(self.layout.cells(r[1], []), column) == value)
-
-    def _is_labelled(self, fields: list[str]) -> bool:
-        return self.labelled and self._label(fields, []) is not None
-
-    def _identifier(self, row: int, fields: list[str]) -> str:
-        """The row's id, or its number where it has none."""
-        column, known = self.task.id_column, self.layout.columns
-        found = self._field(fields, column).strip() if column in known else ""
-        if self.task.numbered and (column not in known or (not found and self.layout.may_lack_ids)):
-            return str(row)
-        return found
-
-    def spelled_label(self, raw: bytes) -> str:
-        """The text of a record's label."""
-        return self._field(self.layout.cells(raw, []), self.task.label_column).strip()
-
-    def _field(self, fields: list[str], column: str) -> str:
-        index = self.layout.columns.index(column)
-        return fields[index] if index < len(fields) else ""
-
-    def _label(self, fields: list[str], complaints: list[str]) -> float | None:
-        text = self._field(fields, self.task.label_column).strip()
-        if not text:
-            complaints.append("no label")
-            return None
-        try:
-            return self.task.parse_label(text)
-        except ValueError as error:
-            complaints.append(f"label {error}")
-            return None
+    A file that a full disk or a failed copy left may be gigabytes of zeros without a line end.
+    """
+    for number, line in enumerate(iter(partial(stream.readline, _LONGEST_LINE), b""), start=1):
+        if len(line) == _LONGEST_LINE:
+            what = f"a line of {_LONGEST_LINE // 2**20} MB or more is no row of texts"
+            raise InputError(f"{path}:{number}: {what}; is the file damaged?")
+        yield number, line
 
 
 def _report(path: Path, rows: int, bad_rows: list[BadRow], strict: bool, shown: int | None) -> None:

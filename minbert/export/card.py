@@ -1,6 +1,8 @@
 """The model card of an export: what it is, its scores with intervals, its data, its command."""
 
 import dataclasses
+import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +13,14 @@ from minbert.finetune.config import ResolvedConfig
 from minbert.finetune.identity import DATA_PLACES, INDIFFERENT, OUTPUTS
 from minbert.finetune.trained import TrainedRun
 from minbert.statistics.intervals import Interval, accuracy_interval, correlation_interval
+from minbert.support.console import printable
 from minbert.support.flags import words_for
+from minbert.support.places import MAIN_JOB
 from minbert.tasks.metrics import ACCURACY, PEARSON
 from minbert.tasks.task import Task
 
+_PLACES = "Files and folders stand without the folders above them; the hashes say which they are."
+_MARKUP = re.compile(r"[\\`*_<>&\[\]|#]")
 _LEFT_OUT = (*INDIFFERENT, *OUTPUTS, *DATA_PLACES)
 
 
@@ -24,7 +30,7 @@ def card(run: TrainedRun, to: str, tasks: Sequence[Task], use: str) -> bytes:
     front = {"library_name": to, "pipeline_tag": kind, "tags": "[bert, minbert]"}
     if published := run.manifest.get("published"):
         front["base_model"] = published["name"]
-    titles = " and ".join(task.title for task in tasks) or "texts"
+    titles = " and ".join(_as_words(task.title) for task in tasks) or "texts"
     parts = [
         "\n".join(["---", *(f"{name}: {value}" for name, value in front.items()), "---"]),
         f"# {titles}: a BERT trained with minbert",
@@ -32,9 +38,14 @@ def card(run: TrainedRun, to: str, tasks: Sequence[Task], use: str) -> bytes:
         *_remarks(run, to, tasks),
         *_scores(run),
         _data(run),
-        f"## Training\n\n```bash\n{_command(_as_typed(run))}\n```",
+        f"## Training\n\n{_PLACES}\n\n```bash\n{_command(_as_typed(run))}\n```",
     ]
     return ("\n\n".join(parts) + "\n").encode()
+
+
+def _as_words(title: str) -> str:
+    """A title in one line of Markdown, in which no letter is markup."""
+    return _MARKUP.sub(r"\\\g<0>", printable(" ".join(title.split())))
 
 
 def _remarks(run: TrainedRun, to: str, tasks: Sequence[Task]) -> list[str]:
@@ -91,11 +102,11 @@ def _as_typed(run: TrainedRun) -> ResolvedConfig:
 
 def _command(config: ResolvedConfig) -> str:
     """The command line that repeats a run, with the values that its encoder recommended."""
-    words = ["python", "multitask_classifier.py"]
+    words = MAIN_JOB.split()
     for entry in dataclasses.fields(config):
         value: Any = getattr(config, entry.name)
         if entry.name not in _LEFT_OUT and value != entry.default:
-            as_kept = list(value) if isinstance(value, tuple) else value
+            as_kept = list(map(shared, value)) if isinstance(value, tuple) else shared(value)
             words += words_for(entry, as_kept)
     return " ".join(map(shlex.quote, [*words, *_data_flags(config)]))
 
@@ -111,5 +122,18 @@ def _data_flags(config: ResolvedConfig) -> list[str]:
     usual = all(path.name == Path(fields[key].default).name for key, path in files.items())
     folders = {path.parent for path in files.values()}
     if usual and len(folders) == 1:
-        return ["--data_dir", str(folders.pop())]
-    return [f"--{key}={path}" for key, path in files.items()]
+        return [f"--data_dir={shared(str(folders.pop().resolve()))}"]
+    return [f"--{key}={shared(str(path))}" for key, path in files.items()]
+
+
+def shared(value: Any) -> Any:
+    """A setting as others may read it: of a whole path the last part alone.
+
+    The folders above it are those of one machine, and often have a person's name.
+    """
+    if isinstance(value, str) and value.startswith("{"):  # a task of the user's own
+        about = json.loads(value)
+        files = {split: shared(path) for split, path in about["files"].items()}
+        return json.dumps({**about, "files": files}, ensure_ascii=False)
+    is_path = isinstance(value, str) and Path(value).is_absolute()
+    return Path(value).name if is_path else value

@@ -43,11 +43,11 @@ def export(run: Path, folder: Path, to: str, named: Sequence[str] | None = None)
     with durable_files.new_folder(folder) as draft:
         if to == SENTENCES:
             files = published.sentence_encoder(trained)
-            _write(trained, to, tasks, draft, folder, files)
+            _write(trained, to, tasks, draft, folder.name, files)
             return [folder]
         for task in tasks:
             files = published.classifier(trained, trained.config.task(task))
-            _write(trained, to, [task], draft / task, folder / task, files)
+            _write(trained, to, [task], draft / task, f"{folder.name}/{task}", files)
     return [folder / task for task in tasks]
 
 
@@ -56,12 +56,12 @@ def _write(
     to: str,
     names: Sequence[str],
     draft: Path,
-    folder: Path,
+    name: str,
     files: Mapping[str, published.Content],
 ) -> None:
-    """Write files and model card into `draft`, which will be `folder`."""
+    """Write files and model card into `draft`, a folder that the card calls by its `name`."""
     tasks = [run.config.task(name) for name in names]
     text = _PAIR if any(task.is_pair for task in tasks) else _TEXT
-    use = _USES[to].replace("FOLDER", str(folder)).replace("TEXT", text)
+    use = _USES[to].replace("FOLDER", name).replace("TEXT", text)
     readme = card(run, to, tasks, use)
     published.write(draft, {**files, "README.md": readme})

@@ -80,7 +80,8 @@ def _check_target(path: Path, key: str, limit: int | None) -> None:
         return
     if path.is_symlink() or not path.is_file() or not predictions.is_prediction_file(path):
         raise InputError(f"{key} {path}: holds something else than predictions; name another file")
-    if limit and (rows := predictions.count_rows(path)) > limit:
+    is_quick = path.parent == Path(_QUICK)  # whose files are those of other quick looks
+    if limit and not is_quick and (rows := predictions.count_rows(path)) > limit:
         raise InputError(
             f"{path} holds {rows} predictions and --limit {limit} would leave fewer in their "
             f"place: move it away, or name another place with --predictions_dir or {key}"

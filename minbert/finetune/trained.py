@@ -29,13 +29,14 @@ from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.device import pick_device
 from minbert.support.errors import InputError
+from minbert.support.places import MAIN_JOB
 from minbert.tasks.task import Task
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
 from minbert.training.record import read_finished
 from minbert.training.run_folder import ENCODER, MANIFEST
 
 KEPT = ("config.json", *VOCAB_FILES)
-TRAIN_ONE = "python multitask_classifier.py --option finetune --rrobin"
+TRAIN_ONE = f"{MAIN_JOB} --option finetune --rrobin"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _check_weights(folder: Path) -> None:
     if not any(folder.glob("best-*")):
         raise InputError(
             f"{folder}: a run without weights, as the cells of a grid are, since a grid keeps "
-            f"scores alone; train it again with: python multitask_classifier.py --like {folder}"
+            f"scores alone; train it again with: {MAIN_JOB} --like {folder}"
         )
 
 

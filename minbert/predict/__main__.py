@@ -9,7 +9,7 @@ from minbert.finetune.trained import TRAIN_ONE, finished_runs
 from minbert.predict.config import PredictConfig
 from minbert.predict.predictor import Predictor, load
 from minbert.predict.rows import Question, questions
-from minbert.predict.shown import Rows, csv_lines, json_lines, table
+from minbert.predict.shown import Row, Rows, csv_lines, is_ours, json_lines, table
 from minbert.support import durable_files
 from minbert.support.command import run_command, show
 from minbert.support.console import log
@@ -17,7 +17,6 @@ from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser, add_flags, refuse_idle
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
-from minbert.tasks.answers import Answer
 
 _DESCRIPTION = """\
 Ask a finished run. RUN is its folder; texts follow.
@@ -29,6 +28,7 @@ Ask a finished run. RUN is its folder; texts follow.
 Two texts are a pair for the tasks that compare texts, where the run has some. --task names others.
 """
 _AT_ONCE = 500  # lines that are printed together
+_LONGEST_ID = 2**16  # bytes at the beginning of a file, with room for a long id
 
 
 def make_parser() -> OneLineParser:
@@ -63,13 +63,14 @@ def _some_run() -> str:
     return f"train one with: {TRAIN_ONE}"
 
 
-def _rows(predictor: Predictor, asked: Sequence[Question]) -> Iterator[tuple[str, Answer]]:
-    """Every answer with its row's id: row by row, and of each row task by task."""
+def _rows(predictor: Predictor, asked: Sequence[Question]) -> Rows:
+    """Every answer: row by row, and of each row task by task."""
     for question in asked:
-        of_tasks = zip(*predictor.answers(question.tasks, question.rows), strict=True)
-        for example, found in zip(question.rows.examples, of_tasks, strict=True):
+        rows = question.rows
+        of_tasks = zip(*predictor.answers(question.tasks, rows), strict=True)
+        for number, (example, found) in enumerate(zip(rows.examples, of_tasks, strict=True)):
             for answer in found:
-                yield example.id, answer
+                yield Row(example.id, answer, rows.amiss.get(number))
 
 
 def _give(config: PredictConfig, rows: Rows) -> None:
@@ -109,8 +110,8 @@ def _check_out(out: Path, source: str | None, folder: Path) -> None:
 def _are_answers(path: Path) -> bool:
     """Whether a file is empty or begins as the answers of this command do."""
     with path.open("rb") as stream:
-        begins = stream.read(9)
-    return begins in (b"", b"id,task,l") or begins.startswith(b'{"id": ')
+        begins = stream.readline(_LONGEST_ID)
+    return begins == b"" or is_ours(begins)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 
 from minbert.data.examples import Split
-from minbert.data.reading import columns_of, read_split
 from minbert.predict.config import PredictConfig
 from minbert.predict.predictor import Predictor, as_rows
+from minbert.predict.source import Source, answerable, opened
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.tasks.task import Task
-
-_STDIN = "-"
 
 
 @dataclass(frozen=True)
@@ -42,8 +37,8 @@ def questions(
         return
     if texts:
         raise InputError(f"--file {config.file}: texts stand beside it; give one or the other")
-    with _on_disk(config.file) as path:
-        yield _filed(config, predictor, path)
+    with opened(config.file) as source:
+        yield _filed(config, predictor, source)
 
 
 def _tasks_of(config: PredictConfig, predictor: Predictor, count: int) -> list[Task]:
@@ -73,25 +68,13 @@ def _typed(tasks: Sequence[Task], texts: Sequence[str]) -> list[Question]:
     return found
 
 
-@contextlib.contextmanager
-def _on_disk(name: str) -> Iterator[Path]:
-    """A file by its name; what comes in on stdin becomes one for a while."""
-    if name != _STDIN:
-        yield Path(name)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stdin"
-        path.write_bytes(sys.stdin.buffer.read())
-        yield path
-
-
-def _filed(config: PredictConfig, predictor: Predictor, path: Path) -> list[Question]:
+def _filed(config: PredictConfig, predictor: Predictor, source: Source) -> list[Question]:
     """The rows of a file, read once for all tasks that find their texts in the same columns."""
     tasks = _with_their_columns(_named(config.task or predictor.trained, predictor), config.columns)
-    there = _that_find_them(tasks, path, every=config.task is not None)
+    there = answerable(tasks, source, every=config.task is not None)
     groups = groupby(sorted(there, key=_columns), _columns)
     alike = [list(group) for _, group in groups]
-    return [Question(group, read_split(group[0], "test", path, shown=None)) for group in alike]
+    return [Question(group, source.rows(group[0])) for group in alike]
 
 
 def _columns(task: Task) -> tuple[str, ...]:
@@ -108,21 +91,3 @@ def _with_their_columns(tasks: Sequence[Task], columns: tuple[str, ...] | None) 
         tasks = [replace(task, text_columns=columns) for task in fitting]
     # any delimiter, and ids only where the file has some
     return [replace(task, delimiter=None, numbered=True) for task in tasks]
-
-
-def _that_find_them(tasks: Sequence[Task], path: Path, *, every: bool) -> list[Task]:
-    """The tasks whose columns the file has. Raises InputError where one has not.
-
-    Unless it must be `every` task, that is an error only where none has its columns.
-    """
-    there: list[Task] = []
-    for task in tasks:
-        try:
-            columns_of(task, path)
-        except InputError as error:
-            if every or (task is tasks[-1] and not there):
-                named = "" if path.is_dir() or not path.exists() else "; --columns names others"
-                raise InputError(f"{error}{named}") from error
-        else:
-            there.append(task)
-    return there

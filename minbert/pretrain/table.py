@@ -20,7 +20,12 @@ from minbert.tasks.task import Task
 _ENDINGS = (".csv", ".tsv")
 _SNIFFED = 2**16  # bytes
 _LONGEST_NAME = 40  # characters of a column
-_NO_TEXT = {"id", "index", "label", *(task.label_column for task in TASKS.values())}
+_NO_TEXT = {
+    *("id", "idx", "index", "uid", "guid", "qid", "pairid", "label", "labels", "gold_label"),
+    *("class", "category", "target", "score", "rating", "stars", "polarity", "split"),
+    *(task.label_column for task in TASKS.values()),
+}
+_NAME = re.compile(r'"?[\w-]+"?')  # of a column: after a comma in prose there is a blank
 
 
 def table_of(path: Path, open_file: Callable[[Path], IO[bytes]]) -> Task | None:
@@ -42,7 +47,9 @@ def table_of(path: Path, open_file: Callable[[Path], IO[bytes]]) -> Task | None:
         kinds = [task for task in TASKS.values() if set(task.text_columns) < names]
         if kinds:
             return kinds[0]
-    if is_named_table(path) or _is_header(text.split("\t")):
+    if _is_json(text):
+        raise InputError(f"--text {path}: JSON objects are no text; write one sentence a line")
+    if is_named_table(path) or _is_header(text):
         known = " or ".join({", ".join(task.text_columns): None for task in TASKS.values()})
         raise InputError(f"--text {path}: a table without a column of sentences ({known})")
     return None
@@ -69,8 +76,22 @@ def is_named_table(path: Path) -> bool:
     return path.suffix.lower() in _ENDINGS
 
 
-def _is_header(cells: list[str]) -> bool:
-    """Whether cells name columns, among them one of ids or labels."""
+def _is_header(line: str) -> bool:
+    """Whether a line names columns, among them one of ids or labels."""
+    cells = line.strip("\r").split("\t")
     words = {word for cell in cells for word in re.findall(r"[a-z_]+", cell.lower())}
     is_short = all(len(cell) <= _LONGEST_NAME for cell in cells)
-    return len(cells) > 1 and is_short and not words.isdisjoint(_NO_TEXT)
+    if len(cells) > 1 and is_short and not words.isdisjoint(_NO_TEXT):
+        return True
+    others = (line.rstrip("\r").split(mark) for mark in ",;|")
+    return any(len(names) > 1 and _are_names(names) for names in others)
+
+
+def _are_names(cells: list[str]) -> bool:
+    words = {cell.strip('"').lower() for cell in cells}
+    return all(map(_NAME.fullmatch, cells)) and not words.isdisjoint(_NO_TEXT)
+
+
+def _is_json(line: str) -> bool:
+    """Whether a line is a JSON object, or the beginning of one or of a list of them."""
+    return re.match(r'\s*(\[\s*$|\[?\s*\{\s*("(?:[^"\\]|\\.)*"\s*:|$))', line) is not None

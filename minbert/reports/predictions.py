@@ -1,5 +1,6 @@
 """Plots of predictions beside labels: which classes for which, and which values for which."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,8 @@ VALUES_WORDS = (
     "line is equality."
 )
 _SIZE = (2.4, 2.5)  # inches
+_LETTERS = 18  # of a class's name beside the axis
+_MOST_COUNTS = 16  # classes whose counts and names are written; of more the colours are left
 _DARKEST = 0.65  # opacity of the fullest cell: letters stay readable on it
 _BINS = 18
 _SHADES = 16
@@ -38,14 +41,34 @@ def counts_of(predictions: Numbers, labels: Numbers, classes: int) -> NDArray[np
     return counts
 
 
-def confusion_picture(name: str, title: str, heading: str, counts: NDArray[np.int64]) -> Picture:
-    """The counts as a table of shaded cells, with `heading` above it."""
-    lines = (f"{label} as {', '.join(map(str, row))}" for label, row in enumerate(counts))
-    words = f"Label, predicted as 0, 1, ...: {'; '.join(lines)}"
-    return drawn(name, title, words, partial(_draw_counts, counts=counts, heading=heading), _SIZE)
+def confusion_picture(
+    name: str, title: str, heading: str, counts: NDArray[np.int64], classes: Sequence[str]
+) -> Picture:
+    """The counts as a table of shaded cells, with `heading` above it. `classes` name the rows."""
+    rows = zip(classes, counts, strict=True)
+    lines = (f"{name} as {', '.join(map(str, row))}" for name, row in rows)
+    words = f"Label, predicted as {', '.join(classes)}: {'; '.join(lines)}"
+    numbered = [_numbered(number, own) for number, own in enumerate(classes)]
+    draw = partial(_draw_counts, counts=counts, heading=heading, classes=numbered)
+    return drawn(name, title, words, draw, _size_of(numbered))
 
 
-def _draw_counts(axes: Axes, counts: NDArray[np.int64], heading: str) -> None:
+def _numbered(number: int, name: str) -> str:
+    """A class beside the axis of labels: the other axis has its number alone."""
+    short = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+    return label(short if name == str(number) else f"{short}  {number}")
+
+
+def _size_of(classes: Sequence[str]) -> tuple[float, float]:
+    """Inches: room for the longest name, and from six classes on for every further one."""
+    more = max(0, min(len(classes), _MOST_COUNTS) - 5) * 0.24
+    names = max(map(len, classes)) if len(classes) <= _MOST_COUNTS else 3
+    return _SIZE[0] + more + 0.07 * names, _SIZE[1] + more
+
+
+def _draw_counts(
+    axes: Axes, counts: NDArray[np.int64], heading: str, classes: Sequence[str]
+) -> None:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     for (row, column), count in np.ndenumerate(counts):
         right = row == column
@@ -54,11 +77,14 @@ def _draw_counts(axes: Axes, counts: NDArray[np.int64], heading: str) -> None:
         edge = INK if right else "none"
         axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=shade, edgecolor=edge))
         weight = "bold" if right else "normal"
-        axes.text(column, row, f"{count}", ha="center", va="center", weight=weight, fontsize=8)
-    classes = range(len(counts))
+        if len(counts) <= _MOST_COUNTS:
+            axes.text(column, row, f"{count}", ha="center", va="center", weight=weight, fontsize=8)
     low, high = -0.6, len(counts) - 0.4
-    axes.set(xticks=classes, yticks=classes, xlim=(low, high), ylim=(high, low))
-    axes.set(xlabel="predicted", ylabel="label")
+    axes.set(xlim=(low, high), ylim=(high, low), xlabel="predicted", ylabel="label")
+    if len(counts) <= _MOST_COUNTS:
+        places = range(len(counts))
+        axes.set_xticks(places)
+        axes.set_yticks(places, classes)
     axes.set_title(label(heading), fontsize=9)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

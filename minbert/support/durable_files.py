@@ -191,12 +191,18 @@ def remove_dead_drafts(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OSError now where `path` could not be written later; makes its folder."""
-    make_folder(path.parent)
-    remove_dead_drafts(path)
-    draft = draft_of(path)
-    draft.touch()
-    draft.unlink()
+    """Raise OSError now where `path` could not be written later; leaves no folder behind."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        make_folder(path.parent)
+        remove_dead_drafts(path)
+        draft = draft_of(path)
+        draft.touch()
+        draft.unlink()
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # another process may use it already
+                folder.rmdir()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -189,6 +189,12 @@ class OneLineParser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
         return given
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the words, of which none has a null byte, as a file of settings may."""
+        if any("\0" in word for word in args or ()):
+            self.error("a null byte stands in a flag or its value")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""
         raise InputError(f"{message} (--help lists the flags)")

@@ -87,10 +87,13 @@ def _look_for(token: Path) -> None:
 
 def _make_usable(folder: Path) -> None:
     """Make the folder, or raise InputError where a run cannot or must not write into it."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: a file of that name is in the way")
     try:
+        str(folder).encode()  # what writes tensors takes no other name
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--output_dir {folder}: a file of that name is in the way")
         durable_files.make_folder(folder)
+    except UnicodeEncodeError as error:
+        raise InputError(f"--output_dir {folder}: its name is no UTF-8; name another") from error
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made ({error.strerror})") from error
     if not os.access(folder, os.W_OK):
@@ -99,6 +102,11 @@ def _make_usable(folder: Path) -> None:
     contents = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     if contents and not (folder / MANIFEST).exists():
         raise InputError(f"--output_dir {folder}: holds something else than a run; name another")
+    for name in (MANIFEST, LOG, BAD_ROWS, REPORT, ENCODER):
+        path, is_folder = folder / name, name == ENCODER
+        if path.exists() and not (path.is_dir() if is_folder else path.is_file()):
+            kind = "folder" if is_folder else "file"
+            raise InputError(f"{path}: is no {kind}, as a run's would be; move it away")
 
 
 def set_earlier_run_aside(folder: Path) -> None:

@@ -18,6 +18,7 @@ from minbert.data.tokenizer_files import read_vocab
 from minbert.encoder.weights import read_vocab_files
 from minbert.export import __main__ as command
 from minbert.export.export import export
+from minbert.export.forms import exportable, why_not
 from minbert.finetune.cli import make_parser
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import settings
@@ -37,7 +38,6 @@ MEAN = "takes the mean over tokens"
 RELATIONAL = "its head stands on the relational layer"
 BI = {"sst": (GOES, LAYER), "para": (COMPARES, LAYER), "sts": (COMPARES, GOES)}
 MEANS = {"sst": (MEAN, LAYER), "para": (COMPARES, LAYER), "sts": (COMPARES, GOES)}
-NONE = dict.fromkeys(BI, (MEAN, LAYER))
 CROSS = dict.fromkeys(BI, (GOES, LAYER))
 RELATED = {"sst": (GOES, LAYER), **dict.fromkeys(("para", "sts"), (RELATIONAL, RELATIONAL))}
 # settings: of each task, why transformers and why sentence-transformers cannot have it
@@ -55,6 +55,10 @@ HEADS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, str]]]] = {
     "R4F": ({"r4f": True, "cross_encoder": True}, CROSS),
     "another scale": ({"sts_scale": 1.0, "cross_encoder": True}, CROSS),
     "frozen": ({"option": "pretrain", "lr": 1e-2}, BI),
+    "pairs together, mean": (
+        {"cross_encoder": True, "pooling": "mean", "tasks": ("para",)},
+        {"para": (MEAN, LAYER)},
+    ),
     "reviews": ({"tasks": ("cfimdb",)}, {"cfimdb": (GOES, LAYER)}),
 }
 
@@ -111,7 +115,6 @@ def test_every_head_goes_along_or_is_refused_with_a_reason_and_a_way(
                 with pytest.raises(InputError, match=reason) as refused:
                     export(run, folder, to, [name])
                 assert not folder.exists() and "\n" not in str(refused.value)
-                assert any(way in str(refused.value) for way in ("minbert.predict", "--to "))
                 continue
             rows = random_rows(TASKS[name].is_pair)
             (written,) = export(run, folder, to, [name])
@@ -120,6 +123,33 @@ def test_every_head_goes_along_or_is_refused_with_a_reason_and_a_way(
                 assert_same_answers(ask, name, written, rows)
             else:
                 assert_same_scores(ask, name, written, rows)
+
+
+@pytest.mark.parametrize("form", HEADS)
+def test_the_way_that_a_refusal_names_is_one(make_run: MakeRun, form: str) -> None:
+    flags, expected = HEADS[form]
+    run = read_run(make_run(**flags))
+    for name, reasons in expected.items():
+        for to, other, refused in zip(TO, reversed(TO), reasons, strict=True):
+            if not refused:
+                continue
+            said = str(why_not(run, name, to))
+            if f"--to {other} exports it" in said:
+                assert why_not(run, name, other) is None
+            elif f"--to {other} exports the vectors" in said:
+                exportable(run, None, other)
+            if "--to transformers exports it" not in said:
+                assert "python -m minbert.predict answers for it" in said
+                other_run = read_run(make_run(**followed(flags, said)))
+                assert why_not(other_run, name, "transformers") is None
+
+
+def followed(flags: dict[str, Any], said: str) -> dict[str, Any]:
+    """The settings after the advice of a refusal."""
+    if "without --rlayer" in said:
+        flags = {name: value for name, value in flags.items() if "rlayer" not in name}
+    flags = flags | ({"pooling": "cls"} if "with --pooling cls" in said else {})
+    return flags | ({"cross_encoder": True} if "with --cross_encoder" in said else {})
 
 
 @pytest.mark.parametrize("form", [name for name in HEADS if "together" not in name])
@@ -197,13 +227,16 @@ def test_an_empty_folder_is_filled(make_run: MakeRun, tmp_path: Path) -> None:
 def test_a_users_own_tasks_go_along_on_their_own_scale(tmp_path: Path) -> None:
     toml = tmp_path / "own.toml"
     toml.write_text(
-        'name = "mark"\nkind = "regression"\ntexts = "sentence"\nlabel = "sentiment"\n'
+        'name = "mark"\ntitle = "A <b>mark</b>\\n# of `mine`\\u001b"\nkind = "regression"\n'
+        'texts = "sentence"\nlabel = "sentiment"\n'
         'range = [-2, 6]\n[files]\ntrain = "data/ids-sst-train.csv"\ndev = "data/ids-sst-dev.csv"\n'
     )
     run = finished_run(tmp_path, task_file=(str(toml),), tasks=("mark",), data_dir=None)
     (folder,) = export(run, tmp_path / "out", "transformers")
     assert_same_answers(load(run), "mark", folder, random_rows(False))
-    assert "kept within -2 and 6" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "# A \\<b\\>mark\\</b\\> \\# of \\`mine\\`\\\\x1b: a BERT" in card
+    assert "kept within -2 and 6" in card and str(tmp_path) not in card
 
 
 def test_the_card_tells_scores_data_and_command(make_run: MakeRun, tmp_path: Path) -> None:
@@ -218,9 +251,9 @@ def test_the_card_tells_scores_data_and_command(make_run: MakeRun, tmp_path: Pat
         assert f"{score:.3f}" in row and low <= score <= high and "(16 examples)" in row
     for name, digest in manifest["sha256"].items():
         assert f"- {name}: `{digest}`" in card
-    assert f'model="{folder}"' in card
+    assert 'model="out/sst"' in card and str(tmp_path) not in card  # whose folders are nobody's
     (line,) = [line for line in card.splitlines() if line.startswith("python multitask")]
-    for words in ("--option=finetune", "--rrobin=equal", f"--weights={run.parent / 'encoder'}"):
+    for words in ("--option=finetune", "--rrobin=equal", "--weights=encoder", "--data_dir=data"):
         assert words in line
 
 

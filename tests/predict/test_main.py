@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,8 @@ WRONG: list[tuple[str, str]] = [
     ("RUN a --device tpu", "invalid choice: 'tpu'"),
     ("RUN a --out folder", "--out folder: holds something else than answers"),
     ("RUN a --out thesis.txt", "--out thesis.txt: holds something else than answers"),
+    ("RUN a --out rows.jsonl", "--out rows.jsonl: holds something else than answers"),
+    ("nowhere a --out new/answers.jsonl", "nowhere: no such run"),
     ("RUN a --out rows.csv/x", "--out rows.csv/x: cannot be written"),
     ("RUN --file rows.csv --out rows.csv", "--out rows.csv: the rows are read from this file"),
     ("RUN a --out RUN/answers.jsonl", "lies in the run's own folder"),
@@ -135,8 +139,11 @@ def test_wrong_use_is_one_line(
     (tmp_path / "folder").mkdir()
     for name in ("thesis.txt", "rows.csv"):
         (tmp_path / name).write_text("years of work\n")
+    (tmp_path / "rows.jsonl").write_text('{"id": "1", "text": "years of work"}\n')
+    before = sorted(tmp_path.iterdir())
     assert words in complaint(capsys, *line.replace("RUN", str(run)).split())
     assert (tmp_path / "thesis.txt").read_text() == "years of work\n"
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_without_a_run_the_latest_is_named(
@@ -211,7 +218,20 @@ def test_columns_may_have_other_names(
     two = ask(capsys, run, "--file", path, "--columns", "review,reply", "--task", "sts")
     assert asked(one) == [("x", "sst", ["good film"]), ("y", "sst", ["dull"])]
     assert asked(two)[1] == ("y", "sts", ["dull", "sorry"])
-    assert "no column sentence" in complaint(capsys, run, "--file", path)
+    expected = "expected sentence for sst; sentence1 and sentence2 for para, sts"
+    for tasks in ([], ["--task", "sts,sst,para"]):
+        said = complaint(capsys, run, "--file", path, *tasks)
+        assert "its columns are id, review, reply; expected sentence" in said
+        assert tasks or expected in said
+
+
+@pytest.mark.parametrize("content", ["[1, 2]\n", "\xff\xfe", "", "a\rb\rc\r"])
+def test_columns_are_suggested_only_where_the_file_has_some(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content, encoding="latin-1")
+    assert "--columns" not in complaint(capsys, run, "--file", path)
 
 
 def test_bad_rows_are_named_and_the_rest_is_answered(
@@ -221,10 +241,74 @@ def test_bad_rows_are_named_and_the_rest_is_answered(
     path.write_text('{"sentence": "good"}\n' + '{"sentence": ""}\nnonsense\n' * 4)
     assert command.main([str(run), "--task", "sst", "--file", str(path)]) == 0
     printed = capsys.readouterr()
-    texts = [json.loads(line)["texts"] for line in printed.out.splitlines()]
-    assert texts == [["good"], *[[""]] * 8]
-    for line in range(2, 10):
-        assert f"{path}:{line}: " in printed.err
+    good, *rows = [json.loads(line) for line in printed.out.splitlines()]
+    assert good["texts"] == ["good"] and "error" not in good
+    for number, row in enumerate(rows, start=2):
+        assert f"{path}:{number}: " in printed.err
+        what = "not JSON" if number % 2 else "empty sentence"
+        assert row["id"] == str(number) and row["error"].startswith(f"line {number}: {what}")
+        assert (row["label"] is None) == (number % 2 == 1)  # an empty text is one, as in training
+
+
+UNREAD = [b'{"sentence":', b"[1]", b'{"sentence": "\xff"}', b"7", b'{"sentence":' + b"[" * 10**5]
+
+
+@pytest.mark.parametrize("line", UNREAD)
+def test_a_row_that_cannot_be_read_has_an_answer_that_nobody_takes_for_one(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: bytes,
+) -> None:
+    path, table = tmp_path / "rows.jsonl", tmp_path / "answers.csv"
+    path.write_bytes(b'{"sentence": "good", "sentence1": "a", "sentence2": "b"}\n' + line + b"\n")
+    rows = [row for row in ask(capsys, run, "--file", path) if row["id"] == "2"]
+    assert [row.pop("task") for row in rows] == ["sst", "para", "sts"]
+    for row in rows:
+        assert row.pop("id") == "2" and row.pop("error").startswith("line 2: ")
+        assert set(row.values()) == {None} and {"prediction", "score"} & row.keys()
+    assert command.main([str(run), "--file", str(path), "--out", str(table)]) == 0
+    cells = [row for row in csv.DictReader(io.StringIO(table.read_text())) if row["id"] == "2"]
+    assert all(row["prediction"] == row["label"] == "" and row["error"] for row in cells)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert command.main([str(run), "--task", "sst", "--file", str(path)]) == 0
+    assert "2  sst  –" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_every_row_has_an_answer_whatever_its_id(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"id,sentence\nx,a\nx,b\n,c\nid,sentence\n\x01,d\n\xff,e\ny\n")
+    rows = ask(capsys, run, "--task", "sst", "--file", path)
+    assert [(row["id"], row["texts"]) for row in rows] == [
+        ("x", ["a"]),
+        ("x", ["b"]),
+        ("3", ["c"]),
+        ("5", ["d"]),
+        ("6", ["e"]),
+        ("y", [""]),
+    ]
+    assert ["error" in row for row in rows] == [False, False, True, True, True, True]
+    assert all(row["label"] for row in rows)
+
+
+def test_a_pipe_is_read_once_and_named_as_it_was_typed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = b"sentence,sentence1,sentence2\ngood,a,b\n"
+    for source in (str(pipe), "-"):
+        if source == "-":
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        else:
+            threading.Thread(target=pipe.write_bytes, args=(content,)).start()
+        assert [row["task"] for row in ask(capsys, run, "--file", source)] == ["sst", "para", "sts"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert complaint(capsys, run, "--file", "-").startswith("error: stdin: empty;")
+    assert complaint(capsys, run, "--file", "/dev/zero").startswith("error: /dev/zero:1: a line of")
 
 
 def test_answers_go_to_a_file_as_json_lines_or_csv(

@@ -174,7 +174,21 @@ UNKNOWN = {
     "labels": ("a.text", "text\tlabel"),
     "no header, by its ending": ("a.tsv", "gj04\t1\t\tOur friends won."),
     "another csv": ("a.CSV", "name,price"),
+    "commas": ("a.txt", "id,review,stars"),
+    "quoted": ("a.txt", '"review","Label"\r'),
+    "bars": ("a", "review|category"),
+    "semicolons": ("a.text", "Idx;Text"),
+    "scores": ("a.txt", "text\tscore"),
 }
+
+
+@pytest.mark.parametrize("first", ['{"id": 1, "text": "a film"}', "{", " [", '[{"label":3},'])
+def test_json_is_never_trained_on(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"{first}\n" + '{"id": 2, "text": "another"}\n')
+    for use in (check_files, read_documents):
+        with pytest.raises(InputError, match="JSON objects are no text"):
+            list(use([path], *["t"] * (use is read_documents)) or ())
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
@@ -195,6 +209,12 @@ def test_a_table_of_unknown_columns_is_never_trained_on(tmp_path: Path, name: st
         "A column\tis what stands in a table beside another one, and its label is long",
         "Contents\t1",
         "sentence1 sentence2",
+        "Id, ego, and superego",
+        "{braces} stand in texts",
+        "[1] A note",
+        "Score: 3|2",
+        "Hello,world",
+        "class | struggle",
     ],
 )
 def test_prose_about_tables_is_prose(tmp_path: Path, text: str) -> None:

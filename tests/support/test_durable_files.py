@@ -312,7 +312,8 @@ def test_one_file_is_never_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:
     path = tmp_path / "new" / "out.csv"
     durable_files.check_writable(path)
-    assert list(path.parent.iterdir()) == []
+    durable_files.check_writable(tmp_path / "a" / "b" / "c" / "out.csv")
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         durable_files.check_writable(tmp_path / "file" / "out.csv")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from minbert.support.errors import InputError
 from minbert.support.flags import OneLineParser
 
 PROSE = "A sentence of many words that goes on and on, " * 4
@@ -25,3 +28,15 @@ def test_prose_fits_the_terminal_and_commands_stay(
 def test_every_help_says_how_flags_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "500")
     assert "@FILE reads flags from that file" in OneLineParser(prog="p").format_help()
+
+
+@pytest.mark.parametrize("words", ["--save a\0b", "--save=\0", "\0"])
+def test_a_null_byte_is_refused_where_no_system_call_has_seen_it(
+    tmp_path: Path, words: str
+) -> None:
+    parser = OneLineParser(prog="p")
+    parser.add_argument("--save")
+    (tmp_path / "settings.txt").write_text(words)
+    for argv in (words.split(), [f"@{tmp_path / 'settings.txt'}"]):
+        with pytest.raises(InputError, match="null byte"):
+            parser.parse_args(argv)

@@ -16,7 +16,7 @@ from minbert.support.outputs import refusing_unwritable
 def test_an_output_that_can_be_written_is_let_through(tmp_path: Path) -> None:
     with refusing_unwritable("--csv new/marks.csv"):
         durable_files.check_writable(tmp_path / "new" / "marks.csv")
-    assert [path.name for path in tmp_path.rglob("*")] == ["new"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_output_and_the_systems_reason_are_named(tmp_path: Path) -> None:

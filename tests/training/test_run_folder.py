@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from minbert.support.errors import InputError
-from minbert.training.run_folder import MANIFEST, held, set_earlier_run_aside
+from minbert.training.run_folder import (
+    BAD_ROWS,
+    ENCODER,
+    LOG,
+    MANIFEST,
+    REPORT,
+    held,
+    set_earlier_run_aside,
+)
 
 FORK = get_context("fork")
 
@@ -219,3 +227,25 @@ def test_the_current_folder_can_hold_runs(tmp_path: Path, monkeypatch: pytest.Mo
     for content in ("first", "second"):
         leave_a_run(Path(), content)
     assert (tmp_path / "here.old1" / MANIFEST).read_text() == "first"
+
+
+@pytest.mark.parametrize("name", [MANIFEST, LOG, BAD_ROWS, REPORT, ENCODER])
+def test_what_stands_where_a_run_keeps_something_else_is_named(tmp_path: Path, name: str) -> None:
+    leave_a_run(tmp_path)
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    if name == ENCODER:
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(InputError, match=f"{name}: is no f.* move it away"), held(tmp_path):
+        raise AssertionError
+    assert path.exists() and (tmp_path / "best-0001").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, os.fsdecode(b"run-\xff"), "a/" * 3000])
+def test_a_name_that_no_run_can_have_is_refused_before_it_begins(tmp_path: Path, name: str) -> None:
+    refused = pytest.raises(InputError, match=r"its name is no UTF-8|cannot be made")
+    with refused, held(tmp_path / name):
+        raise AssertionError
+    assert list(tmp_path.iterdir()) == []

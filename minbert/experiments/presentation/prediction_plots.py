@@ -42,7 +42,8 @@ def confusions(analysis: Analysis) -> Iterator[Picture]:
     """A picture for each row and each task of more than two classes."""
 
     def make(name: str, title: str, heading: str, result: RowResult, task: str) -> Picture:
-        return confusion_picture(name, title, heading, confusion(result, task))
+        counts = confusion(result, task)
+        return confusion_picture(name, title, heading, counts, list(map(str, range(len(counts)))))
 
     names = decisive(analysis.experiment.tasks)
     tasks = [task for task in names if TASKS[task].num_outputs > 2]

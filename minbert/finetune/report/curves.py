@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ Points = list[tuple[int, float]]  # (step, value)
 _BINS = 60  # of a curve: the page does not grow with the run
 _WIDE = 50.0  # values this many times apart are shown on a logarithmic axis
 _SIZE = (WIDTH, 2.6)
-_MARGINS = {"left": 0.15, "right": 0.85, "bottom": 0.18, "top": 0.94}
+_MARGINS = {"left": 0.15, "bottom": 0.18, "top": 0.94}
+_LETTERS = 16  # of a task's title at the end of its line
 _NO_CURVES = ("step", "task", "tokens", "tokens_per_s", "lr")
 _TITLES = {
     "loss": "loss with all terms",
@@ -74,18 +75,30 @@ def _picture(name: str, title: str, curves: Mapping[str, Points]) -> Picture:
         f"{task}{': ' if task else ''}{means[0]:.4g} at first, {means[-1]:.4g} at last"
         for task, (_, (_, means, _)) in binned.items()
     )
-    return drawn(
-        f"run-{name}", title, "; ".join(said), partial(_draw, binned=binned), _SIZE, _MARGINS
-    )
+    draw = partial(_draw, binned=binned)
+    return drawn(f"run-{name}", title, "; ".join(said), draw, _SIZE, _margins(binned))
+
+
+def _margins(titles: Iterable[str]) -> dict[str, float]:
+    """The axes' place, with room on the right for the longest of several titles."""
+    return {**_MARGINS, "right": 0.96 - 0.02 * max(map(len, _beside(titles).values()))}
+
+
+def _beside(titles: Iterable[str]) -> dict[str, str]:
+    """What stands at the end of each line: nothing where it would be the only one."""
+    each = list(titles)
+    if len(each) < 2:
+        return dict.fromkeys(each, "")
+    return {t: t if len(t) <= _LETTERS else f"{t[: _LETTERS - 1]}…" for t in each}
 
 
 def _draw(axes: Axes, binned: Mapping[str, tuple[Array, Array]]) -> None:
     lows, highs = [], []
-    end = max(steps[-1] for steps, _ in binned.values())
+    end, names = max(steps[-1] for steps, _ in binned.values()), _beside(binned)
     for hue, (task, (steps, (low, mean, high))) in zip(_hues(), binned.items(), strict=False):
         axes.fill_between(steps, low, high, color=hue, alpha=0.15, linewidth=0)
         axes.plot(steps, mean, color=hue, marker="." if len(steps) < 3 else "")
-        annotate(axes, task, (end, mean[-1]), "beside", color=hue)
+        annotate(axes, names[task], (end, mean[-1]), "beside", color=hue)
         lows.append(low.min())
         highs.append(high.max())
     if min(lows) > 0 and max(highs) > _WIDE * min(lows):
@@ -108,13 +121,14 @@ def by_epoch(epochs: Sequence[Mapping[str, Any]], best: int, titles: Mapping[str
     said = (f"{task} {', '.join(f'{s:.3f}' for s in own)}" for task, own in scores.items())
     words = f"After each epoch: {'; '.join(said)}. The best is epoch {best}."
     draw = partial(_draw_epochs, scores=scores, best=best)
-    return drawn("run-dev", "dev scores by epoch", words, draw, _SIZE, _MARGINS)
+    return drawn("run-dev", "dev scores by epoch", words, draw, _SIZE, _margins(scores))
 
 
 def _draw_epochs(axes: Axes, scores: Mapping[str, Sequence[float]], best: int) -> None:
+    names = _beside(scores)
     for hue, (task, own) in zip(_hues(), scores.items(), strict=False):
         axes.plot(range(1, len(own) + 1), own, color=hue, marker=".")
-        annotate(axes, task, (len(own), own[-1]), "beside", color=hue)
+        annotate(axes, names[task], (len(own), own[-1]), "beside", color=hue)
     axes.axvline(best, color=INK, linestyle=":", linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch (dotted: the best)")

@@ -15,7 +15,7 @@ from minbert.model import MultitaskBert
 from minbert.reports.tables import Table
 from minbert.support.console import log
 from minbert.tasks.answers import class_probabilities
-from minbert.tasks.task import Array
+from minbert.tasks.task import Array, Task
 
 _SHOWN = 5  # examples of each kind
 _LOOKED_AT = 64  # answers of each kind whose probability is computed
@@ -81,12 +81,12 @@ def table(outcome: Outcome, one: OnDev, answers: Sequence[Answer]) -> Table:
     """The answers with their texts, as the dev file has them."""
     texts = _texts(outcome, one, answers)
     on_scale = one.task.top is not None
-    digits, sure = (".2f", []) if on_scale else ("g", ["probability"])
+    sure = [] if on_scale else ["probability"]
     rows = [
         [
             answer.kind,
-            f"{answer.label:{digits}}",
-            f"{answer.prediction:{digits}}",
+            _value(one.task, answer.label),
+            _value(one.task, answer.prediction),
             *([] if answer.probability is None else [f"{answer.probability:.3f}"]),
             texts[one.dataset.ids[answer.row]],
             one.dataset.ids[answer.row],
@@ -96,6 +96,11 @@ def table(outcome: Outcome, one: OnDev, answers: Sequence[Answer]) -> Table:
     header = ["answer", "label", "predicted", *sure, "text", "id"]
     what = "farthest and nearest" if on_scale else "surest answers, wrong and right"
     return Table(f"{one.task.title}: {what}", header, rows)
+
+
+def _value(task: Task, value: float) -> str:
+    """A label or prediction as people say it: the name of a class, or a score."""
+    return task.classes[int(value)] if task.classes else f"{value:.2f}"
 
 
 def _texts(outcome: Outcome, one: OnDev, answers: Sequence[Answer]) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from minbert.reports.tables import Table
 from minbert.support import durable_files
 from minbert.support.console import clock, log
 from minbert.support.flags import shown
+from minbert.support.places import MAIN_JOB
 from minbert.tasks.task import Array
 from minbert.training.run_folder import BAD_ROWS, LOG, REPORT
 
@@ -121,7 +122,7 @@ def _examples(outcome: Outcome) -> Plots:
 def _again(outcome: Outcome) -> Table:
     """The command that repeats the run, and every setting; those at their defaults are folded."""
     defaults = RunConfig.__dataclass_fields__
-    rows = [["again", f"`python multitask_classifier.py --like {outcome.folder}`"]]
+    rows = [["again", f"`{MAIN_JOB} --like {outcome.folder}`"]]
     quiet = []
     for entry in dataclasses.fields(outcome.config):
         value = getattr(outcome.config, entry.name)

@@ -22,16 +22,20 @@ def headline(outcome: Outcome) -> list[str]:
     scored = [f"{title} {one.score:.3f} ({one.task.metric_name})" for one, title in found]
     commonest = [f"{title} {one.of_commonest:.3f}" for one, title in found]
     best, count = outcome.manifest["best_epoch"], len(outcome.epochs)
+    steps = {row["epoch"]: row["step"] for row in outcome.epochs}
+    is_cut = outcome.config.max_steps == max(steps.values())
     when = "after one epoch" if count == 1 else f"after epoch {best} of {count}, the best one"
     if outcome.config.keep == "last":
         when = f"after the last epoch ({best})"
+    if is_cut:  # no epoch was whole, or the last was not
+        when = f"after {steps[best]:,} steps"
     lines = [
         f"The dev scores {when}: {_and(scored)}. "
         f"The commonest label alone would reach {_and(commonest)}."
     ]
     if outcome.manifest.get("degenerate"):
         lines.append(f"This run is {DEGENERATE}. Lower --lr, or train longer.")
-    elif count > 1:
+    elif count > 1 and not is_cut:
         lines.append(_advice(best, count))
     return lines
 
@@ -125,7 +129,7 @@ def epoch_table(outcome: Outcome) -> Table:
         ]
         for row in outcome.epochs
     ]
-    header = ["epoch", "steps", *titles.values(), "seconds of training", "seconds of scoring"]
+    header = ["epoch", "steps", *titles.values(), "training, s", "scoring, s"]
     return Table("Epochs", header, rows)
 
 
@@ -134,8 +138,9 @@ def predictions(outcome: Outcome) -> Iterator[Picture]:
     for one in outcome.on_dev:
         name, title = f"run-predictions-{one.task.name}", one.task.title
         if one.task.top is None:
-            counts = counts_of(one.predictions, one.labels, max(one.task.num_outputs, 2))
-            yield confusion_picture(name, f"{title}: labels and predictions", title, counts)
+            counts = counts_of(one.predictions, one.labels, len(one.task.classes))
+            about, names = f"{title}: labels and predictions", one.task.classes
+            yield confusion_picture(name, about, title, counts, names)
         else:
             each, r = one.predictions[np.newaxis], PEARSON.score(one.predictions, one.labels)
             about = f"{title}: predicted and true"

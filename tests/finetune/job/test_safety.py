@@ -45,6 +45,7 @@ def test_a_quick_look_leaves_the_files_of_a_long_run(
         assert "  predictions-quick/sst-dev-output.csv" in printed.out
         assert written() == whole
         assert set(written(Path("predictions-quick"))) == set(whole)
+    assert run("--limit", "4", "--output_dir", "shorter") == 0  # over the longer look's files
 
 
 def test_a_quick_look_that_was_the_first_goes_on_where_it_wrote(place: Path) -> None:
@@ -171,7 +172,7 @@ def test_weights_that_are_no_numbers_never_become_predictions(
 ) -> None:
     assert run(*MAIN, "--lr", "1e38", "--max_steps", "1") == 1
     assert "predictions are not finite" in capsys.readouterr().err
-    assert not list((place / "predictions").iterdir())
+    assert not (place / "predictions").exists()
     assert not list((place / "out").glob("best-*"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from minbert.finetune import cli
-from minbert.finetune.report import curves, page
+from minbert.finetune.report import curves, page, results
 from tests.finetune.job.running import manifest, run, steps_logged
 from tests.finetune.report.conftest import Left
 
@@ -51,6 +52,31 @@ def test_the_page_needs_nothing_else(left: Left) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_classes_have_their_names(left: Left) -> None:
+    words = Page(left.html).words
+    assert "Label, predicted as negative, somewhat negative, neutral, somewhat positive" in words
+    assert "Label, predicted as not a paraphrase, paraphrase: not a paraphrase as " in words
+    answers = left.html.partition("SST: surest answers")[2].partition("</details>")[0]
+    found = Page(f"<table>{answers}").words
+    assert re.search(r"(right|wrong) (somewhat |)(negative|positive|neutral)", found)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10_000])
+def test_of_a_run_that_was_cut_no_epoch_is_called_the_best(left: Left, steps: int) -> None:
+    kept = dict(left.outcome.manifest)
+    whole = kept["epochs"][-1]["step"]
+    cut = min(steps, whole)
+    kept["epochs"] = [row for row in kept["epochs"] if row["step"] < cut] + [
+        {**kept["epochs"][-1], "step": cut}
+    ]
+    kept["best_epoch"] = kept["epochs"][-1]["epoch"]
+    config = dataclasses.replace(left.outcome.config, max_steps=steps)
+    outcome = dataclasses.replace(left.outcome, config=config, manifest=kept)
+    said = " ".join(results.headline(outcome))
+    assert (f"after {cut} step" in said) == (steps < whole)
+    assert ("epoch" in said) == (steps > whole)
+
+
 def test_every_score_every_term_and_every_setting_is_there(left: Left) -> None:
     words, kept = Page(left.html).words, manifest(left.place / "out")
     for epoch in kept["epochs"]:
@@ -71,7 +97,7 @@ def test_a_task_s_pictures_count_its_dev_rows(left: Left) -> None:
     for task in ("SST", "Quora"):
         title = f"{task}: labels and predictions</title>"
         (said,) = re.findall(rf"{title}\n<desc[^>]*>([^<]*)<", left.html)
-        counts = re.findall(r"\d+ as ([\d, ]+)", said.partition("...: ")[2])
+        counts = re.findall(r" as ([\d, ]+)", said.partition(": ")[2])
         assert sum(int(count) for line in counts for count in line.split(", ")) == 16
     assert "STS: predicted and true</title>" in left.html
 
