@@ -84,17 +84,20 @@ _ROUNDING = 1e-5  # of the largest prediction: a constant in fp32 varies by less
 def is_degenerate(tasks: Iterable[tuple[Metric, NDArray[Any], NDArray[Any]]]) -> bool:
     """Whether nothing was learned, by each task's metric, predictions (n,) and labels (n,).
 
-    Each task's predictions are constant, or its score is below that of its commonest label.
-    Examples of which one of both is NaN are left out, as are tasks whose labels are all alike.
+    Either every task's predictions are constant, or every task's score is below that of its
+    commonest label. Examples of which one of both is NaN are left out, as are tasks whose labels
+    are all alike.
     """
     known = [(metric, *_known(*arrays)) for metric, *arrays in tasks]
-    empty = [
-        np.ptp(guesses) <= _ROUNDING * np.abs(guesses).max()
-        or metric.score(guesses, labels) < of_commonest(metric, labels)
-        for metric, guesses, labels in known
-        if len(set(labels)) > 1
+    judged = [
+        (metric, guesses, labels) for metric, guesses, labels in known if len(set(labels)) > 1
     ]
-    return bool(empty) and all(empty)
+    constant = [np.ptp(guesses) <= _ROUNDING * np.abs(guesses).max() for _, guesses, _ in judged]
+    below = [
+        metric.score(guesses, labels) < of_commonest(metric, labels)
+        for metric, guesses, labels in judged
+    ]
+    return bool(judged) and (all(constant) or all(below))
 
 
 def _known(
