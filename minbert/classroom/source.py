@@ -65,11 +65,6 @@ def replaced(source: bytes, bodies: Mapping[str, bytes]) -> bytes:
     return source
 
 
-def filled(emptied: bytes, solution: bytes, names: tuple[str, ...]) -> bytes:
-    """The file `emptied` with the bodies that `solution` has for `names`."""
-    return replaced(emptied, {name: solution[body(solution, name)] for name in names})
-
-
 def as_body(source: bytes, name: str, code: str) -> bytes:
     """Lines of code, indented as a new body of `name` must be."""
     margin = " " * definition(source, name).body[0].col_offset

@@ -1,7 +1,6 @@
 """A starter: a folder with our own modules, the bodies of the assigned functions emptied."""
 
 import shutil
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -11,11 +10,11 @@ import jinja2
 from minbert.classroom import recorded
 from minbert.classroom.closure import files_for
 from minbert.classroom.course_files import course_files
-from minbert.classroom.detours import DETOURS
+from minbert.classroom.emptying import emptied
 from minbert.classroom.handout import optimizer_test, sanity_check
 from minbert.classroom.recorded import Recorded
 from minbert.classroom.recording import recorded as record_step
-from minbert.classroom.source import PACKAGE, as_body, module_of, path_of, replaced
+from minbert.classroom.source import PACKAGE, module_of, path_of
 from minbert.classroom.steps import Step, steps_of
 from minbert.support import durable_files
 from minbert.support.outputs import check_new_folder
@@ -69,30 +68,6 @@ def make_starter(folder: Path, level: str) -> None:
         _write_rest(draft, steps)
         for data in (SAMPLE, BUNDLED_ENCODER):
             shutil.copytree(data, draft / "data" / data.name)
-
-
-def emptied(steps: Iterable[Step]) -> dict[Path, bytes]:
-    """The files that these steps change, relative to the package's parent, with their new bytes."""
-    bodies: dict[str, dict[str, str]] = defaultdict(dict)
-    names = {step.name for step in steps}
-    for detour in DETOURS:
-        if detour.step in names:
-            module, name = module_of(detour.function)
-            bodies[module][name] = detour.body
-    for step in steps:
-        for hole in step.holes:
-            module, name = module_of(hole.function)
-            bodies[module][name] = f'raise NotImplementedError("{step.message(hole)}")'
-    return {
-        path_of(module).relative_to(PACKAGE.parent): with_bodies(path_of(module), own)
-        for module, own in bodies.items()
-    }
-
-
-def with_bodies(path: Path, bodies: Mapping[str, str]) -> bytes:
-    """A file of ours with other bodies for the functions that `bodies` names."""
-    source = path.read_bytes()
-    return replaced(source, {name: as_body(source, name, code) for name, code in bodies.items()})
 
 
 def _write_modules(draft: Path, steps: Iterable[Step]) -> None:

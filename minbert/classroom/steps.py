@@ -4,10 +4,8 @@ A hole is one of our functions. The course's name for the same work stands besid
 """
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from minbert.support.errors import InputError
 
@@ -21,8 +19,6 @@ class Hole:
     function: str  # its dotted name
     know: str  # what a student must know to write it
     course: str = ""  # who does this work in the course's starter; empty where nobody does
-    # flags under which the main job calls it, beside those of every run
-    trains_with: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -41,6 +37,7 @@ class Step:
     file: str  # where the course has this work
     level: str  # the smallest level that has it
     about: str  # what the step is for, and where to read on
+    points: int
     holes: tuple[Hole, ...]
 
     @property

@@ -10,11 +10,11 @@ from minbert.classroom.source import (
     as_body,
     body,
     definition_text,
-    filled,
     module_of,
     path_of,
     replaced,
 )
+from tests.classroom.solved import filled
 
 SOURCE = '''"""Päckage: √D."""
 import math

@@ -14,17 +14,18 @@ import pytest
 
 from minbert.classroom.__main__ import main
 from minbert.classroom.detours import DETOURS
+from minbert.classroom.emptying import emptied
 from minbert.classroom.mistakes import standing_in
 from minbert.classroom.source import (
     PACKAGE,
     body,
     definition,
-    filled,
     module_of,
     path_of,
 )
-from minbert.classroom.starter import emptied, readme
+from minbert.classroom.starter import readme
 from minbert.classroom.steps import LEVELS, STEPS, Hole, Step, steps_of
+from tests.classroom.solved import filled, trains_with
 from tests.classroom.test_steps import by_function, raising, with_lines
 from tests.helpers import ROOT, finished_run
 
@@ -164,7 +165,7 @@ def test_training_needs_every_hole(place: Path, step: Step, hole: Hole) -> None:
                 stack.enter_context(standing_in(detour.function, lines))
         stack.enter_context(standing_in(hole.function, raising(hole)))
         with pytest.raises(NotImplementedError, match=hole.name):
-            finished_run(place, max_steps=3, **hole.trains_with)
+            finished_run(place, max_steps=3, **trains_with(step, hole))
 
 
 def called(folder: Path, *command: str) -> tuple[int, str]:
