@@ -20,11 +20,13 @@ class Mistake:
     outputs: Tensors
 
 
-def problem(found: Tensors, expected: Tensors, mistakes: Sequence[Mistake] = ()) -> str | None:
+def problem(
+    found: Tensors, expected: Tensors, mistakes: Sequence[Mistake] = (), *, numbers: bool = True
+) -> str | None:
     """Compare outputs by name; None where all is well.
 
     A missing output or another shape is named first, then a known mistake, else the largest
-    difference and its place.
+    difference and its place. Without `numbers` nothing expected is told.
     """
     for name, right in expected.items():
         if (said := _unusable(name, found.get(name), right)) is not None:
@@ -32,7 +34,7 @@ def problem(found: Tensors, expected: Tensors, mistakes: Sequence[Mistake] = ())
     if agree(found, expected):
         return None
     known = next((m.words for m in mistakes if agree(found, m.outputs)), None)
-    return known or _difference(found, expected)
+    return known or _difference(found, expected, numbers=numbers)
 
 
 def agree(found: Tensors, expected: Tensors) -> bool:
@@ -65,13 +67,17 @@ def _allowed(right: Tensor) -> float:
     return TOLERANCE * float(right.double().abs().max()) + 1e-12
 
 
-def _difference(found: Tensors, expected: Tensors) -> str:
+def _difference(found: Tensors, expected: Tensors, *, numbers: bool) -> str:
     name = next(n for n, right in expected.items() if not _near(found[n], right))
     tensor, right = found[name].detach().double(), expected[name].double()
     distances = _distances(tensor, right)
-    place = tuple(int(i) for i in torch.unravel_index(distances.argmax(), distances.shape))
     share = float((distances > _allowed(right)).double().mean())
+    said = f"{name}: {share:.0%} of its numbers are wrong"
+    if not numbers:
+        return said
+    place = tuple(int(i) for i in torch.unravel_index(distances.argmax(), distances.shape))
+    found_there, right_there = float(tensor[place]), float(right[place])
     return (
-        f"{name}: {share:.0%} of its numbers are wrong, most of all at {list(place)}, where it has "
-        f"{float(tensor[place]):.6g} and should have {float(right[place]):.6g}"
+        f"{said}, most of all at {list(place)}, where it has {found_there:.6g} "
+        f"and should have {right_there:.6g}"
     )

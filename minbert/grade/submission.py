@@ -212,7 +212,7 @@ def _reports(source: Source, gold: Gold) -> tuple[list[FileReport], list[Problem
     Return also the problems of the submission as a whole.
     """
     problems, reports = Problems(""), list[FileReport]()
-    with _members(source, problems) as members:
+    with members_of(source, problems) as members:
         glances = (glance(each, gold, expected=bool(source.files)) for each in members)
         found = _in_order([each for each in glances if each is not None], source.path.stem)
         reports = [read_found(each, gold) for each in found[:_SHEETS]]
@@ -245,7 +245,8 @@ def _in_order(found: Sequence[Glance], folder: str) -> list[Glance]:
 
 
 @contextmanager
-def _members(source: Source, problems: Problems) -> Iterator[list[Member]]:
+def members_of(source: Source, problems: Problems) -> Iterator[list[Member]]:
+    """Give the files of a submission while it is open. Raises Unreadable."""
     path = source.path
     if source.files:
         yield [on_disk(file.resolve(), file.name) for file in source.files]

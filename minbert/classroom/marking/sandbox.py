@@ -1,0 +1,170 @@
+"""Runs a step of a submission in a process of its own, and says how far that was shut in."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minbert.classroom.marking import warden
+from minbert.classroom.source import PACKAGE
+from minbert.support.errors import RunError
+from minbert.support.untrusted import parsed
+
+_FIRST_USER = 60001  # nobody's on common systems; one for each sandbox, so that limits are its own
+_STARTING, _GRACE = 120, 20  # seconds for the libraries, and beside those of a step
+_LARGEST_HEAD = 2**16  # bytes
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from {0} import main; main()"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one step of a submission may use."""
+
+    seconds: int = 20
+    memory: int = 1024  # MB of addresses for each process, beside what the libraries have
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a step's process has written; empty, with the reason, where it was stopped."""
+
+    content: bytes
+    stopped: str = ""
+
+
+def _environment() -> dict[str, str]:
+    """What the libraries need; whatever else is in ours is no submission's business."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {**kept, "OMP_NUM_THREADS": "1", "PATH": os.defpath}
+
+
+class Sandbox:
+    """A warden (warden.py) and what it may use; `slot` numbers the sandboxes of this process."""
+
+    def __init__(self, limits: Limits, libraries: list[str], slot: int = 0) -> None:
+        self.limits, self._libraries = limits, libraries
+        self.user = _FIRST_USER + slot if os.geteuid() == 0 else None
+        self._folder = tempfile.TemporaryDirectory(prefix="minbert-", ignore_cleanup_errors=True)
+        self.folder = Path(self._folder.name)
+        self.folder.chmod(0o755)
+        for name in ("root", "scratch"):
+            (self.folder / name).mkdir()
+        self._warden, self.has_namespaces = self._started()
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], bool]:
+        settings = {
+            "libraries": self._libraries,
+            "root": str(self.folder / "root"),
+            "scratch": str(self.folder / "scratch"),
+            "user": self.user,
+            "seconds": self.limits.seconds,
+            "memory": self.limits.memory,
+        }
+        words = [_START.format(warden.__name__), str(PACKAGE.parent), json.dumps(settings)]
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-B", "-c", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the parent to answer
+            cwd="/",
+            env=_environment(),
+        )
+        self._warden = process
+        said = self._read(_STARTING)
+        if said is None:
+            self.close()
+            raise RunError("the process that runs submissions did not start, see above")
+        return process, bool(said[0].get("namespaces"))
+
+    def run(self, tree: Path, step: str, inputs: bytes) -> Answer:
+        """Run a step on these inputs by the package in the folder `tree`. Never raises over it."""
+        job = {"tree": str(tree), "step": step, "bytes": len(inputs)}
+        said = None
+        with suppress(OSError):
+            assert self._warden.stdin is not None
+            self._warden.stdin.write(json.dumps(job).encode() + b"\n" + inputs)
+            self._warden.stdin.flush()
+            said = self._read(self.limits.seconds + _GRACE)
+        if said is None:
+            self._end()
+            self._warden, self.has_namespaces = self._started()
+            return Answer(b"", "it brought down the process that ran it")
+        head, content = said
+        return Answer(content, self._why(head, content))
+
+    def _why(self, head: dict[str, Any], content: bytes) -> str:
+        match head.get("why"):
+            case warden.TIME:
+                return f"it had not ended after {self.limits.seconds} seconds"
+            case warden.SIZE:
+                return "it wrote far more than the outputs of the step"
+        if content:
+            return ""
+        return f"its process ended before it had an answer (exit status {head.get('status')!r:.9})"
+
+    def _read(self, seconds: float) -> tuple[dict[str, Any], bytes] | None:
+        """An answer of the warden's: its head, and what follows; None for none in time."""
+        deadline, found = time.monotonic() + seconds, b""
+        while b"\n" not in found and len(found) < _LARGEST_HEAD:
+            if not (block := self._block(deadline)):
+                return None
+            found += block
+        line, _, content = found.partition(b"\n")
+        try:
+            head = parsed(line)
+            size = int(head["bytes"])
+        except (ValueError, TypeError, KeyError):
+            return None
+        while len(content) < size <= warden.LARGEST_ANSWER:
+            if not (block := self._block(deadline)):
+                return None
+            content += block
+        return (head, content) if len(content) == size else None
+
+    def _block(self, deadline: float) -> bytes:
+        stream = self._warden.stdout
+        assert stream is not None
+        left = max(0.0, deadline - time.monotonic())
+        return os.read(stream.fileno(), 2**16) if select.select([stream], [], [], left)[0] else b""
+
+    def _end(self) -> None:
+        self._warden.kill()
+        for stream in (self._warden.stdin, self._warden.stdout):
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
+        self._warden.wait()
+
+    def close(self) -> None:
+        """End the process and remove what it used."""
+        self._end()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def not_enforced(self) -> str:
+        """What this machine does not keep a submission from; empty where it is all kept from."""
+        if self.has_namespaces:
+            return ""
+        if self.user is not None:
+            return (
+                "not enforced here, as the system allows no namespaces: a submission runs as another "
+                "user, but can use the network, and read and write what every user may"
+            )
+        return (
+            "not enforced here, as only root can: a submission runs under limits of time, memory "
+            "and processes, but can use the network, and read, write and stop what you can"
+        )
