@@ -1,70 +1,21 @@
-"""`python -m minbert.classroom COMMAND`: a course's assignment, made from this package's code."""
+"""`python -m minbert.classroom COMMAND`: a course's assignment and its marks, from this code."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from minbert.classroom.steps import LEVELS, steps_of
-from minbert.support.command import run_command, show
-from minbert.support.flags import OneLineParser, add_flags, check_values, flag
+from minbert.support.dispatch import Commands, dispatch
 
-_DESCRIPTION = """\
-Write a starter for students into a new folder: this package's own code with the bodies of the
-assigned functions emptied, a README of the assignment in steps, a test for each step, the sample
-data and the bundled encoder.
-
-  python -m minbert.classroom starter FOLDER
-  python -m minbert.classroom starter FOLDER --holes attention
-"""
-_STARTER = "starter"
-
-
-@dataclass(frozen=True)
-class ClassroomConfig:
-    """What the starter leaves for students to write."""
-
-    holes: str = flag(
-        "course",
-        "the assignment",
-        "what students write: attention, attention alone; course, what the course's starter leaves "
-        "open; everything, also the losses, the training step, SMART and R3F",
-        choices=LEVELS,
-    )
-
-    def __post_init__(self) -> None:
-        check_values(self)
-
-
-def make_parser() -> OneLineParser:
-    """Return the parser: the command, the folder, and one flag for each field of the config."""
-    parser = OneLineParser(
-        prog="python -m minbert.classroom",
-        usage="%(prog)s starter FOLDER [flags]",
-        description=_DESCRIPTION,
-    )
-    parser.add_argument("command", choices=[_STARTER], help="what is made")
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder to be made")
-    add_flags(parser, ClassroomConfig)
-    return parser
-
-
-def _run(argv: Sequence[str] | None) -> None:
-    given = vars(make_parser().parse_args(argv))
-    folder = given.pop("folder")
-    del given["command"]
-    config = ClassroomConfig(**given)
-    from minbert.classroom.starter import make_starter  # imported late, as it loads torch
-
-    make_starter(folder, config.holes)
-    steps = steps_of(config.holes)
-    holes = sum(len(step.holes) for step in steps)
-    show(f"{folder}/: {len(steps)} steps, {holes} functions to write; README.md says how")
+COMMANDS: Commands = {
+    "starter": ("minbert.classroom.starter_command", "write the starter for students"),
+    "autograder": ("minbert.classroom.marking.autograder", "write the zip that Gradescope takes"),
+    "mark": ("minbert.classroom.marking.command", "mark submissions on this machine"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    return run_command(lambda _stop: _run(argv), if_stopped="nothing was written")
+    """Hand the rest of the command line to a command; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return dispatch("python -m minbert.classroom", COMMANDS, arguments)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from minbert.training.optimizer import AdamW
 SEED = 11711  # of the inputs that are handed out; an autograder takes others
 _HANDOUT = PACKAGE / "classroom" / "handout"
 _CHECKS = {"sanity_check": sanity_check, "optimizer_test": optimizer_test}
-_MODULES = (
+MODULES = (
     "minbert.finetune.cli",
     "minbert.grade.__main__",
     "minbert.classroom.checks",
@@ -72,7 +72,7 @@ def make_starter(folder: Path, level: str) -> None:
 
 def _write_modules(draft: Path, steps: Iterable[Step]) -> None:
     changed = emptied(steps)
-    for path in files_for(_MODULES):
+    for path in files_for(MODULES):
         ours = PACKAGE.parent / path
         if ours.parent != _HANDOUT:
             _write(draft / path, changed.get(path, ours.read_bytes()))

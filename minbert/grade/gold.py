@@ -97,7 +97,7 @@ def read_gold(
     optional: dict[Part, frozenset[bytes]] = {}
     labels: dict[str, Array] = {}
     for part in (Part(name, split) for name in tasks for split in TASKS[name].scored_splits):
-        path = _file(folder, part)
+        path = file_of(folder, part)
         if path is None:
             continue
         labelled = _has_labels(path, part)
@@ -156,7 +156,7 @@ def _names(part: Part) -> list[str]:
     return [name.replace("-student", ""), name] if kind_of(part.split) == "test" else [name]
 
 
-def _file(folder: Path, part: Part) -> Path | None:
+def file_of(folder: Path, part: Part) -> Path | None:
     """The part's file if it is there; of two test files the one with labels."""
     paths = [folder / name for name in _names(part) if (folder / name).is_file()]
     return max(paths, key=lambda path: _has_labels(path, part), default=None)

@@ -34,11 +34,11 @@ class Marker:
 
     def __init__(self, sandbox: Sandbox, base: Path, key: Key, steps: Sequence[Step]) -> None:
         """`base` is the starter's part of the tree (tree.py)."""
-        self._sandbox, self._base, self._key, self._steps = sandbox, base, key, steps
+        self._sandbox, self._base, self._key, self.steps = sandbox, base, key, steps
 
     def marks(self, handed_in: HandedIn) -> list[StepMark]:
         """The marks of the steps, in order. Never raises over what was handed in."""
-        return [self._mark(step, handed_in) for step in self._steps]
+        return [self._mark(step, handed_in) for step in self.steps]
 
     def _mark(self, step: Step, handed_in: HandedIn) -> StepMark:
         """Run a step with its own modules; after an error again, beside the other ones too.

@@ -161,8 +161,8 @@ class Sandbox:
             return ""
         if self.user is not None:
             return (
-                "not enforced here, as the system allows no namespaces: a submission runs as another "
-                "user, but can use the network, and read and write what every user may"
+                "not enforced here, as the system allows no namespaces: a submission runs as "
+                "another user, but can use the network, and read and write what every user may"
             )
         return (
             "not enforced here, as only root can: a submission runs under limits of time, memory "

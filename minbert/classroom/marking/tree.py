@@ -13,13 +13,13 @@ from minbert.classroom.emptying import emptied
 from minbert.classroom.source import PACKAGE
 from minbert.classroom.steps import Step
 
-_ENTRY = "minbert.classroom.marking.attempt"
+ENTRY = "minbert.classroom.marking.attempt"
 
 
 def make_base(folder: Path, steps: Iterable[Step]) -> None:
     """Write the starter's part of the tree, compiled, so that it is loaded quickly."""
     changed = emptied(steps)
-    for path in files_for([_ENTRY]):
+    for path in files_for([ENTRY]):
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(changed.get(path, (PACKAGE.parent / path).read_bytes()))
@@ -46,7 +46,7 @@ def planted(base: Path, folder: Path, files: Mapping[Path, bytes]) -> Iterator[P
 def libraries() -> list[str]:
     """The modules outside the package that the tree imports, so that they are loaded once."""
     found = {"torch._dynamo"}  # which torch loads when it first makes an optimizer: 1.5 s
-    for path in files_for([_ENTRY]):
+    for path in files_for([ENTRY]):
         if path.suffix == ".py":
             found |= set(_imported((PACKAGE.parent / path).read_text(encoding="utf-8")))
     return sorted(name for name in found if name.partition(".")[0] != PACKAGE.name)
