@@ -66,8 +66,6 @@ class Sandbox:
             "root": str(self.folder / "root"),
             "scratch": str(self.folder / "scratch"),
             "user": self.user,
-            "seconds": self.limits.seconds,
-            "memory": self.limits.memory,
         }
         words = [_START.format(warden.__name__), str(PACKAGE.parent), json.dumps(settings)]
         process = subprocess.Popen(
@@ -87,7 +85,7 @@ class Sandbox:
 
     def run(self, tree: Path, step: str, inputs: bytes) -> Answer:
         """Run a step on these inputs by the package in the folder `tree`. Never raises over it."""
-        job = {"tree": str(tree), "step": step, "bytes": len(inputs)}
+        job = {"tree": str(tree), "step": step, "bytes": len(inputs), **vars(self.limits)}
         said = None
         with suppress(OSError):
             assert self._warden.stdin is not None

@@ -77,7 +77,7 @@ def _answer(job: dict[str, Any], inputs: bytes, settings: dict[str, Any]) -> Non
             _shut_in(job, inputs, {**settings, "scratch": str(scratch)}, write)
         os._exit(1)
     os.close(write)
-    why, status, found = _collect(child, read, settings["seconds"])
+    why, status, found = _collect(child, read, job["seconds"])
     jail.kill_all_below(os.getpid())
     os.close(read)
     with suppress(OSError, RecursionError):
@@ -125,7 +125,7 @@ def _shut_in(job: dict[str, Any], inputs: bytes, settings: dict[str, Any], write
     os.closerange(_ANSWER + 1, 2**16)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    space = jail.address_space() + settings["memory"] * jail.MEGABYTE
+    space = jail.address_space() + job["memory"] * jail.MEGABYTE
     tasks = jail.tasks_of(os.getuid()) if settings["user"] is None else 0
     if settings["namespaces"]:
         jail.own_namespaces()
@@ -134,7 +134,7 @@ def _shut_in(job: dict[str, Any], inputs: bytes, settings: dict[str, Any], write
         _go_on_in_child()  # the first process ends with this one, and all others with it
     else:
         os.chdir(settings["scratch"])
-    jail.limit(settings["seconds"], space, tasks)
+    jail.limit(job["seconds"], space, tasks)
     jail.become(settings["user"])
     _run(job, inputs)
 

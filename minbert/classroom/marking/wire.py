@@ -66,11 +66,15 @@ def packed(outcomes: Mapping[str, Outcome]) -> bytes:
 
 def _blob(outputs: Tensors) -> bytes:
     for name, tensor in outputs.items():
+        if tensor.dtype not in _KINDS:
+            raise TypeError(_no_numbers(name, tensor))
         if tensor.numel() * tensor.element_size() > _LARGEST // 2:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, which is far too large")
-    return save(
-        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in outputs.items()}
-    )
+    return save({name: t.detach().cpu().contiguous().clone() for name, t in outputs.items()})
+
+
+def _no_numbers(name: str, tensor: Tensor) -> str:
+    return f"{name} holds {tensor.dtype}, which are no plain numbers"
 
 
 def unpacked(content: bytes) -> dict[str, Outcome]:
@@ -96,7 +100,7 @@ def _tensors(blob: bytes) -> Outcome:
         return "its outputs cannot be read"
     for name, tensor in found.items():
         if tensor.dtype not in _KINDS:
-            return f"{cut(name)}: holds {tensor.dtype}, which are no plain numbers"
+            return cut(_no_numbers(name, tensor))
     return found
 
 

@@ -1,0 +1,170 @@
+"""Hostile submissions get their marks and nothing else; what is enforced holds for each user."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minbert.classroom.marking import jail
+from minbert.classroom.source import PACKAGE
+from tests.classroom.bench import Bench, our_files
+from tests.classroom.hostile import FILE, HOSTILE, SPYING, Hostile
+from tests.helpers import ROOT
+
+QUICK = {
+    "infinite loop",
+    "fork bomb",
+    "20 GB",
+    "os._exit",
+    "forged results are printed",
+    "the comparison is replaced",
+    "giant",
+    "writes outside",
+    "reads the solution",
+}
+slow = pytest.mark.slow
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
+pytestmark = needs_linux
+
+
+def each(hostile: tuple[Hostile, ...]) -> list[object]:
+    """Those that are quick, and the others among the slow tests."""
+    return [
+        pytest.param(one, id=one.name, marks=() if one.name in QUICK else slow) for one in hostile
+    ]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("bench"))
+    with made.sandbox:
+        yield made
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """A place outside that every user may write."""
+    tmp_path.chmod(0o777)
+    return tmp_path / "outside"
+
+
+def test_our_own_modules_have_all_points(bench: Bench) -> None:
+    marks = bench.marks(our_files(bench.steps))
+    assert [mark.wrong for mark in marks] == [{}, {}]
+    assert [mark.points for mark in marks] == [mark.step.points for mark in marks]
+
+
+@pytest.mark.parametrize("one", each(HOSTILE))
+def test_a_hostile_submission_has_no_more_than_its_points(
+    bench: Bench, one: Hostile, target: Path
+) -> None:
+    if one.name == "writes outside" and not bench.sandbox.has_namespaces:
+        pytest.skip("it is not enforced here")
+    mark = bench.hostile(one, target=str(target))
+    assert all(len(words) < 1000 and words.isprintable() for words in mark.wrong.values())
+    assert not target.exists()
+    assert bench.sandbox.user is None or jail.tasks_of(bench.sandbox.user) == 0
+    assert list((bench.sandbox.folder / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("one", each(SPYING))
+def test_a_submission_sees_neither_solution_nor_key_nor_network(bench: Bench, one: Hostile) -> None:
+    if not bench.sandbox.has_namespaces:
+        pytest.skip("it takes root and namespaces")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        solution = str(PACKAGE.parent / FILE)
+        mark = bench.hostile(one, solution=solution, port=server.getsockname()[1])
+    assert "found" not in one.says or mark.points == 0
+
+
+def test_a_step_is_not_charged_for_another_ones_module(bench: Bench) -> None:
+    """Both steps lie in one file here, so the other error is one that only its own step meets."""
+    loop = next(one for one in HOSTILE if one.name == "os._exit").module()
+    first, second = bench.marks({FILE: loop})
+    assert first.points == 0 and second.points == second.step.points
+
+
+@slow
+def test_a_sandbox_goes_on_after_its_warden_was_killed(bench: Bench) -> None:
+    if os.getuid():
+        pytest.skip("one start more is for the machine that tests as root")
+    bench.sandbox._warden.kill()
+    (mark, *_) = bench.marks(our_files(bench.steps), steps=bench.steps[:1])
+    assert set(mark.wrong.values()) == {"it brought down the process that ran it"}
+    (mark, *_) = bench.marks(our_files(bench.steps), steps=bench.steps[:1])
+    assert mark.wrong == {}
+
+
+# ------------------------------------------------------------------------- as others would run it
+
+
+def marked_by(*command: str, interpreter: str, user: int | None) -> dict[str, object]:
+    done = subprocess.run(
+        [*command, sys.executable, "-B", "-m", "tests.classroom.bench", interpreter],
+        executable=None if command else interpreter,
+        cwd=ROOT,
+        env={"PATH": os.defpath, "OMP_NUM_THREADS": "1"},
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    assert found["count"] == len(HOSTILE) and found["wrong"] == []
+    return found
+
+
+@slow
+def test_limits_alone_hold_for_a_user_who_is_not_root() -> None:
+    user = None
+    interpreter = sys.executable
+    if os.getuid() == 0:
+        user = 61234
+        interpreter = readable_interpreter(user)
+    found = marked_by(interpreter=interpreter, user=user)
+    assert (found["namespaces"], found["user"]) == (False, None)
+    assert "as only root can" in str(found["not"])
+
+
+@slow
+def test_another_user_and_limits_hold_where_no_namespaces_are_allowed() -> None:
+    """As in most containers: root, but without the right to make namespaces."""
+    setpriv = shutil.which("setpriv")
+    if os.getuid() or setpriv is None:
+        pytest.skip("it takes root, and setpriv")
+    rights = (setpriv, "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    found = marked_by(*rights, interpreter=sys.executable, user=None)
+    assert (found["namespaces"], found["user"]) == (False, 60001)
+    assert "no namespaces" in str(found["not"])
+
+
+def readable_interpreter(user: int) -> str:
+    """A program that runs this environment as another user; skips where there is none."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for path in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        with contextlib.suppress(OSError):
+            done = subprocess.run(
+                [sys.executable, "-c", "import torch, minbert"],
+                executable=path,
+                cwd=ROOT,
+                user=user,
+                group=user,
+                extra_groups=[],
+                capture_output=True,
+                check=False,
+            )
+            if done.returncode == 0:
+                return path
+    pytest.skip("no Python here that another user may run")
