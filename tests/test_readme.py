@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from minbert.classroom import __main__ as classroom
+from minbert.classroom import starter_command
+from minbert.classroom.marking import autograder
+from minbert.classroom.marking import command as mark
 from minbert.download import __main__ as download
 from minbert.experiments.cost import command
 from minbert.experiments.grid.config import make_parser
@@ -43,7 +45,18 @@ def test_every_flag_that_is_named_exists() -> None:
     parsers = (
         *(
             module.make_parser()
-            for module in (classroom, cli, command, download, export, grade, predict, pretrain)
+            for module in (
+                starter_command,
+                autograder,
+                mark,
+                cli,
+                command,
+                download,
+                export,
+                grade,
+                predict,
+                pretrain,
+            )
         ),
         *grids,
     )

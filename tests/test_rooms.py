@@ -34,7 +34,7 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "predict": "support tasks data finetune reports",
     "export": "support encoder tasks data finetune statistics",
     "download": "support encoder",
-    "classroom": _MAIN_JOB,
+    "classroom": f"{_MAIN_JOB} grade reports",
     "experiments": f"{_MAIN_JOB} finetune statistics reports",
     "__main__": "support",
 }

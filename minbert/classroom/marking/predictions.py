@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from minbert.grade.gold import Gold
 from minbert.grade.graded import Graded, grade
 from minbert.grade.problems import in_brief
+from minbert.grade.scores import score_names
 from minbert.grade.submission import Source, read
 from minbert.grade.text import number, span
 from minbert.tasks.registry import TASKS
@@ -34,6 +35,6 @@ def predictions_of(source: Source, gold: Gold) -> Predictions:
 
 def _words(graded: Graded) -> list[str]:
     return [
-        f"{name}: {TASKS[name].metrics[0]} {number(each.score)} {span(each.interval)}"
+        f"{name}: {score_names(TASKS[name])[0]} {number(each.score)} {span(each.interval)}"
         for name, each in graded.scores.items()
     ]
