@@ -24,6 +24,8 @@ from tests.helpers import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OTHERS = {"--no-deps", "--nnodes", "--nproc-per-node"}  # pip's, and torchrun's
+COMMANDS = (cli, command, download, export, grade, predict, pretrain)
+COMMANDS += (starter_command, autograder, mark)
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
@@ -43,21 +45,7 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 def test_every_flag_that_is_named_exists() -> None:
     grids = (make_parser("", "", kind) for kind in (Table2Config, AblateConfig))
     parsers = (
-        *(
-            module.make_parser()
-            for module in (
-                starter_command,
-                autograder,
-                mark,
-                cli,
-                command,
-                download,
-                export,
-                grade,
-                predict,
-                pretrain,
-            )
-        ),
+        *(module.make_parser() for module in COMMANDS),
         *grids,
     )
     known = {f for parser in parsers for action in parser._actions for f in action.option_strings}
