@@ -12,7 +12,10 @@ COMMANDS: Commands = {  # name -> the module whose main() it is, what it does
     "pretrain": ("minbert.pretrain.__main__", "train an encoder of your own on plain text"),
     "download": ("minbert.download.__main__", "fetch the course's files and published encoders"),
     "experiments": ("minbert.experiments.__main__", "tables, grids of runs, measurements"),
-    "classroom": ("minbert.classroom.__main__", "make a course's assignment from this code"),
+    "classroom": (
+        "minbert.classroom.__main__",
+        "make a course's assignment, and mark it",
+    ),
     "export": ("minbert.export.__main__", "give a finished run to other libraries"),
 }
 

@@ -59,7 +59,7 @@ def test_it_runs_offline_within_its_steps(tmp_path: Path, monkeypatch: pytest.Mo
     nbclient.NotebookClient(book, timeout=600, kernel_name="python3", resources=there).execute()
     outputs = [each for cell in book.cells for each in cell.get("outputs", [])]
     printed = "".join(each.get("text", "") for each in outputs)
-    assert "Warning" not in printed
+    assert "Error" not in printed
     (steps,) = re.findall(r"both runs: (\d+) steps", printed)
     assert 0 < int(steps) <= MOST_STEPS
     pictures = [each for each in outputs if "image/png" in each.get("data", {})]

@@ -14,14 +14,18 @@ from minbert.training import loop, optimizer
 _GROUP = {"lr": 0.1, "betas": (0.8, 0.95), "eps": 0.2, "weight_decay": 0.3}
 
 
-def _nothing(_source: torch.Generator) -> Tensors:
-    return {}
+def _step_inputs(source: torch.Generator) -> Tensors:
+    later = torch.randint(2, 20, (2,), generator=source)
+    rate = torch.rand((), generator=source, dtype=torch.float64)
+    return {"steps": torch.cat([torch.ones(1, dtype=torch.int64), later]), "lr": 0.1 + rate}
 
 
-def _step_sizes(_inputs: Tensors) -> Tensors:
+def _step_sizes(inputs: Tensors) -> Tensors:
+    group = {**_GROUP, "lr": float(inputs["lr"])}
     sizes = {
         corrected: [
-            optimizer._step_size({**_GROUP, "correct_bias": corrected}, step) for step in (1, 2, 9)
+            optimizer._step_size({**group, "correct_bias": corrected}, step)
+            for step in inputs["steps"].tolist()
         ]
         for corrected in (True, False)
     }
@@ -129,7 +133,7 @@ def _trained(inputs: Tensors) -> Tensors:
 
 
 ADAMW = (
-    Exercise("step size", _nothing, _step_sizes),
+    Exercise("step size", _step_inputs, _step_sizes),
     Exercise("update", _update_inputs, _updated),
     Exercise("steps", _update_inputs, _descended),
 )

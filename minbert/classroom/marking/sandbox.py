@@ -58,6 +58,7 @@ class Sandbox:
         self.folder.chmod(0o755)
         for name in ("root", "scratch"):
             (self.folder / name).mkdir()
+        self._is_closed = False
         self._warden, self.has_namespaces = self._started()
 
     def _started(self) -> tuple[subprocess.Popen[bytes], bool]:
@@ -94,7 +95,8 @@ class Sandbox:
             said = self._read(self.limits.seconds + _GRACE)
         if said is None:
             self._end()
-            self._warden, self.has_namespaces = self._started()
+            if not self._is_closed:
+                self._warden, self.has_namespaces = self._started()
             return Answer(b"", "it brought down the process that ran it")
         head, content = said
         return Answer(content, self._why(head, content))
@@ -144,6 +146,7 @@ class Sandbox:
 
     def close(self) -> None:
         """End the process and remove what it used."""
+        self._is_closed = True  # for whoever still runs a step, in another thread
         self._end()
         self._folder.cleanup()
 
