@@ -139,7 +139,7 @@ def _special(name: str, *, is_link: bool) -> str:
 
 
 def _too_many() -> str:
-    return f"more than {FILES:,} files: hand in the prediction files only"
+    return f"more than {FILES:,} files: hand in only what is asked for"
 
 
 @contextmanager

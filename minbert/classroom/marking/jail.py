@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,16 +41,29 @@ def adopt_orphans() -> None:
         _call("prctl", _CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def kill_all_below(process: int) -> None:
-    """Kill every process below this one, however fast they multiply, and reap its children."""
+def kill_all_below(process: int, group: int) -> None:
+    """Kill every process below this one, however fast they multiply, and reap its children.
+
+    `group` is a process group among them: all that can be found where there is no /proc.
+    """
+    _kill(os.killpg, group)
     while below := _below(process):
         for number in below:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(number, signal.SIGKILL)
+            _kill(os.kill, number)
         time.sleep(0.002)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        _reap()
+    _reap()
+
+
+def _kill(kill: Callable[[int, int], None], number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        kill(number, signal.SIGKILL)
+
+
+def _reap() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _below(process: int) -> list[int]:

@@ -78,7 +78,7 @@ def _answer(job: dict[str, Any], inputs: bytes, settings: dict[str, Any]) -> Non
         os._exit(1)
     os.close(write)
     why, status, found = _collect(child, read, job["seconds"])
-    jail.kill_all_below(os.getpid())
+    jail.kill_all_below(os.getpid(), child)
     os.close(read)
     with suppress(OSError, RecursionError):
         shutil.rmtree(scratch)
@@ -99,7 +99,7 @@ def _collect(child: int, read: int, seconds: float) -> tuple[str, int | None, by
                 return SIZE, status, b""
         elif status is None and (ended := os.waitpid(child, os.WNOHANG))[0]:
             status = os.waitstatus_to_exitcode(ended[1])
-            jail.kill_all_below(os.getpid())  # who else holds the pipe
+            jail.kill_all_below(os.getpid(), child)  # who else holds the pipe
     return TIME, status, b""
 
 
