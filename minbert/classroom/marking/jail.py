@@ -22,7 +22,7 @@ _FILES = 128  # open at a time
 # from the headers of Linux: sched.h, mount.h, prctl.h
 _NAMESPACES = 0x00020000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000  # NS UTS IPC PID NET
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _REMOUNT, _BIND, _ALL_PRIVATE = 1, 2, 4, 32, 4096, 0x44000
-_NO_NEW_PRIVILEGES, _CHILD_SUBREAPER = 38, 36
+_NO_NEW_PRIVILEGES, _CHILD_SUBREAPER, _PARENT_DEATH_SIGNAL = 38, 36, 1
 
 _SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom")
 
@@ -37,8 +37,17 @@ def _call(name: str, *arguments: object) -> None:
 
 def adopt_orphans() -> None:
     """Become the parent of whatever processes below this one lose theirs, so that all are found."""
+    _prctl(_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """Let the system kill this process when its parent dies."""
+    _prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        _call("prctl", _CHILD_SUBREAPER, 1, 0, 0, 0)
+        _call("prctl", option, value, 0, 0, 0)
 
 
 def kill_all_below(process: int, group: int) -> None:
@@ -193,5 +202,4 @@ def become(user: int | None) -> None:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    if sys.platform == "linux":
-        _call("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    _prctl(_NO_NEW_PRIVILEGES, 1)

@@ -118,6 +118,7 @@ def _status(child: int) -> int | None:
 def _shut_in(job: dict[str, Any], inputs: bytes, settings: dict[str, Any], write: int) -> NoReturn:
     """Give up all that a submission must not have, then run the step."""
     os.setsid()
+    jail.die_with_parent()
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nowhere, number)
@@ -151,6 +152,7 @@ def _go_on_in_child() -> None:
         os.close(_ANSWER)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         os._exit(code if code >= 0 else 128 - code)
+    jail.die_with_parent()
 
 
 def _run(job: dict[str, Any], inputs: bytes) -> NoReturn:
