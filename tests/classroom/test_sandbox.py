@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.classroom.marking import jail
+from minbert.classroom.marking import jail, warden
 from minbert.classroom.source import PACKAGE
 from tests.classroom.bench import Bench, our_files
 from tests.classroom.hostile import FILE, HOSTILE, SPYING, Hostile
@@ -93,6 +93,13 @@ def test_a_step_is_not_charged_for_another_ones_module(bench: Bench) -> None:
     assert first.points == 0 and second.points == second.step.points
 
 
+def test_a_right_is_tried_in_a_child_and_leaves_no_trace() -> None:
+    before = os.getuid(), Path.cwd(), os.umask(0o22)
+    assert warden._can(lambda: os.chdir("/")) and warden._can(lambda: os.umask(0o77))
+    assert not warden._can(lambda: os.open("/none", os.O_RDONLY)) and not warden._can(sys.exit)
+    assert (os.getuid(), Path.cwd(), os.umask(before[2])) == (*before[:2], 0o22)
+
+
 @slow
 def test_a_sandbox_goes_on_after_its_warden_was_killed(bench: Bench) -> None:
     if os.getuid():
@@ -135,7 +142,7 @@ def test_limits_alone_hold_for_a_user_who_is_not_root() -> None:
         interpreter = readable_interpreter(user)
     found = marked_by(interpreter=interpreter, user=user)
     assert (found["namespaces"], found["user"]) == (False, None)
-    assert "as only root can" in str(found["not"])
+    assert "without another user" in str(found["not"])
 
 
 @slow

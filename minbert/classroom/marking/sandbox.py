@@ -59,9 +59,10 @@ class Sandbox:
         for name in ("root", "scratch"):
             (self.folder / name).mkdir()
         self._is_closed = False
-        self._warden, self.has_namespaces = self._started()
+        self.has_namespaces = False
+        self._warden = self._started()
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], bool]:
+    def _started(self) -> subprocess.Popen[bytes]:
         settings = {
             "libraries": self._libraries,
             "root": str(self.folder / "root"),
@@ -82,7 +83,8 @@ class Sandbox:
         if said is None:
             self.close()
             raise RunError("the process that runs submissions did not start, see above")
-        return process, bool(said[0].get("namespaces"))
+        self.user, self.has_namespaces = said[0]["user"], said[0]["namespaces"]
+        return process
 
     def run(self, tree: Path, step: str, inputs: bytes) -> Answer:
         """Run a step on these inputs by the package in the folder `tree`. Never raises over it."""
@@ -96,7 +98,7 @@ class Sandbox:
         if said is None:
             self._end()
             if not self._is_closed:
-                self._warden, self.has_namespaces = self._started()
+                self._warden = self._started()
             return Answer(b"", "it brought down the process that ran it")
         head, content = said
         return Answer(content, self._why(head, content))
@@ -166,6 +168,7 @@ class Sandbox:
                 "another user, but can use the network, and read and write what every user may"
             )
         return (
-            "not enforced here, as only root can: a submission runs under limits of time, memory "
-            "and processes, but can use the network, and read, write and stop what you can"
+            "not enforced here, without another user to run as: a submission runs under limits of "
+            "time, memory and processes, but can use the network, and read, write and stop what "
+            "you can"
         )

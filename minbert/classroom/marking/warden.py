@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,8 +38,8 @@ def main() -> None:
             importlib.import_module(name)
     sys.path[:] = [path for path in sys.path if Path(path) != _PACKAGE.parent or _is_site(path)]
     jail.adopt_orphans()
-    settings["namespaces"] = os.getuid() == 0 and _can_have_namespaces(settings)
-    _say({"namespaces": settings["namespaces"]}, b"")
+    settings |= _rights(settings)
+    _say({name: settings[name] for name in ("user", "namespaces")}, b"")
     while line := sys.stdin.buffer.readline():
         job = json.loads(line)
         _answer(job, sys.stdin.buffer.read(job["bytes"]), settings)
@@ -55,12 +56,25 @@ def _say(head: dict[str, Any], content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _can_have_namespaces(settings: dict[str, Any]) -> bool:
+def _rights(settings: dict[str, Any]) -> dict[str, Any]:
+    """The user that children can be, if any, and whether they can have namespaces besides."""
+
+    def leave() -> None:
+        jail.own_namespaces()
+        _enter_root(settings, settings["root"])
+
+    user = settings["user"]
+    if user is None or not _can(lambda: jail.become(user)):
+        return {"user": None, "namespaces": False}
+    return {"user": user, "namespaces": _can(leave)}
+
+
+def _can(attempt: Callable[[], object]) -> bool:
+    """Whether a child of this process can do it, which leaves no trace here."""
     child = os.fork()
     if child == 0:
         with suppress(BaseException):
-            jail.own_namespaces()
-            _enter_root(settings, settings["root"])
+            attempt()
             os._exit(0)
         os._exit(1)
     return os.waitpid(child, 0)[1] == 0
