@@ -24,6 +24,7 @@ from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers.registry import build_objective
 from minbert.support.randomness import derive_seed
+from minbert.training.cuda_graphs import graphed
 from minbert.training.optimizer import AdamW
 from minbert.training.plan import TrainingObjective
 from minbert.training.shared import shared
@@ -42,15 +43,18 @@ class Trial:
     def prepare(cls, config: RunConfig, encoder: BertModel, batch: Batch) -> Trial:
         """A trial on the batch's device, with a copy of `encoder`; `config` is resolved.
 
-        It makes one step, so that gradients and moments have their memory before anything is timed.
+        It makes one step, so that gradients and moments have their memory before anything is timed,
+        and on a GPU another one, which is recorded (`training/cuda_graphs.py`).
         """
         device = batch.labels.device
         model = build_model(config, copy.deepcopy(encoder), device).to(device)
         whole = build_objective(config, model, steps=1)
-        pieces = whole if config.micro_batch_size == "auto" else in_pieces(config, whole)
-        objective = shared(pieces)
+        replayed = graphed(whole, device, readable=config.readable)
+        auto = config.micro_batch_size == "auto"
+        objective = shared(replayed if auto else in_pieces(config, replayed))
         trial = cls(model, objective, build_optimizer(config, model), batch)
-        trial.step()
+        for _ in range(2 if device.type == "cuda" else 1):
+            trial.step()
         return trial
 
     def step(self) -> None:

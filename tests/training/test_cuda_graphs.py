@@ -1,0 +1,285 @@
+"""Replayed passes beside those of the readable path. A card records kernels; here a stand-in
+records the work itself and does it again, from the recording's own tensors and generators.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from minbert.data import batches
+from minbert.data.batches import Batch
+from minbert.encoder import unpadding
+from minbert.finetune.microbatches import MicroBatches
+from minbert.model import MultitaskBert
+from minbert.regularizers import spectral
+from minbert.regularizers.base import Regularizer
+from minbert.regularizers.freelb import FreeLB
+from minbert.regularizers.objective import PROBE_EVERY, Objective
+from minbert.regularizers.r3f import R3F
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
+from minbert.support.errors import Stopped
+from minbert.support.randomness import Draws
+from minbert.training import cuda_graphs, group
+from minbert.training.cuda_graphs import GraphedObjective, graphed
+from minbert.training.plan import StepAgain
+from tests.helpers import CPU, make_encoder, make_model, random_dataset, same_tensors, whole_batch
+from tests.training.training_runs import SHAPE, Run, make_run, stopping
+
+BALL = {"epsilon": 1e-2, "sigma": 1e-2, "eta": 1e-2}
+
+
+class Again:
+    """Records by keeping the work; `replays` counts how often it was done again."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.weights = [*model.parameters()]
+        self.gradients: dict[nn.Parameter, Tensor] = {}  # the objective's own
+        self.recorded = self.replays = 0
+
+    def __call__(self, work: Callable[[], Any], draws: Draws) -> tuple[Callable[[], None], Any]:
+        draws.make_generators(CPU)
+        draws.seed(0)
+        before = [tensor.clone() for tensor in self.gradients.values()]
+        with draws.redrawn():
+            result = work()
+        torch._foreach_copy_([*self.gradients.values()], before)  # a card would compute nothing yet
+        self.recorded += 1
+
+        def replay() -> None:
+            held = [weight.grad for weight in self.weights]
+            for weight in self.weights:
+                weight.grad = None
+            with draws.redrawn():
+                result[1].copy_(work()[1])
+            for weight, gradient in zip(self.weights, held, strict=True):
+                weight.grad = gradient
+            self.replays += 1
+
+        return replay, result
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are padded to multiples of 8, and padding is computed."""
+    monkeypatch.setattr(unpadding, "_MOST_TOKENS", 0)
+    on_gpu = batches.padded_width
+    monkeypatch.setattr(
+        batches, "padded_width", lambda *lengths: on_gpu(*lengths[:2], torch.device("cuda"))
+    )
+
+
+def objective_of(name: str, model: Any) -> Any:
+    if name == "freelb":
+        return FreeLB(steps=3, radius=0.1, init=0.1)
+    if name == "r4f":
+        spectral.normalize(model.head_chain("sst"))
+    terms: dict[str, Callable[[], list[Regularizer]]] = {
+        "plain": list,
+        "smart off": lambda: [Adversarial(**BALL), Bregman(model)],
+        "smart shared": lambda: [
+            Adversarial(dropout="shared", reuse_clean=True, **BALL),
+            Bregman(model, beta=0.9, late_beta=0.99, dropout="shared"),
+        ],
+        "smart independent": lambda: [Adversarial(dropout="independent", steps=2, **BALL)],
+        "r3f": lambda: [R3F(sigma=0.01)],
+        "r4f": lambda: [R3F(sigma=0.01, normalized_heads=True)],
+    }
+    return Objective(terms[name]())
+
+
+def replayed(objective: Any, again: Again) -> GraphedObjective[Any, Any]:
+    found = GraphedObjective(objective, again)
+    again.gradients = found._gradients
+    return found
+
+
+def prepared(
+    folder: Path, name: str, *, replays: bool, piece: int | None = None, **how: Any
+) -> Run:
+    run = make_run(folder, SHAPE, **{"epochs": 3, **how})
+    run.objective = objective_of(name, run.model)
+    if replays:
+        run.again = Again(run.model)
+        run.objective = replayed(run.objective, run.again)
+    if piece is not None:
+        run.objective = MicroBatches(run.objective, piece)
+    return run
+
+
+def outcome(run: Run) -> tuple[Any, list[dict[str, Any]]]:
+    run()
+    log = [{k: v for k, v in line.items() if k != "tokens_per_s"} for line in run.log]
+    return run.model.state_dict(), log
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("plain", {"summed": True}),
+        ("plain", {"piece": 3}),
+        ("smart off", {}),
+        ("smart shared", {"summed": True}),
+        ("smart independent", {"piece": 2}),
+        ("r4f", {}),
+        ("freelb", {}),
+    ],
+    ids=str,
+)
+def test_a_run_of_replays_is_the_run_without(
+    tmp_path: Path, name: str, how: dict[str, Any]
+) -> None:
+    weights, log = outcome(prepared(tmp_path / "as ever", name, replays=False, **how))
+    run = prepared(tmp_path / "replayed", name, replays=True, **how)
+    same, same_log = outcome(run)
+    assert run.again.replays > len(log) / 2 > run.again.recorded  # type: ignore[attr-defined]
+    assert same_tensors(weights, same)
+    assert log == same_log
+
+
+def test_a_run_resumed_among_replays_is_the_run_that_never_stopped(tmp_path: Path) -> None:
+    def run(folder: str) -> Run:
+        return prepared(tmp_path / folder, "freelb", replays=True, summed=True, piece=3, epochs=5)
+
+    weights, log = outcome(run("whole"))
+    stopped = run("stopped")
+    stopped.before_batch(stopping(stopped, 12))
+    with pytest.raises(Stopped):
+        stopped()
+    assert stopped.again.replays > 0  # type: ignore[attr-defined]
+    resumed = run("stopped")
+    resumed(resumed=True)
+    assert resumed.again.replays > 0  # type: ignore[attr-defined]
+    assert same_tensors(weights, resumed.model.state_dict())
+    assert [line["loss"] for line in log] == [line["loss"] for line in resumed.log]
+
+
+@pytest.fixture
+def sst() -> tuple[MultitaskBert, Batch]:
+    return make_model(make_encoder(SHAPE), ["sst"]), whole_batch(random_dataset("sst", 4))
+
+
+def gradients(model: MultitaskBert) -> list[Tensor]:
+    found = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    model.zero_grad()
+    return found
+
+
+def assert_same(values: list[Tensor], expected: list[Tensor]) -> None:
+    assert len(values) == len(expected)
+    assert all(map(torch.equal, values, expected))
+
+
+def test_what_cannot_be_recorded_runs_as_ever_and_says_so_once(
+    sst: tuple[MultitaskBert, Batch], caplog: pytest.LogCaptureFixture
+) -> None:
+    model, batch = sst
+
+    def refused(work: Callable[[], Any], _draws: Draws) -> Any:
+        work()  # half of a recording may have left gradients of its own
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    objective = GraphedObjective(Objective(), refused)
+    for step in (1, 2, 3):
+        for seed in (step, step + 10):  # two batches of a step
+            Objective().backward(model, batch, seed, step, more=seed == step)
+        expected = gradients(model)
+        for seed in (step, step + 10):
+            objective.backward(model, batch, seed, step, more=seed == step)
+        assert_same(gradients(model), expected)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert caplog.messages[0].endswith("operation not permitted when stream is capturing")
+
+
+class Short(Objective):
+    """An objective that may run out of memory."""
+
+    short = False
+
+    def passes(self, *arguments: Any) -> dict[str, Tensor]:
+        if self.short:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().passes(*arguments)
+
+
+def test_recordings_go_where_memory_runs_out_beside_them(
+    sst: tuple[MultitaskBert, Batch], caplog: pytest.LogCaptureFixture
+) -> None:
+    model, batch = sst
+    inner = Short()
+    objective = replayed(inner, Again(model))
+    inner.short = True
+    with pytest.raises(torch.OutOfMemoryError):  # nothing is recorded yet
+        objective.backward(model, batch, 1, 1)
+    inner.short = False
+    for seed in (1, 2):
+        objective.backward(model, batch, seed, 1)
+    inner.short = True
+    with pytest.raises(StepAgain):
+        objective.backward(model, batch, 3, PROBE_EVERY)
+    assert len(caplog.records) == 1
+    with pytest.raises(torch.OutOfMemoryError):  # so that smaller pieces can be tried
+        objective.backward(model, batch, 3, PROBE_EVERY)
+
+
+class Unknown(Regularizer):
+    """A term that does not say that it can be recorded."""
+
+    name, weight = "unknown", 1.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "step", "expected"),
+    [
+        (Objective(), 1, True),
+        (Objective(), 0, False),  # probes
+        (Objective(), PROBE_EVERY, False),
+        (Objective(), None, True),
+        (Objective(warmup_steps=4), 2, False),
+        (Objective(warmup_steps=4), 3, True),
+        (Objective([R3F()]), 1, True),
+        (Objective([R3F(), Unknown()]), 1, False),
+        (FreeLB(), 0, True),
+        (MicroBatches(Objective(), 2), 1, False),  # its pieces are, one by one
+    ],
+)
+def test_steps_that_differ_from_others_are_not_recorded(
+    objective: Any, step: int | None, expected: bool
+) -> None:
+    batch = whole_batch(random_dataset("sst", 2))
+    assert objective.recordable(batch, step) is expected
+
+
+def test_only_so_many_shapes_are_recorded(
+    monkeypatch: pytest.MonkeyPatch, sst: tuple[MultitaskBert, Batch]
+) -> None:
+    monkeypatch.setattr(cuda_graphs, "_MOST", 2)
+    model, data = sst[0], random_dataset("sst", 4)
+    again = Again(model)
+    objective = replayed(Objective(), again)
+    for _ in range(3):
+        for rows in (1, 2, 3, 4):
+            objective.backward(model, data.batch(torch.arange(rows).numpy(), CPU), 1, 1)
+    assert (again.recorded, again.replays) == (2, 4)
+
+
+def test_graphs_are_for_one_process_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu, objective = torch.device("cuda"), Objective()
+    monkeypatch.setattr(cuda_graphs, "CudaRecorder", lambda _device: None)
+    assert isinstance(graphed(objective, gpu, readable=False), GraphedObjective)
+    assert graphed(objective, gpu, readable=True) is objective
+    assert graphed(objective, CPU, readable=False) is objective
+    assert not caplog.records
+    monkeypatch.setattr(group, "size", lambda: 2)
+    with caplog.at_level(logging.INFO):
+        assert graphed(objective, gpu, readable=False) is objective
+    assert "no CUDA graphs" in caplog.text
