@@ -23,8 +23,6 @@ from minbert.support.device import to_device
 from minbert.support.randomness import derive_seed
 from minbert.tasks.task import Task
 
-_GPU_STEP = 8  # tokens
-
 
 @dataclass(frozen=True)
 class Padded:
@@ -203,15 +201,15 @@ def pad(
     return Padded(ids, attention_mask, types, lengths)
 
 
-def padded_width(length: int, longest: int, device: torch.device) -> int:
+def padded_width(length: int, longest: int, device: torch.device, step: int = 8) -> int:
     """The tokens that rows have whose longest text has `length`; no text has more than `longest`.
 
-    On a GPU it is a multiple of 8, and at most `longest`: kernels are faster so, and there are few
-    shapes of batches, each of which needs preparation (`training/cuda_graphs.py`).
+    On a GPU it is a multiple of `step`, or `longest`: kernels are faster so, and there are few
+    shapes of batches, each of which is prepared for (`training/cuda_graphs.py`).
     """
     if device.type != "cuda":
         return length
-    return min(-(-length // _GPU_STEP) * _GPU_STEP, longest)
+    return min(-(-length // step) * step, longest)
 
 
 def by_length(

@@ -56,6 +56,7 @@ class GraphedObjective(Differentiable[M, B]):
         self._inner, self._record = inner, record
         self._known: dict[Hashable, Draws | Recording[B]] = {}
         self._gradients: dict[nn.Parameter, Tensor] = {}
+        self._model: M | None = None  # whose passes are known
         self._on = True
         self.after_step = inner.after_step
         self.state_dict, self.load_state_dict = inner.state_dict, inner.load_state_dict
@@ -66,6 +67,10 @@ class GraphedObjective(Differentiable[M, B]):
         """Do what `inner.passes` does. Raises StepAgain where memory ran out beside recordings."""
         if not isinstance(differentiate, Alone):
             return self._inner.passes(model, batch, seed, step, differentiate)
+        if model is not self._model:
+            self._model = model
+            self._known.clear()
+            self._gradients.clear()
         weights = [weight for weight in model.parameters() if weight.requires_grad]
 
         def run(batch: B, seed: int) -> dict[str, Tensor]:
@@ -130,7 +135,7 @@ class GraphedObjective(Differentiable[M, B]):
         """Run as ever from here on."""
         self._on = False
         self._known.clear()
-        self._gradients = {}
+        self._gradients.clear()
         torch.cuda.empty_cache()
         log.warning("no CUDA graphs from here on, which is slower: %s", why)
 
@@ -169,8 +174,8 @@ class Recording(Generic[B]):
         for own, tensor in zip(_tensors(self._batch), _tensors(batch), strict=True):
             own.copy_(tensor, non_blocking=True)
         self._draws.seed(seed)
-        for weight in self._trained:  # a step's earlier batch, whose gradients may lie in the way
-            if weight.grad is not None:
+        for weight in self._trained:  # a step's earlier batch may have left its gradients there
+            if weight.grad is self._gradients[weight]:
                 weight.grad = weight.grad.clone()
         with _apart(self._trained):
             self._replay()
@@ -205,18 +210,21 @@ def _apart(weights: Iterable[nn.Parameter]) -> Iterator[None]:
 
     After an error those from before it stand alone.
     """
-    held, done = {weight: weight.grad for weight in weights}, False
-    for weight in held:
+    before = {weight: weight.grad for weight in weights}
+    for weight in before:
         weight.grad = None
     try:
         yield
-        done = True
-    finally:
-        for weight, before in held.items():
-            if not done or weight.grad is None:
-                weight.grad = before
-            elif before is not None:
-                weight.grad.add_(before)
+    except BaseException:
+        for weight, gradient in before.items():
+            weight.grad = gradient
+        raise
+    earlier = {weight: gradient for weight, gradient in before.items() if gradient is not None}
+    sums = {weight: weight.grad for weight in earlier if weight.grad is not None}
+    if sums:
+        torch._foreach_add_([*sums.values()], [earlier[weight] for weight in sums])
+    for weight in earlier.keys() - sums.keys():
+        weight.grad = earlier[weight]
 
 
 def _tensors(part: Any) -> list[Tensor]:

@@ -1,6 +1,4 @@
-"""Replayed passes beside those of the readable path. A card records kernels; here a stand-in
-records the work itself and does it again, from the recording's own tensors and generators.
-"""
+"""Replayed passes beside those as ever, on a CPU (`replays.py`)."""
 
 from __future__ import annotations
 
@@ -11,11 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from minbert.data import batches
 from minbert.data.batches import Batch
-from minbert.encoder import unpadding
 from minbert.finetune.microbatches import MicroBatches
 from minbert.model import MultitaskBert
 from minbert.regularizers import spectral
@@ -31,49 +27,15 @@ from minbert.training import cuda_graphs, group
 from minbert.training.cuda_graphs import GraphedObjective, graphed
 from minbert.training.plan import StepAgain
 from tests.helpers import CPU, make_encoder, make_model, random_dataset, same_tensors, whole_batch
+from tests.training.replays import Again, replayed, shape_as_on_a_gpu
 from tests.training.training_runs import SHAPE, Run, make_run, stopping
 
 BALL = {"epsilon": 1e-2, "sigma": 1e-2, "eta": 1e-2}
 
 
-class Again:
-    """Records by keeping the work; `replays` counts how often it was done again."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.weights = [*model.parameters()]
-        self.gradients: dict[nn.Parameter, Tensor] = {}  # the objective's own
-        self.recorded = self.replays = 0
-
-    def __call__(self, work: Callable[[], Any], draws: Draws) -> tuple[Callable[[], None], Any]:
-        draws.make_generators(CPU)
-        draws.seed(0)
-        before = [tensor.clone() for tensor in self.gradients.values()]
-        with draws.redrawn():
-            result = work()
-        torch._foreach_copy_([*self.gradients.values()], before)  # a card would compute nothing yet
-        self.recorded += 1
-
-        def replay() -> None:
-            held = [weight.grad for weight in self.weights]
-            for weight in self.weights:
-                weight.grad = None
-            with draws.redrawn():
-                result[1].copy_(work()[1])
-            for weight, gradient in zip(self.weights, held, strict=True):
-                weight.grad = gradient
-            self.replays += 1
-
-        return replay, result
-
-
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts are padded to multiples of 8, and padding is computed."""
-    monkeypatch.setattr(unpadding, "_MOST_TOKENS", 0)
-    on_gpu = batches.padded_width
-    monkeypatch.setattr(
-        batches, "padded_width", lambda *lengths: on_gpu(*lengths[:2], torch.device("cuda"))
-    )
+    shape_as_on_a_gpu(monkeypatch)
 
 
 def objective_of(name: str, model: Any) -> Any:
@@ -93,12 +55,6 @@ def objective_of(name: str, model: Any) -> Any:
         "r4f": lambda: [R3F(sigma=0.01, normalized_heads=True)],
     }
     return Objective(terms[name]())
-
-
-def replayed(objective: Any, again: Again) -> GraphedObjective[Any, Any]:
-    found = GraphedObjective(objective, again)
-    again.gradients = found._gradients
-    return found
 
 
 def prepared(
