@@ -9,6 +9,7 @@ from torch import nn
 from minbert.data.batches import Batch, Dataset
 from minbert.data.examples import BadRow
 from minbert.encoder.bert import BertModel
+from minbert.encoder.split_products import split_products_pay
 from minbert.finetune.build_data import build_data
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import encode_texts, evaluate
@@ -89,6 +90,7 @@ def build_model(config: ResolvedConfig, encoder: BertModel, device: torch.device
         frozen_encoder=config.option == "pretrain",
         frozen_dropout=config.frozen_dropout,
         int8=config.int8,
+        split_products=not config.readable and split_products_pay(device),
     )
     registry.prepare(config, model)
     return model
