@@ -5,10 +5,10 @@ With h a number so cut and l = x - h, which is cut in its turn,
 
     x w ≈ l_x h_w + h_x l_w + h_x h_w
 
-up to 2⁻¹⁹ |x w| at worst. Summed up over 384 numbers and more, it is off by at most twice what fp32's
-own product is off by. The three are one product of matrices with rows three times as long; small
-terms come first, so that they are not lost. (Ootomo & Yokota 2022, "Recovering single precision
-accuracy from Tensor Cores while surpassing the FP32 theoretical peak performance".)
+up to 2⁻¹⁹ |x w| at worst. A sum over 384 numbers and more is off by at most twice what fp32's own
+is off by. The three are one product of matrices with rows three times as long; small terms come
+first, so that they are not lost. (Ootomo & Yokota 2022, "Recovering single precision accuracy from
+Tensor Cores while surpassing the FP32 theoretical peak performance".)
 
 Dimensions: N rows, K inputs, M outputs.
 """

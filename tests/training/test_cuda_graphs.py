@@ -25,11 +25,13 @@ from minbert.support.errors import Stopped
 from minbert.support.randomness import Draws
 from minbert.training import cuda_graphs, group
 from minbert.training.cuda_graphs import GraphedObjective, graphed
+from minbert.training.optimizer import AdamW
 from minbert.training.plan import StepAgain
 from tests.helpers import CPU, make_encoder, make_model, random_dataset, same_tensors, whole_batch
 from tests.training.replays import Again, replayed, shape_as_on_a_gpu
 from tests.training.training_runs import SHAPE, Run, make_run, stopping
 
+COUNT = "bregman.updates"  # a number of the host
 BALL = {"epsilon": 1e-2, "sigma": 1e-2, "eta": 1e-2}
 
 
@@ -76,6 +78,41 @@ def outcome(run: Run) -> tuple[Any, list[dict[str, Any]]]:
     return run.model.state_dict(), log
 
 
+@pytest.mark.parametrize("piece", [None, 3], ids=str)
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "smart off", "smart shared", "smart independent", "r3f", "r4f", "freelb"],
+)
+def test_steps_of_replays_are_the_steps_without(name: str, piece: int | None) -> None:
+    """Two batches a step, whose gradients add up, whole or in pieces."""
+    found, again = [], None
+    for replays in (False, True):
+        torch.manual_seed(0)
+        model = make_model(make_encoder(SHAPE), ["sst"])
+        objective = objective_of(name, model)
+        if replays:
+            again = Again(model)
+            objective = replayed(objective, again)
+        found.append(stepped(model, MicroBatches(objective, piece)))
+    assert again is not None and again.replays > again.recorded > 0
+    for same, expected in zip(*found, strict=True):
+        torch.testing.assert_close(same, expected, rtol=0, atol=0 if name != "freelb" else 1e-6)
+
+
+def stepped(model: MultitaskBert, objective: MicroBatches) -> list[Tensor]:
+    """The weights after three steps, and the losses of their batches."""
+    optimizer, data, losses = AdamW(model.parameters(), lr=5e-3), random_dataset("sst", 8), []
+    for step in (1, 2, 3):
+        for first in (0, 4):
+            batch = data.batch(torch.arange(first, first + 4).numpy(), CPU)
+            losses.append(objective.backward(model, batch, 10 * step + first, step)["loss"])
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.after_step(model)
+    return [*model.state_dict().values(), *losses]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how"),
     [
@@ -100,6 +137,7 @@ def test_a_run_of_replays_is_the_run_without(
     assert log == same_log
 
 
+@pytest.mark.slow
 def test_a_run_resumed_among_replays_is_the_run_that_never_stopped(tmp_path: Path) -> None:
     def run(folder: str) -> Run:
         return prepared(tmp_path / folder, "freelb", replays=True, summed=True, piece=3, epochs=5)
@@ -115,6 +153,21 @@ def test_a_run_resumed_among_replays_is_the_run_that_never_stopped(tmp_path: Pat
     assert resumed.again.replays > 0  # type: ignore[attr-defined]
     assert same_tensors(weights, resumed.model.state_dict())
     assert [line["loss"] for line in log] == [line["loss"] for line in resumed.log]
+
+
+@pytest.mark.parametrize("name", ["smart shared", "r4f"])
+def test_what_a_recording_reads_stays_where_it_is(name: str) -> None:
+    model = make_model(make_encoder(SHAPE), ["sst"])
+    objective, optimizer = objective_of(name, model), AdamW(model.parameters())
+    read = {**model.state_dict(), **objective.state_dict()}
+    before = {key: (own.data_ptr(), own.clone()) for key, own in read.items()}
+    objective.backward(model, whole_batch(random_dataset("sst", 4)), 1, 1)
+    optimizer.step()
+    objective.after_step(model)
+    after = {**model.state_dict(), **objective.state_dict()}
+    moved = [key for key, (_, value) in before.items() if not torch.equal(after[key], value)]
+    assert len(moved) > 3
+    assert all(after[key].data_ptr() == before[key][0] for key in moved if key != COUNT)
 
 
 @pytest.fixture
