@@ -78,13 +78,13 @@ def outcome(run: Run) -> tuple[Any, list[dict[str, Any]]]:
     return run.model.state_dict(), log
 
 
-@pytest.mark.parametrize("piece", [None, 3], ids=str)
+@pytest.mark.parametrize("piece", [None, 2], ids=str)
 @pytest.mark.parametrize(
     "name",
     ["plain", "smart off", "smart shared", "smart independent", "r3f", "r4f", "freelb"],
 )
 def test_steps_of_replays_are_the_steps_without(name: str, piece: int | None) -> None:
-    """Two batches a step, whose gradients add up, whole or in pieces."""
+    """Two batches a step, whose gradients add up, whole or in pieces; of 2 rows a half or all."""
     found, again = [], None
     for replays in (False, True):
         torch.manual_seed(0)
@@ -95,16 +95,17 @@ def test_steps_of_replays_are_the_steps_without(name: str, piece: int | None) ->
             objective = replayed(objective, again)
         found.append(stepped(model, MicroBatches(objective, piece)))
     assert again is not None and again.replays > again.recorded > 0
+    most = 0 if name != "freelb" else 1e-5  # the sums of a batch's passes come before other batches
     for same, expected in zip(*found, strict=True):
-        torch.testing.assert_close(same, expected, rtol=0, atol=0 if name != "freelb" else 1e-6)
+        torch.testing.assert_close(same, expected, rtol=0, atol=most)
 
 
 def stepped(model: MultitaskBert, objective: MicroBatches) -> list[Tensor]:
     """The weights after three steps, and the losses of their batches."""
     optimizer, data, losses = AdamW(model.parameters(), lr=5e-3), random_dataset("sst", 8), []
     for step in (1, 2, 3):
-        for first in (0, 4):
-            batch = data.batch(torch.arange(first, first + 4).numpy(), CPU)
+        for first, last in ((0, 4), (4, 6)):
+            batch = data.batch(torch.arange(first, last).numpy(), CPU)
             losses.append(objective.backward(model, batch, 10 * step + first, step)["loss"])
         optimizer.step()
         optimizer.zero_grad()
