@@ -78,7 +78,7 @@ class GraphedObjective(Differentiable[M, B]):
 
         if not (self._on and self._inner.recordable(batch, step)):
             return self._as_ever(run, batch, seed, weights)
-        shape = (differentiate, batch.name, *(tensor.shape for tensor in _tensors(batch)))
+        shape = (differentiate, batch.name, *_shape(batch))
         known = self._known.get(shape)
         if isinstance(known, Draws):
             known = self._recorded(shape, run, batch, known, weights)
@@ -234,6 +234,15 @@ def _tensors(part: Any) -> list[Tensor]:
     if not is_dataclass(part):
         return []
     return [tensor for own in fields(part) for tensor in _tensors(getattr(part, own.name))]
+
+
+def _shape(part: Any) -> tuple[Hashable, ...]:
+    """The shapes of a record's tensors, and what else may decide how they are used: yes or no."""
+    if isinstance(part, Tensor):
+        return (part.shape,)
+    if not is_dataclass(part):
+        return (part,) if isinstance(part, bool) else ()
+    return tuple(entry for own in fields(part) for entry in _shape(getattr(part, own.name)))
 
 
 def _copied(part: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -265,6 +266,33 @@ def test_steps_that_differ_from_others_are_not_recorded(
 ) -> None:
     batch = whole_batch(random_dataset("sst", 2))
     assert objective.recordable(batch, step) is expected
+
+
+@dataclasses.dataclass(frozen=True)
+class Choosing(Batch):
+    """A batch of which the host knows something that decides what is computed."""
+
+    doubled: bool = False
+
+
+class Doubled(Objective):
+    """Twice the loss, where a batch says so."""
+
+    def passes(self, model: Any, batch: Any, *rest: Any) -> dict[str, Tensor]:
+        values = super().passes(model, batch, *rest)
+        return {name: value * (1 + batch.doubled) for name, value in values.items()}
+
+
+def test_a_batch_of_which_something_else_is_known_is_another_one(
+    sst: tuple[MultitaskBert, Batch],
+) -> None:
+    model, batch = sst
+    objective = replayed(Doubled(), Again(model))
+    losses = []
+    for doubled in (False, True) * 3:
+        given = Choosing(**vars(batch), doubled=doubled)
+        losses.append(float(objective.backward(model, given, 1, 1)["loss"]))
+    assert losses[1] == 2 * losses[0] and losses == losses[:2] * 3
 
 
 def test_only_so_many_shapes_are_recorded(
