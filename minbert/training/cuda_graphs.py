@@ -15,7 +15,7 @@ The optimizer, and what follows a step, stay outside: their numbers change from 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -71,22 +71,21 @@ class GraphedObjective(Differentiable[M, B]):
             self._model = model
             self._known.clear()
             self._gradients.clear()
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
 
         def run(batch: B, seed: int) -> dict[str, Tensor]:
             return self._inner.passes(model, batch, seed, step, differentiate)
 
         if not (self._on and self._inner.recordable(batch, step)):
-            return self._as_ever(run, batch, seed, weights)
+            return self._as_ever(run, batch, seed, model)
         shape = (differentiate, batch.name, *_shape(batch))
         known = self._known.get(shape)
         if isinstance(known, Draws):
-            known = self._recorded(shape, run, batch, known, weights)
+            known = self._recorded(shape, run, batch, known, model)
         if isinstance(known, Recording):
             return known.replay(batch, seed)
         draws = Draws()
         with draws.noted():
-            values = self._as_ever(run, batch, StepSeed(seed), weights)
+            values = self._as_ever(run, batch, StepSeed(seed), model)
         if self._on and len(self._known) < _MOST:
             self._known[shape] = draws
         return values
@@ -96,11 +95,11 @@ class GraphedObjective(Differentiable[M, B]):
         run: Callable[[B, int], dict[str, Tensor]],
         batch: B,
         seed: int,
-        weights: Sequence[nn.Parameter],
+        model: M,
     ) -> dict[str, Tensor]:
         """Run, and add the gradients in the order in which a replay adds them."""
         try:
-            with _apart(weights):
+            with _apart(_trained(model)):
                 return run(batch, seed)
         except torch.OutOfMemoryError:
             if not self._gradients:
@@ -115,16 +114,17 @@ class GraphedObjective(Differentiable[M, B]):
         run: Callable[[B, int], dict[str, Tensor]],
         batch: B,
         draws: Draws,
-        weights: Sequence[nn.Parameter],
+        model: M,
     ) -> Recording[B] | None:
         """The recording of a shape; None where that fails, and then there are no others either."""
         try:
-            for weight in weights:
+            for weight in _trained(model):
                 if weight not in self._gradients:
                     self._gradients[weight] = torch.empty_like(weight)
             own = Recording(run, batch, draws, self._gradients, self._record)
         except RuntimeError as error:  # torch.OutOfMemoryError is one
-            why = str(error).partition("\n")[0]
+            # what ends a recording is not always why it failed
+            why = str(error.__context__ or error).partition("\n")[0]
         else:
             self._known[shape] = own
             return own
@@ -202,6 +202,10 @@ class CudaRecorder:
         with spare, draws.redrawn(), torch.cuda.graph(graph, pool=self._pool):
             result = work()
         return graph.replay, result
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [weight for weight in model.parameters() if weight.requires_grad]
 
 
 @contextlib.contextmanager

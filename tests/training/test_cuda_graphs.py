@@ -195,7 +195,10 @@ def test_what_cannot_be_recorded_runs_as_ever_and_says_so_once(
 
     def refused(work: Callable[[], Any], _draws: Draws) -> Any:
         work()  # half of a recording may have left gradients of its own
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     objective = GraphedObjective(Objective(), refused)
     for step in (1, 2, 3):

@@ -43,8 +43,8 @@ class Trial:
     def prepare(cls, config: RunConfig, encoder: BertModel, batch: Batch) -> Trial:
         """A trial on the batch's device, with a copy of `encoder`; `config` is resolved.
 
-        It makes one step, so that gradients and moments have their memory before anything is timed,
-        and on a GPU another one, which is recorded (`training/cuda_graphs.py`).
+        It makes one step, so that gradients and moments have their memory before anything is timed.
+        On a GPU that step is recorded (`training/cuda_graphs.py`), and others will replay it.
         """
         device = batch.labels.device
         model = build_model(config, copy.deepcopy(encoder), device).to(device)
@@ -53,8 +53,10 @@ class Trial:
         auto = config.micro_batch_size == "auto"
         objective = shared(replayed if auto else in_pieces(config, replayed))
         trial = cls(model, objective, build_optimizer(config, model), batch)
-        for _ in range(2 if device.type == "cuda" else 1):
-            trial.step()
+        if device.type == "cuda":  # the first passes of a shape are not recorded
+            objective.backward(model, batch, seed=1)
+            trial.optimizer.zero_grad()
+        trial.step()
         return trial
 
     def step(self) -> None:
