@@ -15,9 +15,18 @@ from torch import Tensor, nn
 from minbert.data import batches
 from minbert.encoder import unpadding
 from minbert.pretrain import objective as pretraining
+from minbert.regularizers import spectral
+from minbert.regularizers.base import Regularizer
+from minbert.regularizers.freelb import FreeLB
+from minbert.regularizers.objective import Objective
+from minbert.regularizers.r3f import R3F
+from minbert.regularizers.smart.adversarial import Adversarial
+from minbert.regularizers.smart.bregman import Bregman
 from minbert.support.randomness import Draws
 from minbert.training.cuda_graphs import GraphedObjective
 from tests.helpers import CPU
+
+BALL = {"epsilon": 1e-2, "sigma": 1e-2, "eta": 1e-2}  # large enough to count in the loss
 
 
 class Again:
@@ -66,3 +75,22 @@ def shape_as_on_a_gpu(patched: pytest.MonkeyPatch) -> None:
     for module in (batches, pretraining):
         patched.setattr(module, "padded_width", padded_width)
     patched.setattr(unpadding, "_MOST_TOKENS", 0)
+
+
+def objective_of(name: str, model: Any) -> Any:
+    if name == "freelb":
+        return FreeLB(steps=3, radius=0.1, init=0.1)
+    if name == "r4f":
+        spectral.normalize(model.head_chain("sst"))
+    terms: dict[str, Callable[[], list[Regularizer]]] = {
+        "plain": list,
+        "smart off": lambda: [Adversarial(**BALL), Bregman(model)],
+        "smart shared": lambda: [
+            Adversarial(dropout="shared", reuse_clean=True, **BALL),
+            Bregman(model, beta=0.9, late_beta=0.99, dropout="shared"),
+        ],
+        "smart independent": lambda: [Adversarial(dropout="independent", steps=2, **BALL)],
+        "r3f": lambda: [R3F(sigma=0.01)],
+        "r4f": lambda: [R3F(sigma=0.01, normalized_heads=True)],
+    }
+    return Objective(terms[name]())

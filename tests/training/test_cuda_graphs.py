@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,68 +14,25 @@ from torch import Tensor
 from minbert.data.batches import Batch
 from minbert.finetune.microbatches import MicroBatches
 from minbert.model import MultitaskBert
-from minbert.regularizers import spectral
 from minbert.regularizers.base import Regularizer
 from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.objective import PROBE_EVERY, Objective
 from minbert.regularizers.r3f import R3F
-from minbert.regularizers.smart.adversarial import Adversarial
-from minbert.regularizers.smart.bregman import Bregman
-from minbert.support.errors import Stopped
 from minbert.support.randomness import Draws
 from minbert.training import cuda_graphs, group
 from minbert.training.cuda_graphs import GraphedObjective, graphed
 from minbert.training.optimizer import AdamW
 from minbert.training.plan import StepAgain
-from tests.helpers import CPU, make_encoder, make_model, random_dataset, same_tensors, whole_batch
-from tests.training.replays import Again, replayed, shape_as_on_a_gpu
-from tests.training.training_runs import SHAPE, Run, make_run, stopping
+from tests.helpers import CPU, make_encoder, make_model, random_dataset, whole_batch
+from tests.training.replays import Again, objective_of, replayed, shape_as_on_a_gpu
+from tests.training.training_runs import SHAPE
 
 COUNT = "bregman.updates"  # a number of the host
-BALL = {"epsilon": 1e-2, "sigma": 1e-2, "eta": 1e-2}
 
 
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     shape_as_on_a_gpu(monkeypatch)
-
-
-def objective_of(name: str, model: Any) -> Any:
-    if name == "freelb":
-        return FreeLB(steps=3, radius=0.1, init=0.1)
-    if name == "r4f":
-        spectral.normalize(model.head_chain("sst"))
-    terms: dict[str, Callable[[], list[Regularizer]]] = {
-        "plain": list,
-        "smart off": lambda: [Adversarial(**BALL), Bregman(model)],
-        "smart shared": lambda: [
-            Adversarial(dropout="shared", reuse_clean=True, **BALL),
-            Bregman(model, beta=0.9, late_beta=0.99, dropout="shared"),
-        ],
-        "smart independent": lambda: [Adversarial(dropout="independent", steps=2, **BALL)],
-        "r3f": lambda: [R3F(sigma=0.01)],
-        "r4f": lambda: [R3F(sigma=0.01, normalized_heads=True)],
-    }
-    return Objective(terms[name]())
-
-
-def prepared(
-    folder: Path, name: str, *, replays: bool, piece: int | None = None, **how: Any
-) -> Run:
-    run = make_run(folder, SHAPE, **{"epochs": 3, **how})
-    run.objective = objective_of(name, run.model)
-    if replays:
-        run.again = Again(run.model)
-        run.objective = replayed(run.objective, run.again)
-    if piece is not None:
-        run.objective = MicroBatches(run.objective, piece)
-    return run
-
-
-def outcome(run: Run) -> tuple[Any, list[dict[str, Any]]]:
-    run()
-    log = [{k: v for k, v in line.items() if k != "tokens_per_s"} for line in run.log]
-    return run.model.state_dict(), log
 
 
 @pytest.mark.parametrize("piece", [None, 2], ids=str)
@@ -112,49 +68,6 @@ def stepped(model: MultitaskBert, objective: MicroBatches) -> list[Tensor]:
         optimizer.zero_grad()
         objective.after_step(model)
     return [*model.state_dict().values(), *losses]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "how"),
-    [
-        ("plain", {"summed": True}),
-        ("plain", {"piece": 3}),
-        ("smart off", {}),
-        ("smart shared", {"summed": True}),
-        ("smart independent", {"piece": 2}),
-        ("r4f", {}),
-        ("freelb", {}),
-    ],
-    ids=str,
-)
-def test_a_run_of_replays_is_the_run_without(
-    tmp_path: Path, name: str, how: dict[str, Any]
-) -> None:
-    weights, log = outcome(prepared(tmp_path / "as ever", name, replays=False, **how))
-    run = prepared(tmp_path / "replayed", name, replays=True, **how)
-    same, same_log = outcome(run)
-    assert run.again.replays > len(log) / 2 > run.again.recorded  # type: ignore[attr-defined]
-    assert same_tensors(weights, same)
-    assert log == same_log
-
-
-@pytest.mark.slow
-def test_a_run_resumed_among_replays_is_the_run_that_never_stopped(tmp_path: Path) -> None:
-    def run(folder: str) -> Run:
-        return prepared(tmp_path / folder, "freelb", replays=True, summed=True, piece=3, epochs=5)
-
-    weights, log = outcome(run("whole"))
-    stopped = run("stopped")
-    stopped.before_batch(stopping(stopped, 12))
-    with pytest.raises(Stopped):
-        stopped()
-    assert stopped.again.replays > 0  # type: ignore[attr-defined]
-    resumed = run("stopped")
-    resumed(resumed=True)
-    assert resumed.again.replays > 0  # type: ignore[attr-defined]
-    assert same_tensors(weights, resumed.model.state_dict())
-    assert [line["loss"] for line in log] == [line["loss"] for line in resumed.log]
 
 
 @pytest.mark.parametrize("name", ["smart shared", "r4f"])
