@@ -5,6 +5,7 @@ A pass can be replayed: word embeddings and the seed of the dropout masks determ
 
 import contextlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from minbert.encoder.bert import BertModel
 from minbert.encoder.dropout import Dropout
 from minbert.encoder.int8 import in_int8
 from minbert.encoder.selection import cls_token, every_token
+from minbert.encoder.split_products import SplitProducts
 from minbert.support.device import at_least_fp32
 from minbert.support.randomness import seeded
 
@@ -37,10 +39,12 @@ class MultitaskBert(nn.Module):
         frozen_encoder: bool = False,
         frozen_dropout: bool = False,
         int8: bool = False,
+        split_products: bool = False,
     ) -> None:
         """Assemble the model.
 
-        `autocast` is the lower precision of training passes, None for the weights' own. `int8`
+        `autocast` is the lower precision of training passes, None for the weights' own. Where there
+        is one, `split_products` makes fp32 passes faster (`encoder/split_products.py`). `int8`
         scores in 8-bit integers. `frozen_encoder` takes the encoder's weights out of training; the
         encoder then runs without dropout unless `frozen_dropout`.
         """
@@ -52,6 +56,7 @@ class MultitaskBert(nn.Module):
         self._pooling = pooling
         self._head_dropout = Dropout(head_dropout)
         self._autocast, self._int8 = autocast, int8
+        self._splits = split_products and autocast is not None
         self.frozen_encoder = frozen_encoder
         self._encoder_dropout = frozen_dropout or not frozen_encoder
         encoder.requires_grad_(not frozen_encoder)
@@ -130,9 +135,9 @@ class MultitaskBert(nn.Module):
         mask = mask.unsqueeze(-1).to(hidden.dtype)  # (V·B, T, 1)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
-    def scoring_precision(self) -> contextlib.AbstractContextManager[None]:
+    def scoring_precision(self) -> contextlib.AbstractContextManager[Any]:
         """Compute linear layers in 8-bit integers within the block, if the model scores so."""
-        return in_int8(self.encoder.layers) if self._int8 else contextlib.nullcontext()
+        return in_int8(self.encoder.layers) if self._int8 else self._precision(exact=True)
 
     def head_chain(self, task: str) -> list[nn.Module]:
         """The modules from pooled vectors to a task's logits, in order."""
@@ -171,6 +176,8 @@ class MultitaskBert(nn.Module):
             self.encoder.train(in_encoder)
         return contextlib.nullcontext() if seed is None else seeded(seed, self.device)
 
-    def _precision(self, exact: bool) -> torch.autocast:
+    def _precision(self, exact: bool) -> contextlib.AbstractContextManager[Any]:
+        if exact and self._splits:
+            return SplitProducts()
         enabled = not exact and self._autocast is not None
         return torch.autocast(self.device.type, dtype=self._autocast, enabled=enabled)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import gc
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,22 @@ import torch
 
 from minbert.data.batches import Padded
 from minbert.encoder.config import EncoderConfig
+from minbert.encoder.split_products import _cut, split_product
 from minbert.experiments.measuring.trial import peak_memory
 from minbert.model import MultitaskBert
 from minbert.pretrain.masking import Masker
 from minbert.pretrain.model import fresh
 from minbert.pretrain.objective import PretrainingObjective, text_batch
 from minbert.pretrain.shards import TRAIN, PackedText, Recipe, cached
+from minbert.regularizers import spectral
 from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.objective import Objective
+from minbert.regularizers.r3f import R3F
 from minbert.regularizers.smart.adversarial import Adversarial
 from minbert.regularizers.smart.bregman import Bregman
 from minbert.training import group
+from minbert.training.cuda_graphs import Recording, graphed
 from minbert.training.loop import scale_gradients
 from minbert.training.optimizer import AdamW
 from minbert.training.shared import SharedObjective
@@ -47,7 +54,20 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
+BALL = {"epsilon": 1e-2, "sigma": 1e-2, "eta": 1e-2}  # large enough to count in the loss
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+@contextlib.contextmanager
+def waits_forbidden() -> Iterator[None]:
+    """An error wherever the host waits for the device in the block."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the mode itself warns that it is a prototype
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def losses(model: MultitaskBert, steps: int, *, smart: bool) -> list[float]:
@@ -94,10 +114,11 @@ def test_divergences_are_fp32_under_bf16_autocast(tiny: EncoderConfig, dropout: 
     assert values[1] == pytest.approx(values[0], rel=1e-4)
 
 
+@pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("reuse", [False, True])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_ascent_leads_where_float64_does_under_bf16_autocast(
-    case: Case, reuse: bool, monkeypatch: pytest.MonkeyPatch
+    case: Case, reuse: bool, split: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At σ = 1e-5, against the plain ascent on the CPU; see tests/regularizers/test_directions."""
     found = []
@@ -105,7 +126,8 @@ def test_the_ascent_leads_where_float64_does_under_bf16_autocast(
         batch = tiny_batch(case, seed=seed)
         hold_noise(monkeypatch, 1e-5 * torch.randn(*batch.tokens.input_ids.shape, 16))
         expected = directions(tiny_model(case), batch)
-        lowered = tiny_model(case, dtype=torch.float32, autocast=torch.bfloat16).cuda()
+        how: Any = {"autocast": torch.bfloat16, "split_products": split}
+        lowered = tiny_model(case, dtype=torch.float32, **how).cuda()
         tokens = batch.tokens
         moved = (tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)
         there = Padded(*(rows.cuda() for rows in moved), tokens.lengths)
@@ -113,9 +135,10 @@ def test_the_ascent_leads_where_float64_does_under_bf16_autocast(
         ours = directions(lowered, on_gpu, reuse_clean=reuse).cpu()
         found.append(torch.cosine_similarity(ours, expected, dim=-1))
     cosines = torch.cat(found)
-    assert (cosines.abs() >= 0.999).double().mean() > 0.9
+    same = 0.998 if split else 0.999
+    assert (cosines.abs() >= same).double().mean() > 0.9
     if reuse and case.task != "sst":
-        assert cosines.min() >= 0.999
+        assert cosines.min() >= same
 
 
 def test_masks_replay_on_the_gpu(tiny: EncoderConfig) -> None:
@@ -152,13 +175,8 @@ def test_a_step_does_not_wait_for_the_device(tiny: EncoderConfig) -> None:
         objective.after_step(model)
 
     step(0)  # first use allocates and may wait
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the mode itself warns that it is a prototype
-        try:
-            torch.cuda.set_sync_debug_mode("error")
-            step(1)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    with waits_forbidden():
+        step(1)
 
 
 def test_pretraining_losses_agree_with_the_cpu(tmp_path: Path) -> None:
@@ -210,3 +228,80 @@ def test_a_group_exchanges_by_nccl(tiny: EncoderConfig) -> None:
         assert (ours.grad is None) == (theirs.grad is None)
         if ours.grad is not None:
             torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+METHODS: dict[str, Callable[[MultitaskBert], Any]] = {
+    "plain": lambda _model: Objective(),
+    "smart off": lambda model: Objective([Adversarial(**BALL), Bregman(model)]),
+    "smart shared": lambda model: Objective(
+        [Adversarial(dropout="shared", **BALL), Bregman(model, dropout="shared")]
+    ),
+    "smart independent": lambda _model: Objective([Adversarial(dropout="independent", **BALL)]),
+    "r3f": lambda _model: Objective([R3F(sigma=0.01)]),
+    "r4f": lambda _model: Objective([R3F(sigma=0.01, normalized_heads=True)]),
+    "freelb": lambda _model: FreeLB(steps=3),
+}
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", METHODS)
+def test_replayed_steps_are_the_steps_as_ever(
+    tiny: EncoderConfig, name: str, autocast: torch.dtype | None
+) -> None:
+    """Twenty losses with dropout, at the head size of published encoders."""
+    shape = dataclasses.replace(tiny, hidden_size=128, num_attention_heads=2)
+    first = make_model(make_encoder(shape), ["sts"], autocast=autocast)
+    if name == "r4f":
+        spectral.normalize(first.head_chain("sts"))
+    data, found = random_dataset("sts", 24), []
+    for replays in (False, True):
+        model = copy.deepcopy(first).cuda()
+        objective: Any = METHODS[name](model)
+        if replays:
+            objective = graphed(objective, model.device, readable=False)
+        optimizer, values = AdamW(model.parameters(), lr=1e-3), []
+        for step in range(20):
+            rows = np.arange(8) + 8 * (step % 3)
+            values.append(objective.backward(model, data.batch(rows, model.device), step)["loss"])
+            optimizer.step()
+            optimizer.zero_grad()
+            objective.after_step(model)
+        found.append(torch.stack(values).tolist())
+    assert any(isinstance(known, Recording) for known in objective._known.values())
+    assert found[1] == pytest.approx(found[0], abs=1e-3)
+
+
+def test_a_replayed_step_does_not_wait_for_the_device(tiny: EncoderConfig) -> None:
+    model = make_model(make_encoder(tiny), ["sts"]).cuda()
+    objective = graphed(METHODS["smart off"](model), model.device, readable=False)
+    batch = random_dataset("sts", 8).batch(np.arange(8), model.device)
+    for seed in range(3):
+        objective.backward(model, batch, seed)
+        model.zero_grad()
+    with waits_forbidden():
+        objective.backward(model, batch, 3)
+
+
+def test_what_waits_cannot_be_recorded_and_training_goes_on(
+    tiny: EncoderConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make_model(make_encoder(tiny), ["sts"]).cuda()
+    batch = random_dataset("sts", 8).batch(np.arange(8), model.device)
+    term = Adversarial()
+    monkeypatch.setattr(term, "loss", lambda *_: torch.tensor(batch.labels.sum().item()).cuda())
+    objective = graphed(Objective([term]), model.device, readable=False)
+    values = [float(objective.backward(model, batch, 7)["loss"]) for _ in range(4)]
+    assert values == pytest.approx([values[0]] * 4, abs=1e-5)
+    assert len(caplog.records) == 1
+    assert not torch.equal(model(batch, mask_seed=1), model(batch, mask_seed=2))
+
+
+def test_split_products_are_nearly_as_exact_as_fp32s_own() -> None:
+    """As on a CPU (tests/encoder/test_split_products.py); a tensor core cuts the numbers itself."""
+    x, w = torch.randn(256, 768).cuda(), torch.randn(512, 768).cuda()
+    exact, size = x.double() @ w.double().T, x.double().abs() @ w.double().abs().T
+    split, own, cut = (
+        ((found.double() - exact).abs() / size).max().item()
+        for found in (split_product(x, w), x @ w.T, _cut(x) @ _cut(w).T)
+    )
+    assert split < max(4 * own, 2.0**-21) and split < cut / 20

@@ -58,6 +58,7 @@ def tiny_model(
     frozen: bool = False,
     frozen_dropout: bool = False,
     attention: str = "reference",
+    split_products: bool = False,
 ) -> MultitaskBert:
     """A model with a head for `case` and one for sst, every weight and bias random and sizeable.
 
@@ -80,6 +81,7 @@ def tiny_model(
         pooling=pooling,
         head_dropout=head_dropout,
         autocast=autocast,
+        split_products=split_products,
         frozen_encoder=frozen,
         frozen_dropout=frozen_dropout,
     )

@@ -90,9 +90,11 @@ class Batch:
             return replace(self, ids=ids, labels=labels, features=self.features[:, rows])
         lengths = self.tokens.lengths.reshape(self.views, -1)[:, rows].reshape(-1)
 
+        longest = self.tokens.input_ids.size(1)
+        width = padded_width(int(lengths.max()), longest, self.tokens.input_ids.device)
+
         def taken(texts: Tensor) -> Tensor:  # (V·B, T)
-            by_view = texts.unflatten(0, (self.views, -1))  # (V, B, T)
-            return by_view[:, rows, : lengths.max()].flatten(0, 1)
+            return texts.unflatten(0, (self.views, -1))[:, rows, :width].flatten(0, 1)
 
         return replace(self, ids=ids, labels=labels, tokens=self.tokens.mapped(taken, lengths))
 
@@ -185,9 +187,10 @@ def _encoded_together(example: Example, views: int) -> list[tuple[str, ...]]:
 def pad(
     texts: EncodedTexts, indices: NDArray[np.int64], pad_id: int, device: torch.device
 ) -> Padded:
-    """The texts at `indices` as rows padded to the longest."""
-    lengths = texts.lengths[indices]
-    mask = np.arange(lengths.max()) < lengths[:, None]  # (N, T)
+    """The texts at `indices` as rows padded to the longest, or a bit further (`padded_width`)."""
+    lengths = texts.starts[indices + 1] - texts.starts[indices]
+    width = padded_width(int(lengths.max()), texts.longest, device)
+    mask = np.arange(width) < lengths[:, None]  # (N, T)
     flat = np.concatenate([np.arange(texts.starts[i], texts.starts[i + 1]) for i in indices])
     input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
     input_ids[mask] = texts.ids[flat]
@@ -196,6 +199,17 @@ def pad(
     tensors = (input_ids, mask.astype(np.int64), type_ids)
     ids, attention_mask, types = (to_device(array, device) for array in tensors)
     return Padded(ids, attention_mask, types, lengths)
+
+
+def padded_width(length: int, longest: int, device: torch.device, step: int = 8) -> int:
+    """The tokens that rows have whose longest text has `length`; no text has more than `longest`.
+
+    On a GPU it is a multiple of `step`, or `longest`: kernels are faster so, and there are few
+    shapes of batches, each of which is prepared for (`training/cuda_graphs.py`).
+    """
+    if device.type != "cuda":
+        return length
+    return min(-(-length // step) * step, longest)
 
 
 def by_length(

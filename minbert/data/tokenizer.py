@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -46,6 +47,11 @@ class EncodedTexts:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each input, special ones included, (N,)."""
         return np.diff(self.starts)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest input; 0 where there is none."""
+        return int(self.lengths.max(initial=0))
 
 
 class WordPieceTokenizer:

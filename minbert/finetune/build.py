@@ -9,6 +9,7 @@ from torch import nn
 from minbert.data.batches import Batch, Dataset
 from minbert.data.examples import BadRow
 from minbert.encoder.bert import BertModel
+from minbert.encoder.split_products import split_products_pay
 from minbert.finetune.build_data import build_data
 from minbert.finetune.config import Key, ResolvedConfig, RunConfig
 from minbert.finetune.evaluate import encode_texts, evaluate
@@ -24,8 +25,9 @@ from minbert.tasks import heads, mixing
 from minbert.tasks.registry import TASKS, overall
 from minbert.tasks.task import Task
 from minbert.training import group
+from minbert.training.cuda_graphs import graphed
 from minbert.training.optimizer import AdamW, optimizer_for, rate_schedule
-from minbert.training.plan import Evaluation, Plan, Trainee
+from minbert.training.plan import ByPasses, Evaluation, Plan, Trainee
 from minbert.training.sampling import MixedTaskOrder
 from minbert.training.shared import shared
 
@@ -58,7 +60,8 @@ def build(config: ResolvedConfig, device: torch.device) -> Parts:
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
     plan = _plan(config, trained, datasets, order, steps, device)
-    pieces = shared(in_pieces(config, objective))
+    by_graphs = graphed(objective, device, readable=config.readable)
+    pieces = shared(in_pieces(config, by_graphs))
     trainee = Trainee(model, pieces, build_optimizer(config, model), plan)
     return Parts(trainee, datasets, bad_rows, trained)
 
@@ -87,6 +90,7 @@ def build_model(config: ResolvedConfig, encoder: BertModel, device: torch.device
         frozen_encoder=config.option == "pretrain",
         frozen_dropout=config.frozen_dropout,
         int8=config.int8,
+        split_products=not config.readable and split_products_pay(device),
     )
     registry.prepare(config, model)
     return model
@@ -134,7 +138,7 @@ def _trainable_tasks(config: ResolvedConfig, model: MultitaskBert) -> list[str]:
     return [name for name in config.trained_tasks if name not in idle]
 
 
-def in_pieces(config: RunConfig, objective: BatchObjective) -> MicroBatches:
+def in_pieces(config: RunConfig, objective: ByPasses[MultitaskBert, Batch]) -> MicroBatches:
     """The objective on as much of a batch at once as --micro_batch_size says."""
     if config.micro_batch_size != "auto":
         return MicroBatches(objective, int(config.micro_batch_size))

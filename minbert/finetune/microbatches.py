@@ -8,9 +8,8 @@ from torch import Tensor
 
 from minbert.data.batches import Batch
 from minbert.model import MultitaskBert
-from minbert.regularizers.method import BatchObjective
 from minbert.support.console import log
-from minbert.training.plan import Differentiable, Differentiate, StepAgain
+from minbert.training.plan import Alone, ByPasses, Differentiable, Differentiate, StepAgain
 
 SIZE = "micro_batch_size"  # its key in checkpoints
 
@@ -21,7 +20,9 @@ class MicroBatches(Differentiable[MultitaskBert, Batch]):
     Losses and logged values must be means over examples, so that a piece counts by its share.
     """
 
-    def __init__(self, inner: BatchObjective, size: int | None, *, halves: bool = False) -> None:
+    def __init__(
+        self, inner: ByPasses[MultitaskBert, Batch], size: int | None, *, halves: bool = False
+    ) -> None:
         """With `halves`, `size` is halved, for good, where the device's memory runs out."""
         self.inner, self.size, self._halves = inner, size, halves
         self.after_step = inner.after_step
@@ -71,4 +72,6 @@ class MicroBatches(Differentiable[MultitaskBert, Batch]):
 
 def _weighted(differentiate: Differentiate, share: float, final: bool) -> Differentiate:
     """What takes a piece's losses: `share` of each; with `final` its last is the batch's last."""
+    if isinstance(differentiate, Alone):
+        return Alone(share * differentiate.share)
     return lambda loss, last: differentiate(share * loss, last and final)

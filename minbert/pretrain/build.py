@@ -18,7 +18,12 @@ from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.lessons import Lesson, SideBySide
 from minbert.pretrain.masking import Masker
 from minbert.pretrain.model import PretrainingBert, fresh
-from minbert.pretrain.objective import PretrainingObjective, score_held_out, text_batch
+from minbert.pretrain.objective import (
+    PieceObjective,
+    PretrainingObjective,
+    score_held_out,
+    text_batch,
+)
 from minbert.pretrain.order import TASK, LikeLengths, ShuffledShards
 from minbert.pretrain.pairs import Reads, agreement, read_rows
 from minbert.pretrain.scored_pairs import read_pairs
@@ -37,6 +42,7 @@ from minbert.pretrain.word_vectors import cached_vectors
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
+from minbert.training.cuda_graphs import graphed
 from minbert.training.optimizer import optimizer_for, rate_schedule
 from minbert.training.plan import DivisibleBatch, Plan, Trainee
 from minbert.training.shared import shared
@@ -69,20 +75,23 @@ def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
         if counted:
             _take_vectors(model, _neighbours(model, packed, tokenizer))
         if config.guesses:
-            lessons.append(_guessing(config, packed, tokenizer))
+            lessons.append(_guessing(config, packed, tokenizer, model.device))
     if teacher is not None and config.weights is None and config.embeddings == "teacher":
         size = model.encoder.word_embeddings.weight.shape
         _take_vectors(model, principal_components(teacher, tokenizer.vocab, *size))
     return Ingredients(config, model, lessons)
 
 
-def _guessing(config: PretrainConfig, packed: Path, tokenizer: WordPieceTokenizer) -> Lesson:
+def _guessing(
+    config: PretrainConfig, packed: Path, tokenizer: WordPieceTokenizer, device: torch.device
+) -> Lesson:
     """Masked words, and next sentences unless left out, of packed text."""
     vocab = {**tokenizer.vocab, **tokenizer.special}
     masker = Masker(vocab, config.mask_rate, whole_words=config.whole_words)
     train, held_out = (PackedText(packed, split) for split in (TRAIN, HELD_OUT))
     scored, piece = held_out.sample(config.scored_rows), config.micro_batch_size
     size = config.text_rows
+    by_graphs = graphed(PieceObjective(), device, readable=config.readable)
     return Lesson(
         name=TASK,
         text=train,
@@ -92,7 +101,7 @@ def _guessing(config: PretrainConfig, packed: Path, tokenizer: WordPieceTokenize
         batch_size=size,
         order=lambda steps: ShuffledShards(train, size, steps, config.seed),
         draw=lambda rows: text_batch(train, rows),
-        objective=PretrainingObjective(masker, piece),
+        objective=PretrainingObjective(masker, piece, by_graphs),
         evaluate=lambda model: score_held_out(model, scored, masker, piece),
     )
 

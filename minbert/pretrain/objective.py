@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from minbert.data.batches import Padded
+from minbert.data.batches import Padded, padded_width
 from minbert.pretrain.masking import Masked, Masker
 from minbert.pretrain.model import PretrainingBert
 from minbert.pretrain.order import TASK
@@ -23,7 +24,10 @@ from minbert.pretrain.shards import PackedRows, PackedText
 from minbert.support.console import ProgressBar
 from minbert.support.device import at_least_fp32, to_device
 from minbert.support.randomness import derive_seed, generator
-from minbert.training.plan import Differentiable, Differentiate, Evaluation
+from minbert.training.plan import Alone, ByPasses, Differentiable, Differentiate, Evaluation
+
+_WORDS = 32  # masked words, to multiples of which a GPU's pieces are filled up
+_IGNORED = -100  # a target that counts for nothing, as torch has it
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,42 @@ def text_batch(text: PackedText, indices: NDArray[np.int64]) -> TextBatch:
     return TextBatch(tuple(f"row {index}" for index in indices), text.take(indices))
 
 
+class PieceObjective(ByPasses[PretrainingBert, Any]):
+    """What a piece adds to the losses of its batch: the one kind of pass that pretraining makes."""
+
+    def passes(
+        self,
+        model: PretrainingBert,
+        batch: Piece,
+        seed: int,
+        step: int | None,  # noqa: ARG002  nothing depends on it
+        differentiate: Differentiate,
+    ) -> dict[str, Tensor]:
+        """Hand over a piece's loss; `seed` decides its dropout masks."""
+        losses = piece_losses(model, batch, seed)
+        words, rows = batch.counts
+        parts = {"mlm_loss": losses["mlm_loss"] / words}
+        if "nsp_loss" in losses:
+            parts["nsp_loss"] = losses["nsp_loss"] / rows
+        parts["loss"] = torch.stack(list(parts.values())).sum()
+        differentiate(parts["loss"], True)
+        return {name: value.detach() for name, value in parts.items()}
+
+    def recordable(self, _piece: Piece, _step: int | None) -> bool:
+        """Whether its passes can be recorded: always."""
+        return True
+
+    def after_step(self, model: PretrainingBert) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state, which is empty."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Do nothing."""
+
+
 class PretrainingObjective(Differentiable[PretrainingBert, TextBatch]):
     """Mean cross-entropy over masked words, plus the mean over rows if the model has that head.
 
@@ -65,35 +105,42 @@ class PretrainingObjective(Differentiable[PretrainingBert, TextBatch]):
     the whole batch's.
     """
 
-    def __init__(self, masker: Masker, piece: int) -> None:
+    def __init__(
+        self, masker: Masker, piece: int, of_piece: ByPasses[PretrainingBert, Any] | None = None
+    ) -> None:
+        """`of_piece` is a `PieceObjective`, maybe by CUDA graphs."""
         self._masker, self._piece = masker, piece
+        self._of_piece = of_piece or PieceObjective()
 
     def passes(
         self,
         model: PretrainingBert,
         batch: TextBatch,
         seed: int,
-        step: int | None,  # noqa: ARG002  nothing depends on it
+        step: int | None,
         differentiate: Differentiate,
     ) -> dict[str, Tensor]:
         """Hand over the pieces' losses; return `loss`, `mlm_loss` and, with pairs, `nsp_loss`."""
         masked = mask_rows(self._masker, batch.rows, seed)
-        count = len(batch.rows.lengths)
         taken = batch.taken or slice(None)
-        numbers = range(count)[taken]  # of the part's rows in the whole batch
+        numbers = range(len(batch.rows.lengths))[taken]  # of the part's rows in the whole batch
         rows, own = batch.rows.part(taken), masked.part(taken)
         totals: dict[str, Tensor] = {}
-        for piece in pieces(rows, own, self._piece, model.device):
+        counts = len(masked.targets), len(batch.rows.lengths)
+        for piece in pieces(rows, own, self._piece, model.device, counts):
             mask_seed = derive_seed(seed, "dropout", numbers[piece.first])
-            losses = piece_losses(model, piece, mask_seed)
-            parts = {"mlm_loss": losses["mlm_loss"] / len(masked.targets)}
-            if "nsp_loss" in losses:
-                parts["nsp_loss"] = losses["nsp_loss"] / count
-            parts["loss"] = torch.stack(list(parts.values())).sum()
-            differentiate(parts["loss"], piece.first + self._piece >= len(numbers))
-            for name, value in parts.items():
-                totals[name] = totals.get(name, 0) + value.detach()
+            final = _final_if(differentiate, piece.first + self._piece >= len(numbers))
+            values = self._of_piece.passes(model, piece, mask_seed, step, final)
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0) + value
         return totals
+
+
+def _final_if(differentiate: Differentiate, final: bool) -> Differentiate:
+    """What takes a piece's losses: with `final` its last is the batch's last."""
+    if isinstance(differentiate, Alone):
+        return differentiate
+    return lambda loss, last: differentiate(loss, last and final)
 
 
 def mask_rows(masker: Masker, rows: PackedRows, seed: int) -> Masked:
@@ -104,35 +151,50 @@ def mask_rows(masker: Masker, rows: PackedRows, seed: int) -> Masked:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows of a masked batch on the device: b rows with m masked words."""
+    """Some rows of a masked batch on the device: b rows with m masked words.
+
+    On a GPU there are few different m and T (`padded_width`): m counts targets that are ignored.
+    """
 
     first: int  # the number of the first row in the batch
     tokens: Padded  # of (b, T)
     positions: Tensor  # (m,) of the masked words in these rows flattened
     targets: Tensor  # (m,) the words that were masked
     is_random: Tensor  # (b,) next-sentence labels
+    counts: Tensor  # (2,) masked words and rows of the whole batch
+    name: str = TASK
 
 
-def pieces(rows: PackedRows, masked: Masked, size: int, device: torch.device) -> Iterator[Piece]:
-    """A masked batch in pieces of `size` rows."""
+def pieces(
+    rows: PackedRows,
+    masked: Masked,
+    size: int,
+    device: torch.device,
+    counts: tuple[int, int] = (1, 1),
+) -> Iterator[Piece]:
+    """A masked batch in pieces of `size` rows; `counts` are those of the batch that it is of."""
     count, length = masked.input_ids.shape
-    place = torch.arange(length)
+    width = padded_width(length, rows.ids.shape[1], device)
+    place = torch.arange(width)
+    of_batch = to_device(np.array(counts, dtype=np.float32), device)
     for first in range(0, count, size):
         part, offset = slice(first, first + size), first * length
         real = place < torch.from_numpy(rows.lengths[part])[:, None]  # (b, T)
         second = real & (place >= torch.from_numpy(rows.b_starts[part])[:, None])
         bounds = torch.tensor([offset, offset + size * length])
         begin, end = torch.searchsorted(masked.positions, bounds).tolist()
-        ids, mask, types = (
-            to_device(tensor, device)
-            for tensor in (masked.input_ids[part], real.long(), second.long())
-        )
+        own_ids = F.pad(masked.input_ids[part], (0, width - length))
+        ids, mask, types = (to_device(t, device) for t in (own_ids, real.long(), second.long()))
+        positions = masked.positions[begin:end] - offset
+        positions = positions // length * width + positions % length
+        more = padded_width(end - begin, size * width, device, step=_WORDS) - (end - begin)
         yield Piece(
             first,
             Padded(ids, mask, types, rows.lengths[part]),
-            to_device(masked.positions[begin:end] - offset, device),
-            to_device(masked.targets[begin:end], device),
+            to_device(F.pad(positions, (0, more)), device),
+            to_device(F.pad(masked.targets[begin:end], (0, more), value=_IGNORED), device),
             to_device(rows.is_random[part], device),
+            of_batch,
         )
 
 

@@ -118,6 +118,7 @@ class Regularizer(Protocol):
     dropout: str = "off"  # a policy of `TrainingPass`
     perturbs_inputs: bool = False
     replays_masks: bool = False  # needs the training pass's own masks once more
+    recordable: bool = False  # `loss` and `copy` are as `Differentiable.recordable` asks
 
     def copy(self, _batch: Batch, _embeddings: Tensor | None, _seed: int) -> Tensor | None:
         """The embeddings (V·B, T, H) of a perturbed copy of the batch; None for a term without."""

@@ -89,6 +89,10 @@ class FreeLB(ByPasses[MultitaskBert, Batch]):
         rise = losses[-1] - losses[0]
         return {"loss": torch.stack(losses).mean(), "task_loss": losses[0], "freelb_rise": rise}
 
+    def recordable(self, _batch: Batch, _step: int | None) -> bool:
+        """Whether its passes can be recorded: always."""
+        return True
+
     def start(self, model: MultitaskBert, batch: Batch, seed: int) -> Tensor:
         """δ₀, (V·B, T, H)."""
         assert batch.tokens is not None

@@ -46,20 +46,27 @@ class Objective(ByPasses[MultitaskBert, Batch]):
         value. Every 49th step also logs each term's `probe()`, at the cost of extra passes.
         `step=None`: no warm-up of weights, no probes.
         """
-        weights = {term.name: for_task(term.weight, batch.name) for term in self.regularizers}
-        active = [term for term in self.regularizers if weights[term.name] > 0]
+        active = self._active(batch)
         training = TrainingPass(model, batch, seed, active)
         terms = {"task_loss": batch.task.loss(training.logits, batch.labels)}
         total, rise = terms["task_loss"], self._rise(step)
         for term in active:
             value = term.loss(model, batch, training)
-            total = total + rise * weights[term.name] * value
+            total = total + rise * for_task(term.weight, batch.name) * value
             terms[term.name] = value
         differentiate(total, True)
-        if step is not None and step % PROBE_EVERY == 0:
+        if _is_probed(step):
             for term in active:
                 terms |= term.probe(model, batch, training)
         return {name: value.detach() for name, value in {"loss": total, **terms}.items()}
+
+    def recordable(self, batch: Batch, step: int | None) -> bool:
+        """Whether all terms have their whole weights, can be recorded, and are not probed."""
+        steady = self._rise(step) == 1 and not _is_probed(step)
+        return steady and all(term.recordable for term in self._active(batch))
+
+    def _active(self, batch: Batch) -> list[Regularizer]:
+        return [term for term in self.regularizers if for_task(term.weight, batch.name) > 0]
 
     def _rise(self, step: int | None) -> float:
         """The factor on all weights at a step, counted from 0."""
@@ -86,3 +93,7 @@ class Objective(ByPasses[MultitaskBert, Batch]):
             prefix = f"{regularizer.name}."
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             regularizer.load_state_dict(own)
+
+
+def _is_probed(step: int | None) -> bool:
+    return step is not None and step % PROBE_EVERY == 0

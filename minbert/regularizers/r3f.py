@@ -42,6 +42,7 @@ class R3F(Regularizer):
     """
 
     perturbs_inputs = True
+    recordable = True
 
     def __init__(
         self,

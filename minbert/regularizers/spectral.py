@@ -54,14 +54,14 @@ class SpectralNorm(nn.Module):
     def follow(self, weight: Tensor, iterations: int) -> None:
         """Power iterations: V ← orth(Wᵀ W V); then v, the vector of V's span that maximises ‖Wv‖.
 
-        And u ← Wv / ‖Wv‖.
+        And u ← Wv / ‖Wv‖. All move in place, since recorded passes read them where they are.
         """
         for _ in range(iterations):
-            self.subspace = _orthonormal(weight.T @ (weight @ self.subspace))
+            self.subspace.copy_(_orthonormal(weight.T @ (weight @ self.subspace)))
         images = weight @ self.subspace
         axis = _first_axis(images.T @ images)
-        self.v = nn.functional.normalize(self.subspace @ axis, dim=0, eps=1e-12)
-        self.u = nn.functional.normalize(weight @ self.v, dim=0, eps=1e-12)
+        self.v.copy_(nn.functional.normalize(self.subspace @ axis, dim=0, eps=1e-12))
+        self.u.copy_(nn.functional.normalize(weight @ self.v, dim=0, eps=1e-12))
 
 
 def _orthonormal(vectors: Tensor) -> Tensor:

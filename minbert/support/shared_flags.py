@@ -14,8 +14,8 @@ _MOST_THREADS = 1024  # OpenMP ends a process that asks for more than the system
 readable = partial(
     flag,
     False,
-    help="compute attention and AdamW's updates by the lines to read, not by torch's kernels: "
-    "slower, the same results up to rounding",
+    help="compute attention and AdamW's updates by the lines to read, not by torch's kernels, and "
+    "on a GPU without CUDA graphs and split products: slower, the same results up to rounding",
 )
 warmup = partial(
     flag,

@@ -63,6 +63,17 @@ class StepAgain(Exception):
 Differentiate = Callable[[Tensor, bool], None]  # of a loss, and whether it is the batch's last
 
 
+@dataclass(frozen=True)
+class Alone:
+    """How a process that trains alone differentiates a loss: at once, `share` times the loss."""
+
+    share: float = 1.0
+
+    def __call__(self, loss: Tensor, _last: bool) -> None:
+        """Add the gradients."""
+        (loss if self.share == 1 else self.share * loss).backward()
+
+
 class TrainingObjective(Protocol[M_contra, B_contra]):
     """The quantity that a step minimises, by one process or by several ranks."""
 
@@ -93,7 +104,7 @@ class TrainingObjective(Protocol[M_contra, B_contra]):
 
 
 class Differentiable(Protocol[M_contra, B_contra]):
-    """What is minimised, by its losses; a class that has `passes` inherits `backward`."""
+    """What is minimised, by its losses; a class that has `passes` inherits the rest."""
 
     def passes(
         self,
@@ -109,6 +120,14 @@ class Differentiable(Protocol[M_contra, B_contra]):
         """
         ...
 
+    def recordable(self, _batch: B_contra, _step: int | None) -> bool:
+        """Whether this step's passes are those of any batch of this shape (`cuda_graphs.py`).
+
+        They are the same operations, by numbers that stand in the batch, the model and what
+        `after_step` moves in place; random draws are by seeds derived from the step's.
+        """
+        return False
+
     def backward(
         self,
         model: M_contra,
@@ -119,7 +138,7 @@ class Differentiable(Protocol[M_contra, B_contra]):
         more: bool = False,  # noqa: ARG002  nothing is exchanged
     ) -> dict[str, Tensor]:
         """Add a batch's gradients; return detached scalars for the log, `loss` among them."""
-        return self.passes(model, batch, seed, step, lambda loss, _last: loss.backward())
+        return self.passes(model, batch, seed, step, Alone())
 
 
 class ByPasses(Differentiable[M_contra, B_contra], TrainingObjective[M_contra, B_contra], Protocol):

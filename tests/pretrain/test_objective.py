@@ -13,16 +13,20 @@ from minbert.pretrain.masking import Masker
 from minbert.pretrain.model import PretrainingBert
 from minbert.pretrain.objective import (
     Piece,
+    PieceObjective,
     PretrainingObjective,
     mask_rows,
     piece_losses,
+    pieces,
     score_held_out,
     text_batch,
 )
 from minbert.pretrain.shards import TRAIN, PackedText, Recipe, cached
-from tests.helpers import VOCAB, make_tokenizer
+from minbert.training.optimizer import AdamW
+from tests.helpers import VOCAB, make_tokenizer, same_tensors
 from tests.pretrain.test_model import tiny
 from tests.pretrain.texts import random_documents, write_documents
+from tests.training.replays import Again, replayed, shape_as_on_a_gpu
 
 MASKER = Masker(VOCAB, 0.15, whole_words=False)
 
@@ -60,6 +64,39 @@ def gradients_of(
         if param.grad is not None
     }
     return {name: value.item() for name, value in values.items()}, grads
+
+
+def test_a_gpus_shapes_change_nothing(text: PackedText, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows padded to multiples of 8, and masked words filled up to multiples of 32."""
+    model = tiny(dropout=0.0).double()
+    values, grads = gradients_of(model, text, 4)
+    shape_as_on_a_gpu(monkeypatch)
+    rows = text.take(np.arange(3))
+    (piece,) = pieces(rows, mask_rows(MASKER, rows, 4), 4, torch.device("cpu"))
+    assert piece.tokens.input_ids.size(1) % 8 == len(piece.targets) % 32 == 0
+    same, same_grads = gradients_of(model, text, 4)
+    assert same == pytest.approx(values, rel=1e-12)
+    for name, grad in grads.items():
+        torch.testing.assert_close(same_grads[name], grad, rtol=1e-9, atol=1e-12)
+
+
+def test_replayed_pieces_are_the_pieces(text: PackedText, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape_as_on_a_gpu(monkeypatch)
+    found, again = [], None
+    for replays in (False, True):
+        model = tiny()
+        if replays:
+            again = Again(model)
+        own = replayed(PieceObjective(), again) if again else None
+        objective, optimizer = PretrainingObjective(MASKER, 4, own), AdamW(model.parameters())
+        for step in range(6):
+            batch = text_batch(text, np.arange(10) + step)
+            objective.backward(model, batch, step, step)
+            optimizer.step()
+            optimizer.zero_grad()
+        found.append(model.state_dict())
+    assert again is not None and again.replays > again.recorded > 0
+    assert same_tensors(*found)
 
 
 def test_the_loss_is_the_mean_over_masked_words_plus_that_over_rows(text: PackedText) -> None:

@@ -52,9 +52,11 @@ def cosines(
 
 
 SINGLE = {"dtype": torch.float32}
+LOWERED = {**SINGLE, "autocast": torch.bfloat16}
+SPLIT = {**LOWERED, "split_products": True}
 
 
-@pytest.mark.parametrize("lowered", [SINGLE, {**SINGLE, "autocast": torch.bfloat16}], ids=str)
+@pytest.mark.parametrize("lowered", [SINGLE, LOWERED, SPLIT], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_fp32_ascends_where_float64_does_at_the_papers_sigma(
     case: Case, lowered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -63,10 +65,10 @@ def test_fp32_ascends_where_float64_does_at_the_papers_sigma(
     less than what fp32 resolves (a lone output then has a sign by chance, or stays where it is).
     """
     found = cosines(case, monkeypatch, lowered)
-    assert (found.abs() >= 0.999).double().mean() > 0.9
+    assert (found.abs() >= (0.998 if lowered is SPLIT else 0.999)).double().mean() > 0.9
 
 
-@pytest.mark.parametrize("lowered", [SINGLE, {**SINGLE, "autocast": torch.bfloat16}], ids=str)
+@pytest.mark.parametrize("lowered", [SINGLE, LOWERED], ids=str)
 @pytest.mark.parametrize("case", ONE_OUTPUT, ids=str)
 def test_the_clean_passs_slope_has_the_right_sign_in_fp32_too(
     case: Case, lowered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -152,8 +154,11 @@ def test_fp32_ascends_where_float64_does_on_published_weights(
     batch = words(minilm, name, texts[views])
     hold_noise(monkeypatch, 1e-5 * torch.randn(*batch.tokens.input_ids.shape, size))
     single = directions(model, batch)
+    model._splits = True
+    split = directions(model, batch)
     double = directions(model.double(), batch)
     assert torch.cosine_similarity(single, double, dim=-1).min() >= 0.999
+    assert torch.cosine_similarity(split, double, dim=-1).min() >= 0.999
 
 
 def words(folder, name: str, texts: list[tuple[str]]) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from minbert.support.randomness import derive_seed, generator, seeded
+from minbert.support.randomness import Draws, StepSeed, derive_seed, generator, seeded
 
 CPU = torch.device("cpu")
 
@@ -81,3 +81,54 @@ def test_generator_leaves_the_default_one_alone() -> None:
     first, again = (torch.rand(3, generator=generator(4)) for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_steps_seeds_know_what_they_are_in_another_step() -> None:
+    for seed in (3, 11711):
+        derived = derive_seed(derive_seed(StepSeed(seed), "part", 1, 2), "noise")
+        assert derived == derive_seed(derive_seed(seed, "part", 1, 2), "noise")
+        assert isinstance(derived, StepSeed)
+        assert derived.in_step(7) == derive_seed(derive_seed(7, "part", 1, 2), "noise")
+    assert StepSeed(5).in_step(7) == 7
+
+
+def drawn(seed: int) -> list[torch.Tensor]:
+    with seeded(derive_seed(seed, "masks"), CPU):
+        masks = torch.rand(3)
+    noise = torch.rand(3, generator=generator(derive_seed(seed, "noise")))
+    with seeded(5, CPU):
+        return [masks, noise, torch.rand(3)]
+
+
+def noted_draws() -> Draws:
+    draws = Draws()
+    with draws.noted():
+        found = drawn(StepSeed(1))
+    assert all(map(torch.equal, found, drawn(1)))
+    draws.make_generators(CPU)
+    return draws
+
+
+def test_redrawn_draws_are_those_of_their_step() -> None:
+    draws = noted_draws()
+    for step in (2, 9):
+        draws.seed(step)
+        torch.manual_seed(0)
+        with draws.redrawn():
+            found = drawn(StepSeed(1))
+        undisturbed = torch.rand(2)
+        assert all(map(torch.equal, found, drawn(step)))
+        torch.manual_seed(0)
+        assert torch.equal(undisturbed, torch.rand(2))
+
+
+def test_other_draws_than_those_noted_are_refused() -> None:
+    draws = noted_draws()
+    with pytest.raises(RuntimeError, match="1 random draws in place of 3"), draws.redrawn():
+        generator(derive_seed(StepSeed(1), "masks"))
+    with pytest.raises(RuntimeError, match="draw 1 is not the one"), draws.redrawn():
+        generator(derive_seed(StepSeed(1), "noise"))
+    with pytest.raises(RuntimeError, match="draw 4 is not the one"), draws.redrawn():
+        drawn(StepSeed(1))
+        generator(1)
+    assert torch.equal(drawn(3)[1], drawn(3)[1])  # and then draws are as ever

@@ -24,6 +24,7 @@ from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers.registry import build_objective
 from minbert.support.randomness import derive_seed
+from minbert.training.cuda_graphs import graphed
 from minbert.training.optimizer import AdamW
 from minbert.training.plan import TrainingObjective
 from minbert.training.shared import shared
@@ -43,13 +44,18 @@ class Trial:
         """A trial on the batch's device, with a copy of `encoder`; `config` is resolved.
 
         It makes one step, so that gradients and moments have their memory before anything is timed.
+        On a GPU that step is recorded (`training/cuda_graphs.py`), and others will replay it.
         """
         device = batch.labels.device
         model = build_model(config, copy.deepcopy(encoder), device).to(device)
         whole = build_objective(config, model, steps=1)
-        pieces = whole if config.micro_batch_size == "auto" else in_pieces(config, whole)
-        objective = shared(pieces)
+        replayed = graphed(whole, device, readable=config.readable)
+        auto = config.micro_batch_size == "auto"
+        objective = shared(replayed if auto else in_pieces(config, replayed))
         trial = cls(model, objective, build_optimizer(config, model), batch)
+        if device.type == "cuda":  # the first passes of a shape are not recorded
+            objective.backward(model, batch, seed=1)
+            trial.optimizer.zero_grad()
         trial.step()
         return trial
 

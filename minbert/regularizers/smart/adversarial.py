@@ -70,6 +70,7 @@ class Adversarial(Regularizer):
 
     name = "adversarial"
     perturbs_inputs = True
+    recordable = True
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class Bregman(Regularizer):
     """
 
     name = "bregman"
+    recordable = True
 
     def __init__(
         self,
