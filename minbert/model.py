@@ -5,6 +5,7 @@ A pass can be replayed: word embeddings and the seed of the dropout masks determ
 
 import contextlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -130,9 +131,12 @@ class MultitaskBert(nn.Module):
         mask = mask.unsqueeze(-1).to(hidden.dtype)  # (V·B, T, 1)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
-    def scoring_precision(self) -> contextlib.AbstractContextManager[None]:
-        """Compute linear layers in 8-bit integers within the block, if the model scores so."""
-        return in_int8(self.encoder.layers) if self._int8 else contextlib.nullcontext()
+    def scoring_precision(self, *, exact: bool = True) -> contextlib.AbstractContextManager[Any]:
+        """Compute linear layers in 8-bit integers within the block, if the model scores so.
+
+        Otherwise in the weights' precision, or, unless `exact`, in the training pass's.
+        """
+        return in_int8(self.encoder.layers) if self._int8 else self._precision(exact)
 
     def head_chain(self, task: str) -> list[nn.Module]:
         """The modules from pooled vectors to a task's logits, in order."""

@@ -19,6 +19,7 @@ from huggingface_hub import constants
 
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune import cli
+from minbert.support import device
 from minbert.tasks import registry
 from tests import no_flushing  # noqa: F401
 from tests.helpers import TINY, MakeRun, finished_run, no_report
@@ -78,6 +79,12 @@ def no_cache_and_no_proxy_of_the_users(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.getbasetemp() / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(autouse=True)
+def processors_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--precision auto` is fp32 in the tests on every CPU; those that are about it say more."""
+    monkeypatch.setattr(device, "multiplies_bf16", lambda: False)
 
 
 @pytest.fixture(autouse=True)

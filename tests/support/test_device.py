@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from minbert.support.device import at_least_fp32, pick_autocast, pick_device, to_device
+from minbert.support import device
+from minbert.support.device import (
+    at_least_fp32,
+    pick_autocast,
+    pick_device,
+    pick_precision,
+    to_device,
+)
+from minbert.support.device import multiplies_bf16 as asked_processor
 from minbert.support.errors import InputError
 
 CPU = torch.device("cpu")
@@ -40,10 +48,39 @@ def test_absent_devices_are_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None
         pick_device("cpu", require_gpu=True)
 
 
-def test_autocast_dtype() -> None:
+def test_autocast_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "multiplies_bf16", lambda: True)
     assert pick_autocast("fp32", CPU) is None
-    assert pick_autocast("auto", CPU) is None
+    assert pick_autocast("auto", CPU) is None  # of a run before precisions were decided
     assert pick_autocast("bf16", CPU) is torch.bfloat16
+
+
+@pytest.mark.parametrize("lowers", [True, False])
+@pytest.mark.parametrize("able", [True, False])
+def test_auto_is_bf16_on_a_cpu_that_has_it_where_every_pass_may_be(
+    monkeypatch: pytest.MonkeyPatch, able: bool, lowers: bool
+) -> None:
+    monkeypatch.setattr(device, "multiplies_bf16", lambda: able)
+    expected = "bf16" if able and lowers else "fp32"
+    assert pick_precision("auto", CPU, lowers=lowers) == expected
+    assert pick_precision("auto", torch.device("mps"), lowers=lowers) == "fp32"
+    for asked in ("fp32", "bf16"):
+        assert pick_precision(asked, CPU, lowers=lowers) == asked
+
+
+@pytest.mark.parametrize("instruction", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
+def test_a_processor_is_asked_for_the_instructions_that_multiply_bf16(
+    monkeypatch: pytest.MonkeyPatch, instruction: str
+) -> None:
+    every = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    for name in every:
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    assert not asked_processor()
+    monkeypatch.setattr(torch.cpu, instruction, lambda: True)
+    assert asked_processor()
+    for name in every:
+        monkeypatch.delattr(torch.cpu, name)
+    assert not asked_processor()  # a torch that cannot say
 
 
 @pytest.mark.parametrize("native", [True, False])
