@@ -314,7 +314,7 @@ def test_a_vocabulary_larger_than_the_encoders_is_an_error(
     place: Path, tmp_path: Path, tiny: EncoderConfig
 ) -> None:
     small = save_encoder(tmp_path / "small", dataclasses.replace(tiny, vocab_size=20))
-    with pytest.raises(InputError, match=f"vocab.txt has {len(VOCAB)} tokens"):
+    with pytest.raises(InputError, match=f"its tokenizer has {len(VOCAB)} tokens"):
         make(place, weights=str(small))
 
 
