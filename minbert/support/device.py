@@ -116,6 +116,12 @@ def to_device(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all that it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def release_memory() -> None:
     """Give freed memory back to the system, where the C library can (glibc).
 

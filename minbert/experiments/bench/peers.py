@@ -185,16 +185,8 @@ class Peer:
         batches: Iterator[PeerBatch],
     ) -> TokenCount:
         tokens, precision = TokenCount(), self._material.job.precision if self._tuned else "fp32"
-        lower = torch.bfloat16 if precision == "bf16" else None
         for batch in batches:
-            with torch.autocast(self._material.device.type, lower, enabled=lower is not None):
-                embeddings = model.embed(batch)
-                logits = model(batch, embeddings)
-                loss = _loss(logits, batch.labels) + terms.added(model, batch, embeddings, logits)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            terms.after_step(model)
+            train_step(model, terms, optimizer, batch, lowered=precision == "bf16")
             tokens.add(*batch.tokens)
         return tokens
 
@@ -206,6 +198,26 @@ class Peer:
                 model(batch).cpu()
                 tokens.add(*batch.tokens)
         return tokens
+
+
+def train_step(
+    model: PeerModel,
+    terms: peer_terms.Terms,
+    optimizer: torch.optim.Optimizer,
+    batch: PeerBatch,
+    *,
+    lowered: bool,
+) -> None:
+    """Make a training step as one does with the library; `lowered` runs it in bf16."""
+    lower = torch.bfloat16 if lowered else None
+    with torch.autocast(batch.labels.device.type, lower, enabled=lowered):
+        embeddings = model.embed(batch)
+        logits = model(batch, embeddings)
+        loss = _loss(logits, batch.labels) + terms.added(model, batch, embeddings, logits)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    terms.after_step(model)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
