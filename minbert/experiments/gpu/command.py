@@ -24,6 +24,7 @@ from minbert.support.device import cores, processor
 from minbert.support.errors import InputError, RunError
 from minbert.support.flags import OneLineParser, parser_for
 from minbert.support.outputs import refusing_unwritable
+from minbert.support.signals import StopRequest
 
 _LEAST = 6.0  # seconds with which a part is still begun
 _DESCRIPTION = """\
@@ -46,15 +47,15 @@ def make_parser() -> OneLineParser:
 def main(argv: Sequence[str]) -> int:
     """Run it on the flags in `argv`; returns the exit code."""
     return run_command(
-        lambda _stop: run(GpuConfig(**vars(make_parser().parse_args(argv)))),
+        lambda stop: run(GpuConfig(**vars(make_parser().parse_args(argv))), stop),
         if_stopped="the report has what was found until then",
     )
 
 
-def run(config: GpuConfig) -> dict[str, Ended]:
+def run(config: GpuConfig, stop: StopRequest) -> dict[str, Ended]:
     """Measure, write the report after every second, print it; return how each part ended.
 
-    Raises InputError, and RunError at the end where parts failed.
+    Raises InputError or Stopped, and RunError at the end where parts failed.
     """
     setting = _setting(config)
     ended: dict[str, Ended] = {}
@@ -63,8 +64,9 @@ def run(config: GpuConfig) -> dict[str, Ended]:
     def write() -> str:
         return report.write(setting.out, _words(setting), facts, ended)
 
-    def keep_writing() -> None:
+    def meanwhile() -> None:
         write()
+        stop.obey()
 
     for part in config.parts:
         left = config.seconds - (time.monotonic() - began)
@@ -74,7 +76,7 @@ def run(config: GpuConfig) -> dict[str, Ended]:
             continue
         log.info("%s: %s (at most %.0f s)", part, PARTS[part][1], seconds)
         ended[part] = Ended("running", 0.0)
-        ended[part] = process.run(part, setting, seconds, keep_writing)
+        ended[part] = process.run(part, setting, seconds, meanwhile)
         log.info("%s: %s, %.0f s", part, ended[part].status, ended[part].seconds)
     show(write(), end="")
     log.info(

@@ -24,6 +24,6 @@ def _times(setting: Setting, method: str, size: tuple[int, int]) -> Facts:
         return {"left out": "transformers is not installed"}
     batch = setting.batch(*size)
     trial = setting.trial(method, setting.encoder(), batch, setting.precision)
-    others = library.prepared(setting, method, batch, library.COMPILED)
+    others = library.prepared(setting, method, batch, setting.precision, library.COMPILED)
     taken = in_rounds(setting, {OURS: trial.step, **others})
     return {**milliseconds(taken[OURS]), **ratios(taken, library.COMPILED)}

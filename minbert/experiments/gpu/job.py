@@ -4,7 +4,6 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from minbert.experiments.bench.command import save_random
 from minbert.experiments.gpu.findings import Facts, Findings
@@ -40,15 +39,22 @@ def _trained(setting: Setting, place: Path, more: Sequence[str]) -> Facts:
     return facts_of(out, _EPOCH if size == _BATCH else None)
 
 
-def facts_of(out: Path, epoch: int | None = None) -> dict[str, Any]:
-    """What a run's manifest and log say of its speed; `epoch` are the steps of a whole one."""
+def facts_of(out: Path, epoch: int | None = None) -> Facts:
+    """What a run's manifest and log say of its speed; `epoch` are the steps of a whole one.
+
+    The log has tokens a second for each stretch; their median leaves the first steps out, which
+    are slow.
+    """
     manifest = read_finished(out)
     lines = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
-    seconds = sum(row["train_seconds"] for row in manifest["epochs"])
     steps = lines[-1]["step"] + 1
-    facts: dict[str, Any] = {"precision": manifest["config"]["precision"], "steps": steps}
-    facts |= {"ms a step": 1e3 * seconds / steps, "seconds of the run": manifest["wall_seconds"]}
-    if epoch is not None:
-        facts["seconds an epoch of the course's sets"] = epoch * seconds / steps
-    rates = [line["tokens_per_s"] for line in lines if "tokens_per_s" in line]
-    return facts | {"tokens a second": Spread.of(rates).median if rates else None}
+    rate = Spread.of([line["tokens_per_s"] for line in lines if "tokens_per_s" in line]).median
+    seconds = sum(line["tokens"] for line in lines) / steps / rate
+    return {
+        "precision": manifest["config"]["precision"],
+        "steps": steps,
+        "ms a step": 1e3 * seconds,
+        "tokens a second": rate,
+        "seconds an epoch of the course's sets": None if epoch is None else epoch * seconds,
+        "seconds of the run": manifest["wall_seconds"],
+    }

@@ -25,19 +25,22 @@ def is_there() -> bool:
 
 
 def prepared(
-    setting: Setting, method: str, batch: Batch, *kinds: str
+    setting: Setting, method: str, batch: Batch, precision: str, *kinds: str
 ) -> dict[str, Callable[[], None]]:
     """A training step of each kind that has been made once; none where the library is absent.
 
     As used: fp32, torch's default AdamW, a pass for each text of a pair. Tuned: fused AdamW, one
-    pass for both texts, and the precision that a step has here. Attention is torch's either way.
+    pass for both texts, and `precision`. Attention is torch's kernel either way.
     """
     if method not in _METHODS or not is_there():
         return {}
-    return {kind: _step(setting, _METHODS[method], batch, kind) for kind in kinds}
+    lowered = {kind: kind != AS_USED and precision == "bf16" for kind in kinds}
+    return {kind: _step(setting, _METHODS[method], batch, kind, lowered[kind]) for kind in kinds}
 
 
-def _step(setting: Setting, method: str, batch: Batch, kind: str) -> Callable[[], None]:
+def _step(
+    setting: Setting, method: str, batch: Batch, kind: str, lowered: bool
+) -> Callable[[], None]:
     device, tuned = batch.labels.device, kind != AS_USED
     model = PeerModel(_encoder(setting), nn.Linear(3 * _width(setting), 1), 0.3)
     model = model.to(device).train()
@@ -46,7 +49,6 @@ def _step(setting: Setting, method: str, batch: Batch, kind: str) -> Callable[[]
     fused = {"fused": True} if tuned else {}
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, **fused)  # type: ignore[arg-type]
     terms = peer_terms.make(method, "own", model, batch.task.divergence)
-    lowered = tuned and setting.precision == "bf16"
     inputs = PeerBatch(list(_inputs(batch, together=tuned)), batch.labels, batch.views)
     step = partial(peers.train_step, model, terms, optimizer, inputs, lowered=lowered)
     step()  # so that gradients and moments have their memory, and what compiles is compiled

@@ -15,7 +15,7 @@ from minbert.encoder.config import EncoderConfig
 from minbert.experiments.measuring.batch import random_batch
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune.config import ResolvedConfig, RunConfig
-from minbert.support.device import pick_device, pick_precision
+from minbert.support.device import pick_device, pick_precision, to_device
 from minbert.support.randomness import seeded
 
 TASK = "para"  # two texts an example
@@ -33,6 +33,7 @@ class Sizes:
     """How large the work is: `batches` are (pairs, tokens of the longest text)."""
 
     shape: EncoderConfig
+    compared_shape: EncoderConfig  # of the encoder that a CPU trains beside
     batches: tuple[tuple[int, int], ...]
     rounds: int  # of timed stretches
     steps: int  # in a stretch
@@ -42,8 +43,13 @@ class Sizes:
     pretrain_steps: int
 
 
-# 128 pairs of 64 tokens are 16,384 tokens a step
-FULL = Sizes(EncoderConfig(), ((16, 32), (32, 32), (64, 32), (128, 64)), 5, 5, 20, 8192, 240, 60)
+_BUNDLED = EncoderConfig(
+    vocab_size=_VOCABULARY,
+    hidden_size=256,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    intermediate_size=1024,
+)
 _SMALL = EncoderConfig(
     vocab_size=_VOCABULARY,
     hidden_size=16,
@@ -51,7 +57,9 @@ _SMALL = EncoderConfig(
     num_attention_heads=2,
     intermediate_size=32,
 )
-TINY = Sizes(_SMALL, ((2, 8),), 2, 1, 2, 64, 3, 2)
+_BATCHES = ((16, 32), (32, 32), (64, 32), (128, 64))  # the last has 16,384 tokens a step
+FULL = Sizes(EncoderConfig(), _BUNDLED, _BATCHES, 5, 5, 20, 8192, 240, 60)
+TINY = Sizes(_SMALL, _SMALL, ((2, 8),), 2, 1, 2, 64, 3, 2)
 
 
 @dataclass(frozen=True)
@@ -78,24 +86,23 @@ class Setting:
         """What a plain step has here."""
         return pick_precision("auto", self.device, lowers=False)
 
-    def encoder(self, **changes: Any) -> BertModel:
-        """The encoder, always the same, with some of its settings changed."""
+    def encoder(self, shape: EncoderConfig | None = None) -> BertModel:
+        """An encoder of this shape, by default the sizes'; its weights are always the same."""
         with seeded(0, torch.device("cpu")):
-            return BertModel(dataclasses.replace(self.sizes.shape, **changes))
+            return BertModel(shape or self.sizes.shape)
 
     def batch(self, size: int, length: int, device: torch.device | None = None) -> Batch:
         """Pairs of random ids whose texts have from half of `length` tokens to all of them."""
-        where, vocab_size = device or self.device, self.sizes.shape.vocab_size
-        batch = random_batch(
-            TASK, size, length, views=2, vocab_size=vocab_size, device=torch.device("cpu")
-        )
+        where, vocab_size = device or self.device, _VOCABULARY
+        cpu = torch.device("cpu")
+        batch = random_batch(TASK, size, length, views=2, vocab_size=vocab_size, device=cpu)
         assert batch.tokens is not None
         lengths = np.random.default_rng(0).integers(length // 2, length + 1, 2 * size)
         lengths[0] = length
         mask = torch.from_numpy((np.arange(length) < lengths[:, None]).astype(np.int64))
-        ids = (batch.tokens.input_ids * mask).to(where)
-        tokens = Padded(ids, mask.to(where), torch.zeros_like(ids), lengths)
-        return dataclasses.replace(batch, labels=batch.labels.to(where), tokens=tokens)
+        ids = to_device(batch.tokens.input_ids * mask, where)
+        tokens = Padded(ids, to_device(mask, where), torch.zeros_like(ids), lengths)
+        return dataclasses.replace(batch, labels=to_device(batch.labels, where), tokens=tokens)
 
     def trial(self, method: str, encoder: BertModel, batch: Batch, precision: str) -> Trial:
         """A method about to train, on the batch's device."""

@@ -35,10 +35,12 @@ def measure(setting: Setting, findings: Findings) -> None:
 def still(setting: Setting, method: str, device: torch.device, precision: str) -> Trial:
     """A method without dropout, so that the two devices draw nothing that matters."""
     size, length = setting.sizes.batches[0]
-    encoder = setting.encoder(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    shape = dataclasses.replace(
+        setting.sizes.compared_shape, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     flags = {**METHODS[method], **_STILL.get(method, {}), "hidden_dropout_prob": 0.0}
     job = job_of(flags, precision)
-    return Trial.prepare(job, encoder, setting.batch(size, length, device))
+    return Trial.prepare(job, setting.encoder(shape), setting.batch(size, length, device))
 
 
 def guarded_step(trial: Trial, seed: int, clip: float | None = None) -> Tensor:
@@ -112,7 +114,7 @@ def waits(setting: Setting, method: str) -> Facts:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            guarded_step(dataclasses.replace(trial, batch=trial.batch), 1, clip=1.0)
+            guarded_step(dataclasses.replace(trial, batch=setting.batch(size, length)), 1, clip=1.0)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     said = [one for one in caught if "called a synchronizing" in str(one.message)]

@@ -65,14 +65,16 @@ def times(
     """Our step's time, kernels and memory; the library's time over it, round by round."""
     batch = setting.batch(*size)
     trial = setting.trial(method, setting.encoder(), batch, precision)
-    others = library.prepared(setting, method, batch, library.AS_USED, library.TUNED)
+    kernels = _kernels(trial)  # before others take memory
+    kinds = (library.AS_USED, library.TUNED)
+    others = library.prepared(setting, method, batch, precision, *kinds)
     taken = in_rounds(setting, {OURS: trial.step, **others})
-    facts = {**milliseconds(taken[OURS]), **_kernels(trial)}
+    facts = {**milliseconds(taken[OURS]), **kernels}
     if not setting.tiny:  # what is counted runs once more, by the readable lines
         floor = ceilings.floor(counted_operations(trial, [batch]), _weights(trial))
         share = floor * 1e3 / facts["ms"] if method == "plain" else None
         facts |= {"floor of a plain step, ms": floor * 1e3, "floor / ms": share}
-    return {**facts, **ratios(taken, library.AS_USED, library.TUNED)}
+    return {**facts, **ratios(taken, *kinds)}
 
 
 def in_rounds(setting: Setting, steps: Mapping[str, Callable[[], None]]) -> dict[str, list[float]]:
@@ -80,7 +82,11 @@ def in_rounds(setting: Setting, steps: Mapping[str, Callable[[], None]]) -> dict
     device, count = setting.device, setting.sizes.steps
 
     def stretch(step: Callable[[], None]) -> float:
-        return seconds_of(lambda: [step() for _ in range(count)], device) / count
+        def several() -> None:
+            for _ in range(count):
+                step()
+
+        return seconds_of(several, device) / count
 
     turns = {name: partial(stretch, step) for name, step in steps.items()}
     return interleaved(turns, setting.sizes.rounds)
