@@ -40,8 +40,8 @@ class Findings:
             traceback.print_exc()
             line = next(iter(str(error).splitlines()), "")
             self._keep(name, {"failed": f"{type(error).__name__}: {line[:200]}"})
-        gc.collect()
         if torch.cuda.is_initialized():
+            gc.collect()
             torch.cuda.empty_cache()
 
     def _keep(self, name: str, facts: Facts) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from minbert.experiments.gpu.findings import Findings
 from minbert.experiments.gpu.material import Setting
 
+MODULES = "minbert.experiments.gpu"  # where a part is a module with a `measure`
 _RESERVE = 3.0  # seconds in which a part that was told its time may still end by itself
 _GRACE = 5.0
 _LIBRARIES = ["torch", "torch._dynamo", "scipy.stats", "minbert.experiments.gpu.material"]
@@ -37,9 +38,9 @@ def run(part: str, setting: Setting, seconds: float, meanwhile: Callable[[], Non
     """Run a part for at most so many seconds; `meanwhile` is called about once a second."""
     context = multiprocessing.get_context("forkserver")  # its server never touches the GPU
     context.set_forkserver_preload(_LIBRARIES)
-    process = context.Process(target=_work, args=(part, setting, seconds))
-    began = time.monotonic()
+    process = context.Process(target=_work, args=(part, MODULES, setting, seconds))
     process.start()
+    began = time.monotonic()
     try:
         while process.is_alive() and time.monotonic() < began + seconds:
             process.join(min(1.0, seconds))
@@ -66,7 +67,7 @@ def _end(process: BaseProcess) -> None:
     process.join()
 
 
-def _work(part: str, setting: Setting, seconds: float) -> None:
+def _work(part: str, modules: str, setting: Setting, seconds: float) -> None:
     """What the process does: everything it prints goes to the part's log."""
     with suppress(PermissionError):  # it is one already
         os.setpgid(0, 0)
@@ -77,4 +78,4 @@ def _work(part: str, setting: Setting, seconds: float) -> None:
         os.dup2(log.fileno(), 2)
         sys.stdout = sys.stderr = log
         findings = Findings(found_at(setting.out, part), seconds - _RESERVE)
-        import_module(f"minbert.experiments.gpu.{part}").measure(setting, findings)
+        import_module(f"{modules}.{part}").measure(setting, findings)
