@@ -112,7 +112,7 @@ class MultitaskBert(nn.Module):
         """The input of the encoder's first layer, (V·B, T, H), under the masks of `mask_seed`."""
         assert batch.tokens is not None
         with self._masks(mask_seed):
-            return self.encoder.embedding_output(embeddings, batch.tokens.token_type_ids)
+            return self.encoder.embedding_output(embeddings, batch.tokens.types)
 
     def pool(
         self, tokens: Padded, embeddings: Tensor | None = None, *, scoring: bool = False
@@ -120,7 +120,7 @@ class MultitaskBert(nn.Module):
         """One vector a text, (V·B, H), before the heads' dropout; `scoring` needs no gradient."""
         if embeddings is None:
             embeddings = self.encoder.embed(tokens.input_ids)
-        mask, types = tokens.attention_mask, tokens.token_type_ids
+        mask, types = tokens.attention_mask, tokens.types
         select = cls_token if self._pooling == "cls" else every_token
         outputs = self.encoder.encode(
             embeddings, mask, types, select=select, token_count=tokens.real, scoring=scoring

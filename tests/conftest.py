@@ -82,9 +82,12 @@ def no_cache_and_no_proxy_of_the_users(
 
 
 @pytest.fixture(autouse=True)
-def processors_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--precision auto` is fp32 in the tests on every CPU; those that are about it say more."""
+def machines_are_alike(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see a CPU in fp32, unless they are marked for a GPU or say something else."""
     monkeypatch.setattr(device, "multiplies_bf16", lambda: False)
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that a test starts
 
 
 @pytest.fixture(autouse=True)
