@@ -1,6 +1,7 @@
 """What a part has found: on disk after every entry, so that a time limit loses nothing."""
 
 import gc
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -45,6 +46,11 @@ class Findings:
             torch.cuda.empty_cache()
 
     def _keep(self, name: str, facts: Facts) -> None:
-        self._kept[name] = facts
+        self._kept[name] = {key: _written(value) for key, value in facts.items()}
         durable_files.write_json(self._path, self._kept)
         show(f"{name}: {facts}")
+
+
+def _written(value: Any) -> Any:
+    """A value as JSON can have it: a number that is none is a finding too."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -122,6 +122,11 @@ def test_without_time_an_entry_is_left_out_and_says_so(tmp_path: Path) -> None:
     assert found["long"]["left out"].endswith("s left, 100 needed")
 
 
+def test_a_number_that_is_none_is_a_finding(tmp_path: Path) -> None:
+    Findings(tmp_path / "part.json", 60).add("loss", dict, {"off by": float("nan"), "ms": 1.5})
+    assert json.loads((tmp_path / "part.json").read_text())["loss"] == {"off by": "nan", "ms": 1.5}
+
+
 @pytest.mark.slow
 def test_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags(tmp_path, "--patience", "5", "--seconds", "2000")) == 0
