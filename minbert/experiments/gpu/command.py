@@ -53,12 +53,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(config: GpuConfig, stop: StopRequest) -> dict[str, Ended]:
-    """Measure, write the report after every second, print it; return how each part ended.
+    """Measure, write the report about once a second, print it; return how each part ended.
 
-    Raises InputError or Stopped, and RunError at the end where parts failed.
+    Parts that an earlier call has left in the same folder stay in the report. Raises InputError or
+    Stopped, and RunError at the end where parts failed.
     """
     setting = _setting(config)
-    ended: dict[str, Ended] = {}
+    before = [part for part in PARTS if process.found_at(setting.out, part).exists()]
+    ended = {part: Ended("done by an earlier call", 0.0) for part in before}
     began, facts = time.monotonic(), _machine()
 
     def write() -> str:
@@ -101,6 +103,7 @@ def _setting(config: GpuConfig) -> Setting:
     out = Path(config.out).resolve()
     with refusing_unwritable(f"--out {config.out}"):
         (out / "parts").mkdir(parents=True, exist_ok=True)
+    report.check(out, f"--out {config.out}")
     for part in config.parts:
         process.found_at(out, part).unlink(missing_ok=True)
     return Setting(kind, config.tiny or kind == "cpu", folder, out)

@@ -15,6 +15,13 @@ ABOUT = "A GPU, measured"
 _LEFT_OUT = ("left out", "failed")
 
 
+def check(out: Path, named: str) -> None:
+    """Raise InputError where the folder has a report of something else. `named` is the flag."""
+    for path in (out / "report.md", out / "report.json"):
+        if path.exists() and ABOUT not in path.read_text(encoding="utf-8", errors="replace"):
+            raise InputError(f"{named}: its {path.name} is something else; name another folder")
+
+
 def write(out: Path, setting: str, machine: Mapping[str, Any], ended: Mapping[str, Ended]) -> str:
     """Write report.json and report.md with what is known so far; return the page."""
     found = {part: _read(found_at(out, part)) for part in PARTS}

@@ -75,6 +75,24 @@ def test_time_is_shared_out_and_what_has_none_is_left_out(
     assert "| job | left out: no time | 0 |" in page
 
 
+def test_parts_of_an_earlier_call_stay_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(part: str, setting: Setting, *_: object) -> Ended:
+        Findings(process.found_at(setting.out, part), 60).add(part, dict, {"ms": 1.0})
+        return Ended("done", 3.0)
+
+    replaced(monkeypatch, run)
+    assert main(flags(tmp_path, "--parts", "steps")) == 0
+    assert main(flags(tmp_path, "--parts", "parity")) == 0
+    page = (tmp_path / "report.md").read_text()
+    assert "| steps | done by an earlier call | 0 |" in page and "| steps | 1 |" in page
+    (tmp_path / "report.md").write_text("my own")
+    assert main(flags(tmp_path, "--parts", "steps")) == 2
+    assert "its report.md is something else" in capsys.readouterr().err
+    assert (tmp_path / "report.md").read_text() == "my own"
+
+
 def test_a_part_that_fails_is_exit_code_1_after_all_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
