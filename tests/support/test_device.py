@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,3 +110,33 @@ def test_arrays_and_tensors_reach_the_device_in_one_piece(values: Any) -> None:
     moved = to_device(values, torch.device("cpu"))
     assert moved.is_contiguous()
     assert moved.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_a_gpu_gets_its_numbers_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy from other memory would make the host wait for all that the GPU still has to do."""
+    calls: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda own: calls.append("pinned") or own)
+    monkeypatch.setattr(torch.Tensor, "to", lambda own, *to, **how: calls.append((to, how)) or own)
+    cuda = torch.device("cuda")
+    to_device(np.arange(3), cuda)
+    assert calls == ["pinned", ((cuda,), {"non_blocking": True})]
+
+
+_FROM_THE_HOST = re.compile(
+    r"(from_numpy|as_tensor|torch\.tensor)\(.*\)\.(to|cuda)\([^)]*device"
+    r"|(as_tensor|torch\.tensor|new_tensor)\([^#\n]*device="
+)
+
+
+def test_numbers_reach_a_device_by_to_device_alone() -> None:
+    assert _FROM_THE_HOST.search("ids = torch.from_numpy(rows[part]).to(device)")
+    assert _FROM_THE_HOST.search("torch.tensor([1, 2], device=x.device)")
+    package = Path(device.__file__).parents[1]
+    found = [
+        f"{path.relative_to(package)}: {line.strip()}"
+        for path in package.rglob("*.py")
+        if path.parts[len(package.parts)] not in ("classroom", "experiments")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _FROM_THE_HOST.search(line)
+    ]
+    assert found == []

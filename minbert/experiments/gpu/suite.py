@@ -37,7 +37,7 @@ def measure(setting: Setting, findings: Findings) -> None:
 def _facts(setting: Setting) -> Facts:
     seen = Outcomes()
     files = [str(_TESTS / "test_gpu.py"), *([] if setting.tiny else [str(_TESTS / "encoder")])]
-    how = ["-m", "gpu", "-q", "-rA", "-p", "no:cacheprovider", "-n", "0"]
+    how = ["-o", "addopts=", "-m", "gpu", "-q", "-rA", "-p", "no:cacheprovider"]  # no plugins
     code = import_module("pytest").main([*files, *how, "--rootdir", str(_TESTS.parent)], [seen])
     counts = {name: seen.counts[name] for name in ("passed", "failed", "skipped")}
     return {**counts, "exit code": int(code), "failing": ", ".join(seen.failed[:_KEPT]) or None}
