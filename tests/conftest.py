@@ -19,7 +19,6 @@ from huggingface_hub import constants
 
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune import cli
-from minbert.support import device
 from minbert.tasks import registry
 from tests import no_flushing  # noqa: F401
 from tests.helpers import TINY, MakeRun, finished_run, no_report
@@ -29,6 +28,8 @@ _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbe
 _LIBRARIES += ("tests.no_flushing",)
 _LIBRARIES += ("torch._dynamo",)  # which torch loads when it first makes an optimizer: 1.5 s
 
+# `--precision auto` is fp32 on every CPU, also in processes that tests start
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
 torch.set_num_threads(1)  # tiny models: a second thread only waits
 
 
@@ -83,8 +84,7 @@ def no_cache_and_no_proxy_of_the_users(
 
 @pytest.fixture(autouse=True)
 def machines_are_alike(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see a CPU in fp32, unless they are marked for a GPU or say something else."""
-    monkeypatch.setattr(device, "multiplies_bf16", lambda: False)
+    """Tests see a CPU, unless they are marked for a GPU."""
     if request.node.get_closest_marker("gpu") is None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that a test starts

@@ -21,6 +21,7 @@ _NO_MEMORY = re.compile(
     "|can't start new thread|failed to map segment|without (setting an )?exception",
     re.IGNORECASE,
 )
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 _NUMBERS = {"family": "cpu family", "model": "model"}  # a virtual machine's name may hide them
 
 
@@ -47,9 +48,13 @@ def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.devic
 
 
 def multiplies_bf16() -> bool:
-    """Whether this CPU has products of bf16 numbers: avx512_bf16 or AMX; others emulate them."""
+    """Whether this CPU has products of bf16 numbers: avx512_bf16 or AMX; others emulate them.
+
+    So does this one where oneDNN's own variable holds it to older instructions.
+    """
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public names
-    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BF16
+    return not held and any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
 
 def pick_precision(asked: str, device: torch.device, *, lowers: bool) -> str:

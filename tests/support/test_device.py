@@ -18,7 +18,6 @@ from minbert.support.device import (
     pick_precision,
     to_device,
 )
-from minbert.support.device import multiplies_bf16 as asked_processor
 from minbert.support.errors import InputError
 
 CPU = torch.device("cpu")
@@ -74,15 +73,20 @@ def test_auto_is_bf16_on_a_cpu_that_has_it_where_every_pass_may_be(
 def test_a_processor_is_asked_for_the_instructions_that_multiply_bf16(
     monkeypatch: pytest.MonkeyPatch, instruction: str
 ) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     every = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     for name in every:
         monkeypatch.setattr(torch.cpu, name, lambda: False)
-    assert not asked_processor()
+    assert not device.multiplies_bf16()
     monkeypatch.setattr(torch.cpu, instruction, lambda: True)
-    assert asked_processor()
+    assert device.multiplies_bf16()
+    for isa, able in (("avx512_core", False), ("AVX512_CORE_AMX", True), ("ALL", True)):
+        with monkeypatch.context() as held:
+            held.setenv("ONEDNN_MAX_CPU_ISA", isa)
+            assert device.multiplies_bf16() == able
     for name in every:
         monkeypatch.delattr(torch.cpu, name)
-    assert not asked_processor()  # a torch that cannot say
+    assert not device.multiplies_bf16()  # a torch that cannot say
 
 
 @pytest.mark.parametrize("native", [True, False])
