@@ -116,7 +116,7 @@ class MultitaskBert(nn.Module):
         """The input of the encoder's first layer, (V·B, T, H), under the masks of `mask_seed`."""
         assert batch.tokens is not None
         with self._masks(mask_seed):
-            return self.encoder.embedding_output(embeddings, batch.tokens.token_type_ids)
+            return self.encoder.embedding_output(embeddings, batch.tokens.types)
 
     def pool(
         self, tokens: Padded, embeddings: Tensor | None = None, *, scoring: bool = False
@@ -124,7 +124,7 @@ class MultitaskBert(nn.Module):
         """One vector a text, (V·B, H), before the heads' dropout; `scoring` needs no gradient."""
         if embeddings is None:
             embeddings = self.encoder.embed(tokens.input_ids)
-        mask, types = tokens.attention_mask, tokens.token_type_ids
+        mask, types = tokens.attention_mask, tokens.types
         select = cls_token if self._pooling == "cls" else every_token
         outputs = self.encoder.encode(
             embeddings, mask, types, select=select, token_count=tokens.real, scoring=scoring
@@ -135,9 +135,12 @@ class MultitaskBert(nn.Module):
         mask = mask.unsqueeze(-1).to(hidden.dtype)  # (V·B, T, 1)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
-    def scoring_precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Compute linear layers in 8-bit integers within the block, if the model scores so."""
-        return in_int8(self.encoder.layers) if self._int8 else self._precision(exact=True)
+    def scoring_precision(self, *, exact: bool = True) -> contextlib.AbstractContextManager[Any]:
+        """Compute linear layers in 8-bit integers within the block, if the model scores so.
+
+        Otherwise in the weights' precision, or, unless `exact`, in the training pass's.
+        """
+        return in_int8(self.encoder.layers) if self._int8 else self._precision(exact)
 
     def head_chain(self, task: str) -> list[nn.Module]:
         """The modules from pooled vectors to a task's logits, in order."""

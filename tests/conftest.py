@@ -28,6 +28,8 @@ _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbe
 _LIBRARIES += ("tests.no_flushing",)
 _LIBRARIES += ("torch._dynamo",)  # which torch loads when it first makes an optimizer: 1.5 s
 
+# `--precision auto` is fp32 on every CPU, also in processes that tests start
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
 torch.set_num_threads(1)  # tiny models: a second thread only waits
 
 
@@ -78,6 +80,14 @@ def no_cache_and_no_proxy_of_the_users(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.getbasetemp() / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(autouse=True)
+def machines_are_alike(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see a CPU, unless they are marked for a GPU."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that a test starts
 
 
 @pytest.fixture(autouse=True)

@@ -48,6 +48,7 @@ EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/
     "cost": "measuring grid",
     "bench": "measuring",
     "scale": "measuring",
+    "gpu": "measuring bench",
     "equal": "measuring grid presentation",
     "probe": "grid presentation r3f_settings",
     "faults": "grid",

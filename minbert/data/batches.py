@@ -28,18 +28,26 @@ from minbert.tasks.task import Task
 class Padded:
     """N texts as equally long rows: `input_ids`, `attention_mask`, `token_type_ids`, all (N, T).
 
-    `lengths` are the tokens of each text, (N,), known without asking the device.
+    `lengths` are the tokens of each text, (N,), and `one_type` says that all token types are 0:
+    both are known without asking the device.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     token_type_ids: Tensor
     lengths: NDArray[np.int64]
+    one_type: bool = False
 
     def mapped(self, change: Callable[[Tensor], Tensor], lengths: NDArray[np.int64]) -> Padded:
         """The texts after `change` of each tensor, with their `lengths` after it."""
         ids, mask, types = map(change, (self.input_ids, self.attention_mask, self.token_type_ids))
-        return Padded(ids, mask, types, lengths)
+        return Padded(ids, mask, types, lengths, self.one_type)
+
+    @property
+    def types(self) -> Tensor | None:
+        """The token types, None where the encoder need not look them up on a GPU: all are 0."""
+        skipped = self.one_type and self.token_type_ids.device.type != "cpu"
+        return None if skipped else self.token_type_ids
 
     @property
     def real(self) -> int:
@@ -198,7 +206,7 @@ def pad(
     type_ids[mask] = texts.type_ids[flat]
     tensors = (input_ids, mask.astype(np.int64), type_ids)
     ids, attention_mask, types = (to_device(array, device) for array in tensors)
-    return Padded(ids, attention_mask, types, lengths)
+    return Padded(ids, attention_mask, types, lengths, one_type=not type_ids.any())
 
 
 def padded_width(length: int, longest: int, device: torch.device, step: int = 8) -> int:
@@ -212,13 +220,11 @@ def padded_width(length: int, longest: int, device: torch.device, step: int = 8)
     return min(-(-length // step) * step, longest)
 
 
-def by_length(
-    lengths: NDArray[np.int64], most_tokens: int, most_rows: int = 256
-) -> Iterator[NDArray[np.int64]]:
+def by_length(lengths: NDArray[np.int64], most_tokens: int) -> Iterator[NDArray[np.int64]]:
     """Indices of all texts, longest first, in batches of at most `most_tokens` padded tokens."""
     order = np.argsort(-lengths, kind="stable")
     first = 0
     while first < len(order):
-        count = int(np.clip(most_tokens // lengths[order[first]], 1, most_rows))
+        count = max(1, int(most_tokens // lengths[order[first]]))
         yield order[first : first + count]
         first += count

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import httpx2
 from huggingface_hub import constants
 
 from minbert.download.course_files import BASE, fetch_data
 from minbert.download.encoders import fetch_weights
+from minbert.download.http import http
 from minbert.download.retries import Patience
 from minbert.encoder import hub
 from minbert.encoder.hub import Published
@@ -78,8 +78,8 @@ class DownloadConfig:
 
 def _checked_url(text: str) -> str:
     try:
-        url = httpx2.URL(text)
-    except httpx2.InvalidURL as error:
+        url = http.URL(text)
+    except http.InvalidURL as error:
         raise InputError(f"--data_url {text}: not an address ({error})") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise InputError(f"--data_url {text}: needs an address that begins with http(s)://")

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import httpx2
 from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
 from minbert.download.fetch import Expected, alone_in, fetch, open_client
+from minbert.download.http import http
 from minbert.download.listing import Listing, listed
 from minbert.download.retries import Patience
 from minbert.encoder import hub, tensor_files, weights
@@ -103,7 +103,7 @@ def _into_cache(wanted: Published, patience: Patience) -> Path:
 class _Copying:
     """A checkpoint on its way into the cache."""
 
-    client: httpx2.Client
+    client: http.Client
     listing: Listing
     patience: Patience
 

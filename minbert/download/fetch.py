@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
-
+from minbert.download.http import http
 from minbert.download.retries import Fault, NoConnection, Patience, Tries, answered_within
 from minbert.support import durable_files
 from minbert.support.console import ProgressBar, log
@@ -63,10 +62,10 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def open_client(patience: Patience) -> httpx2.Client:
+def open_client(patience: Patience) -> http.Client:
     """Return a client that follows a few redirects and waits no longer than `patience` says."""
-    timeout = httpx2.Timeout(patience.silence, connect=patience.connect)
-    return httpx2.Client(timeout=timeout, follow_redirects=True, max_redirects=_MOST_REDIRECTS)
+    timeout = http.Timeout(patience.silence, connect=patience.connect)
+    return http.Client(timeout=timeout, follow_redirects=True, max_redirects=_MOST_REDIRECTS)
 
 
 @contextlib.contextmanager
@@ -81,7 +80,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def fetch(
-    client: httpx2.Client,
+    client: http.Client,
     url: str,
     target: Path,
     expected: Expected,
@@ -119,7 +118,7 @@ def _size_of(path: Path) -> int:
 class _Transfer:
     """A file on its way from `url` into the partial file `part`."""
 
-    client: httpx2.Client
+    client: http.Client
     url: str
     part: Path
     expected: Expected
@@ -197,28 +196,28 @@ def http_faults() -> Iterator[None]:
     """Turn the client's exceptions into Fault, or into RunError where no further try can help."""
     try:
         yield
-    except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+    except (http.TooManyRedirects, http.UnsupportedProtocol, http.InvalidURL) as error:
         raise RunError(
             f"{_url_of(error)}: not fetched: {error}; is the address right, or does a proxy or "
             "login page stand in between?"
         ) from error
-    except httpx2.ConnectTimeout as error:
+    except http.ConnectTimeout as error:
         raise NoConnection("no connection in time") from error
-    except (httpx2.ConnectError, httpx2.ProxyError) as error:
+    except (http.ConnectError, http.ProxyError) as error:
         raise NoConnection(f"no connection ({error})") from error
-    except httpx2.TimeoutException as error:
+    except http.TimeoutException as error:
         raise Fault("the server went silent") from error
-    except httpx2.TransportError as error:
+    except http.TransportError as error:
         raise Fault(f"the connection broke ({error or type(error).__name__})") from error
     except ValueError as error:  # of the client: a number of thousands of digits, for example
         raise Fault(f"the server's answer makes no sense ({str(error)[:_SHOWN]})") from error
 
 
 def _url_of(error: Exception) -> str:
-    return str(error.request.url) if isinstance(error, httpx2.RequestError) else "the address"
+    return str(error.request.url) if isinstance(error, http.RequestError) else "the address"
 
 
-def _check_status(response: httpx2.Response, url: str) -> None:
+def _check_status(response: http.Response, url: str) -> None:
     code = response.status_code
     said = f"the server answered {code} {response.reason_phrase[:_SHOWN]}".rstrip()
     if code in (200, 206):
@@ -235,14 +234,14 @@ def _check_status(response: httpx2.Response, url: str) -> None:
     raise RunError(f"{url}: {said}; {advice.get(code, 'the file is not at this address')}")
 
 
-def _check_content(response: httpx2.Response) -> None:
+def _check_content(response: http.Response) -> None:
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise Fault("the server compressed the file, which was not asked for")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise Fault("a web page came instead of the file (a proxy or login page?)")
 
 
-def _extent(response: httpx2.Response, offset: int) -> tuple[int, int | None]:
+def _extent(response: http.Response, offset: int) -> tuple[int, int | None]:
     """Return where in the file the body begins, and the file's size if the server says it."""
     if response.status_code == 206:
         said = response.headers.get("Content-Range", "")[:_SHOWN]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -18,6 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from minbert.download.fetch import Expected, http_faults
+from minbert.download.http import http
 from minbert.download.retries import Fault, Patience, Tries, answered_within
 from minbert.encoder import hub
 from minbert.encoder.hub import Published
@@ -62,7 +62,7 @@ class Listing:
         return digest, size
 
 
-def listed(client: httpx2.Client, wanted: Published, patience: Patience) -> Listing:
+def listed(client: http.Client, wanted: Published, patience: Patience) -> Listing:
     """Ask the hub for a checkpoint's files.
 
     Raises InputError where there is no such checkpoint or it is not open to us, and RunError where
@@ -86,7 +86,7 @@ def listed(client: httpx2.Client, wanted: Published, patience: Patience) -> List
     return Listing(wanted, commit, named)
 
 
-def _answer(client: httpx2.Client, wanted: Published) -> dict[str, Any]:
+def _answer(client: http.Client, wanted: Published) -> dict[str, Any]:
     """The hub's answer. Its own client would read one without end, before it looks at it."""
     url = f"{constants.ENDPOINT}/api/models/{wanted.name}/revision/{quote(wanted.revision, '')}"
     headers, content = build_hf_headers(), bytearray()

@@ -24,6 +24,7 @@ from minbert.encoder.dropout import Dropout
 from minbert.encoder.selection import Select, TokenSelection, every_token
 from minbert.encoder.unpadding import choose_layout
 from minbert.support.console import log
+from minbert.support.device import at_least_fp32
 from minbert.support.randomness import derive_seed, seeded
 
 
@@ -177,7 +178,12 @@ class BertModel(nn.Module):
         selection = select(layout)
         hidden = self.layers[-1](hidden, selection, attend)  # (S, H)
         cls, last = selection.cls(hidden), selection.last_hidden_state(hidden)
-        return {"last_hidden_state": last, "pooler_output": torch.tanh(self.pooler(cls))}
+        return {"last_hidden_state": last, "pooler_output": self.pooled(cls)}
+
+    def pooled(self, cls: Tensor) -> Tensor:
+        """BERT's pooler, (B, H) to (B, H), in fp32 at least: it is small, and heads compare it."""
+        with torch.autocast(cls.device.type, enabled=False):
+            return torch.tanh(self.pooler(at_least_fp32(cls)))
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None

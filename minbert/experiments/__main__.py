@@ -9,6 +9,7 @@ _EACH = {  # its module here, and what it does
     "bench": ("bench.command", "this package's speed beside other libraries'"),
     "cost": ("cost.command", "what a training step of each method costs"),
     "scale": ("scale.command", "how time and memory grow with the work"),
+    "gpu": ("gpu.command", "all that is worth measuring on a GPU, within minutes"),
     "exchange": ("exchange", "what several processes exchange in a step"),
     "table1": ("tables.table1", "the poster's first table: single tasks"),
     "table2": ("tables.table2", "the poster's second table: three tasks, nine rows"),

@@ -168,7 +168,9 @@ def _with_frozen_features(
     else:
         kept.add("train")
     return {
-        (name, split): dataset.with_features(encode_texts(model, dataset, f"{split} {name}"))
+        (name, split): dataset.with_features(
+            encode_texts(model, dataset, f"{split} {name}", exact=split == "dev")
+        )
         if split in kept
         else dataset
         for (name, split), dataset in datasets.items()

@@ -9,7 +9,7 @@ from torch import Tensor
 from minbert.data.batches import Dataset, by_length, pad
 from minbert.model import MultitaskBert
 from minbert.support.console import ProgressBar
-from minbert.support.device import release_memory
+from minbert.support.device import release_memory, to_device
 from minbert.support.errors import RunError
 from minbert.tasks.metrics import of_commonest
 from minbert.tasks.task import Array
@@ -20,22 +20,26 @@ PASS_TOKENS = {"cpu": 512, "mps": 16384, "cuda": 65536}
 _HEAD_ROWS = 8192
 
 
-def encode_texts(model: MultitaskBert, dataset: Dataset, title: str) -> Tensor:
+def encode_texts(
+    model: MultitaskBert, dataset: Dataset, title: str, *, exact: bool = True
+) -> Tensor:
     """Pooled vectors (distinct texts, H) of a dataset, without dropout or gradients.
 
     `title` names the progress bar. Every rank encodes its share of the texts and gets all vectors.
+    They have the training pass's precision unless `exact`.
     """
     texts, device = dataset.texts, model.device
     model.eval()
     like = model.encoder.pooler.weight  # its device and dtype
     pooled = like.new_zeros(len(texts.lengths), model.encoder.config.hidden_size)
     passes = list(by_length(texts.lengths, PASS_TOKENS[device.type]))[group.rank() :: group.size()]
-    with model.scoring_precision(), ProgressBar(sum(map(len, passes)), title, "texts") as bar:
+    precision = model.scoring_precision(exact=exact)
+    with precision, ProgressBar(sum(map(len, passes)), title, "texts") as bar:
         for indices in passes:
             tokens = pad(texts, indices, dataset.pad_id, device)
             with torch.inference_mode():
                 vectors = model.pool(tokens, scoring=True)
-            pooled[torch.from_numpy(indices).to(device)] = vectors
+            pooled[to_device(indices, device)] = vectors.to(pooled.dtype)
             bar.update(len(indices))
     release_memory()
     return group.summed(pooled)  # a text's vector from one rank, zeros from the others

@@ -284,8 +284,9 @@ class MachineFlags:
     threads: int | None = shared_flags.threads(RUN)
     precision: str = shared_flags.precision(
         RUN,
-        ". Regularizers' divergences, evaluation and predictions are fp32 always",
-        acts=registry.conditions("precision"),
+        " too unless a term needs passes in fp32 (--smart; --r3f_dropout shared or off)",
+        ". Log and manifest name the one that is used. The divergences of these terms, evaluation "
+        "and predictions are fp32 always",
     )
     ranks: int = flag(
         1,

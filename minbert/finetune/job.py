@@ -20,6 +20,7 @@ from minbert.finetune.evaluate import all_scores, commonest_scores, predict
 from minbert.finetune.identity import input_files, input_hashes, run_name, settings
 from minbert.finetune.microbatches import SIZE
 from minbert.finetune.nearest import refuse_another
+from minbert.finetune.precision import with_precision
 from minbert.finetune.recommended import origins, recommended
 from minbert.finetune.trained import keep_encoder_files
 from minbert.regularizers import registry
@@ -67,11 +68,12 @@ def run(typed: RunConfig, stop: StopRequest, report: Report | None = None) -> Re
     use_threads(typed.threads, group.ranks_here())
     if typed.ranks > group.size():
         return group.launch(typed.ranks, partial(run, typed, report=report))
+    device = pick_device(typed.device, require_gpu=typed.use_gpu)
+    group.take(device)
+    typed = with_precision(typed, device)
     advice = recommended(Path(str(typed.weights)), typed.option)
     folder = Path(typed.output_dir or Path("runs") / run_name(typed.resolved(advice)))
     config = outputs.out_of_the_way(typed, folder).resolved(advice)
-    device = pick_device(config.device, require_gpu=config.use_gpu)
-    group.take(device)
     with contextlib.ExitStack() as writing:
         if group.rank() == 0:
             if config.resume and config.output_dir is None and not group.restarted():
@@ -79,7 +81,7 @@ def run(typed: RunConfig, stop: StopRequest, report: Report | None = None) -> Re
             outputs.check(config, folder)
             writing.enter_context(held(folder))
         check_shared(folder)
-        _announce(config, origins(typed), str(device), folder)
+        _announce(config, origins(typed), f"{device}, {config.precision}", folder)
         parts, facts, progress = _begin(config, folder, device)
         glue_zip.check(config, parts.datasets)
         manifest = new_manifest(config, facts["sha256"], device)

@@ -9,10 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from minbert.pretrain.build import Ingredients, Pretrainee, trainee
 from minbert.support.console import log
+from minbert.support.device import wait_for
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
 from minbert.training import group
@@ -104,8 +103,7 @@ def _measure_steps(trial: Pretrainee, enough: float) -> float:
             trial.objective.backward(trial.model, trial.plan.draw(task, rows), seed)
         trial.optimizer.step()
         trial.optimizer.zero_grad()
-        if trial.model.device.type == "cuda":
-            torch.cuda.synchronize(trial.model.device)
+        wait_for(trial.model.device)
         spent.append(time.monotonic() - began)
         if step > 1 and group.highest(int(sum(spent) > enough)):  # all ranks at once
             break

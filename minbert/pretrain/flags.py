@@ -245,4 +245,4 @@ class PretrainFlags(shared_flags.Readable):
     checkpoint_every: int = _count(200, RUN, "steps between checkpoints", metavar="STEPS")
     device: str = shared_flags.device(RUN)
     threads: int | None = shared_flags.threads(RUN)
-    precision: str = shared_flags.precision(RUN)
+    precision: str = shared_flags.precision(RUN, " too")

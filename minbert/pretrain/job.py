@@ -46,6 +46,8 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
         return
     device = pick_device(config.device)
     group.take(device)
+    precision = group.precision(config.precision, device, lowers=True)
+    config = dataclasses.replace(config, precision=precision)
     folder = Path(config.output_dir)
     target = Path(config.save or folder / ENCODER)
     _check_files(config, folder, target)
@@ -140,11 +142,12 @@ def _facts(ingredients: Ingredients, steps: int, sha256: Mapping[str, str]) -> d
 def _announce(ingredients: Ingredients, steps: int, device: torch.device) -> None:
     config, model = ingredients.config, ingredients.model
     log.info(
-        "%d layers, hidden size %d, %.1f million weights; device %s; seed %d",
+        "%d layers, hidden size %d, %.1f million weights; device %s, %s; seed %d",
         model.published.num_hidden_layers,
         model.published.hidden_size,
         sum(param.numel() for param in model.parameters()) / 1e6,
         device,
+        config.precision,
         config.seed,
     )
     for lesson in ingredients.lessons:

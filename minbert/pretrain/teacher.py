@@ -25,7 +25,7 @@ from minbert.pretrain.alignment import (
 )
 from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.word_vectors import SIZE
-from minbert.support.device import pick_autocast
+from minbert.support.device import pick_autocast, to_device
 from minbert.support.errors import InputError
 
 NO_LIMIT = 2**30  # rows are cut when they are packed or read, not by the tokenizer
@@ -64,7 +64,8 @@ class Teacher:
                 for _, begin, end in row.words:
                     places[number, begin, end] = len(places)
         back = np.argsort(np.concatenate(order))
-        return TextVectors(torch.cat(means)[back], torch.cat(words), places)
+        means_in_order = torch.cat(means)[to_device(back, means[0].device)]
+        return TextVectors(means_in_order, torch.cat(words), places)
 
     def _hidden(self, tokens: Padded) -> Tensor:
         """Vectors of all tokens in the last layer, (B, T, D)."""

@@ -11,7 +11,7 @@ from minbert.model import MultitaskBert
 from minbert.regularizers.base import Divergence, Regularizer
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.support.flags import PerTask, When, for_task
+from minbert.support.flags import PerTask, for_task
 from minbert.tasks.registry import TASKS
 from minbert.tasks.task import Task
 from minbert.training.plan import ByPasses
@@ -71,8 +71,8 @@ class Method:
     remark: Callable[[Any, MultitaskBert], str | None] = _no_remark  # a line after the scores
     # whether what it computes depends on all of a batch, so that no batch can be taken apart
     whole_batch: Callable[[Any], bool] = _never
-    # conditions that it puts on flags which are not its own
-    conditions: Mapping[str, When] = field(default_factory=dict)
+    # whether all its passes may run in bf16, for none has to be repeated in fp32
+    lowers: Callable[[Any], bool] = _never
     # the names under which --compat knows public implementations, and the flags each one sets
     implementations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

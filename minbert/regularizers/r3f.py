@@ -246,6 +246,8 @@ R3F_AND_R4F = Method(
     terms=_terms,
     prepare=_normalize_heads,
     remark=_bounds,
+    # such branches differ by their masks; without dropout they would by rounding
+    lowers=lambda c: c.r3f_dropout == "independent" and c.hidden_dropout_prob > 0,
     implementations=_IMPLEMENTATIONS,
     recipe=_RECIPE,
 )

@@ -83,9 +83,9 @@ def recipe(name: str, trained: Sequence[Task]) -> dict[str, Any]:
     return dict(_RECIPES[name].flags(trained))
 
 
-def conditions(name: str) -> tuple[When, ...]:
-    """The conditions that methods put on a flag of the main job."""
-    return tuple(method.conditions[name] for method in METHODS if name in method.conditions)
+def lowers(config: Any) -> bool:
+    """Whether every pass of a training step may run in bf16."""
+    return all(method.lowers(config) for method in METHODS if method.asked(config))
 
 
 def needs_whole_batch(config: Any) -> bool:

@@ -21,6 +21,7 @@ _NO_MEMORY = re.compile(
     "|can't start new thread|failed to map segment|without (setting an )?exception",
     re.IGNORECASE,
 )
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 _NUMBERS = {"family": "cpu family", "model": "model"}  # a virtual machine's name may hide them
 
 
@@ -46,17 +47,37 @@ def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.devic
     return torch.device(name)
 
 
+def multiplies_bf16() -> bool:
+    """Whether this CPU has products of bf16 numbers: avx512_bf16 or AMX; others emulate them.
+
+    So does this one where oneDNN's own variable holds it to older instructions.
+    """
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public names
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BF16
+    return not held and any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+
+
+def pick_precision(asked: str, device: torch.device, *, lowers: bool) -> str:
+    """`fp32` or `bf16`, as it was asked for; `auto` takes the faster one.
+
+    On CUDA that is bf16 where the hardware has it. On a CPU it is bf16 where the processor has
+    products of such numbers and `lowers` holds: every pass may run in bf16. A pass that has to be
+    repeated in fp32 costs a CPU more than bf16 saves (docs/performance.md).
+    """
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and lowers and multiplies_bf16() else "fp32"
+
+
 def pick_autocast(precision: str, device: torch.device) -> torch.dtype | None:
     """The autocast dtype of the training pass, None for plain fp32.
 
-    `auto` is bf16 on CUDA hardware that has it, fp32 elsewhere. A CPU with avx512_bf16 or AMX is
-    faster in bf16 too (docs/performance.md), another one is slower; a CPU takes bf16 only when
-    asked, so that the same command finds the same scores on every laptop.
+    An `auto` that nobody has decided is fp32 on a CPU.
     """
-    if precision == "auto":
-        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if native else "fp32"
-    return torch.bfloat16 if precision == "bf16" else None
+    found = pick_precision(precision, device, lowers=False)
+    return torch.bfloat16 if found == "bf16" else None
 
 
 def processor() -> str:
@@ -98,6 +119,12 @@ def to_device(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all that it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def release_memory() -> None:

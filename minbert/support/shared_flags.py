@@ -3,7 +3,6 @@
 A call is `warmup(0.1, group)`, or `seed(group)` where the two jobs have the same default.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -83,10 +82,11 @@ def micro_batch_size(default: int | str, group: str) -> Any:
     return flag(default, group, text, limit=limit, metavar="ROWS")
 
 
-def precision(group: str, exceptions: str = "", acts: Sequence[When] = ()) -> Any:
-    """The training pass's precision; `exceptions` says what is fp32 anyway."""
-    text = f"of the training pass; auto is bf16 on CUDA that has it, fp32 elsewhere{exceptions}"
-    return flag("auto", group, text, choices=("auto", "fp32", "bf16"), acts=acts)
+def precision(group: str, cpu: str | None = None, rest: str = "") -> Any:
+    """The training pass's precision; `cpu` says where `auto` is bf16 on a CPU that has it."""
+    there = "" if cpu is None else f", on a CPU with avx512_bf16 or AMX{cpu},"
+    text = f"of the training pass; auto is bf16 on CUDA that has it{there} and fp32 elsewhere{rest}"
+    return flag("auto", group, text, choices=("auto", "fp32", "bf16"))
 
 
 class Readable:

@@ -130,20 +130,44 @@ def test_kept_features_lead_to_the_same_logits_as_tokens(tiny: EncoderConfig, ta
 @given(
     lengths=st.lists(st.integers(2, 512), max_size=80),
     most_tokens=st.integers(1, 2000),
-    most_rows=st.integers(1, 20),
 )
 @settings(max_examples=100, deadline=None)
 def test_by_length_has_every_text_once_within_its_limits(
-    lengths: list[int], most_tokens: int, most_rows: int
+    lengths: list[int], most_tokens: int
 ) -> None:
     array = np.asarray(lengths, dtype=np.int64)
-    batches = list(by_length(array, most_tokens, most_rows))
+    batches = list(by_length(array, most_tokens))
     assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(lengths)))
     for batch in batches:
-        assert 1 <= len(batch) <= most_rows
+        assert len(batch) >= 1
         assert len(batch) == 1 or array[batch].max() * len(batch) <= most_tokens
     longest = [array[batch].max() for batch in batches]
     assert longest == sorted(longest, reverse=True)
+
+
+def test_a_pass_of_short_texts_is_as_large_as_one_of_long_ones() -> None:
+    (whole,) = by_length(np.full(3000, 16, dtype=np.int64), 65536)
+    assert len(whole) == 3000
+
+
+@pytest.mark.parametrize(
+    ("together", "device", "looked_up"),
+    [
+        (False, "cpu", True),
+        (False, "meta", False),  # as on a GPU
+        (True, "meta", True),
+    ],
+)
+def test_token_types_that_are_all_0_are_not_looked_up_on_a_gpu(
+    together: bool, device: str, looked_up: bool
+) -> None:
+    data = random_dataset("para", 4, cross_encoder=together)
+    tokens = data.batch(np.arange(4), torch.device(device)).tokens
+    assert tokens is not None
+    assert tokens.one_type != together
+    assert (tokens.types is not None) == looked_up
+    again = data.batch(np.arange(4), torch.device(device)).repeated(2).tokens
+    assert again is not None and again.one_type == tokens.one_type
 
 
 def test_the_ids_of_a_batch_follow_its_rows() -> None:

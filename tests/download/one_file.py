@@ -8,9 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx2
-
 from minbert.download.fetch import Expected, fetch, open_client
+from minbert.download.http import http
 from minbert.download.retries import Patience
 from tests.download.faulty_server import Server, blob_sha1
 
@@ -26,7 +25,7 @@ WHOLE = Expected(blob_sha1(CONTENT), len(CONTENT))
 
 
 @functools.cache
-def client(patience: Patience = SOON) -> httpx2.Client:
+def client(patience: Patience = SOON) -> http.Client:
     """One for all tests: 50 ms each would add up."""
     return open_client(patience)
 

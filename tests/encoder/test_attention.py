@@ -262,6 +262,28 @@ def test_formula_on_cuda(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 5e-2)], ids=["fp32", "bf16"]
+)
+@each_path
+def test_the_kernels_of_published_head_sizes_on_cuda(
+    attend: AttentionFunction, dtype: torch.dtype, tolerance: float
+) -> None:
+    """Other kernels than those of the odd sizes above; they must have the dropout asked for."""
+    mask = ragged_mask((64, 40, 3), tokens=64)
+    drawn = torch.randn(3, 3, A, 64, 64, dtype=torch.float64)
+    q, k, v = (x.to(dtype) for x in drawn)
+    out = attend(q.cuda(), k.cuda(), v.cuda(), mask.cuda(), 0.0).cpu().double().numpy()
+    np.testing.assert_allclose(out, oracle(q, k, v, mask), rtol=tolerance, atol=tolerance)
+    everything = torch.ones_like(mask).cuda()
+    identity = torch.eye(64, dtype=dtype, device="cuda").expand(3, A, 64, 64).contiguous()
+    kept = attend(torch.zeros_like(q).cuda(), k.cuda(), identity, everything, 0.1).double()
+    assert (kept == 0).double().mean().item() == pytest.approx(0.1, abs=0.01)  # of 49,152
+    assert kept.mean().item() * 64 == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @each_path
 def test_dropout_replays_on_cuda(attend: AttentionFunction) -> None:
     cuda, mask = torch.device("cuda"), MASKS["ragged"].cuda()

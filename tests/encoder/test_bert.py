@@ -246,6 +246,28 @@ def test_token_types_matter_and_default_to_nought(tiny: EncoderConfig) -> None:
     assert (typed - plain).abs().amax(dim=-1).min() > 1e-4
 
 
+def test_token_types_left_out_have_the_gradients_of_noughts(tiny: EncoderConfig) -> None:
+    found = []
+    for types in (None, torch.zeros_like(random_batch(tiny)["token_type_ids"])):
+        torch.manual_seed(1)
+        model = BertModel(tiny).double().eval()
+        batch = {**random_batch(tiny), "token_type_ids": types}
+        model(**batch)["last_hidden_state"].square().sum().backward()
+        found.append([param.grad for param in model.parameters() if param.grad is not None])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_the_pooler_is_never_lowered(tiny: EncoderConfig) -> None:
+    model = BertModel(tiny).eval()
+    cls = torch.randn(3, tiny.hidden_size)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.pooler(cls).dtype == torch.bfloat16
+        found = model.pooled(cls)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, torch.tanh(model.pooler(cls)))
+
+
 def test_word_order_matters(tiny: EncoderConfig) -> None:
     model = BertModel(tiny).double().eval()
     forth, back = model(**batch_of([[2, 5, 6, 7], [2, 7, 6, 5]]))["pooler_output"]

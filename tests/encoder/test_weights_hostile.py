@@ -93,6 +93,7 @@ def test_a_compressed_bomb(folder: Path, extra: dict[str, Tensor]) -> None:
     assert "compressed, which torch.save never does" in refusal(folder)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # of torch 2.11
 def test_a_sparse_tensor(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     place, size = torch.zeros(2, 1).long(), (2**30, 2**30)

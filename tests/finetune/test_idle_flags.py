@@ -84,12 +84,6 @@ def test_a_limit_of_the_train_files_is_below_that_of_all() -> None:
     assert "a --limit above it" in idle("limit_train", limit_train=500, limit=500)
 
 
-def test_freelb_knows_no_lower_precision() -> None:
-    assert "fp32" in idle("precision", freelb=True, precision="bf16")
-    assert not idle("precision", freelb=True, precision="fp32")
-    assert not idle("precision", smart=True, precision="bf16")
-
-
 def test_terms_warm_up_only_where_there_are_some() -> None:
     assert "--smart, --r3f or --r4f" in idle("term_warmup", freelb=True)
     assert not idle("term_warmup", r3f=True)

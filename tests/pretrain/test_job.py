@@ -25,6 +25,8 @@ from minbert.pretrain import __main__ as pretrain
 from minbert.pretrain import budget, objective, shards
 from minbert.pretrain.budget import Costs
 from minbert.pretrain.config import PretrainConfig
+from minbert.pretrain.model import PretrainingBert
+from minbert.support import device
 from minbert.support.durable_files import draft_of
 from minbert.support.errors import InputError
 from minbert.training import group
@@ -244,6 +246,20 @@ def test_a_budget_that_is_too_short(place: Path, capsys: pytest.CaptureFixture[s
     assert run("--time_budget", "0.01s") == 2
     assert "--time_budget 0.01s: too short" in complaint(capsys)
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_the_manifest_names_the_precision_that_auto_took(
+    place: Path, monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    monkeypatch.setattr(device, "multiplies_bf16", lambda: able)
+    lowered = []
+    monkeypatch.setattr(
+        PretrainingBert, "to", lambda model, _device: lowered.append(model._autocast) or model
+    )
+    assert run("--steps", "0") == 0
+    assert manifest()["config"]["precision"] == ("bf16" if able else "fp32")
+    assert lowered == [torch.bfloat16 if able else None]
 
 
 def test_passes_over_the_text(place: Path) -> None:

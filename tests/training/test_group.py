@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 
+from minbert.support import device
 from minbert.support.device import use_threads
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
@@ -43,6 +44,9 @@ def exchange(place: Path, _stop: StopRequest) -> list[int]:
         assert (place / "first").exists()
     with pytest.raises(InputError, match=r"^2 ranks, 0 mps here: take fewer or --device cpu$"):
         group.take(torch.device("mps"))
+    for able, found in (({0}, "fp32"), ({0, 1}, "bf16")):
+        device.multiplies_bf16 = lambda able=able: number in able
+        assert group.precision("auto", torch.device("cpu"), lowers=True) == found
     log.warning("said by rank %d", number)
     log.error("shown once, by whichever rank")
     return [torch.get_num_threads(), number]

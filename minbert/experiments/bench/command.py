@@ -107,17 +107,21 @@ def _material(
 ) -> Iterator[Material]:
     """Load the encoder `name` with random heads; a random one lies in a temporary folder."""
     with tempfile.TemporaryDirectory() as place:
-        folder = _random_base(Path(place)) if name == RANDOM_BASE else encoder_folder(name)
+        folder = (
+            save_random(EncoderConfig(), Path(place))
+            if name == RANDOM_BASE
+            else encoder_folder(name)
+        )
         job = dataclasses.replace(job, weights=str(folder))
         encoder = BertModel.from_pretrained(folder, job.attention)
         model = build_model(job, copy.deepcopy(encoder), device).to(device)
         yield Material(folder, encoder, model, job, split, config.steps, config.rows, device)
 
 
-def _random_base(folder: Path) -> Path:
-    """Save bert-base's shape with random weights and the vocabulary of the encoder on disk."""
+def save_random(shape: EncoderConfig, folder: Path) -> Path:
+    """Save an encoder of random weights, always the same, with the vocabulary of that on disk."""
     with seeded(0, torch.device("cpu")):
-        encoder = BertModel(EncoderConfig())
+        encoder = BertModel(shape)
     encoder.vocab_files = read_vocab_files(encoder_folder(None))
     encoder.save_pretrained(folder)
     return folder

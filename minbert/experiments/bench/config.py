@@ -7,6 +7,7 @@ from minbert.experiments.bench.contender import WORKS
 from minbert.experiments.measuring import flags
 from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
+from minbert.support import shared_flags
 from minbert.support.flags import check_values, flag, same_flag
 
 PEERS = ("transformers", "smart_pytorch")
@@ -52,7 +53,7 @@ class BenchConfig:
         several=True,
     )
     device: str = same_flag(RunConfig, "device", _RUN)
-    precision: str = same_flag(RunConfig, "precision", _RUN)
+    precision: str = shared_flags.precision(_RUN)
     rounds: int = flags.count(
         7,
         _RUN,

@@ -6,6 +6,7 @@ pass for both texts of a pair; on a GPU also bf16 and compilation. Attention is 
 either way, which is the library's default.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +90,7 @@ class Peer:
         self._library.logging.set_verbosity_error()
         self._library.logging.disable_progress_bar()
         self._material, self._tuned, self._terms = material, tuned, terms
+        self._made: tuple[PeerModel, dict[str, Tensor]] | None = None
         self.name = "transformers, tuned" if tuned else "transformers, as used"
         self.works: Sequence[str] = tuple(WORKS)
         if terms != "own":
@@ -133,6 +135,16 @@ class Peer:
         return steps
 
     def _model(self) -> PeerModel:
+        """The model with the common weights; it is compiled once, and then made anew in place."""
+        if self._made is None:
+            model = self._new_model()
+            self._made = model, copy.deepcopy(model.state_dict())
+        model, weights = self._made
+        model.load_state_dict(weights)
+        model.requires_grad_(True).zero_grad()
+        return model.train()
+
+    def _new_model(self) -> PeerModel:
         library, material = self._library.BertModel, self._material
         encoder = library.from_pretrained(material.folder, dtype=torch.float32)
         source = material.model.heads[material.task]
@@ -142,7 +154,7 @@ class Peer:
         model = PeerModel(encoder, head, material.job.hidden_dropout_prob).to(material.device)
         if self._tuned and material.device.type == "cuda":
             model.encoder.compile(dynamic=True)
-        return model.train()
+        return model
 
     def _optimizer(self, params: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
         if self._tuned:
@@ -185,16 +197,8 @@ class Peer:
         batches: Iterator[PeerBatch],
     ) -> TokenCount:
         tokens, precision = TokenCount(), self._material.job.precision if self._tuned else "fp32"
-        lower = torch.bfloat16 if precision == "bf16" else None
         for batch in batches:
-            with torch.autocast(self._material.device.type, lower, enabled=lower is not None):
-                embeddings = model.embed(batch)
-                logits = model(batch, embeddings)
-                loss = _loss(logits, batch.labels) + terms.added(model, batch, embeddings, logits)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            terms.after_step(model)
+            train_step(model, terms, optimizer, batch, lowered=precision == "bf16")
             tokens.add(*batch.tokens)
         return tokens
 
@@ -206,6 +210,26 @@ class Peer:
                 model(batch).cpu()
                 tokens.add(*batch.tokens)
         return tokens
+
+
+def train_step(
+    model: PeerModel,
+    terms: peer_terms.Terms,
+    optimizer: torch.optim.Optimizer,
+    batch: PeerBatch,
+    *,
+    lowered: bool,
+) -> None:
+    """Make a training step as one does with the library; `lowered` runs it in bf16."""
+    lower = torch.bfloat16 if lowered else None
+    with torch.autocast(batch.labels.device.type, lower, enabled=lowered):
+        embeddings = model.embed(batch)
+        logits = model(batch, embeddings)
+        loss = _loss(logits, batch.labels) + terms.added(model, batch, embeddings, logits)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    terms.after_step(model)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -7,22 +7,23 @@ idle time.
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import record_function
 
 from minbert.data.batches import Batch
 from minbert.encoder import attention, dropout
 from minbert.encoder.attention import AttentionChoice
 from minbert.encoder.bert import BertModel
+from minbert.experiments.measuring.profiling import profiler
 from minbert.experiments.measuring.trial import Trial, seconds_of
 
 PARTS = ("encoder", "attention", "dropout", "head and loss", "optimizer", "data", "Python")
+_HOST = torch.autograd.DeviceType.CPU  # type: ignore[attr-defined]
 _BACKWARD = "autograd::engine::evaluate_function"
 _SCOPES = {f"minbert.{part}": part for part in PARTS}
 
@@ -60,13 +61,17 @@ def _profiled(
     trial: Trial, draw: Callable[[], Iterator[Batch]], device: torch.device
 ) -> dict[str, float]:
     """The seconds that the operators of each part took."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to stderr
-    activities = [ProfilerActivity.CPU]
-    if device.type == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    with _scoped(trial.model), profile(activities=activities) as profiled:
+    with _scoped(trial.model), profiler(device) as profiled:
         _steps(trial, draw())
-    events = [event for event in profiled.events() if event.name not in _SCOPES]
+    return seconds_by_part(profiled.events(), device)
+
+
+def seconds_by_part(every: Sequence[Any], device: torch.device) -> dict[str, float]:
+    """The seconds of each part, from the profiler's events.
+
+    A kernel's time is its operator's already, so the events of kernels themselves are left out.
+    """
+    events = [e for e in every if e.name not in _SCOPES and e.device_type == _HOST]
     owners = _owners_by_number(events)
     total = f"self_{'device' if device.type == 'cuda' else 'cpu'}_time_total"
     seconds = dict.fromkeys(PARTS, 0.0)

@@ -11,6 +11,7 @@ from minbert.experiments.measuring import flags
 from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
 from minbert.finetune.recommended import recommended
+from minbert.support import shared_flags
 from minbert.support.errors import InputError
 from minbert.support.flags import check_values, flag, refuse_idle, same_flag
 from minbert.tasks.registry import TASKS
@@ -37,7 +38,7 @@ class CostConfig:
     cross_encoder: bool = same_flag(RunConfig, "cross_encoder", _MODEL)
     rlayer: bool = same_flag(RunConfig, "rlayer", _MODEL)
     device: str = same_flag(RunConfig, "device", _RUN)
-    precision: str = same_flag(RunConfig, "precision", _RUN)
+    precision: str = shared_flags.precision(_RUN)
     rounds: int = flags.count(
         5, _RUN, "timed steps of every method; a round has each method once, in an order of its own"
     )

@@ -21,6 +21,7 @@ from minbert.experiments.cost.methods import METHODS, typed
 from minbert.experiments.cost.report import CostRow
 from minbert.experiments.cost.workload import Workload, described
 from minbert.experiments.grid.cells import key_of
+from minbert.experiments.measuring.command import on_device
 from minbert.experiments.measuring.outputs import as_csv
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
@@ -66,7 +67,7 @@ class CostPart:
             given["weights"] = str(BUNDLED_ENCODER)
         given |= {name: value for name, value in also.items() if name in known}
         config = CostConfig(**given)
-        job = config.job(given)
+        job, _ = on_device(config.job(given))
         command = f"python -m minbert.experiments cost {typed(given, shlex.quote)}"
         methods = [(method.name, method.flags) for method in METHODS]
         # wall times depend on the machine; the state of the code is in the cell's key

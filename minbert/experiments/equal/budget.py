@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -69,6 +69,7 @@ def units_a_step(command: str) -> float:
 
 
 def _count(config: ResolvedConfig, task: str) -> float:
+    config = replace(config, precision="fp32")  # whose passes are the method's alone
     cpu = torch.device("cpu")
     shape = EncoderConfig.from_file(Path(str(config.weights)) / "config.json")
     length, views = min(_TOKENS, shape.longest), len(TASKS[task].text_columns)

@@ -22,6 +22,7 @@ from minbert.experiments.grid.experiment import Experiment, GridRow, Scale, flag
 from minbert.finetune import cli
 from minbert.finetune.config import RunConfig
 from minbert.finetune.identity import input_files, settings
+from minbert.finetune.precision import comparable
 from minbert.finetune.recommended import recommended
 from minbert.support import durable_files, untrusted
 from minbert.support.console import log
@@ -92,7 +93,10 @@ def plan(experiment: Experiment, scale: Scale, seeds: int, extra: Sequence[str])
                 parts = (flags, shared, how_much, common, experiment.seeded.format(seed=seed))
                 command = " ".join(part for part in parts if part)
                 with quietly() if cells else contextlib.nullcontext():
-                    key = key_of(configuration(command))
+                    config = configuration(command)
+                if "--precision" not in flags_in(shlex.split(command)):
+                    command += f" --precision {config.precision}"  # the same on any machine
+                key = key_of(config)
                 if key in cells:
                     raise InputError(
                         f"rows {cells[key].row!r} and {row.name!r}: differ in nothing that decides "
@@ -125,7 +129,7 @@ def _is_decided(flag: str) -> bool:
 
 def configuration(command: str) -> RunConfig:
     """The run's configuration from a command's flags, with files located and nothing unset."""
-    config = cli.parse(shlex.split(command))
+    config = comparable(cli.parse(shlex.split(command)))
     return config.resolved(recommended(Path(str(config.weights)), config.option))
 
 

@@ -17,6 +17,7 @@ from minbert.experiments.grid.cell import launch
 from minbert.experiments.grid.cells import CLAIMS, Cell, configuration, quietly
 from minbert.experiments.grid.runner import Launch
 from minbert.support.claims import is_free
+from minbert.support.console import log
 from minbert.support.device import cores
 from minbert.support.errors import InputError
 
@@ -52,7 +53,13 @@ class Demands:
         if self.gpus == 0:
             return
         with quietly():
-            ranks = max(configuration(cell.command).ranks for cell in cells)
+            runs = [configuration(cell.command) for cell in cells]
+        ranks = max(run.ranks for run in runs)
+        if any(run.device == "auto" and run.precision == "fp32" for run in runs):
+            log.warning(
+                "fp32 on GPUs, as this machine, which plans, has none: add --device cuda after -- "
+                "for bf16"
+            )
         if self.gpus != ranks:
             raise InputError(
                 f"--gpus {self.gpus}: a run takes a GPU for each of its ranks, and has {ranks}; "

@@ -45,11 +45,12 @@ class Share:
 def measured_rate(device: torch.device, autocast: torch.dtype | None) -> Rate:
     """The machine's rate, in the precision that training passes have."""
     dtype = autocast or torch.float32
-    rates = [_rate_of(size, device, dtype) for size in _SIZES[device.type]]
+    rates = [rate_of(size, device, dtype) for size in _SIZES[device.type]]
     return max(rates, key=lambda rate: rate.flops)
 
 
-def _rate_of(size: int, device: torch.device, dtype: torch.dtype) -> Rate:
+def rate_of(size: int, device: torch.device, dtype: torch.dtype) -> Rate:
+    """The rate of products of two such matrices."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     torch.mm(left, right)
     seconds = [seconds_of(lambda: torch.mm(left, right), device) for _ in range(_PRODUCTS)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -15,14 +14,15 @@ from random import Random
 
 import numpy as np
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from minbert.data.batches import Batch
 from minbert.encoder.bert import BertModel
+from minbert.experiments.measuring.profiling import profiler
 from minbert.finetune.build import build_model, build_optimizer, in_pieces
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers.registry import build_objective
+from minbert.support.device import wait_for
 from minbert.support.randomness import derive_seed
 from minbert.training.cuda_graphs import graphed
 from minbert.training.optimizer import AdamW
@@ -93,8 +93,7 @@ def peak_of_first_steps(make: Callable[[], Trial], device: torch.device) -> int 
 
 
 def _peak_on_cpu(work: Callable[[], object]) -> int:
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to stderr
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+    with profiler(torch.device("cpu"), profile_memory=True) as profiled:
         work()
         gc.collect()
     with tempfile.TemporaryDirectory() as folder:
@@ -129,13 +128,8 @@ def interleaved(
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     """The seconds that `work` takes, from an idle device until the device has done it."""
-    _wait_for(device)
+    wait_for(device)
     began = time.perf_counter()
     work()
-    _wait_for(device)
+    wait_for(device)
     return time.perf_counter() - began
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from minbert.experiments.measuring import flags
 from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
+from minbert.support import shared_flags
 from minbert.support.flags import check_values, flag, same_flag
 
 AXES: Mapping[str, str] = {  # what grows, by the flag that has its values
@@ -44,7 +45,7 @@ class ScaleConfig:
     data_dir: str | None = same_flag(RunConfig, "data_dir", _STAYS)
     weights: str | None = same_flag(RunConfig, "weights", _STAYS)
     device: str = same_flag(RunConfig, "device", _STAYS)
-    precision: str = same_flag(RunConfig, "precision", _STAYS)
+    precision: str = shared_flags.precision(_STAYS)
     rounds: int = flags.count(5, _STAYS, "timed steps of every value; values take turns")
     json: str | None = flags.file(flags.JSON)
     csv: str | None = flags.file(flags.CSV)

@@ -14,7 +14,7 @@ import torch
 from minbert.experiments.__main__ import main
 from minbert.experiments.bench import command, ours, report
 from minbert.experiments.bench.contender import WORKS, TokenCount
-from minbert.experiments.bench.peers import _grouped
+from minbert.experiments.bench.peers import Peer, PeerModel, _grouped
 from tests.helpers import TINY, save_encoder, write_course_files
 
 
@@ -62,6 +62,27 @@ def test_single_sentences(place: Path, capsys: pytest.CaptureFixture[str]) -> No
     pytest.importorskip("transformers")
     assert main(flags(place, "--task", "sst", "--works", "smart", "--peers", "transformers")) == 0
     assert "| SMART + Bregman step | 4 |" in capsys.readouterr().out
+
+
+def test_a_peers_model_is_made_once_and_begins_each_work_with_the_same_weights(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiled model would be compiled anew for every work."""
+    pytest.importorskip("transformers")
+    made, begun, new, model = [], [], Peer._new_model, Peer._model
+
+    def begins(peer: Peer) -> PeerModel:
+        found = model(peer)
+        trains = [param.requires_grad for param in found.parameters()]
+        begun.append((sum(p.double().sum().item() for p in found.parameters()), all(trains)))
+        return found
+
+    monkeypatch.setattr(Peer, "_new_model", lambda peer: made.append(peer) or new(peer))
+    monkeypatch.setattr(Peer, "_model", begins)
+    works = ("--works", "frozen", "step", "inference")
+    assert main(flags(place, *works, "--peers", "transformers")) == 0
+    assert len(made) == 2  # as used, tuned
+    assert len(begun) == 8 and set(begun) == {(begun[0][0], True)}
 
 
 def test_where_losses_disagree_nothing_is_timed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from minbert.experiments.grid import cells
 from minbert.experiments.grid.cell import LOG, launch
 from minbert.experiments.grid.cells import Cell, code_hash, configuration, key_of, plan
 from minbert.experiments.grid.experiment import GridRow, Scale
+from minbert.support import device
 from minbert.support.errors import InputError
 from tests.experiments.grids import Place, experiment
 from tests.helpers import write_course_files
@@ -43,6 +46,31 @@ def test_what_decides_a_result_decides_the_key(place: Place) -> None:
     assert len({before, *(key(place, flag) for flag in ("--device cpu", "--strict"))}) == 3
     write_course_files(place.root / "data", rows=20, seed=1)
     assert key(place) != before
+
+
+def test_the_precision_that_is_used_decides_the_key(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = key(place)
+    assert key(place, "--precision fp32") == before != key(place, "--precision bf16")
+    monkeypatch.setattr(device, "multiplies_bf16", lambda: True)
+    assert key(place) == before  # rows are compared, and not all of them may be bf16
+    with monkeypatch.context() as there:
+        there.setattr(torch.cuda, "is_available", lambda: True)
+        there.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+        assert key(place) == key(place, "--precision bf16")
+    assert configuration("--device cuda " + shlex.join(place.extra)).precision == "bf16"
+
+
+def test_a_cells_command_names_the_precision_on_whatever_machine_it_runs(place: Place) -> None:
+    grid = experiment(
+        GridRow("plain", ("--option finetune",)),
+        GridRow("low", ("--option finetune --precision bf16",)),
+    )
+    plain, low = plan(grid, SCALE, 1, place.extra)
+    assert plain.command.endswith(" --precision fp32")
+    assert low.command.count("--precision") == 1
+    assert "bf16" in low.command
 
 
 def test_files_may_lie_elsewhere(place: Place, tmp_path: Path) -> None:

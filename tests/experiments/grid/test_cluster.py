@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from minbert.experiments.grid import cluster
 from minbert.experiments.grid.cells import Cell, plan
@@ -171,3 +172,16 @@ def test_a_job_at_its_time_limit_is_requeued_and_ends_with_the_same_bytes(
         calm = cell.folder(tmp_path / "calm") / "predictions" / one.name
         assert one.read_bytes() == calm.read_bytes()
     assert (cell.folder(place.out) / "log.txt").read_text().count("resumed at step") == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="plans on a machine with a GPU")
+@pytest.mark.parametrize(("device", "warned"), [("", True), ("--device cuda", False)])
+def test_a_machine_without_a_gpu_that_plans_for_gpus_says_what_precision_that_makes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, device: str, warned: bool
+) -> None:
+    place = Place.make(tmp_path)
+    row = GridRow("row", (f"--option finetune {device}",))
+    cells = plan(experiment(row), Scale(1, 10, 1), 1, place.extra)
+    with caplog.at_level("WARNING", logger="minbert"):
+        Demands(60, gpus=1).check(cells)
+    assert ("fp32 on GPUs" in caplog.text) == warned

@@ -13,6 +13,7 @@ import torch
 from minbert.encoder.attention import ATTENTION
 from minbert.encoder.config import EncoderConfig
 from minbert.finetune.build import Parts, build, build_head
+from minbert.regularizers import registry
 from minbert.support.errors import InputError
 from minbert.tasks.heads import CosineHead, DifferenceHead, SquashedHead, VectorHead
 from minbert.tasks.mixing import MIXINGS
@@ -313,7 +314,7 @@ def test_a_vocabulary_larger_than_the_encoders_is_an_error(
     place: Path, tmp_path: Path, tiny: EncoderConfig
 ) -> None:
     small = save_encoder(tmp_path / "small", dataclasses.replace(tiny, vocab_size=20))
-    with pytest.raises(InputError, match=f"vocab.txt has {len(VOCAB)} tokens"):
+    with pytest.raises(InputError, match=f"its tokenizer has {len(VOCAB)} tokens"):
         make(place, weights=str(small))
 
 
@@ -324,6 +325,23 @@ def test_precision_is_lowered_only_where_asked_for(
 ) -> None:
     model = make(place, option=option, rlayer=True, precision=precision).trainee.model
     assert model.lowers_precision == (precision == "bf16")
+
+
+def test_the_bregman_term_alone_needs_fp32_too(place: Path) -> None:
+    assert registry.lowers(make_config(place))
+    assert not registry.lowers(make_config(place, smart=True, no_adversarial=True))
+
+
+def test_kept_features_of_what_trains_have_the_runs_precision(place: Path) -> None:
+    low, high = (
+        make(place, option="pretrain", rlayer=True, precision=precision).datasets
+        for precision in ("bf16", "fp32")
+    )
+    ours, theirs = (data["sts", "train"].features for data in (low, high))
+    assert ours.dtype == torch.float32
+    assert not torch.equal(ours, theirs)
+    assert torch.cosine_similarity(ours, theirs).min() > 0.999
+    assert torch.equal(low["sts", "dev"].features, high["sts", "dev"].features)
 
 
 def test_a_relational_layer_is_for_tasks_that_take_it() -> None:

@@ -1,0 +1,1 @@
+"""Parts that end in other ways than by being done."""
