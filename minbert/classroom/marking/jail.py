@@ -16,6 +16,7 @@ from pathlib import Path
 
 MEGABYTE = 2**20
 _FILE_MEGABYTES = 16  # the largest file, and the whole of the folder that can be written
+_FOR_ALL = 0o005  # the rights to enter a folder and to read it, of any user
 _PROCESSES = 8  # a submission may have more than one, as some libraries do
 _FILES = 128  # open at a time
 
@@ -134,11 +135,19 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
 
 
 def _show(path: Path, root: Path) -> None:
-    """Let a folder, file or link appear below `root` under its own name, read-only."""
+    """Let a folder, file or link appear below `root` under its own name, read-only.
+
+    A folder that its owner alone may enter, as `mktemp -d` makes them, appears as one for all.
+    """
     place = Path(f"{root}{path}")
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     if path.is_symlink():
         place.symlink_to(path.readlink())
+        return
+    if path.is_dir() and path.stat().st_mode & _FOR_ALL != _FOR_ALL:
+        place.mkdir(exist_ok=True, mode=0o755)
+        for entry in path.iterdir():
+            _show(entry, root)
         return
     if path.is_dir():
         place.mkdir(exist_ok=True)

@@ -58,15 +58,22 @@ def _say(head: dict[str, Any], content: bytes) -> None:
 
 def _rights(settings: dict[str, Any]) -> dict[str, Any]:
     """The user that children can be, if any, and whether they can have namespaces besides."""
+    user = settings["user"]
+    if user is None:
+        return {"user": None, "namespaces": False}
+
+    def change() -> None:
+        jail.become(user)
+        for folder in filter(os.path.isdir, sys.path):
+            os.listdir(folder)  # noqa: PTH208  that user may not enter a private folder
 
     def leave() -> None:
         jail.own_namespaces()
         _enter_root(settings, settings["root"])
+        change()
 
-    user = settings["user"]
-    if user is None or not _can(lambda: jail.become(user)):
-        return {"user": None, "namespaces": False}
-    return {"user": user, "namespaces": _can(leave)}
+    namespaces = _can(leave)
+    return {"user": user if namespaces or _can(change) else None, "namespaces": namespaces}
 
 
 def _can(attempt: Callable[[], object]) -> bool:
