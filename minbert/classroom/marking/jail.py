@@ -46,6 +46,12 @@ def die_with_parent() -> None:
     _prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
+def be_killed_first() -> None:
+    """Let the system, where its memory ends, kill this process and those below it first."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         _call("prctl", option, value, 0, 0, 0)
