@@ -56,11 +56,11 @@ def test_the_table_has_a_line_for_each_submission() -> None:
 
 
 def test_names_of_results_stay_in_their_folder_and_differ() -> None:
-    names = ["ann", "Ann", "../up", ".hidden", "a/b", "ü" * 300, ""]
+    names = ["ann-2", "ann", "Ann", "../up", ".hidden", "a/b", "ü" * 300, "課" * 80, ""]
     files = list(command._files(Source(name, Path()) for name in names))
     assert len({file.lower() for file in files}) == len(names)
-    assert all("/" not in file and file[0] != "." and len(file) < 120 for file in files)
-    assert files[0] == "ann.json"
+    assert all("/" not in f and f[0] != "." and len(f.encode()) < 120 for f in files)
+    assert files[:3] == ["ann-2.json", "ann.json", "Ann-3.json"]
 
 
 def test_one_submission_is_told_from_a_class(tmp_path: Path) -> None:
