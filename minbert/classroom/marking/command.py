@@ -56,16 +56,19 @@ def mark(config: MarkConfig, folder: Path) -> None:
     files = dict(zip((source.name for source in sources), _files(sources), strict=True))
     durable_files.make_folder(output)
     marked: list[Marked] = []
-    with (
-        opened(key, gold, config.steps, config.limits, places) as desk,
-        ProgressBar(len(sources), "marking", "submissions") as bar,
-    ):
-        for each in desk.mark_all(sources):
-            durable_files.write_json(output / files[each.name], each.results("visible"))
-            marked.append(each)
-            bar.update(1)
-    marked.sort(key=lambda each: each.name)
-    durable_files.write_text(output / _TABLE, as_csv(marked))
+    try:
+        with (
+            opened(key, gold, config.steps, config.limits, places) as desk,
+            ProgressBar(len(sources), "marking", "submissions") as bar,
+        ):
+            for each in desk.mark_all(sources):
+                durable_files.write_json(output / files[each.name], each.results("visible"))
+                marked.append(each)
+                bar.update(1)
+    finally:  # where it is stopped, the table has those that are marked
+        marked.sort(key=lambda each: each.name)
+        if marked:
+            durable_files.write_text(output / _TABLE, as_csv(marked))
     show(as_text(marked))
     show(f"{output}/: {_TABLE}, and the results of each submission with what is wrong")
 
