@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -124,6 +125,34 @@ def test_an_installed_copy_of_the_solution_is_covered(
     monkeypatch.setattr(jail, "enter_root", lambda _root, _folders, covered: seen.extend(covered))
     warden._enter_root({"root": str(tmp_path)}, "tree")
     assert {PACKAGE, PACKAGE.parent / ".git", tmp_path / "minbert"} <= set(seen)
+
+
+def test_what_a_user_leaves_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.getuid():
+        pytest.skip("only root can become another user")
+    user, folder = sandbox._user(7), tmp_path / "for all"
+    monkeypatch.setattr(jail, "_EVERYBODYS", (str(folder),))
+    folder.mkdir()
+    for above in (folder, *folder.parents[: len(folder.parents) - 1]):
+        if above.stat().st_uid == 0 and above.is_relative_to("/tmp/pytest-of-root"):
+            above.chmod(0o755)
+    folder.chmod(0o1777)
+    (folder / "ours").write_text("x")
+    library = ctypes.CDLL(None)
+
+    def leave() -> None:
+        jail.become(user)
+        (folder / "one" / "deep").mkdir(parents=True)
+        (folder / "two").symlink_to(folder / "ours")
+        assert library.shmget(0, ctypes.c_size_t(4096), 0o1600) >= 0
+
+    def made_by_user() -> int:
+        rows = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+        return sum(int(row.split()[9]) == user for row in rows)
+
+    assert warden._can(leave) and len(list(folder.iterdir())) == 3 and made_by_user() == 1
+    assert warden._can(lambda: jail.remove_what_is_left(user), say_why=True)
+    assert [path.name for path in folder.iterdir()] == ["ours"] and made_by_user() == 0
 
 
 def test_where_memory_ends_a_submission_is_killed_first() -> None:

@@ -114,6 +114,8 @@ def _answer(job: dict[str, Any], inputs: bytes, settings: dict[str, Any]) -> Non
     os.close(read)
     with suppress(OSError, RecursionError):
         shutil.rmtree(scratch)
+    if settings["user"] is not None and not settings["namespaces"]:
+        _can(partial(jail.remove_what_is_left, settings["user"]))
     _say({"why": why, "status": status}, b"" if why else found)
 
 
