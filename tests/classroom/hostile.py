@@ -197,3 +197,30 @@ SPYING = (
     ),
 )
 HOSTILE = (*ENDLESS, *ENDING)
+# one leaves something, and the next looks for it in all of its heap, from the end on
+LEAVES_A_TRACE = Hostile("a trace", "raise RuntimeError('koob-der-' * 9)")
+LOOKS_FOR_IT = Hostile(
+    "looks for the trace",
+    "raise RuntimeError(found)",
+    """\
+import ctypes, os, re
+
+class Span(ctypes.Structure):
+    _fields_ = [("place", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
+library, size, found, blocks = ctypes.CDLL(None), 2**16, 0, 0
+library.sbrk.restype = ctypes.c_void_p
+place, block = library.sbrk(0) - size, ctypes.create_string_buffer(size)
+here, there = Span(ctypes.addressof(block), size), Span(0, size)
+pattern = re.compile(rb"(?:koob-der-){9}")
+while True:
+    there.place = place - blocks * size
+    read = (os.getpid(), ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    if library.process_vm_readv(*read) != size:
+        break
+    blocks += 1
+    if b"koob-der-" in (raw := block.raw):
+        found += len(pattern.findall(raw))
+found = f"{found} in {blocks * size >> 20} MB"
+""",
+)

@@ -72,6 +72,18 @@ def test_a_module_that_the_student_added_is_taken_and_ours_are_not(tmp_path: Pat
     assert found.of(step) == {**added, ATTENTION: TEXTS[ATTENTION]}
 
 
+def test_added_files_that_are_no_modules_are_left_out(tmp_path: Path) -> None:
+    """Names that no file here can have, and folders with the names of files."""
+    odd = ["model.py/x.py", f"{'a' * 300}.py", f"{'a/' * 200}x.py", "my-notes.py", "a b/c.py"]
+    with zipfile.ZipFile(tmp_path / "it.zip", "w") as archive:
+        for path, content in TEXTS.items():
+            archive.writestr(path.as_posix(), content)
+        for name in [*odd, "mine.py", "mine.py/x.py"]:
+            archive.writestr(f"minbert/{name}", b"")
+    found = read(tmp_path / "it.zip")
+    assert found == HandedIn(TEXTS, {Path("minbert/mine.py"): b""}, [])
+
+
 def test_links_and_giants_are_not_read(tmp_path: Path) -> None:
     secret = tmp_path / "secret.py"
     secret.write_bytes(TEXTS[ATTENTION])

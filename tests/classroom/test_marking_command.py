@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from minbert.classroom.starter import SEED
 from minbert.classroom.steps import LEVELS, steps_of
 from minbert.grade.gold import read_gold
 from minbert.grade.submission import Source
-from minbert.support.errors import InputError
+from minbert.support.errors import InputError, RunError
 from minbert.support.places import SAMPLE
 from tests.classroom.bench import our_files
 from tests.classroom.results_schema import is_valid
@@ -55,12 +56,32 @@ def test_the_table_has_a_line_for_each_submission() -> None:
     assert lines[1].split() == ["ann", "29", "15", "14", ".610"]
 
 
+def test_what_was_marked_before_a_stop_is_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Desk:
+        def mark_all(self, _sources: object) -> Iterator[Marked]:
+            yield marked("ann")
+            raise RunError("the disk is gone")
+
+    monkeypatch.setattr(command, "opened", lambda *_: nullcontext(Desk()))
+    monkeypatch.setattr(command, "recorded", lambda *_: {})
+    for name in ("ann", "bob"):
+        written(tmp_path / "class" / name, our_files(STEPS))
+    output = tmp_path / "marks"
+    with pytest.raises(RunError, match="gone"):
+        command.mark(MarkConfig(gold=str(SAMPLE), output=str(output)), tmp_path / "class")
+    rows = csv.reader((output / "marks.csv").read_text().splitlines())
+    assert [row[0] for row in rows] == ["name", "ann"]
+    assert is_valid(json.loads((output / "ann.json").read_text()))
+
+
 def test_names_of_results_stay_in_their_folder_and_differ() -> None:
-    names = ["ann", "Ann", "../up", ".hidden", "a/b", "ü" * 300, ""]
+    names = ["ann-2", "ann", "Ann", "../up", ".hidden", "a/b", "ü" * 300, "課" * 80, ""]
     files = list(command._files(Source(name, Path()) for name in names))
     assert len({file.lower() for file in files}) == len(names)
-    assert all("/" not in file and file[0] != "." and len(file) < 120 for file in files)
-    assert files[0] == "ann.json"
+    assert all("/" not in f and f[0] != "." and len(f.encode()) < 120 for f in files)
+    assert files[:3] == ["ann-2.json", "ann.json", "Ann-3.json"]
 
 
 def test_one_submission_is_told_from_a_class(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from minbert.classroom.mistakes import SLIPS, Slip, standing_in
 from minbert.classroom.recording import recorded
 from minbert.classroom.source import PACKAGE, definition_text, module_of, path_of
 from minbert.classroom.steps import STEPS, Step
+from minbert.support.errors import RunError
 from tests.classroom.bench import Bench, our_files
 
 EVERY = [(step, slip) for step in STEPS for slip in SLIPS[step.name]]
@@ -103,6 +104,24 @@ def test_an_answer_that_is_none_costs_the_step_and_is_said(key: Key, base: Path)
         assert mark.points == 0
         said += set(mark.wrong.values())
     assert said == ["what came back is no answer"] * 2 + ["no output came back", "SyntaxError"]
+
+
+def test_a_machine_on_which_not_even_the_starter_runs_gives_no_marks(key: Key, base: Path) -> None:
+    hole = STEPS[0].holes[0]
+    said = [{"weights": STEPS[0].message(hole)}, {"": "ImportError: no libtorch"}, {"weights": {}}]
+
+    class Box(InProcess):
+        contents = iter([packed(each) for each in said])
+
+        def run(self, _tree: Path, _step: str, _inputs: bytes) -> Answer:
+            return Answer(next(self.contents))
+
+    box: Any = Box(base.parent)
+    marker = Marker(box, base, key, STEPS)
+    marker.check()
+    for words in ("no libtorch", ""):
+        with pytest.raises(RunError, match=f"submissions cannot be run here: .*{words}"):
+            marker.check()
 
 
 def test_a_process_gets_its_steps_inputs_and_nothing_else(key: Key, base: Path) -> None:

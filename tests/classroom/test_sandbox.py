@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,10 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from minbert.classroom.marking import jail, warden
+from minbert.classroom.marking import jail, sandbox, warden
 from minbert.classroom.source import PACKAGE
 from tests.classroom.bench import Bench, our_files
-from tests.classroom.hostile import FILE, HOSTILE, SPYING, Hostile
+from tests.classroom.hostile import (
+    FILE,
+    HOSTILE,
+    LEAVES_A_TRACE,
+    LOOKS_FOR_IT,
+    SPYING,
+    Hostile,
+)
 from tests.helpers import ROOT
 
 QUICK = {
@@ -100,6 +109,62 @@ def test_a_right_is_tried_in_a_child_and_leaves_no_trace() -> None:
     assert (os.getuid(), Path.cwd(), os.umask(before[2])) == (*before[:2], 0o22)
 
 
+def test_the_next_submission_finds_nothing_of_the_last_ones_answer(bench: Bench) -> None:
+    """Its process begins with the memory of the one that it is forked from."""
+    (first,) = bench.marks({FILE: LEAVES_A_TRACE.module()}, steps=bench.steps[:1])
+    assert "koob-der-" * 9 in first.wrong["weights"]
+    (second,) = bench.marks({FILE: LOOKS_FOR_IT.module()}, steps=bench.steps[:1])
+    assert re.search(r"RuntimeError: 0 in [1-9]\d* MB", second.wrong["weights"]), second.wrong
+
+
+def test_an_installed_copy_of_the_solution_is_covered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(jail, "enter_root", lambda _root, _folders, covered: seen.extend(covered))
+    warden._enter_root({"root": str(tmp_path)}, "tree")
+    assert {PACKAGE, PACKAGE.parent / ".git", tmp_path / "minbert"} <= set(seen)
+
+
+def test_what_a_user_leaves_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.getuid():
+        pytest.skip("only root can become another user")
+    user, folder = sandbox._user(7), tmp_path / "for all"
+    monkeypatch.setattr(jail, "_EVERYBODYS", (str(folder),))
+    folder.mkdir()
+    for above in (folder, *folder.parents[: len(folder.parents) - 1]):
+        if above.stat().st_uid == 0 and above.is_relative_to("/tmp/pytest-of-root"):
+            above.chmod(0o755)
+    folder.chmod(0o1777)
+    (folder / "ours").write_text("x")
+    library = ctypes.CDLL(None)
+
+    def leave() -> None:
+        jail.become(user)
+        (folder / "one" / "deep").mkdir(parents=True)
+        (folder / "two").symlink_to(folder / "ours")
+        assert library.shmget(0, ctypes.c_size_t(4096), 0o1600) >= 0
+
+    def made_by_user() -> int:
+        rows = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+        return sum(int(row.split()[9]) == user for row in rows)
+
+    assert warden._can(leave) and len(list(folder.iterdir())) == 3 and made_by_user() == 1
+    assert warden._can(lambda: jail.remove_what_is_left(user), say_why=True)
+    assert [path.name for path in folder.iterdir()] == ["ours"] and made_by_user() == 0
+
+
+def test_where_memory_ends_a_submission_is_killed_first() -> None:
+    score = Path("/proc/self/oom_score_adj")
+
+    def marked() -> None:
+        jail.be_killed_first()
+        assert int(score.read_text()) == 1000
+
+    assert warden._can(marked) and int(score.read_text()) < 1000
+
+
 @slow
 def test_a_sandbox_goes_on_after_its_warden_was_killed(bench: Bench) -> None:
     if os.getuid():
@@ -153,7 +218,7 @@ def test_another_user_and_limits_hold_where_no_namespaces_are_allowed() -> None:
         pytest.skip("it takes root, and setpriv")
     rights = (setpriv, "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
     found = marked_by(*rights, interpreter=sys.executable, user=None)
-    assert (found["namespaces"], found["user"]) == (False, 60001)
+    assert found["namespaces"] is False and found["user"] in sandbox._USERS
     assert "no namespaces" in str(found["not"])
 
 

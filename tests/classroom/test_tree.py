@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,17 @@ def test_a_students_module_lies_over_ours_and_nothing_compiled_hides_it(
         assert not list((tree / BERT.parent / "__pycache__").glob("bert.*"))
         assert list((tree / BERT.parent / "__pycache__").glob("attention.*"))
     assert not tree.exists() and (base / BERT).read_bytes() != b"x = 1"
+
+
+def test_whoever_runs_the_tree_may_read_it_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        make_base(tmp_path / "base", STEPS[:1])
+        with planted(tmp_path / "base", tmp_path, {Path("minbert/mine/new.py"): b""}) as tree:
+            modes = {path.stat().st_mode & 0o777 for path in (tree, *tree.rglob("*"))}
+    finally:
+        os.umask(before)
+    assert modes == {0o755, 0o644}
 
 
 def test_libraries_are_others() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 from minbert.classroom.marking.config import MarkConfig
@@ -29,6 +30,7 @@ many. Each step runs in a process of its own, on inputs that students have not s
 The results go to a new folder: NAME.json, in Gradescope's form, for each submission, and marks.csv.
 """
 _TABLE = "marks.csv"
+_LONGEST_NAME = 100  # bytes; systems have 255 for it and for what is written beside it
 
 
 def make_parser() -> OneLineParser:
@@ -54,16 +56,19 @@ def mark(config: MarkConfig, folder: Path) -> None:
     files = dict(zip((source.name for source in sources), _files(sources), strict=True))
     durable_files.make_folder(output)
     marked: list[Marked] = []
-    with (
-        opened(key, gold, config.steps, config.limits, places) as desk,
-        ProgressBar(len(sources), "marking", "submissions") as bar,
-    ):
-        for each in desk.mark_all(sources):
-            durable_files.write_json(output / files[each.name], each.results("visible"))
-            marked.append(each)
-            bar.update(1)
-    marked.sort(key=lambda each: each.name)
-    durable_files.write_text(output / _TABLE, as_csv(marked))
+    try:
+        with (
+            opened(key, gold, config.steps, config.limits, places) as desk,
+            ProgressBar(len(sources), "marking", "submissions") as bar,
+        ):
+            for each in desk.mark_all(sources):
+                durable_files.write_json(output / files[each.name], each.results("visible"))
+                marked.append(each)
+                bar.update(1)
+    finally:  # where it is stopped, the table has those that are marked
+        marked.sort(key=lambda each: each.name)
+        if marked:
+            durable_files.write_text(output / _TABLE, as_csv(marked))
     show(as_text(marked))
     show(f"{output}/: {_TABLE}, and the results of each submission with what is wrong")
 
@@ -84,12 +89,13 @@ def submissions_in(folder: Path, config: MarkConfig) -> list[Source]:
 def _files(sources: Iterable[Source]) -> Iterator[str]:
     """The names of the submissions' results, which stay within the folder and differ."""
     taken = set()
-    for place, source in enumerate(sources):
+    for source in sources:
         plain = "".join(c if c.isalnum() or c in " ._-()" else "_" for c in source.name)
-        plain = plain[:100].lstrip(".") or "_"
-        plain = f"{plain}-{place}" if plain.lower() in taken else plain
-        taken.add(plain.lower())
-        yield f"{plain}.json"
+        plain = plain.encode()[:_LONGEST_NAME].decode(errors="ignore").lstrip(".") or "_"
+        names = (f"{plain}-{number}" if number > 1 else plain for number in count(1))
+        name = next(name for name in names if name.lower() not in taken)
+        taken.add(name.lower())
+        yield f"{name}.json"
 
 
 def as_csv(marked: Iterable[Marked]) -> str:

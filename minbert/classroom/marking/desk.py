@@ -87,4 +87,6 @@ def opened(
         boxes = [open_.enter_context(Sandbox(limits, loaded, slot)) for slot in range(places)]
         if lacking := boxes[0].not_enforced():
             log.warning("%s", lacking)
-        yield Desk([Marker(box, base, key, steps) for box in boxes], gold)
+        markers = [Marker(box, base, key, steps) for box in boxes]
+        markers[0].check()
+        yield Desk(markers, gold)

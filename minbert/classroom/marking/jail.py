@@ -7,6 +7,7 @@ must find nothing of this package in its memory.
 import ctypes
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -25,6 +26,8 @@ _NAMESPACES = 0x00020000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000  # 
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _REMOUNT, _BIND, _ALL_PRIVATE = 1, 2, 4, 32, 4096, 0x44000
 _NO_NEW_PRIVILEGES, _CHILD_SUBREAPER, _PARENT_DEATH_SIGNAL = 38, 36, 1
 
+_REMOVE = 0  # ipc.h
+_EVERYBODYS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  what is the user's there is removed
 _SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom")
 
 
@@ -44,6 +47,12 @@ def adopt_orphans() -> None:
 def die_with_parent() -> None:
     """Let the system kill this process when its parent dies."""
     _prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def be_killed_first() -> None:
+    """Let the system, where its memory ends, kill this process and those below it first."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _prctl(option: int, value: int) -> None:
@@ -203,6 +212,23 @@ def limit(seconds: int, address_bytes: int, tasks: int) -> None:
         capped = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with suppress(ValueError, OSError):  # a system without this limit
             resource.setrlimit(what, (capped, capped))
+
+
+def remove_what_is_left(user: int) -> None:
+    """Become the user, and remove what its processes leave where it has no namespaces.
+
+    That is shared memory of System V, which no limit counts, and files in folders that are for all.
+    """
+    table = Path("/proc/sysvipc/shm").read_text(encoding="utf-8").splitlines()[1:]
+    become(user)
+    for row in map(str.split, table):
+        if int(row[9]) == user:  # who made it
+            with suppress(OSError):
+                _call("shmctl", int(row[1]), _REMOVE, None)
+    for place in (entry for folder in _EVERYBODYS for entry in Path(folder).glob("*")):
+        with suppress(OSError, RecursionError):
+            if place.lstat().st_uid == user:
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def become(user: int | None) -> None:

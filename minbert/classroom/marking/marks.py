@@ -11,6 +11,7 @@ from minbert.classroom.marking.tree import planted
 from minbert.classroom.marking.wire import Broken, Outcome, packed_inputs, unpacked
 from minbert.classroom.recorded import Recorded
 from minbert.classroom.steps import Step
+from minbert.support.errors import RunError
 
 Key = Mapping[str, Mapping[str, Recorded]]  # by step and exercise
 
@@ -35,6 +36,15 @@ class Marker:
     def __init__(self, sandbox: Sandbox, base: Path, key: Key, steps: Sequence[Step]) -> None:
         """`base` is the starter's part of the tree (tree.py)."""
         self._sandbox, self._base, self._key, self.steps = sandbox, base, key, steps
+
+    def check(self) -> None:
+        """Raise RunError where not even an empty starter runs: then nobody would have points."""
+        step = self.steps[0]
+        found = self._outcomes(step, {})
+        words = [found] if isinstance(found, str) else list(found.values())
+        empty = [step.message(hole) for hole in step.holes]
+        if strange := [each for each in words if each not in empty]:
+            raise RunError(f"submissions cannot be run here: {strange[0]}")
 
     def marks(self, handed_in: HandedIn) -> list[StepMark]:
         """The marks of the steps, in order. Never raises over what was handed in."""

@@ -19,7 +19,9 @@ from minbert.classroom.source import PACKAGE
 from minbert.support.errors import RunError
 from minbert.support.untrusted import parsed
 
-_FIRST_USER = 60001  # nobody's on common systems; one for each sandbox, so that limits are its own
+# Users that are nobody's on common systems. Each sandbox has its own, also beside those of another
+# marking on this machine: limits are a user's, and users can kill their own processes.
+_USERS = range(60_706, 61_184)
 _STARTING, _GRACE = 120, 20  # seconds for the libraries, and beside those of a step
 _LARGEST_HEAD = 2**16  # bytes
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from {0} import main; main()"
@@ -47,17 +49,24 @@ def _environment() -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "PATH": os.defpath}
 
 
+def _user(slot: int) -> int:
+    return _USERS[(61 * os.getpid() + slot) % len(_USERS)]
+
+
 class Sandbox:
     """A warden (warden.py) and what it may use; `slot` numbers the sandboxes of this process."""
 
     def __init__(self, limits: Limits, libraries: list[str], slot: int = 0) -> None:
         self.limits, self._libraries = limits, libraries
-        self.user = _FIRST_USER + slot if os.geteuid() == 0 else None
+        self.user = _user(slot) if os.geteuid() == 0 else None
         self._folder = tempfile.TemporaryDirectory(prefix="minbert-", ignore_cleanup_errors=True)
         self.folder = Path(self._folder.name)
-        self.folder.chmod(0o755)
+        if self.user is not None:
+            os.chown(self.folder, -1, self.user)
+        self.folder.chmod(0o750)  # no other submission that runs now may look into it
         for name in ("root", "scratch"):
             (self.folder / name).mkdir()
+            (self.folder / name).chmod(0o755)
         self._is_closed = False
         self.has_namespaces = False
         self._warden = self._started()

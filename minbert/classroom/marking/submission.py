@@ -4,8 +4,10 @@ They may lie in a folder or a zip, in the starter's folders or loose. All other 
 from the starter.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from minbert.grade.submission import Source, members_of
 
 _LARGEST = 2**20  # bytes of a module
 _MOST_ADDED = 50  # modules
+_LONGEST = 200  # bytes of an added module's path
 
 
 @dataclass(frozen=True)
@@ -86,16 +89,28 @@ def _added(members: Iterable[Member], top: str, notes: list[str]) -> dict[Path, 
     """Modules below the student's `minbert/` that the package does not have."""
     inside = [m for m in members if m.name.startswith(f"{top}{PACKAGE.name}/")]
     places = {Path(member.name.removeprefix(top)): member for member in inside}
-    new = {path: m for path, m in places.items() if not (PACKAGE.parent / path).exists()}
+    modules = {path: member for path, member in places.items() if _is_module(path)}
+    new = {path: m for path, m in modules.items() if not (PACKAGE.parent / path).exists()}
     if len(new) > _MOST_ADDED:
         notes.append(f"{len(new)} added modules: only the first {_MOST_ADDED} are taken")
     read = {path: _content(new[path], notes) for path in list(new)[:_MOST_ADDED]}
     return {path: content for path, content in read.items() if content is not None}
 
 
+def _is_module(path: Path) -> bool:
+    """Whether it can be imported, and so written: no folder of it has a file's name."""
+    is_named = all(part.isidentifier() for part in path.with_suffix("").parts)
+    return is_named and len(os.fsencode(path)) <= _LONGEST
+
+
 def _content(member: Member, notes: list[str]) -> bytes | None:
+    content = b""
     try:
-        content = b"".join(member.blocks())
+        with closing(member.blocks()) as blocks:
+            for block in blocks:
+                content += block
+                if len(content) > _LARGEST:
+                    break
     except Unreadable as error:
         notes.append(f"{readable(member.name)}: {error}")
         return None

@@ -4,6 +4,7 @@ import ast
 import compileall
 import glob
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,16 +29,21 @@ def make_base(folder: Path, steps: Iterable[Step]) -> None:
 
 @contextmanager
 def planted(base: Path, folder: Path, files: Mapping[Path, bytes]) -> Iterator[Path]:
-    """Give a copy of the base, within `folder`, with these files over it; it is removed after."""
-    tree = folder / "tree"
-    shutil.copytree(base, tree)
+    """Give a copy of the base, within `folder`, with these files over it; it is removed after.
+
+    Whoever may look into `folder` may read all of it, whatever the umask is.
+    """
+    tree = Path(tempfile.mkdtemp(prefix="tree-", dir=folder))
     try:
+        shutil.copytree(base, tree, dirs_exist_ok=True)
         for path, content in files.items():
             place = tree / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
             for compiled in (place.parent / "__pycache__").glob(f"{glob.escape(place.stem)}.*"):
                 compiled.unlink()
+        for path in (tree, *tree.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         yield tree
     finally:
         shutil.rmtree(tree, ignore_errors=True)

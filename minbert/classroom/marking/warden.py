@@ -16,8 +16,10 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,12 +39,16 @@ def main() -> None:
         with suppress(ImportError):
             importlib.import_module(name)
     sys.path[:] = [path for path in sys.path if Path(path) != _PACKAGE.parent or _is_site(path)]
-    jail.adopt_orphans()
+    os.umask(0o022)  # whatever the user's is: a child reads what this makes
     settings |= _rights(settings)
     _say({name: settings[name] for name in ("user", "namespaces")}, b"")
     while line := sys.stdin.buffer.readline():
         job = json.loads(line)
-        _answer(job, sys.stdin.buffer.read(job["bytes"]), settings)
+        inputs = sys.stdin.buffer.read(job["bytes"])
+        # in a process of its own: else the next submission, a fork of this one, would find the
+        # answer in memory that was freed
+        if not _can(partial(_answer, job, inputs, settings), say_why=True):
+            return  # what it has said may be cut
 
 
 def _is_site(path: str) -> bool:
@@ -76,18 +82,23 @@ def _rights(settings: dict[str, Any]) -> dict[str, Any]:
     return {"user": user if namespaces or _can(change) else None, "namespaces": namespaces}
 
 
-def _can(attempt: Callable[[], object]) -> bool:
+def _can(attempt: Callable[[], object], *, say_why: bool = False) -> bool:
     """Whether a child of this process can do it, which leaves no trace here."""
     child = os.fork()
     if child == 0:
-        with suppress(BaseException):
+        try:
             attempt()
             os._exit(0)
-        os._exit(1)
+        except BaseException:
+            if say_why:
+                traceback.print_exc()
+            os._exit(1)
     return os.waitpid(child, 0)[1] == 0
 
 
 def _answer(job: dict[str, Any], inputs: bytes, settings: dict[str, Any]) -> None:
+    jail.die_with_parent()
+    jail.adopt_orphans()
     scratch = Path(tempfile.mkdtemp(dir=settings["scratch"]))
     if settings["user"] is not None:
         os.chown(scratch, settings["user"], settings["user"])
@@ -103,6 +114,8 @@ def _answer(job: dict[str, Any], inputs: bytes, settings: dict[str, Any]) -> Non
     os.close(read)
     with suppress(OSError, RecursionError):
         shutil.rmtree(scratch)
+    if settings["user"] is not None and not settings["namespaces"]:
+        _can(partial(jail.remove_what_is_left, settings["user"]))
     _say({"why": why, "status": status}, b"" if why else found)
 
 
@@ -140,6 +153,7 @@ def _shut_in(job: dict[str, Any], inputs: bytes, settings: dict[str, Any], write
     """Give up all that a submission must not have, then run the step."""
     os.setsid()
     jail.die_with_parent()
+    jail.be_killed_first()
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nowhere, number)
@@ -158,12 +172,15 @@ def _shut_in(job: dict[str, Any], inputs: bytes, settings: dict[str, Any], write
         os.chdir(settings["scratch"])
     jail.limit(job["seconds"], space, tasks)
     jail.become(settings["user"])
+    jail.die_with_parent()  # which is forgotten with the old user
     _run(job, inputs)
 
 
 def _enter_root(settings: dict[str, Any], tree: str) -> None:
     folders = [sys.prefix, sys.base_prefix, *(p for p in sys.path if Path(p).exists()), tree]
-    covered = (_PACKAGE, _PACKAGE.parent / ".git", _PACKAGE.parent / "tests")
+    clone = _PACKAGE.parent
+    covered = [_PACKAGE, *(clone / name for name in (".git", "build", "tests"))]
+    covered += [Path(path) / _PACKAGE.name for path in sys.path]  # an installed copy beside a clone
     jail.enter_root(Path(settings["root"]), map(Path, folders), covered)
 
 
