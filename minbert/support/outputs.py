@@ -22,9 +22,9 @@ def refusing_unwritable(output: str) -> Iterator[None]:
 
 
 def check_name(folder: Path, output: str) -> None:
-    """Raise InputError where tensors cannot be written below a folder of this name."""
+    """Raise InputError where no tensors can be read or written below a folder of this name."""
     try:
-        str(folder).encode()  # what writes tensors takes no other name
+        str(folder).encode()  # what reads and writes tensors takes no other name
     except UnicodeEncodeError as error:
         raise InputError(f"{output}: its name is no UTF-8; name another") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +19,7 @@ from minbert.experiments.grid.experiment import SECONDS, GridRow
 from minbert.experiments.presentation import opening
 from minbert.experiments.presentation import section as grid_section
 from minbert.experiments.presentation.prediction_plots import confusion
+from minbert.experiments.presentation.score_plots import over_seeds
 from minbert.reports import report
 from minbert.tasks.metrics import accuracy
 from tests.experiments.grids import experiment, write_result
@@ -244,3 +246,23 @@ def test_rows_that_give_the_same_answers_are_not_tested(tmp_path: Path) -> None:
         "other − one: not tested on STS",
     ]
     assert "SST, STS" in found.left_out[0]
+    (kept,) = found.differences
+    said = grid_section.section(found, cells)
+    one = dataclasses.replace(found, differences=[dataclasses.replace(kept, corrected=1.0)])
+    text = report.as_html(GRID.title, [grid_section.section(one, cells)])
+    assert said.headline[1].startswith("The one difference that was tested is more than noise.")
+    assert "The one difference that was tested is not more than noise." in text
+    assert "The one comparison is not more than noise" in text
+
+
+def test_the_ticks_of_nearly_equal_scores_do_not_touch(tmp_path: Path) -> None:
+    rows = (GridRow("a row of some length", ("--a",)), GridRow("other", ("--b",)))
+    cells = [Cell(r.name, seed, r.commands[0], f"{r.name}{seed}") for r in rows for seed in (1, 2)]
+    labels = np.random.default_rng(0).integers(0, 5, 90).astype(float)
+    for cell in cells:
+        nearly = labels + (0.5 + 2e-4 * cell.seed) * np.random.default_rng(1).normal(size=90)
+        write_result(cell, tmp_path, {"sts": nearly}, {"sts": labels})
+    found = analyse(experiment(*rows), cells, tmp_path)
+    with watched() as faults:
+        list(over_seeds(found))
+    assert faults and not any(faults.values()), faults
