@@ -136,7 +136,7 @@ def _draw_seeds(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
     axes.set_yticks(range(len(rows)), [label(f"{n} {result.row.name}") for n, result in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=_axis_title(task))
     # scores that are nearly equal have long labels
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     axes.grid(axis="x")
 
 

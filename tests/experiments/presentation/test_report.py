@@ -19,7 +19,6 @@ from minbert.experiments.grid.experiment import SECONDS, GridRow
 from minbert.experiments.presentation import opening
 from minbert.experiments.presentation import section as grid_section
 from minbert.experiments.presentation.prediction_plots import confusion
-from minbert.experiments.presentation.score_plots import over_seeds
 from minbert.reports import report
 from minbert.tasks.metrics import accuracy
 from tests.experiments.grids import experiment, write_result
@@ -253,16 +252,3 @@ def test_rows_that_give_the_same_answers_are_not_tested(tmp_path: Path) -> None:
     assert said.headline[1].startswith("The one difference that was tested is more than noise.")
     assert "The one difference that was tested is not more than noise." in text
     assert "The one comparison is not more than noise" in text
-
-
-def test_the_ticks_of_nearly_equal_scores_do_not_touch(tmp_path: Path) -> None:
-    rows = (GridRow("a row of some length", ("--a",)), GridRow("other", ("--b",)))
-    cells = [Cell(r.name, seed, r.commands[0], f"{r.name}{seed}") for r in rows for seed in (1, 2)]
-    labels = np.random.default_rng(0).integers(0, 5, 90).astype(float)
-    for cell in cells:
-        nearly = labels + (0.5 + 2e-4 * cell.seed) * np.random.default_rng(1).normal(size=90)
-        write_result(cell, tmp_path, {"sts": nearly}, {"sts": labels})
-    found = analyse(experiment(*rows), cells, tmp_path)
-    with watched() as faults:
-        list(over_seeds(found))
-    assert faults and not any(faults.values()), faults
