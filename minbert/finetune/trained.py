@@ -29,6 +29,7 @@ from minbert.support import durable_files
 from minbert.support.console import log
 from minbert.support.device import pick_device
 from minbert.support.errors import InputError
+from minbert.support.outputs import check_name
 from minbert.support.places import MAIN_JOB
 from minbert.tasks.task import Task
 from minbert.training.checkpoint import CheckpointStore, DamagedCheckpoint
@@ -110,6 +111,7 @@ def finished_runs(parent: Path) -> list[Path]:
 
 def _folder_of(path: Path) -> Path:
     folder = path.parent if path.name == MANIFEST else path
+    check_name(folder, str(folder))
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run; train one with: {TRAIN_ONE}")
     if not (folder / MANIFEST).is_file():

@@ -20,7 +20,7 @@ from minbert.support.command import show
 from minbert.support.console import clock, log
 from minbert.support.device import pick_device, use_threads
 from minbert.support.errors import InputError
-from minbert.support.outputs import refusing_unwritable
+from minbert.support.outputs import check_name, refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.training import group, trackers
 from minbert.training.checkpoint import CheckpointStore
@@ -86,6 +86,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
 def _check_writable(save: str | None, target: Path) -> None:
     """Raise InputError now, not after hours of training, where the encoder cannot be written."""
     if save is not None:
+        check_name(target, f"--save {target}")
         with refusing_unwritable(f"--save {target}"):
             durable_files.check_writable(target / "config.json" if target.is_dir() else target)
 

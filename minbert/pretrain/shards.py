@@ -110,17 +110,19 @@ def cached(
     cache: Path, paths: Sequence[Path], tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> Path:
     """The folder with the packed rows of these files, made now unless it exists."""
-    decisive = {
-        "format": _FORMAT,
-        "text": [fingerprint(path) for path in paths],
-        "vocabulary": tokenizer.fingerprint(),
-        **vars(recipe),
-    }
-    folder = made_once(
-        cache,
-        decisive,
-        lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe),
-    )
+    with untrusted.unchanged(paths) as check:
+        decisive = {
+            "format": _FORMAT,
+            "text": [fingerprint(path) for path in paths],
+            "vocabulary": tokenizer.fingerprint(),
+            **vars(recipe),
+        }
+
+        def fill(draft: Path) -> None:
+            _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe)
+            check()  # else another text would be kept under this one's hash
+
+        folder = made_once(cache, decisive, fill)
     log.info("text: %d files packed in %s", len(paths), folder)
     return folder
 

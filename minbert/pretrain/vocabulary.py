@@ -14,7 +14,7 @@ from tokenizers.trainers import WordPieceTrainer
 
 from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.pretrain.corpus import fingerprint, is_held_out, read_documents
-from minbert.support import durable_files
+from minbert.support import durable_files, untrusted
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
@@ -24,8 +24,6 @@ _LETTERS = 256  # single characters that get a token; a rarer character makes it
 
 def cached_vocabulary(cache: Path, paths: Sequence[Path], size: int, held_out: float) -> Path:
     """The folder with the vocabulary of these files' training documents, trained if need be."""
-    decisive = json.dumps([_FORMAT, [fingerprint(path) for path in paths], size, held_out])
-    folder = cache / f"vocabulary-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
 
     def sentences() -> Iterator[str]:
         documents = read_documents(paths, "vocabulary")
@@ -35,8 +33,12 @@ def cached_vocabulary(cache: Path, paths: Sequence[Path], size: int, held_out: f
     def fill(draft: Path) -> None:
         for name, content in train_vocabulary(sentences, size).items():
             (draft / name).write_bytes(content)
+        check()
 
-    durable_files.make_once(folder, fill)
+    with untrusted.unchanged(paths) as check:
+        decisive = json.dumps([_FORMAT, [fingerprint(path) for path in paths], size, held_out])
+        folder = cache / f"vocabulary-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
+        durable_files.make_once(folder, fill)
     log.info("vocabulary: %s", folder)
     return folder
 

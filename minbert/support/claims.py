@@ -21,7 +21,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,11 +93,13 @@ class Claim:
                 warned = True
 
 
-def take(folder: Path) -> Claim | None:
+def take(folder: Path, make: Callable[[Path, str], bool] | None = None) -> Claim | None:
     """Make the next claim in `folder`; return None where another process holds the last one.
 
-    Raises InputError where no claim can be made: no hard links here, or no rights.
+    `make` creates its file, by default `created`. Raises InputError where no claim can be made: no
+    hard links here, or no rights.
     """
+    make = make or created
     folder.mkdir(parents=True, exist_ok=True)
     highest = _highest(folder)  # read once: the next number must follow the claim that was judged
     if highest is not None and not _is_over(highest):
@@ -105,7 +107,7 @@ def take(folder: Path) -> Claim | None:
     number = int(highest.stem) + 1 if highest is not None else 1
     path = folder / f"{number:04d}.json"
     try:
-        return Claim(path) if created(path, json.dumps(asdict(Owner.this()))) else None
+        return Claim(path) if make(path, json.dumps(asdict(Owner.this()))) else None
     except OSError as error:
         raise InputError(f"{path}: no claim can be made here ({error.strerror})") from error
 
@@ -120,6 +122,21 @@ def created(path: Path, text: str) -> bool:
         return draft.stat().st_nlink == 2
     finally:
         draft.unlink(missing_ok=True)
+
+
+def created_anywhere(path: Path, text: str) -> bool:
+    """Do as `created` does, also where the file system has no hard links.
+
+    There a kill, or a look at the wrong moment, may find the file without its text. Such a claim
+    counts as one of another machine.
+    """
+    try:
+        return created(path, text)
+    except OSError:
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+            return True
+        return False
 
 
 def is_free(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,16 +120,21 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 @contextlib.contextmanager
-def unchanged(paths: Iterable[Path]) -> Iterator[None]:
+def unchanged(paths: Iterable[Path]) -> Iterator[Callable[[], None]]:
     """Raise InputError where a file is written while the block reads it and takes its hash.
 
-    The same where a file cannot be looked at, for any reason but that it is gone.
+    The same where a file cannot be looked at, for any reason but that it is gone. The block may
+    call what it gets, before it keeps something of the files, to be told then.
     """
     before = {path: _mark(path) for path in paths}
-    yield
-    for path, mark in before.items():
-        if _mark(path) != mark:
-            raise InputError(f"{path}: was changed while it was read; run the command again")
+
+    def check() -> None:
+        for path, mark in before.items():
+            if _mark(path) != mark:
+                raise InputError(f"{path}: was changed while it was read; run the command again")
+
+    yield check
+    check()
 
 
 def _mark(path: Path) -> tuple[int, ...] | None:

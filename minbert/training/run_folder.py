@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minbert.support import durable_files
-from minbert.support.claims import take
+from minbert.support.claims import created_anywhere, take
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.support.locks import opened, try_lock, warn_of_no_locks
+from minbert.support.locks import opened, try_lock
+from minbert.support.outputs import check_name
 from minbert.training import group
 
 MANIFEST, LOG, BAD_ROWS, ENCODER = "manifest.json", "log.jsonl", "bad_rows.jsonl", "encoder"
@@ -46,11 +47,7 @@ def _alone(handle: int, folder: Path) -> Iterator[None]:
     """Keep other runs out: by a lock or, where the file system has none, by a claim."""
     locked, claim = try_lock(handle), None
     if locked is None:
-        try:
-            claim = take(folder / _CLAIMS)
-        except InputError:  # no hard links either
-            warn_of_no_locks(folder)
-            locked = True
+        claim = take(folder / _CLAIMS, created_anywhere)
     if not locked and claim is None:
         raise InputError(f"{folder}: another run is using it; name another --output_dir")
     with claim.kept() if claim else contextlib.nullcontext():
@@ -87,13 +84,11 @@ def _look_for(token: Path) -> None:
 
 def _make_usable(folder: Path) -> None:
     """Make the folder, or raise InputError where a run cannot or must not write into it."""
+    check_name(folder, f"--output_dir {folder}")
     try:
-        str(folder).encode()  # what writes tensors takes no other name
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--output_dir {folder}: a file of that name is in the way")
         durable_files.make_folder(folder)
-    except UnicodeEncodeError as error:
-        raise InputError(f"--output_dir {folder}: its name is no UTF-8; name another") from error
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be made ({error.strerror})") from error
     if not os.access(folder, os.W_OK):

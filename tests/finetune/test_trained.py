@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,3 +150,9 @@ def test_runs_are_found_for_a_user_who_names_none(run: Path, tmp_path: Path) -> 
     shutil.rmtree(next(other.glob("best-*")))
     assert finished_runs(tmp_path) == [run]
     assert finished_runs(tmp_path / "nowhere") == []
+
+
+def test_a_folder_whose_name_takes_no_tensors_is_named_as_such(run: Path, tmp_path: Path) -> None:
+    moved = run.rename(tmp_path / os.fsdecode(b"run-\xff"))
+    with pytest.raises(InputError, match="its name is no UTF-8"):
+        read_run(moved)

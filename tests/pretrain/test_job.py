@@ -383,6 +383,7 @@ def test_a_run_killed_while_it_wrote_the_encoder_can_be_gone_on_with(
         (["--vocab", "nowhere"], "nowhere"),
         (["--save", "text.txt"], "a file of that name"),
         (["--save", "."], "holds something else than an encoder"),
+        (["--save", os.fsdecode(b"encoder-\xff")], "its name is no UTF-8; name another"),
         (["--save", "text.txt/encoder"], "--save text.txt/encoder: cannot be written"),
         (["--output_dir", "text.txt"], "--output_dir text.txt: a file of that name"),
         (["--text", "quora.csv.xz"], "--text quora.csv.xz: a packed table is not read; unpack"),

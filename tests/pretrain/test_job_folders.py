@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import resource
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from minbert.encoder.bert import BertModel
-from minbert.pretrain import build
-from tests.helpers import TINY, VOCAB, save_encoder
+from minbert.pretrain import build, sentences, shards, vocabulary
+from minbert.pretrain.sentences import RowRecipe, cached_sentences
+from minbert.pretrain.shards import Recipe, cached
+from minbert.pretrain.vocabulary import cached_vocabulary
+from minbert.support.errors import InputError
+from tests.helpers import TINY, VOCAB, make_tokenizer, save_encoder
 from tests.pretrain.test_job import complaint, place, run
 
 __all__ = ["place"]  # the fixture
@@ -70,3 +75,33 @@ def test_a_text_that_changes_while_it_is_read_stops_the_run(
     monkeypatch.setattr(build, "cached", then_write)
     assert run("--steps", "3") == 2
     assert "text.txt: was changed while it was read" in complaint(capsys)
+
+
+@pytest.mark.parametrize("module", [shards, sentences, vocabulary])
+def test_nothing_is_kept_under_the_hash_of_a_text_that_was_written_over(
+    place: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    """The first text comes back, and what is made of it is what would have been made at once."""
+    path, read, before = Path("text.txt"), module.read_documents, Path("text.txt").read_text()
+
+    def written_over(*arguments: Any) -> Any:
+        path.write_text(before.replace("film", "plot"))
+        return read(*arguments)
+
+    def make(cache: str) -> dict[str, bytes]:
+        texts, tokenizer = [path], make_tokenizer(2**20)
+        folder = {
+            shards: lambda: cached(Path(cache), texts, tokenizer, Recipe(24, True, 0.2, 0)),
+            sentences: lambda: cached_sentences(
+                Path(cache), texts, tokenizer, RowRecipe(0.0, 0.2, 0)
+            ),
+            vocabulary: lambda: cached_vocabulary(Path(cache), texts, 90, 0.2),
+        }[module]()
+        return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    with monkeypatch.context() as during:
+        during.setattr(module, "read_documents", written_over)
+        with pytest.raises(InputError, match=r"text.txt: was changed while it was read"):
+            make("cache")
+    path.write_text(before)
+    assert make("cache") == make("fresh")

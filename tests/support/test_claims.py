@@ -21,7 +21,16 @@ from typing import Any
 import pytest
 
 from minbert.support import claims
-from minbert.support.claims import STALE, TAKEN, ClaimLost, Owner, created, is_free, take
+from minbert.support.claims import (
+    STALE,
+    TAKEN,
+    ClaimLost,
+    Owner,
+    created,
+    created_anywhere,
+    is_free,
+    take,
+)
 from minbert.support.errors import InputError
 from tests.hostile_files import HOSTILE_JSON, put
 
@@ -226,6 +235,24 @@ def test_where_no_claim_can_be_made_one_line_says_so(
     with pytest.raises(InputError, match=r"0001.json: no claim can be made here .no hard links"):
         take(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", [errno.EPERM, None])
+def test_a_claim_without_hard_links_is_one_too(
+    link: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(link, "no hard links")
+
+    if link is not None:
+        monkeypatch.setattr(os, "link", refuse)
+    claim = take(tmp_path, created_anywhere)
+    assert claim is not None and claim.holds()
+    assert take(tmp_path, created_anywhere) is None
+    assert not created_anywhere(claim.path, "another")
+    assert "another" not in claim.path.read_text()
+    claim.give_back()
+    assert take(tmp_path, created_anywhere) is not None
 
 
 def test_what_is_created_is_never_replaced(tmp_path: Path) -> None:

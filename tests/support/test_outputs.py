@@ -10,7 +10,7 @@ import pytest
 
 from minbert.support import durable_files
 from minbert.support.errors import InputError
-from minbert.support.outputs import refusing_unwritable
+from minbert.support.outputs import check_new_folder, refusing_unwritable
 
 
 def test_an_output_that_can_be_written_is_let_through(tmp_path: Path) -> None:
@@ -33,3 +33,9 @@ def test_other_refusals_pass_unchanged() -> None:
         raise InputError("holds something else")
     with pytest.raises(ValueError, match=r"^of the program$"), refusing_unwritable("x"):
         raise ValueError("of the program")
+
+
+def test_a_folder_whose_name_takes_no_tensors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="its name is no UTF-8; name another"):
+        check_new_folder(tmp_path / os.fsdecode(b"vectors-\xff"))
+    assert list(tmp_path.iterdir()) == []

@@ -86,9 +86,14 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
 NO_LOCKS = ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP")
 
 
-@pytest.fixture(params=NO_LOCKS)
+@pytest.fixture(params=[*NO_LOCKS, "EPERM"])
 def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fcntl, "flock", failing(getattr(errno, request.param)))
+    """No locks and, the last time, no hard links either."""
+    no_links = request.param == "EPERM"
+    code = errno.ENOLCK if no_links else getattr(errno, request.param)
+    monkeypatch.setattr(fcntl, "flock", failing(code))
+    if no_links:
+        monkeypatch.setattr(os, "link", failing(errno.EPERM))
 
 
 def in_child(work: Callable[[], int]) -> int | None:
@@ -134,9 +139,14 @@ def test_without_locks_the_next_run_takes_over_from_a_killed_one(tmp_path: Path)
         assert in_child(lambda: try_to_hold(tmp_path / "run")) == 0
 
 
-def test_without_locks_one_of_many_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("links", [True, False])
+def test_without_locks_one_of_many_wins(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All begin at once, after a run that was killed, and hold until the last has tried."""
     monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
+    if not links:
+        monkeypatch.setattr(os, "link", failing(errno.EPERM))
     folder, count = tmp_path / "run", 8
     in_child(lambda: os.kill(os.getpid(), signal.SIGKILL) if enter(held(folder)) else 0)
     begin, tried = FORK.Barrier(count), FORK.Barrier(count)
@@ -162,17 +172,6 @@ def test_without_locks_one_of_many_wins(tmp_path: Path, monkeypatch: pytest.Monk
 def enter(context: AbstractContextManager[None]) -> bool:
     context.__enter__()
     return True
-
-
-def test_without_locks_and_hard_links_a_folder_is_used_with_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
-    monkeypatch.setattr(os, "link", failing(errno.EPERM))
-    leave_a_run(tmp_path / "run")
-    (record,) = caplog.records
-    assert f"{tmp_path / 'run'}: this file system has no locks" in record.getMessage()
-    assert (tmp_path / "run" / MANIFEST).exists()
 
 
 def test_another_fault_of_a_lock_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

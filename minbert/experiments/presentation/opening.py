@@ -42,9 +42,13 @@ def _differences(found: Sequence[Difference]) -> list[str]:
     if not found:
         return []
     seen = sorted((pair for pair in found if pair.is_seen), key=lambda pair: -abs(pair.value))
+    if not seen and len(found) == 1:
+        return ["The one difference that was tested is not more than noise."]
     if not seen:
         return [f"None of the {len(found)} differences that were tested is more than noise."]
     counted = f"Of {len(found)} differences that were tested, {len(seen)} are more than noise."
+    if len(found) == 1:
+        counted = "The one difference that was tested is more than noise."
     what = "The largest: " if len(seen) > _NAMED else ""
     lines = [f"{counted} {what}{'; '.join(map(_in_words, seen[:_NAMED]))}."]
     if any(pair.seeds == 1 for pair in seen):

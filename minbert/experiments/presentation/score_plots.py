@@ -106,6 +106,8 @@ def _draw_costs(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.margins(0.08)
     axes.set(xlabel="seconds of training an epoch", ylabel=_axis_title(task))
     axes.grid()
@@ -133,6 +135,8 @@ def _draw_seeds(axes: Axes, rows: Sequence[Numbered], task: str) -> None:
             axes.plot(theirs, place, "D", color=THEIRS, fillstyle="none")
     axes.set_yticks(range(len(rows)), [label(f"{n} {result.row.name}") for n, result in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=_axis_title(task))
+    # scores that are nearly equal have long labels
+    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     axes.grid(axis="x")
 
 

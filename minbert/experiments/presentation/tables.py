@@ -155,6 +155,8 @@ def difference_table(analysis: Analysis) -> Table:
     header += ["Welch's p", "Welch's p (Holm)"]
     quiet = [at for at, pair in enumerate(analysis.differences) if not pair.is_seen]
     folded = f"{len(quiet)} of {len(rows)} comparisons are not more than noise"
+    if len(rows) == 1:
+        folded = "The one comparison is not more than noise"
     title, notes = "Which differences are more than noise", _how_tested(analysis)
     return Table(title, header, rows, notes, quiet, folded)
 
@@ -185,7 +187,7 @@ def _how_tested(analysis: Analysis) -> list[str]:
             "method makes the difference is not known"
         )
     notes.append(
-        f"p (Holm) is corrected for the {len(analysis.differences)} comparisons of this table; "
+        f"p (Holm) is corrected for all comparisons of this table ({len(analysis.differences)}); "
         "tasks that neither row trains are not compared"
     )
     return notes

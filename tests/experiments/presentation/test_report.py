@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import cache
@@ -244,3 +245,10 @@ def test_rows_that_give_the_same_answers_are_not_tested(tmp_path: Path) -> None:
         "other − one: not tested on STS",
     ]
     assert "SST, STS" in found.left_out[0]
+    (kept,) = found.differences
+    said = grid_section.section(found, cells)
+    one = dataclasses.replace(found, differences=[dataclasses.replace(kept, corrected=1.0)])
+    text = report.as_html(GRID.title, [grid_section.section(one, cells)])
+    assert said.headline[1].startswith("The one difference that was tested is more than noise.")
+    assert "The one difference that was tested is not more than noise." in text
+    assert "The one comparison is not more than noise" in text
