@@ -13,12 +13,12 @@ from minbert.data.own_labels import with_labels
 from minbert.finetune.data_flags import DataFlags
 from minbert.finetune.file_flags import InputFileFlags, OutputFileFlags, ScaleFlags
 from minbert.finetune.flags import (
-    MachineFlags,
     ModelFlags,
     OptimizationFlags,
     TrainingFlags,
     has_head_weights,
 )
+from minbert.finetune.machine_flags import MachineFlags
 from minbert.finetune.rows import file_split
 from minbert.regularizers import registry
 from minbert.support.errors import InputError

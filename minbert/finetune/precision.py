@@ -9,7 +9,7 @@ from minbert.finetune.config import RunConfig
 from minbert.regularizers import registry
 from minbert.support.console import log
 from minbert.support.device import pick_precision
-from minbert.training import group
+from minbert.training.precision import agreed
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -19,7 +19,7 @@ def with_precision(config: Config, device: torch.device) -> Config:
 
     A line says so where that depends on the processor.
     """
-    found = group.precision(config.precision, device, lowers=registry.lowers(config))
+    found = agreed(config.precision, device, lowers=registry.lowers(config))
     if config.precision == "auto" and found == "bf16" and device.type == "cpu":
         log.info("--precision auto: bf16, which is faster on this processor; on others it is fp32")
     return dataclasses.replace(config, precision=found)

@@ -24,6 +24,7 @@ from minbert.support.outputs import check_name, refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.training import group, trackers
 from minbert.training.checkpoint import CheckpointStore
+from minbert.training.precision import agreed
 from minbert.training.progress import Progress
 from minbert.training.record import STEPS, as_json, new_manifest, recorded
 from minbert.training.run_folder import ENCODER, MANIFEST, check_shared, held
@@ -46,7 +47,7 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
         return
     device = pick_device(config.device)
     group.take(device)
-    precision = group.precision(config.precision, device, lowers=True)
+    precision = agreed(config.precision, device, lowers=True)
     config = dataclasses.replace(config, precision=precision)
     folder = Path(config.output_dir)
     target = Path(config.save or folder / ENCODER)

@@ -203,10 +203,7 @@ class OneLineParser(argparse.ArgumentParser):
 def add_flags(
     parser: argparse.ArgumentParser, kind: type, only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Add one flag a field of the configuration `kind`, or of those in `only`.
-
-    Returns the groups, by title.
-    """
+    """Add one flag a field of `kind`, or of those in `only`; return the groups, by title."""
     hints = typing.get_type_hints(kind)
     groups: dict[str, Any] = {}
     for entry in dataclasses.fields(kind):

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from minbert.support.console import log, set_up_logging
-from minbert.support.device import cores, out_of_memory, pick_precision, use_threads
+from minbert.support.device import cores, out_of_memory, use_threads
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
 
@@ -120,12 +120,6 @@ def take(device: torch.device) -> None:
         if count > (here := torch.cuda.device_count() if kind == "cuda" else 0):
             raise InputError(f"{count} ranks, {here} {kind} here: take fewer or --device cpu")
         torch.cuda.set_device(_number("LOCAL_RANK", 0))
-
-
-def precision(asked: str, device: torch.device, *, lowers: bool) -> str:
-    """`pick_precision`, alike on all ranks: an `auto` is bf16 only where it is for every one."""
-    found = pick_precision(asked, device, lowers=lowers)
-    return "fp32" if highest(int(found == "fp32")) else found
 
 
 def ranks_here() -> int:

@@ -23,7 +23,7 @@ from minbert.support import device
 from minbert.support.device import use_threads
 from minbert.support.errors import InputError, RunError, Stopped
 from minbert.support.signals import StopRequest
-from minbert.training import group
+from minbert.training import group, precision
 
 FORK = get_context("fork")
 
@@ -46,7 +46,7 @@ def exchange(place: Path, _stop: StopRequest) -> list[int]:
         group.take(torch.device("mps"))
     for able, found in (({0}, "fp32"), ({0, 1}, "bf16")):
         device.multiplies_bf16 = lambda able=able: number in able
-        assert group.precision("auto", torch.device("cpu"), lowers=True) == found
+        assert precision.agreed("auto", torch.device("cpu"), lowers=True) == found
     log.warning("said by rank %d", number)
     log.error("shown once, by whichever rank")
     return [torch.get_num_threads(), number]
