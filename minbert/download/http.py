@@ -1,8 +1,13 @@
 """The HTTP library: httpx2, or httpx, from which it comes, where only that one is installed."""
 
-try:
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
     import httpx2 as http
-except ImportError:  # as beside huggingface_hub 1, which brings httpx
-    import httpx as http  # type: ignore[no-redef]
+else:
+    try:
+        import httpx2 as http
+    except ImportError:  # as beside huggingface_hub 1, which brings httpx
+        import httpx as http
 
 __all__ = ["http"]
