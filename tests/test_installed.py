@@ -147,4 +147,4 @@ def test_a_wheel_in_a_fresh_environment_works_from_any_folder(
     for grade in ((minbert, "grade"), (python, "-m", "minbert.grade")):
         said = run(*grade, *lint, folder=tmp_path, code=1)
         assert "468 ids of 500 missing" in said and "minbert/bundled/sample" in said
-    assert "commands: bench" in run(minbert, "experiments", "--help", folder=tmp_path)
+    assert "  bench  " in run(minbert, "experiments", "--help", folder=tmp_path)
