@@ -35,7 +35,7 @@ ROOMS: Mapping[str, str] = {  # a room -> the rooms that its files may import
     "export": "support encoder tasks data finetune statistics",
     "download": "support encoder",
     "classroom": f"{_MAIN_JOB} grade reports",
-    "experiments": f"{_MAIN_JOB} finetune statistics reports",
+    "experiments": f"{_MAIN_JOB} finetune pretrain statistics reports",
     "__main__": "support",
 }
 EXPERIMENTS: Mapping[str, str] = {  # the same for the rooms within experiments/

@@ -10,8 +10,8 @@ from minbert.classroom.source import PACKAGE, path_of
 def files_for(modules: Iterable[str]) -> list[Path]:
     """The files of the package, relative to its parent, that these modules need.
 
-    Beside the modules these are the `__init__.py` of their folders, and what lies in these folders
-    and is no Python, such as templates.
+    Beside the modules these are the `__init__.py` of their folders, and the HTML templates in
+    these folders.
     """
     found: set[str] = set()
     waiting = list(modules)

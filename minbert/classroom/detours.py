@@ -5,7 +5,10 @@ A starter has the readable path only: the fast paths and the variants of the sam
 
 from dataclasses import dataclass
 
+from minbert.classroom.source import module_of
+
 _PUBLISHED = "minbert.regularizers.published"
+_FREELB = "minbert.regularizers.freelb"  # its ascent is nearly SMART's
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Detour:
 
 
 def _left_out(function: str, step: str) -> Detour:
-    words = f"the starter leaves {function.rpartition('.')[2]} out"
+    words = f"the starter leaves {module_of(function)[1]} out"
     return Detour(function, step, f'raise NotImplementedError("{words}")')
 
 
@@ -41,4 +44,7 @@ DETOURS: tuple[Detour, ...] = (
     ),
     _left_out(f"{_PUBLISHED}.renormalized", "smart"),
     _left_out("minbert.regularizers.smart.adversarial.slope_of_clean", "smart"),
+    *(_left_out(f"{_FREELB}.{name}", "smart") for name in ("FreeLB.passes", "FreeLB.moved")),
+    _left_out(f"{_FREELB}._norms", "smart"),
+    _left_out(f"{_FREELB}.FreeLB.start", "r3f"),
 )

@@ -1,9 +1,10 @@
 """Our files with the bodies of the assigned functions emptied."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from minbert.classroom.closure import files_for
 from minbert.classroom.detours import DETOURS
 from minbert.classroom.source import PACKAGE, as_body, module_of, path_of, replaced
 from minbert.classroom.steps import Step
@@ -25,6 +26,13 @@ def emptied(steps: Iterable[Step]) -> dict[Path, bytes]:
         path_of(module).relative_to(PACKAGE.parent): _with_bodies(path_of(module), own)
         for module, own in bodies.items()
     }
+
+
+def starters_files(modules: Iterable[str], steps: Iterable[Step]) -> Iterator[tuple[Path, bytes]]:
+    """The files that these modules need, as a starter of these steps has them."""
+    changed = emptied(steps)
+    for path in files_for(modules):
+        yield path, changed[path] if path in changed else (PACKAGE.parent / path).read_bytes()
 
 
 def _with_bodies(path: Path, bodies: Mapping[str, str]) -> bytes:

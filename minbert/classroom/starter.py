@@ -8,9 +8,8 @@ from pathlib import Path
 import jinja2
 
 from minbert.classroom import recorded
-from minbert.classroom.closure import files_for
 from minbert.classroom.course_files import course_files
-from minbert.classroom.emptying import emptied
+from minbert.classroom.emptying import starters_files
 from minbert.classroom.handout import optimizer_test, sanity_check
 from minbert.classroom.recorded import Recorded
 from minbert.classroom.recording import recorded as record_step
@@ -30,7 +29,6 @@ MODULES = (
     "minbert.classroom.checks",
     *(f"minbert.classroom.handout.{name}" for name in _CHECKS),
 )
-_ENCODER_STEPS = ("attention", "multihead", "layer", "embeddings")
 _TEST = '''"""Step {number}, {title}: python -m pytest tests/test_step{number}_{name}.py"""
 
 from pathlib import Path
@@ -71,11 +69,9 @@ def make_starter(folder: Path, level: str) -> None:
 
 
 def _write_modules(draft: Path, steps: Iterable[Step]) -> None:
-    changed = emptied(steps)
-    for path in files_for(MODULES):
-        ours = PACKAGE.parent / path
-        if ours.parent != _HANDOUT:
-            _write(draft / path, changed.get(path, ours.read_bytes()))
+    for path, content in starters_files(MODULES, steps):
+        if PACKAGE.parent / path.parent != _HANDOUT:
+            _write(draft / path, content)
 
 
 def _write_tests(draft: Path, steps: Iterable[Step]) -> None:
@@ -117,7 +113,7 @@ def readme(steps: tuple[Step, ...]) -> str:
         for step in steps
         for function in step.functions
     }
-    encoder = [step.name for step in steps if step.name in _ENCODER_STEPS]
+    encoder = [step.name for step in steps if step.file == "bert.py"]
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701  Markdown, of our own words alone

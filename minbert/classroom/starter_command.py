@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minbert.classroom.steps import LEVELS, steps_of
 from minbert.support.command import run_command, show
-from minbert.support.flags import OneLineParser, add_flags, check_values, flag
+from minbert.support.flags import OneLineParser, check_values, flag, parser_for
 
 _DESCRIPTION = """\
 Write a starter for students into a new folder: this package's own code with the bodies of the
@@ -36,13 +36,13 @@ class StarterConfig:
 
 def make_parser() -> OneLineParser:
     """Return the parser: the folder, and one flag for each field of the config."""
-    parser = OneLineParser(
+    parser = parser_for(
+        StarterConfig,
         prog="python -m minbert.classroom starter",
         usage="%(prog)s FOLDER [flags]",
         description=_DESCRIPTION,
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder to be made")
-    add_flags(parser, StarterConfig)
     return parser
 
 
@@ -55,7 +55,10 @@ def _run(argv: Sequence[str] | None) -> None:
     make_starter(folder, config.holes)
     steps = steps_of(config.holes)
     holes = sum(len(step.holes) for step in steps)
-    show(f"{folder}/: {len(steps)} steps, {holes} functions to write; README.md says how")
+    points = sum(step.points for step in steps)
+    show(
+        f"{folder}/: {len(steps)} steps, {holes} functions to write, {points} points; see README.md"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -212,8 +212,8 @@ def pad(
 def padded_width(length: int, longest: int, device: torch.device, step: int = 8) -> int:
     """The tokens that rows have whose longest text has `length`; no text has more than `longest`.
 
-    On a GPU it is a multiple of `step`, or `longest`: kernels are faster so, and there are few
-    shapes of batches, each of which is prepared for (`training/cuda_graphs.py`).
+    On a GPU it is a multiple of `step`, or `longest`, so that there are few shapes of batches, each
+    of which is prepared for (`training/cuda_graphs.py`).
     """
     if device.type != "cuda":
         return length

@@ -26,6 +26,7 @@ class RowReader:
     every_row: bool = False
 
     def read(self, row: int, raw: bytes) -> tuple[Example | None, str | None]:
+        """The example in the `row`-th record, and what is wrong with the record, if anything is."""
         complaints: list[str] = []
         fields = self.layout.cells(raw, complaints)
         identifier = self._identifier(row, fields)

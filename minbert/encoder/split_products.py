@@ -1,4 +1,4 @@
-"""Products of fp32 matrices on units that read fewer bits: on some GPUs these are 8 times faster.
+"""Products of fp32 matrices on units that read fewer bits, of which some GPUs have far more.
 
 Tensor cores take an fp32 number by the first 11 of its 24 bits (TF32), and add products in fp32.
 With h a number so cut and l = x - h, which is cut in its turn,

@@ -8,7 +8,7 @@ from minbert.export.config import ExportConfig
 from minbert.export.export import export
 from minbert.export.forms import SENTENCES, TRANSFORMERS
 from minbert.support.command import run_command, show
-from minbert.support.flags import OneLineParser, add_flags
+from minbert.support.flags import OneLineParser, parser_for
 from minbert.support.signals import StopRequest
 
 _DESCRIPTION = f"""\
@@ -21,14 +21,14 @@ Write a finished run as a folder that another library loads. RUN is its folder.
 
 def make_parser() -> OneLineParser:
     """Return the parser: the run, the new folder, and one flag for each field of ExportConfig."""
-    parser = OneLineParser(
+    parser = parser_for(
+        ExportConfig,
         prog="python -m minbert.export",
         usage="%(prog)s RUN FOLDER --to LIBRARY [flags]",
         description=_DESCRIPTION,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run's folder")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder to be made")
-    add_flags(parser, ExportConfig)
     return parser
 
 

@@ -19,7 +19,7 @@ from minbert.support import durable_files
 from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.errors import InputError, RunError
-from minbert.support.flags import OneLineParser, add_flags
+from minbert.support.flags import OneLineParser, parser_for
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 from minbert.tasks.metrics import DEGENERATE, is_degenerate
@@ -40,11 +40,13 @@ _SHOWN = 12  # lines about one submission's problems
 
 def make_parser() -> OneLineParser:
     """Return the parser: one flag for each field of GradeConfig, and the paths."""
-    parser = OneLineParser(
-        prog="python -m minbert.grade", usage="%(prog)s PATH... [flags]", description=_DESCRIPTION
+    parser = parser_for(
+        GradeConfig,
+        prog="python -m minbert.grade",
+        usage="%(prog)s PATH... [flags]",
+        description=_DESCRIPTION,
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="what to grade")
-    add_flags(parser, GradeConfig)
     return parser
 
 

@@ -14,7 +14,7 @@ from minbert.support import durable_files
 from minbert.support.command import run_command, show
 from minbert.support.console import log
 from minbert.support.errors import InputError
-from minbert.support.flags import OneLineParser, add_flags, refuse_idle
+from minbert.support.flags import OneLineParser, parser_for, refuse_idle
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
 
@@ -33,14 +33,14 @@ _LONGEST_ID = 2**16  # bytes at the beginning of a file, with room for a long id
 
 def make_parser() -> OneLineParser:
     """Return the parser: one flag for each field of PredictConfig, the run and the texts."""
-    parser = OneLineParser(
+    parser = parser_for(
+        PredictConfig,
         prog="python -m minbert.predict",
         usage="%(prog)s RUN [TEXT ...] [flags]",
         description=_DESCRIPTION,
         texts=True,
     )
     parser.add_argument("words", nargs="*", metavar="RUN TEXT", help="the run's folder, then texts")
-    add_flags(parser, PredictConfig)
     return parser
 
 

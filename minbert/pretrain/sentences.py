@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.pretrain.corpus import Document, fingerprint, read_documents
-from minbert.pretrain.shards import HELD_OUT, TRAIN, damaged, made_once, stretches
-from minbert.support import untrusted
+from minbert.pretrain.cache import damaged, made_of_text
+from minbert.pretrain.corpus import Document, read_documents
+from minbert.pretrain.shards import HELD_OUT, TRAIN, stretches
 from minbert.support.console import log
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
@@ -73,19 +73,12 @@ def cached_sentences(
 
     A sentence without a token for `tokenizer`, the student's, is left out.
     """
-    with untrusted.unchanged(paths) as check:
-        decisive = {
-            "sentences": _FORMAT,
-            "text": [fingerprint(path) for path in paths],
-            "vocabulary": tokenizer.fingerprint(),
-            **vars(recipe),
-        }
+    decisive = {"sentences": _FORMAT, "vocabulary": tokenizer.fingerprint(), **vars(recipe)}
 
-        def fill(draft: Path) -> None:
-            _fill(draft, read_documents(paths, "sentences"), tokenizer, recipe)
-            check()
+    def fill(draft: Path) -> None:
+        _fill(draft, read_documents(paths, "sentences"), tokenizer, recipe)
 
-        folder = made_once(cache, decisive, fill)
+    folder = made_of_text(cache, "", paths, decisive, fill)
     log.info("sentences: %d files in %s", len(paths), folder)
     return folder
 

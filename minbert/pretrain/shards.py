@@ -1,15 +1,12 @@
 """Packed text on disk: memory-mapped shards, made once for each text, vocabulary and row length.
 
-A cache is a folder named by a hash of all that decides its content. It is whole or absent.
 Dimensions: N rows, T tokens a row.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.pretrain.corpus import Document, fingerprint, is_held_out, read_documents
+from minbert.pretrain.cache import damaged, made_of_text
+from minbert.pretrain.corpus import Document, is_held_out, read_documents
 from minbert.pretrain.packing import Frame, PackedRow, Sentences, full_rows, pair_rows
 from minbert.support import durable_files, untrusted
 from minbert.support.console import log
@@ -101,37 +99,18 @@ def _load(folder: Path, split: str, shard: int) -> tuple[NDArray[Any], NDArray[A
     return ids, facts
 
 
-def damaged(folder: Path, error: Exception) -> InputError:
-    """The error to raise where a folder of the cache cannot be read."""
-    return InputError(f"{folder}: damaged ({error}); remove the folder")
-
-
 def cached(
     cache: Path, paths: Sequence[Path], tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> Path:
     """The folder with the packed rows of these files, made now unless it exists."""
-    with untrusted.unchanged(paths) as check:
-        decisive = {
-            "format": _FORMAT,
-            "text": [fingerprint(path) for path in paths],
-            "vocabulary": tokenizer.fingerprint(),
-            **vars(recipe),
-        }
+    decisive = {"format": _FORMAT, "vocabulary": tokenizer.fingerprint(), **vars(recipe)}
 
-        def fill(draft: Path) -> None:
-            _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe)
-            check()  # else another text would be kept under this one's hash
+    def fill(draft: Path) -> None:
+        _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe)
 
-        folder = made_once(cache, decisive, fill)
+    folder = made_of_text(cache, "", paths, decisive, fill)
     log.info("text: %d files packed in %s", len(paths), folder)
     return folder
-
-
-def made_once(cache: Path, decisive: Mapping[str, Any], fill: Callable[[Path], None]) -> Path:
-    """The folder named by a hash of what decides its content; `fill` makes it if absent."""
-    key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-    durable_files.make_once(cache / key, fill)
-    return cache / key
 
 
 def _fill(

@@ -1,6 +1,5 @@
 """A WordPiece vocabulary trained on the text, by the `tokenizers` library."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,8 +12,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from minbert.data.subwords import SPECIAL_TOKENS
-from minbert.pretrain.corpus import fingerprint, is_held_out, read_documents
-from minbert.support import durable_files, untrusted
+from minbert.pretrain.cache import made_of_text
+from minbert.pretrain.corpus import is_held_out, read_documents
 from minbert.support.console import log
 from minbert.support.errors import InputError
 
@@ -33,12 +32,9 @@ def cached_vocabulary(cache: Path, paths: Sequence[Path], size: int, held_out: f
     def fill(draft: Path) -> None:
         for name, content in train_vocabulary(sentences, size).items():
             (draft / name).write_bytes(content)
-        check()
 
-    with untrusted.unchanged(paths) as check:
-        decisive = json.dumps([_FORMAT, [fingerprint(path) for path in paths], size, held_out])
-        folder = cache / f"vocabulary-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
-        durable_files.make_once(folder, fill)
+    decisive = {"format": _FORMAT, "size": size, "held_out": held_out}
+    folder = made_of_text(cache, "vocabulary-", paths, decisive, fill)
     log.info("vocabulary: %s", folder)
     return folder
 

@@ -98,4 +98,6 @@ def _explained(error: Exception) -> tuple[int, str]:
         )
     if isinstance(error, InputError):
         return 2, str(error)
-    return 1, str(error) if isinstance(error, (RunError, OSError)) else ""
+    # what is not implemented says so: an assignment's function, or torch on some device
+    told = isinstance(error, (RunError, OSError, NotImplementedError))
+    return 1, str(error) if told else ""

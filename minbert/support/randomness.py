@@ -41,7 +41,7 @@ class StepSeed(int):
 
 def derive_seed(seed: int, purpose: str, *position: int | str) -> int:
     """A 32-bit seed by SHA-256 of (seed, purpose, position); torch on a CPU ignores more bits."""
-    text = "\x1f".join(str(part) for part in (int(seed), purpose, *position))
+    text = "\x1f".join(str(part) for part in (seed, purpose, *position))
     value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     if isinstance(seed, StepSeed):
         return StepSeed(value, (*seed.path, (purpose, *position)))

@@ -231,22 +231,22 @@ def _apart(weights: Iterable[nn.Parameter]) -> Iterator[None]:
         weight.grad = earlier[weight]
 
 
-def _tensors(part: Any) -> list[Tensor]:
-    """The tensors of a record and of the records in it, in the order of their fields."""
-    if isinstance(part, Tensor):
-        return [part]
+def _leaves(part: Any) -> list[Any]:
+    """What a record and the records in it hold, in the order of their fields."""
     if not is_dataclass(part):
-        return []
-    return [tensor for own in fields(part) for tensor in _tensors(getattr(part, own.name))]
+        return [part]
+    return [leaf for own in fields(part) for leaf in _leaves(getattr(part, own.name))]
+
+
+def _tensors(part: Any) -> list[Tensor]:
+    """The tensors among them."""
+    return [leaf for leaf in _leaves(part) if isinstance(leaf, Tensor)]
 
 
 def _shape(part: Any) -> tuple[Hashable, ...]:
-    """The shapes of a record's tensors, and what else may decide how they are used: yes or no."""
-    if isinstance(part, Tensor):
-        return (part.shape,)
-    if not is_dataclass(part):
-        return (part,) if isinstance(part, bool) else ()
-    return tuple(entry for own in fields(part) for entry in _shape(getattr(part, own.name)))
+    """The tensors' shapes, and what else may decide how they are used: yes or no."""
+    kept = [leaf for leaf in _leaves(part) if isinstance(leaf, Tensor | bool)]
+    return tuple(leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in kept)
 
 
 def _copied(part: Any) -> Any:

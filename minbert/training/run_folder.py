@@ -1,12 +1,14 @@
 """The folder of a run: one run at a time holds it, and none overwrites an earlier one."""
 
 import contextlib
+import json
 import os
 import platform
 import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from minbert.support import durable_files
 from minbert.support.claims import created_anywhere, take
@@ -116,3 +118,9 @@ def set_earlier_run_aside(folder: Path) -> None:
     for entry in ours:
         entry.rename(aside / entry.name)
     log.info("%s held an earlier run, which is now in %s", folder, aside)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log, which this process has just written."""
+    with (folder / LOG).open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]

@@ -192,6 +192,7 @@ def test_the_starter_fails_empty_and_works_filled(starter: Path, tmp_path: Path)
     for command in (tests, train, *checks):
         code, said = called(folder, *command)
         assert code != 0 and "is not written yet (README.md)" in said, command
+        assert "fault of minbert" not in said
     for path, functions in changed_functions("everything").items():
         ours = (PACKAGE.parent / path).read_bytes()
         file = folder / path
@@ -201,5 +202,7 @@ def test_the_starter_fails_empty_and_works_filled(starter: Path, tmp_path: Path)
     for command in (tests, train, *checks, (*train, "--smart"), (*train, "--r3f")):
         code, said = called(folder, *command)
         assert code == 0, said
+    code, said = called(folder, *train, "--freelb")
+    assert code != 0 and "the starter leaves FreeLB.passes out" in said
     imports = "import bert, classifier, config, datasets, evaluation, optimizer, tokenizer"
     assert called(folder, "-c", imports) == (0, "")

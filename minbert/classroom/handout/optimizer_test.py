@@ -1,4 +1,4 @@
-"""AdamW over 1,000 steps: python optimizer_test.py (after step 5).
+"""AdamW over 1,000 steps: python optimizer_test.py (README.md says when).
 
 A linear map is fitted to random points. Its weights after the last step are compared with recorded
 ones.

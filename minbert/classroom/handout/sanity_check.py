@@ -1,4 +1,4 @@
-"""The whole encoder on three sentences: python sanity_check.py (after steps 1 to 4).
+"""The whole encoder on three sentences: python sanity_check.py (README.md says when).
 
 It compares what your encoder makes of them with recorded vectors, made with the weights of
 data/minbert-mini.

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from minbert.classroom import recorded as records
-from minbert.classroom.closure import files_for
-from minbert.classroom.emptying import emptied
+from minbert.classroom.emptying import starters_files
 from minbert.classroom.marking.config import AutograderConfig
 from minbert.classroom.marking.gradescope import GOLD, HIDDEN, SETTINGS
 from minbert.classroom.marking.tree import ENTRY
@@ -16,11 +15,11 @@ from minbert.classroom.recording import recorded
 from minbert.classroom.source import PACKAGE
 from minbert.classroom.starter import MODULES
 from minbert.classroom.steps import Step
-from minbert.grade.gold import Gold, file_of, read_gold
+from minbert.grade.gold import Gold, file_of
 from minbert.support import durable_files
 from minbert.support.command import run_command, show
 from minbert.support.errors import InputError
-from minbert.support.flags import OneLineParser, add_flags
+from minbert.support.flags import OneLineParser, parser_for
 from minbert.support.outputs import refusing_unwritable
 
 _DESCRIPTION = """\
@@ -38,13 +37,13 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same content is t
 
 def make_parser() -> OneLineParser:
     """Return the parser: one flag for each field of AutograderConfig, and the zip."""
-    parser = OneLineParser(
+    parser = parser_for(
+        AutograderConfig,
         prog="python -m minbert.classroom autograder",
         usage="%(prog)s OUT.zip [flags]",
         description=_DESCRIPTION,
     )
     parser.add_argument("zip", metavar="OUT.zip", type=Path, help="the zip to be written")
-    add_flags(parser, AutograderConfig)
     return parser
 
 
@@ -56,7 +55,7 @@ def make_autograder(config: AutograderConfig, path: Path) -> None:
         durable_files.check_writable(path)
     if path.exists() and not zipfile.is_zipfile(path):
         raise InputError(f"{path}: is there already, and is no zip")
-    gold = read_gold(None if config.gold is None else Path(config.gold), "dev", lint=False)
+    gold = config.answers()
     contents = {**_contents(config), **_gold_files(gold)}
     with durable_files.replacing(path) as draft, zipfile.ZipFile(draft, "w") as archive:
         for name, content in sorted(contents.items()):
@@ -84,9 +83,10 @@ def _contents(config: AutograderConfig) -> dict[str, bytes]:
 
 def _package(steps: Iterable[Step]) -> Iterator[tuple[str, bytes]]:
     """The package as the starter has it, with what marks submissions beside."""
-    changed = emptied(steps)
-    for path in [*files_for([*MODULES, _MARKING, ENTRY]), *map(Path, _TABLES)]:
-        yield path.as_posix(), changed.get(path, (PACKAGE.parent / path).read_bytes())
+    for path, content in starters_files([*MODULES, _MARKING, ENTRY], steps):
+        yield path.as_posix(), content
+    for name in _TABLES:
+        yield name, (PACKAGE.parent / name).read_bytes()
 
 
 def _hidden(steps: Iterable[Step], seed: int) -> Iterator[tuple[str, bytes]]:

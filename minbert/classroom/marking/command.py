@@ -9,14 +9,13 @@ from minbert.classroom.marking.config import MarkConfig
 from minbert.classroom.marking.desk import Marked, opened
 from minbert.classroom.marking.submission import files_with_holes
 from minbert.classroom.recording import recorded
-from minbert.grade.gold import read_gold
 from minbert.grade.submission import Source, locate
 from minbert.grade.text import aligned, number
 from minbert.reports.tables import csv_text
 from minbert.support import durable_files
 from minbert.support.command import run_command, show
 from minbert.support.console import ProgressBar
-from minbert.support.flags import OneLineParser, add_flags
+from minbert.support.flags import OneLineParser, parser_for
 from minbert.support.outputs import check_new_folder
 from minbert.tasks.registry import COURSE_TASKS
 
@@ -35,20 +34,20 @@ _LONGEST_NAME = 100  # bytes; systems have 255 for it and for what is written be
 
 def make_parser() -> OneLineParser:
     """Return the parser: one flag for each field of MarkConfig, and the folder."""
-    parser = OneLineParser(
+    parser = parser_for(
+        MarkConfig,
         prog="python -m minbert.classroom mark",
         usage="%(prog)s FOLDER [flags]",
         description=_DESCRIPTION,
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="what is marked")
-    add_flags(parser, MarkConfig)
     return parser
 
 
 def mark(config: MarkConfig, folder: Path) -> None:
     """Mark what lies in the folder, and write the results. Raises InputError."""
     sources, output = submissions_in(folder, config), Path(config.output)
-    gold = read_gold(None if config.gold is None else Path(config.gold), "dev", lint=False)
+    gold = config.answers()
     check_new_folder(output)
     seed = config.drawn_seed()
     key = {step.name: recorded(step, seed) for step in config.steps}

@@ -2,15 +2,17 @@
 
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 from minbert.classroom.marking.sandbox import Limits
 from minbert.classroom.starter import SEED
 from minbert.classroom.starter_command import StarterConfig
 from minbert.classroom.steps import Step, steps_of
 from minbert.grade.config import GradeConfig
+from minbert.grade.gold import Gold, read_gold
 from minbert.support.device import cores
 from minbert.support.errors import InputError
-from minbert.support.flags import AT_LEAST_ONE, check_values, flag, same_flag
+from minbert.support.flags import AT_LEAST_ONE, NOT_NEGATIVE, flag, same_flag
 
 VISIBILITIES = ("hidden", "after_due_date", "after_published", "visible")
 _LIMITS, _MARKS = "what a submission may use", "what it is marked by"
@@ -52,6 +54,10 @@ class MarkingConfig(StarterConfig):
         """What one step of a submission may use."""
         return Limits(self.seconds, self.memory)
 
+    def answers(self) -> Gold:
+        """The dev labels that prediction files are held to. Raises InputError."""
+        return read_gold(None if self.gold is None else Path(self.gold), "dev", lint=False)
+
     def drawn_seed(self) -> int:
         """The seed that was given, or a new one."""
         return secrets.randbits(62) if self.seed is None else self.seed
@@ -68,13 +74,9 @@ class MarkConfig(MarkingConfig):
         0,
         _LIMITS,
         "submissions that are marked at a time; 0 takes one for each core",
+        limit=NOT_NEGATIVE,
         metavar="N",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.workers < 0:
-            raise InputError(f"--workers {self.workers}: must be 0 or more")
 
     @property
     def processes(self) -> int:
@@ -89,7 +91,3 @@ class AutograderConfig(MarkingConfig):
     visibility: str = flag(
         "visible", _MARKS, "when students see a step's result", choices=VISIBILITIES
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_values(self)

@@ -79,7 +79,7 @@ class Desk:
 def opened(
     key: Key, gold: Gold, steps: Sequence[Step], limits: Limits, places: int = 1
 ) -> Iterator[Desk]:
-    """Give a desk of so many places, and say what this machine keeps no submission from."""
+    """Give a desk of so many places, and warn of what is not enforced on this machine."""
     with ExitStack() as open_:
         base = Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="minbert-"))) / "base"
         make_base(base, steps)

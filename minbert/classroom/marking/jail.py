@@ -128,7 +128,7 @@ def enter_root(root: Path, folders: Iterable[Path], covered: Iterable[Path]) -> 
     for path in shown:
         _show(path, root)
     for path in covered:
-        if path.is_dir() and _outermost([*shown, path]) == shown:
+        if path.is_dir() and _outermost([*shown, path]) == shown:  # it lies within a shown one
             _mount("none", f"{root}{path}", "tmpfs", _READ_ONLY, "size=4k,mode=755")
     os.chroot(root)
     os.chdir("/tmp")  # noqa: S108  the root's own

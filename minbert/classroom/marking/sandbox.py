@@ -31,8 +31,8 @@ _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from {0} import main;
 class Limits:
     """What one step of a submission may use."""
 
-    seconds: int = 20
-    memory: int = 1024  # MB of addresses for each process, beside what the libraries have
+    seconds: int
+    memory: int  # MB of addresses for each process, beside what the libraries have
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Sandbox:
         self.close()
 
     def not_enforced(self) -> str:
-        """What this machine does not keep a submission from; empty where it is all kept from."""
+        """What a submission can still do on this machine; empty where nothing is left to it."""
         if self.has_namespaces:
             return ""
         if self.user is not None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minbert.classroom.closure import files_for
-from minbert.classroom.emptying import emptied
+from minbert.classroom.emptying import starters_files
 from minbert.classroom.source import PACKAGE
 from minbert.classroom.steps import Step
 
@@ -19,11 +19,10 @@ ENTRY = "minbert.classroom.marking.attempt"
 
 def make_base(folder: Path, steps: Iterable[Step]) -> None:
     """Write the starter's part of the tree, compiled, so that it is loaded quickly."""
-    changed = emptied(steps)
-    for path in files_for([ENTRY]):
+    for path, content in starters_files([ENTRY], steps):
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(changed.get(path, (PACKAGE.parent / path).read_bytes()))
+        place.write_bytes(content)
     compileall.compile_dir(folder, quiet=2)
 
 

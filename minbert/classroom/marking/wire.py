@@ -29,7 +29,7 @@ Outcome = Tensors | str  # an exercise's outputs, or what went wrong
 
 @dataclass(frozen=True)
 class Broken(Exception):
-    """An answer that none of ours is; `words` say what is wrong with it."""
+    """An answer that `packed` never writes; `words` say what is wrong with it."""
 
     words: str
 
@@ -57,7 +57,7 @@ def packed(outcomes: Mapping[str, Outcome]) -> bytes:
         if not isinstance(found, str):
             try:
                 blobs[name] = _blob(found)
-            except Exception as error:  # no tensors, or none that have numbers
+            except Exception as error:  # a class of the student's may raise anything
                 errors[name] = cut(f"{type(error).__name__}: {error}")
     sizes = {name: len(blob) for name, blob in blobs.items()}
     head = json.dumps({"errors": errors, "sizes": sizes}).encode()
@@ -88,7 +88,7 @@ def unpacked(content: bytes) -> dict[str, Outcome]:
             if not 0 < size <= _LARGEST:
                 raise ValueError("its size")
             outcomes[str(name)], rest = _tensors(rest[:size]), rest[size:]
-    except (ValueError, TypeError, KeyError, AttributeError, LookupError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise Broken("what came back is no answer") from error
     return outcomes
 

@@ -157,9 +157,7 @@ class Peer:
         return model
 
     def _optimizer(self, params: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-        if self._tuned:
-            return torch.optim.AdamW(params, lr=LR, fused=True)
-        return torch.optim.AdamW(params, lr=LR)
+        return torch.optim.AdamW(params, lr=LR, fused=self._tuned or None)
 
     def _tokenized(self, count: int) -> PairIds:
         """Token ids of the first rows."""

@@ -20,8 +20,8 @@ from minbert.finetune.config import RunConfig
 from minbert.finetune.inputs import locate
 from minbert.support.command import run_command, show
 from minbert.support.console import log
-from minbert.support.device import cores, processor
-from minbert.support.errors import InputError, RunError
+from minbert.support.device import cores, pick_device, processor
+from minbert.support.errors import RunError
 from minbert.support.flags import OneLineParser, parser_for
 from minbert.support.outputs import refusing_unwritable
 from minbert.support.signals import StopRequest
@@ -90,12 +90,9 @@ def run(config: GpuConfig, stop: StopRequest) -> dict[str, Ended]:
 
 
 def _setting(config: GpuConfig) -> Setting:
-    """Where it runs. The device is not touched: the parts' processes do that. Raises InputError."""
-    has_cuda = torch.cuda.device_count() > 0
-    if config.device == "cuda" and not has_cuda:
-        raise InputError(f"--device cuda: torch {torch.__version__} sees no such device here")
-    kind = "cuda" if has_cuda and config.device in ("auto", "cuda") else "cpu"
-    if kind == "cpu" and not config.tiny:
+    """Where it runs. Nothing is put on the device here. Raises InputError."""
+    kind = pick_device(config.device).type
+    if kind != "cuda" and not config.tiny:
         log.info("no CUDA: everything is tiny, and its times mean nothing")
     given = {} if config.data_dir is None else {"data_dir": config.data_dir}
     job = locate(RunConfig(option="finetune", rrobin="full", data_dir=config.data_dir), given)
@@ -106,7 +103,7 @@ def _setting(config: GpuConfig) -> Setting:
     report.check(out, f"--out {config.out}")
     for part in config.parts:
         process.found_at(out, part).unlink(missing_ok=True)
-    return Setting(kind, config.tiny or kind == "cpu", folder, out)
+    return Setting(kind, config.tiny or kind != "cuda", folder, out)
 
 
 def _words(setting: Setting) -> str:

@@ -23,6 +23,7 @@ class Findings:
         """`seconds` are those that the part may take from now on."""
         self._path, self._until = path, time.monotonic() + seconds
         self._kept: dict[str, Facts] = {}
+        self.failed = False  # whether an entry has
 
     def add(
         self, name: str, find: Callable[..., Facts], *arguments: Any, need: float = 0.0
@@ -38,6 +39,7 @@ class Findings:
         try:
             self._keep(name, find(*arguments))
         except Exception as error:  # whatever it is, the other entries are still worth having
+            self.failed = True
             traceback.print_exc()
             line = next(iter(str(error).splitlines()), "")
             self._keep(name, {"failed": f"{type(error).__name__}: {line[:200]}"})

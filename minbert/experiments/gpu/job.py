@@ -1,6 +1,5 @@
 """The main job as it is typed, on real rows: seconds a step, and what that makes an epoch."""
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from minbert.experiments.measuring.spread import Spread
 from minbert.finetune import cli
 from minbert.support.errors import RunError
 from minbert.training.record import read_finished
-from minbert.training.run_folder import LOG
+from minbert.training.run_folder import read_log
 
 _BATCH = 64
 _EPOCH = 6633  # steps of --rrobin full at that size on the course's sets: 3 x 2,211 rounds
@@ -46,9 +45,9 @@ def facts_of(out: Path, epoch: int | None = None) -> Facts:
     are slow.
     """
     manifest = read_finished(out)
-    lines = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    lines = read_log(out)
     steps = lines[-1]["step"] + 1
-    rate = Spread.of([line["tokens_per_s"] for line in lines if "tokens_per_s" in line]).median
+    rate = Spread.of([line["tokens_per_s"] for line in lines]).median
     seconds = sum(line["tokens"] for line in lines) / steps / rate
     return {
         "precision": manifest["config"]["precision"],

@@ -42,12 +42,11 @@ def _step(
     setting: Setting, method: str, batch: Batch, kind: str, lowered: bool
 ) -> Callable[[], None]:
     device, tuned = batch.labels.device, kind != AS_USED
-    model = PeerModel(_encoder(setting), nn.Linear(3 * _width(setting), 1), 0.3)
+    model = PeerModel(_encoder(setting), nn.Linear(3 * setting.sizes.shape.hidden_size, 1), 0.3)
     model = model.to(device).train()
     if kind == COMPILED:
         model.encoder.compile(dynamic=False)
-    fused = {"fused": True} if tuned else {}
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, **fused)  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=tuned or None)
     terms = peer_terms.make(method, "own", model, batch.task.divergence)
     inputs = PeerBatch(list(_inputs(batch, together=tuned)), batch.labels, batch.views)
     step = partial(peers.train_step, model, terms, optimizer, inputs, lowered=lowered)
@@ -61,10 +60,6 @@ def _encoder(setting: Setting) -> nn.Module:
     config = library.BertConfig(**setting.sizes.shape.to_published())
     encoder: nn.Module = library.BertModel(config)
     return encoder
-
-
-def _width(setting: Setting) -> int:
-    return setting.sizes.shape.hidden_size
 
 
 def _inputs(batch: Batch, *, together: bool) -> Iterator[Mapping[str, torch.Tensor]]:

@@ -25,6 +25,9 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "R3F": {"r3f": True},
     "FreeLB": {"freelb": True},
 }
+READABLE: Mapping[str, Mapping[str, Any]] = {  # without CUDA graphs and split products
+    f"{name}, readable": {**METHODS[name], "readable": True} for name in ("plain", "SMART")
+}
 _VOCABULARY = 8192  # at least that of the bundled encoder
 
 
@@ -106,7 +109,7 @@ class Setting:
 
     def trial(self, method: str, encoder: BertModel, batch: Batch, precision: str) -> Trial:
         """A method about to train, on the batch's device."""
-        return Trial.prepare(job_of(METHODS[method], precision), encoder, batch)
+        return Trial.prepare(job_of({**METHODS, **READABLE}[method], precision), encoder, batch)
 
 
 def job_of(settings: Mapping[str, Any], precision: str) -> ResolvedConfig:

@@ -2,12 +2,12 @@
 
 import tempfile
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from minbert.experiments.gpu.findings import Facts, Findings
 from minbert.experiments.gpu.job import facts_of
 from minbert.experiments.gpu.material import Setting
+from minbert.pretrain.__main__ import main
 from minbert.support.errors import RunError
 from minbert.support.places import BUNDLED_ENCODER
 
@@ -33,6 +33,6 @@ def _trained(setting: Setting, place: Path, shape: Sequence[int]) -> Facts:
     flags += ["--batch_size", rows, "--micro_batch_size", rows, "--scored_rows", rows]
     flags += ["--steps", str(setting.sizes.pretrain_steps), "--device", setting.kind]
     flags += ["--cache", str(place / "text"), "--output_dir", str(out)]
-    if (code := import_module("minbert.pretrain.__main__").main(flags)) != 0:
+    if (code := main(flags)) != 0:
         raise RunError(f"pretraining ended with exit code {code}")
     return facts_of(out)

@@ -79,3 +79,4 @@ def _work(part: str, modules: str, setting: Setting, seconds: float) -> None:
         sys.stdout = sys.stderr = log
         findings = Findings(found_at(setting.out, part), seconds - _RESERVE)
         import_module(f"{modules}.{part}").measure(setting, findings)
+        sys.exit(int(findings.failed))

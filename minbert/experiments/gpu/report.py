@@ -1,7 +1,6 @@
 """The parts' findings as one JSON file and one page of tables."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,7 @@ def write(out: Path, setting: str, machine: Mapping[str, Any], ended: Mapping[st
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with suppress(InputError):
-        return untrusted.read_object(path, finite=False)
-    return {}
+    return untrusted.read_object(path) if path.exists() else {}
 
 
 def tables(ended: Mapping[str, Ended], found: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:

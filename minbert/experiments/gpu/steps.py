@@ -10,7 +10,7 @@ import torch
 from minbert.experiments.gpu import library
 from minbert.experiments.gpu.ceilings import copy_rate
 from minbert.experiments.gpu.findings import Facts, Findings
-from minbert.experiments.gpu.material import METHODS, Setting, named
+from minbert.experiments.gpu.material import METHODS, READABLE, Setting, named
 from minbert.experiments.measuring.profiling import kernels_of
 from minbert.experiments.measuring.rates import counted_operations, rate_of
 from minbert.experiments.measuring.spread import Spread, with_quartiles
@@ -46,7 +46,7 @@ def measure(setting: Setting, findings: Findings) -> None:
 def _cases(setting: Setting) -> Iterator[tuple[str, tuple[int, int], str]]:
     """The methods in the precision that a step has here, the smallest batch first; then fp32."""
     batches, precision = setting.sizes.batches, setting.precision
-    for method in METHODS:
+    for method in (*METHODS, *READABLE):
         yield method, batches[0], precision
     for batch in batches[1:]:
         yield "plain", batch, precision

@@ -10,7 +10,7 @@ import torch
 
 from minbert.finetune.config import RunConfig
 from minbert.support.command import run_command
-from minbert.support.device import pick_autocast, pick_device
+from minbert.support.device import pick_device, pick_precision
 from minbert.support.flags import OneLineParser, parser_for
 from minbert.training.record import machine
 
@@ -24,8 +24,8 @@ def where(device: torch.device, precision: str) -> str:
 def on_device(job: RunConfig) -> tuple[RunConfig, torch.device]:
     """The job with its precision decided, `bf16` or `fp32`, and the device it asks for."""
     device = pick_device(job.device)
-    lowered = pick_autocast(job.precision, device) is not None
-    return dataclasses.replace(job, precision="bf16" if lowered else "fp32"), device
+    precision = pick_precision(job.precision, device, lowers=False)
+    return dataclasses.replace(job, precision=precision), device
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """Learning curves of a run: every value of its log by step, and the dev scores by epoch."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +25,6 @@ _TITLES = {
     "task_loss": "loss of the task alone",
     "grad_norm": "norm of the gradient",
 }
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log."""
-    with path.open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
 
 
 def by_step(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Iterator[Picture]:

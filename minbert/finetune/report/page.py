@@ -19,7 +19,8 @@ from minbert.support.console import clock, log
 from minbert.support.flags import shown
 from minbert.support.places import MAIN_JOB
 from minbert.tasks.task import Array
-from minbert.training.run_folder import BAD_ROWS, LOG, REPORT
+from minbert.training import run_folder
+from minbert.training.run_folder import BAD_ROWS, REPORT
 
 
 def leave(
@@ -47,7 +48,7 @@ def page(outcome: Outcome) -> str:
     titles = {one.task.name: one.task.title for one in outcome.on_dev}
     config = outcome.config
     what = f"{config.option} on {', '.join(titles[name] for name in config.trained_tasks)}"
-    rows = curves.read_log(outcome.folder / LOG)
+    rows = run_folder.read_log(outcome.folder)
     section = Section(
         title=what,
         headline=results.headline(outcome),

@@ -104,9 +104,9 @@ def test_a_part_that_fails_is_exit_code_1_after_all_others(
 def test_a_gpu_that_is_not_there_is_wrong_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(command.torch.cuda, "is_available", lambda: False)
     assert main(["gpu", "--device", "cuda", "--out", str(tmp_path)]) == 2
-    assert "--device cuda: torch" in capsys.readouterr().err
+    assert "--device cuda: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

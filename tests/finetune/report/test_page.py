@@ -12,6 +12,7 @@ import pytest
 
 from minbert.finetune import cli
 from minbert.finetune.report import curves, page, results
+from minbert.training import run_folder
 from tests.finetune.job.running import manifest, run, steps_logged
 from tests.finetune.report.conftest import Left
 
@@ -124,7 +125,7 @@ def test_a_page_that_cannot_be_made_costs_one_warning(
 ) -> None:
     monkeypatch.chdir(left.place)
     monkeypatch.setattr(cli, "leave_report", page.leave)
-    monkeypatch.setattr(curves, "read_log", lambda path: [{}])
+    monkeypatch.setattr(run_folder, "read_log", lambda folder: [{}])
     assert run("--max_steps", "1", "--output_dir", "other") == 0
     assert capsys.readouterr().err.count("no other/report.html: ") == 1
     assert manifest(left.place / "other")["status"] == "finished"
