@@ -27,7 +27,7 @@ from minbert.tasks.task import Task
 from minbert.training import group
 from minbert.training.cuda_graphs import graphed
 from minbert.training.optimizer import AdamW, optimizer_for, rate_schedule
-from minbert.training.plan import ByPasses, Evaluation, Plan, Trainee
+from minbert.training.plan import ByPasses, Evaluation, Plan, Trainee, TrainingObjective
 from minbert.training.sampling import MixedTaskOrder
 from minbert.training.shared import shared
 
@@ -60,9 +60,8 @@ def build(config: ResolvedConfig, device: torch.device) -> Parts:
     if config.option == "pretrain":
         datasets = _with_frozen_features(config, model, objective, datasets)
     plan = _plan(config, trained, datasets, order, steps, device)
-    by_graphs = graphed(objective, device, readable=config.readable)
-    pieces = shared(in_pieces(config, by_graphs))
-    trainee = Trainee(model, pieces, build_optimizer(config, model), plan)
+    running = as_it_runs(config, objective, device)
+    trainee = Trainee(model, running, build_optimizer(config, model), plan)
     return Parts(trainee, datasets, bad_rows, trained)
 
 
@@ -138,13 +137,26 @@ def _trainable_tasks(config: ResolvedConfig, model: MultitaskBert) -> list[str]:
     return [name for name in config.trained_tasks if name not in idle]
 
 
-def in_pieces(config: RunConfig, objective: ByPasses[MultitaskBert, Batch]) -> MicroBatches:
+def as_it_runs(
+    config: RunConfig, objective: BatchObjective, device: torch.device, *, halves: bool = True
+) -> TrainingObjective[MultitaskBert, Batch]:
+    """The objective as steps call it: by recorded graphs, in pieces, and shared by the ranks.
+
+    Without `halves`, memory that runs out is an error in any case.
+    """
+    by_graphs = graphed(objective, device, readable=config.readable)
+    return shared(in_pieces(config, by_graphs, halves=halves))
+
+
+def in_pieces(
+    config: RunConfig, objective: ByPasses[MultitaskBert, Batch], *, halves: bool = True
+) -> MicroBatches:
     """The objective on as much of a batch at once as --micro_batch_size says."""
     if config.micro_batch_size != "auto":
         return MicroBatches(objective, int(config.micro_batch_size))
     # ranks would halve each for itself
-    halves = group.size() == 1 and not registry.needs_whole_batch(config)
-    return MicroBatches(objective, None, halves=halves)
+    may_halve = halves and group.size() == 1 and not registry.needs_whole_batch(config)
+    return MicroBatches(objective, None, halves=may_halve)
 
 
 def build_optimizer(config: ResolvedConfig, model: MultitaskBert) -> AdamW:

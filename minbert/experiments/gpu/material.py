@@ -1,21 +1,19 @@
 """What the parts measure on: an encoder of random weights, batches of mixed lengths, methods."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from minbert.data.batches import Batch, Padded
+from minbert.data.batches import Batch
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
 from minbert.experiments.measuring.batch import random_batch
 from minbert.experiments.measuring.trial import Trial
 from minbert.finetune.config import ResolvedConfig, RunConfig
-from minbert.support.device import pick_device, pick_precision, to_device
+from minbert.support.device import pick_device, pick_precision
 from minbert.support.randomness import seeded
 
 TASK = "para"  # two texts an example
@@ -96,16 +94,15 @@ class Setting:
 
     def batch(self, size: int, length: int, device: torch.device | None = None) -> Batch:
         """Pairs of random ids whose texts have from half of `length` tokens to all of them."""
-        where, vocab_size = device or self.device, _VOCABULARY
-        cpu = torch.device("cpu")
-        batch = random_batch(TASK, size, length, views=2, vocab_size=vocab_size, device=cpu)
-        assert batch.tokens is not None
-        lengths = np.random.default_rng(0).integers(length // 2, length + 1, 2 * size)
-        lengths[0] = length
-        mask = torch.from_numpy((np.arange(length) < lengths[:, None]).astype(np.int64))
-        ids = to_device(batch.tokens.input_ids * mask, where)
-        tokens = Padded(ids, to_device(mask, where), torch.zeros_like(ids), lengths)
-        return dataclasses.replace(batch, labels=to_device(batch.labels, where), tokens=tokens)
+        return random_batch(
+            TASK,
+            size,
+            length,
+            views=2,
+            vocab_size=_VOCABULARY,
+            device=device or self.device,
+            shortest=length // 2,
+        )
 
     def trial(self, method: str, encoder: BertModel, batch: Batch, precision: str) -> Trial:
         """A method about to train, on the batch's device."""

@@ -18,16 +18,14 @@ import torch
 from minbert.data.batches import Batch
 from minbert.encoder.bert import BertModel
 from minbert.experiments.measuring.profiling import profiler
-from minbert.finetune.build import build_model, build_optimizer, in_pieces
+from minbert.finetune.build import as_it_runs, build_model, build_optimizer
 from minbert.finetune.config import RunConfig
 from minbert.model import MultitaskBert
 from minbert.regularizers.registry import build_objective
 from minbert.support.device import wait_for
 from minbert.support.randomness import derive_seed
-from minbert.training.cuda_graphs import graphed
 from minbert.training.optimizer import AdamW
 from minbert.training.plan import TrainingObjective
-from minbert.training.shared import shared
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,7 @@ class Trial:
         device = batch.labels.device
         model = build_model(config, copy.deepcopy(encoder), device).to(device)
         whole = build_objective(config, model, steps=1)
-        replayed = graphed(whole, device, readable=config.readable)
-        auto = config.micro_batch_size == "auto"
-        objective = shared(replayed if auto else in_pieces(config, replayed))
+        objective = as_it_runs(config, whole, device, halves=False)
         trial = cls(model, objective, build_optimizer(config, model), batch)
         if device.type == "cuda":  # the first passes of a shape are not recorded
             objective.backward(model, batch, seed=1)
