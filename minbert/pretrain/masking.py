@@ -68,22 +68,25 @@ class Masker:
     def _words(
         self, input_ids: Tensor, candidates: Tensor, numbers: Tensor, keys: Tensor
     ) -> Tensor:
-        begins = candidates & ~self._continues[input_ids]
+        """Walk through the words of all rows at once, in the order of their keys."""
+        begins = candidates & ~self._continues[input_ids]  # (B, T)
         begins |= candidates & ~begins.any(dim=1, keepdim=True)  # a row cut out of one long word
-        chosen = torch.zeros_like(candidates)
-        for row, most in enumerate(numbers.tolist()):
-            starts = begins[row].nonzero().squeeze(1)
-            ends = torch.cat([starts[1:], starts.new_tensor([input_ids.size(1)])])
-            taken = 0
-            for word in keys[row, starts].argsort().tolist():
-                if taken >= most:
-                    break
-                piece = torch.arange(int(starts[word]), int(ends[word]))
-                piece = piece[candidates[row, piece]]  # the row's [SEP] ends a word too
-                if taken == 0 or taken + len(piece) <= most:
-                    chosen[row, piece] = True
-                    taken += len(piece)
-        return chosen
+        word = begins.cumsum(dim=1) - 1  # (B, T), of each token; -1 ahead of a row's first word
+        belongs, word = candidates & (word >= 0), word.clamp(min=0)
+        pieces = torch.zeros_like(word).scatter_add_(1, word, belongs.long())  # (B, words)
+        order = keys.masked_fill(~begins, 2.0).argsort(dim=1)  # the words' first pieces come first
+        words = word.gather(1, order)  # (B, T): of these, as many as the row has words
+        sizes, counts = pieces.gather(1, words), begins.sum(dim=1)
+        taken, is_taken = torch.zeros_like(counts), torch.zeros_like(pieces)
+        for place in range(int(counts.max())):
+            size = sizes[:, place]
+            fits = (taken == 0) | (taken + size <= numbers)
+            takes = ((place < counts) & (taken < numbers) & fits).long()
+            taken += takes * size
+            is_taken.scatter_add_(1, words[:, place : place + 1], takes[:, None])
+            if bool(((taken == numbers) | (place >= counts)).all()):
+                break
+        return belongs & is_taken.gather(1, word).bool()
 
     def _replaced(
         self, input_ids: Tensor, positions: Tensor, targets: Tensor, generator: torch.Generator
