@@ -17,9 +17,8 @@ from minbert.pretrain.shards import Recipe, cached
 from minbert.pretrain.vocabulary import cached_vocabulary
 from minbert.support.errors import InputError
 from tests.helpers import TINY, VOCAB, make_tokenizer, save_encoder
-from tests.pretrain.test_job import complaint, place, run
+from tests.pretrain.running import complaint, run
 
-__all__ = ["place"]  # the fixture
 START = ("--weights", "begun")
 OWN_NAMES = {"[CLS]": "<cls>", "[SEP]": "<sep>", "[MASK]": "<mask>", "[PAD]": "<pad>"}
 

@@ -23,10 +23,10 @@ from minbert.pretrain import budget, build, lessons, teaching
 from minbert.pretrain.teacher import Teacher
 from minbert.training.checkpoint import CheckpointStore
 from tests.helpers import CPU, TINY, VOCAB, save_encoder, write_course_files
+from tests.pretrain.running import complaint, manifest, weights_of
+from tests.pretrain.running import run as run_plain
 from tests.pretrain.stopping import assert_same_run, check_stops, stop_at
 from tests.pretrain.taught import SHAPE, save_teacher
-from tests.pretrain.test_job import complaint, manifest, place, weights_of  # noqa: F401
-from tests.pretrain.test_job import run as run_plain
 from tests.pretrain.texts import random_documents, write_documents
 
 BESIDE = ("--text_share", "0.25", "--pair_share", "0.5")
@@ -34,7 +34,7 @@ KINDS = [(), ("--text_share", "0.25"), (*BESIDE, "--no_nsp", "--dropout", "0")]
 
 
 @pytest.fixture
-def taught(place: Path) -> Path:  # noqa: F811
+def taught(place: Path) -> Path:
     """The folder of pretraining's tests, with a teacher in it."""
     save_teacher(place / "better")
     return place
@@ -283,7 +283,7 @@ def test_wrong_usage_is_one_line(taught: Path, capsys, argv: list[str], words: s
         (["--scored_pairs", "a.csv"], "--scored_pairs would do nothing"),
     ],
 )
-def test_its_flags_do_nothing_without_it(place: Path, capsys, argv, words) -> None:  # noqa: F811
+def test_its_flags_do_nothing_without_it(place: Path, capsys, argv, words) -> None:
     assert run_plain("--steps", "1", *argv) == 2
     assert words in complaint(capsys)
 

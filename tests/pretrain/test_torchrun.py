@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import ROOT, VOCAB
+from tests.pretrain.running import SHAPE, SMALL
+from tests.pretrain.running import run as pretrain
 from tests.pretrain.stopping import assert_same_run
-from tests.pretrain.test_job import SHAPE, SMALL
-from tests.pretrain.test_job import run as pretrain
 from tests.pretrain.texts import random_documents, write_documents
 
 # one core for both: as many threads as `--ranks 2` has here, and so the same bytes
