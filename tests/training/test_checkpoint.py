@@ -1,22 +1,16 @@
-"""Checkpoints: what was saved comes back bit for bit, and damage never goes unseen."""
+"""What was saved in a checkpoint comes back bit for bit, and what is not finite is not saved."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from minbert.encoder.config import EncoderConfig
-from minbert.support import durable_files
 from minbert.support.errors import RunError
 from minbert.training import checkpoint
 from minbert.training.checkpoint import (
@@ -27,25 +21,7 @@ from minbert.training.checkpoint import (
 )
 from minbert.training.optimizer import AdamW, parameter_groups
 from tests.helpers import make_encoder, make_model, random_dataset, same_tensors, whole_batch
-from tests.hostile_files import HOSTILE_JSON, put
-
-Groups = dict[str, dict[str, Tensor]]
-
-
-def groups(value: float = 1.0) -> Groups:
-    return {
-        "model": {"weight": torch.full((3, 2), value), "bias": torch.randn(4)},
-        "optimizer": {"0.exp_avg": torch.randn(3, dtype=torch.float64)},
-        "objective": {},
-    }
-
-
-def facts(epochs: int = 0, best: int | None = None, **more: Any) -> dict[str, Any]:
-    return {"epochs_scored": epochs, "best_epoch": best, **more}
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+from tests.training.checkpoints import facts, groups, names
 
 
 @pytest.fixture
@@ -147,155 +123,6 @@ def test_a_scored_epoch_is_newer_than_its_last_step(tmp_path: Path) -> None:
     assert loaded[1]["epochs_scored"] == 1
 
 
-def _flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 0x10
-    file.write_bytes(content)
-
-
-def _drop_from_manifest(folder: Path, name: str, *, value: object = None) -> None:
-    """Change the manifest alone: `name` goes, or gets another value."""
-    path = folder / "manifest.json"
-    told = json.loads(path.read_text())
-    del told["sha256"][name]
-    if value is not None:
-        told["sha256"][name] = value
-    path.write_text(json.dumps(told))
-
-
-def _forge_facts(folder: Path) -> None:
-    """Other facts than were saved, which a manifest without them would let pass."""
-    _drop_from_manifest(folder, "state.json")
-    (folder / "state.json").write_text(json.dumps(facts(step=99)))
-
-
-def _forget_group(folder: Path, name: str) -> None:
-    """A group that neither the manifest nor the folder has."""
-    _drop_from_manifest(folder, f"{name}.safetensors")
-    (folder / f"{name}.safetensors").unlink()
-
-
-def _make_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def _make_file(path: Path) -> None:
-    shutil.rmtree(path)
-    path.write_text("no folder")
-
-
-DAMAGE: dict[str, Callable[[Path], None]] = {
-    "weights": lambda folder: _flip(folder / "model.safetensors"),
-    "manifest": lambda folder: (folder / "manifest.json").unlink(),
-    "facts": lambda folder: (folder / "state.json").write_bytes(b"\x00" * 40),
-    "facts gone": lambda folder: (folder / "state.json").unlink(),
-    "facts not in the manifest": _forge_facts,
-    "group not in the manifest": lambda f: _drop_from_manifest(f, "optimizer.safetensors"),
-    "group nowhere": lambda folder: _forget_group(folder, "objective"),
-    "hash of another kind": lambda f: _drop_from_manifest(f, "model.safetensors", value=[1]),
-    "manifest a list": lambda folder: (folder / "manifest.json").write_text('{"sha256": []}'),
-    "manifest nested": lambda folder: (folder / "manifest.json").write_text("[" * 10**5),
-    "folder for a file": lambda folder: _make_folder(folder / "model.safetensors"),
-    "folder for the manifest": lambda folder: _make_folder(folder / "manifest.json"),
-    "file for the folder": _make_file,
-}
-
-
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_newest_is_passed_over_and_named(
-    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_step(2, groups(2), facts(step=2))
-    store.save_step(4, groups(4), facts(step=4))
-    DAMAGE[kind](tmp_path / "step-00000004-0000")
-    with caplog.at_level("WARNING", logger="minbert"):
-        loaded = CheckpointStore(tmp_path).load_last()
-    assert loaded is not None
-    assert loaded[1]["step"] == 2
-    assert "step-00000004-0000" in caplog.text
-
-
-@pytest.mark.parametrize("kind", DAMAGE)
-@pytest.mark.parametrize("steps", [(4, 6), (8, 10)], ids=["before it", "after it"])
-def test_a_run_goes_on_past_a_damaged_checkpoint_with_two_whole_ones(
-    tmp_path: Path, kind: str, steps: tuple[int, int]
-) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_step(2, groups(2), facts(step=2))
-    store.save_step(7, groups(7), facts(step=7))
-    DAMAGE[kind](tmp_path / "step-00000007-0000")
-    CheckpointStore(tmp_path).load_last()
-    again = CheckpointStore(tmp_path)
-    for step in steps:  # on from step 2
-        again.save_step(step, groups(step), facts(step=step))
-    whole = []
-    for folder in tmp_path.glob("step-*"):
-        with contextlib.suppress(DamagedCheckpoint):
-            whole.append(checkpoint.load(folder)[1]["step"])
-    assert sorted(whole) == list(steps)
-    loaded = CheckpointStore(tmp_path).load_last()
-    assert loaded is not None
-    assert loaded[1]["step"] == steps[1]
-
-
-def test_a_checkpoint_written_again_replaces_the_damaged_one(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_step(4, groups(4), facts(step=4))
-    DAMAGE["weights"](tmp_path / "step-00000004-0000")
-    store.save_step(4, groups(5), facts(step=4))
-    loaded = store.load_last()
-    assert loaded is not None
-    assert float(loaded[0]["model"]["weight"][0, 0]) == 5
-
-
-def test_all_damaged_is_as_none(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_step(4, groups(), facts())
-    DAMAGE["weights"](tmp_path / "step-00000004-0000")
-    assert store.load_last() is None
-
-
-def test_a_best_model_lives_as_long_as_a_checkpoint_relies_on_it(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_best(1, {"weight": torch.tensor([1.0])}, {})
-    store.save_step(10, groups(), facts(1, best=1))
-    store.save_best(2, {"weight": torch.tensor([2.0])}, {})
-    store.save_step(20, groups(), facts(2, best=2))
-    assert {"best-0001", "best-0002"} <= names(tmp_path)  # the checkpoint at 10 needs the first
-    assert float(store.load_best(1)[0]["weight"]) == 1
-    store.save_step(30, groups(), facts(3, best=2))
-    assert "best-0001" not in names(tmp_path)
-    assert float(store.load_best(2)[0]["weight"]) == 2
-    DAMAGE["weights"](tmp_path / "best-0002")
-    with pytest.raises(DamagedCheckpoint):
-        store.load_best(2)
-
-
-def test_a_best_model_of_a_killed_run_is_written_anew(tmp_path: Path) -> None:
-    CheckpointStore(tmp_path).save_best(1, {"weight": torch.tensor([1.0])}, {})
-    store = CheckpointStore(tmp_path)
-    store.save_best(1, {"weight": torch.tensor([3.0])}, {})
-    assert float(store.load_best(1)[0]["weight"]) == 3
-
-
-def test_a_finished_run_keeps_its_facts_and_its_best_model_only(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path)
-    for epoch in (1, 2, 3):
-        store.save_best(epoch, {"weight": torch.tensor([float(epoch)])}, {})
-        store.save_step(epoch * 10, groups(), facts(epoch, best=min(epoch, 2)))
-    (tmp_path / "log.jsonl").write_text("{}\n")
-    store.finish(facts(3, best=2, step=30))
-    assert names(tmp_path) == {"finished", "best-0002", "log.jsonl"}
-    loaded = CheckpointStore(tmp_path).load_last()
-    assert loaded is not None
-    assert loaded[0] == {}
-    assert loaded[1]["step"] == 30
-    store.finish(facts(3, best=2, step=30))  # a finished run may finish again
-    assert names(tmp_path) == {"finished", "best-0002", "log.jsonl"}
-
-
 def test_an_optimizer_goes_on_from_its_saved_state_as_if_never_stopped(
     tmp_path: Path, tiny: EncoderConfig
 ) -> None:
@@ -351,46 +178,6 @@ def test_nothing_is_pickled(saved: Path) -> None:
     assert hashes.keys() == names(saved) - {"manifest.json"}
 
 
-@pytest.mark.parametrize("harm", ["damaged", "gone"])
-def test_a_checkpoint_is_whole_only_with_its_best_model(tmp_path: Path, harm: str) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_best(1, {"weight": torch.tensor([1.0])}, {})
-    store.save_step(10, groups(), facts(1, best=1))
-    store.save_best(2, {"weight": torch.tensor([2.0])}, {})
-    store.save_step(20, groups(), facts(2, best=2))
-    for name in ("best-0002", "best-0002-copy"):
-        if harm == "damaged":
-            DAMAGE["weights"](tmp_path / name)
-        else:
-            shutil.rmtree(tmp_path / name)
-    saved = CheckpointStore(tmp_path).load_last()
-    assert saved is not None
-    assert saved[1]["best_epoch"] == 1
-    assert float(store.load_best(1)[0]["weight"]) == 1
-
-
-@pytest.mark.parametrize("kind", [*DAMAGE, "gone"])
-@pytest.mark.parametrize("name", ["best-0001", "best-0001-copy"])
-def test_one_damaged_best_model_costs_no_step(tmp_path: Path, kind: str, name: str) -> None:
-    store = CheckpointStore(tmp_path)
-    model, predictions = {"weight": torch.tensor([1.5])}, {"sst": torch.tensor([2.0])}
-    store.save_best(1, model, predictions)
-    for step in (10, 20):
-        store.save_step(step, groups(step), facts(1, best=1, step=step))
-    harm = shutil.rmtree if kind == "gone" else DAMAGE[kind]
-    if kind in ("group not in the manifest", "group nowhere"):
-        _drop_from_manifest(tmp_path / name, "model.safetensors")
-    else:
-        harm(tmp_path / name)
-    for _ in range(2):
-        saved = CheckpointStore(tmp_path).load_last()
-        assert saved is not None and saved[1]["step"] == 20
-        assert all(map(same_tensors, store.load_best(1), (model, predictions)))
-    store.finish(facts(1, best=1, step=20))
-    assert {own for own in names(tmp_path) if "damaged" not in own} == {"finished", "best-0001"}
-    assert all(map(same_tensors, store.load_best(1), (model, predictions)))
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("group", ["model", "optimizer", "objective"])
 def test_a_value_that_is_not_finite_is_not_saved_and_the_one_before_stays(
@@ -407,94 +194,3 @@ def test_a_value_that_is_not_finite_is_not_saved_and_the_one_before_stays(
     assert names(tmp_path) == {"step-00000002-0000"}
     loaded = store.load_last()
     assert loaded is not None and loaded[1]["step"] == 2
-
-
-def test_a_best_model_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_best(1, {"weight": torch.tensor([1.0])}, {})
-    with pytest.raises(RunError, match="weight of the model"):
-        store.save_best(1, {"weight": torch.tensor([float("nan")])}, {})
-    assert float(store.load_best(1)[0]["weight"]) == 1
-
-
-CANNOT_READ_NOW = {
-    "disk": OSError(errno.EIO, "Input/output error"),
-    "rights": PermissionError(errno.EACCES, "Permission denied"),
-    "handles": OSError(errno.EMFILE, "Too many open files"),
-    "server": OSError(errno.ESTALE, "Stale file handle"),
-    "no memory to map": OSError(errno.ENOMEM, "Cannot allocate memory"),
-    "no memory": MemoryError("Cannot allocate memory (os error 12)"),
-    "no memory for torch": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
-}
-
-
-@pytest.mark.parametrize("step", ["hash", "tensors", "list"])
-@pytest.mark.parametrize("kind", CANNOT_READ_NOW)
-def test_what_cannot_be_read_now_is_no_damage_and_stays_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, step: str
-) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_step(2, groups(), facts(step=2))
-    store.save_step(4, groups(), facts(step=4))
-    before = names(tmp_path)
-
-    def fail(*_: object) -> None:
-        raise CANNOT_READ_NOW[kind]
-
-    owner, name = {
-        "hash": (durable_files, "sha256_of"),
-        "tensors": (checkpoint, "load_file"),
-        "list": (Path, "iterdir"),
-    }[step]
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, name, fail)
-        with pytest.raises((RunError, type(CANNOT_READ_NOW[kind]))) as raised:
-            store.load_last()
-    assert step == "list" or "step-00000004-0000: cannot be read now" in str(raised.value)
-    assert names(tmp_path) == before
-    loaded = store.load_last()
-    assert loaded is not None and loaded[1]["step"] == 4
-
-
-@pytest.mark.parametrize("kind", ["file for the folder", "facts gone", "facts"])
-def test_a_damaged_older_checkpoint_does_not_stop_the_next_saves(tmp_path: Path, kind: str) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_step(2, groups(), facts(step=2))
-    store.save_step(4, groups(), facts(step=4))
-    DAMAGE[kind](tmp_path / "step-00000002-0000")
-    assert store.load_last() is not None
-    store.save_step(3, groups(), facts(step=3))
-    store.save_step(6, groups(), facts(step=6))
-    store.save_best(1, {"weight": torch.tensor([1.0])}, {})
-    store.finish(facts(1, best=1))
-    assert names(tmp_path) == {"finished", "best-0001"}
-
-
-@pytest.mark.parametrize("name", [checkpoint.MANIFEST, checkpoint.FACTS])
-@pytest.mark.parametrize(
-    "kind", [k for k in HOSTILE_JSON if k != "sparse"]
-)  # its hash takes minutes
-def test_hostile_json_is_damage(tmp_path: Path, name: str, kind: str) -> None:
-    """The facts are reached only where the manifest has the hash of what stands there."""
-    store = CheckpointStore(tmp_path)
-    store.save_step(2, groups(), facts(step=2))
-    store.save_step(4, groups(), facts(step=4))
-    last = tmp_path / "step-00000004-0000"
-    put(last / name, kind)
-    if name == checkpoint.FACTS and (last / name).is_file():
-        hashes = {file.name: durable_files.sha256_of(file) for file in sorted(last.iterdir())}
-        del hashes[checkpoint.MANIFEST]
-        (last / checkpoint.MANIFEST).write_text(json.dumps({"sha256": hashes}))
-    loaded = store.load_last()
-    assert loaded is not None and loaded[1]["step"] == 2
-    assert names(tmp_path) == {"step-00000002-0000", "damaged-step-00000004-0000"}
-
-
-@pytest.mark.parametrize("kind", HOSTILE_JSON)
-def test_a_checkpoint_beside_a_hostile_one_is_saved(tmp_path: Path, kind: str) -> None:
-    store = CheckpointStore(tmp_path)
-    store.save_step(2, groups(), facts(step=2))
-    put(tmp_path / "step-00000002-0000" / checkpoint.FACTS, kind)
-    store.save_step(4, groups(), facts(step=4))
-    loaded = store.load_last()
-    assert loaded is not None and loaded[1]["step"] == 4
