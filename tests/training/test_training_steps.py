@@ -23,13 +23,7 @@ from minbert.training.loop import train_step
 from minbert.training.optimizer import AdamW
 from minbert.training.plan import Trainee
 from tests.helpers import CPU
-from tests.training.training_runs import SHAPE, assert_same_run, make_run, stopping
-
-
-@pytest.fixture
-def shape() -> EncoderConfig:
-    return SHAPE
-
+from tests.training.training_runs import assert_same_run, make_run, stopping
 
 TASKS_DRAWN = ("sst", "para", "sts")
 
