@@ -74,11 +74,13 @@ def cached_sentences(
     A sentence without a token for `tokenizer`, the student's, is left out.
     """
     decisive = {"sentences": _FORMAT, "vocabulary": tokenizer.fingerprint(), **vars(recipe)}
-
-    def fill(draft: Path) -> None:
-        _fill(draft, read_documents(paths, "sentences"), tokenizer, recipe)
-
-    folder = made_of_text(cache, "", paths, decisive, fill)
+    folder = made_of_text(
+        cache,
+        "",
+        paths,
+        decisive,
+        lambda draft: _fill(draft, read_documents(paths, "sentences"), tokenizer, recipe),
+    )
     log.info("sentences: %d files in %s", len(paths), folder)
     return folder
 

@@ -104,11 +104,13 @@ def cached(
 ) -> Path:
     """The folder with the packed rows of these files, made now unless it exists."""
     decisive = {"format": _FORMAT, "vocabulary": tokenizer.fingerprint(), **vars(recipe)}
-
-    def fill(draft: Path) -> None:
-        _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe)
-
-    folder = made_of_text(cache, "", paths, decisive, fill)
+    folder = made_of_text(
+        cache,
+        "",
+        paths,
+        decisive,
+        lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe),
+    )
     log.info("text: %d files packed in %s", len(paths), folder)
     return folder
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -95,18 +97,21 @@ def test_every_position_and_every_random_token_is_as_likely() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32 - 1))
-def test_whole_words_are_chosen_whole(seed: int) -> None:
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.01, 0.15, 0.4, 0.99]))
+def test_whole_words_are_taken_in_random_order_and_one_too_long_is_skipped(
+    seed: int, rate: float
+) -> None:
+    """As the published code walks through them, a row and a word at a time."""
     ids = random_rows(12, seed=seed)
-    picked = chosen(ids, mask(ids, 0.15, seed, whole_words=True))
-    continues = torch.isin(ids, torch.tensor(CONTINUES))
-    for row, own, inside in zip(ids, picked, continues, strict=True):
-        most = max(1, int(int(text_tokens(row).sum()) * 0.15 + 0.5))
-        assert own.any()
-        words = _words(row, inside)
-        taken = [word for word in words if bool(own[word].any())]
-        assert all(bool(own[word].all()) for word in taken)
-        assert sum(map(len, taken)) <= most or len(taken) == 1
+    picked = chosen(ids, mask(ids, rate, seed, whole_words=True))
+    keys = torch.rand(ids.shape, generator=generator(seed))
+    for row, own, key in zip(ids, picked, keys, strict=True):
+        most = max(1, int(int(text_tokens(row).sum()) * rate + 0.5))
+        taken: list[int] = []
+        for word in sorted(_words(row), key=lambda pieces: float(key[pieces[0]])):
+            if not taken or len(taken) + len(word) <= most:
+                taken += word
+        assert own.nonzero().flatten().tolist() == sorted(taken)
 
 
 def test_a_row_cut_out_of_one_long_word_has_its_number_too() -> None:
@@ -116,17 +121,12 @@ def test_a_row_cut_out_of_one_long_word_has_its_number_too() -> None:
     assert not picked[:, [0, -1]].any()
 
 
-def _words(row: Tensor, inside: Tensor) -> list[list[int]]:
-    """The positions of each word's pieces. A piece without a word to continue is none."""
-    words: list[list[int]] = []
-    for at in range(len(row)):
-        if not bool(text_tokens(row)[at]):
-            words.append([])
-        elif bool(inside[at]) and words and words[-1]:
-            words[-1].append(at)
-        elif not bool(inside[at]):
-            words.append([at])
-    return [word for word in words if word]
+def _words(row: Tensor) -> list[list[int]]:
+    """The positions of each word's pieces: from its first piece on to the next word's."""
+    text, inside = text_tokens(row), torch.isin(row, torch.tensor(CONTINUES))
+    starts = (text & ~inside).nonzero().flatten().tolist()
+    bounds = itertools.pairwise([*starts, len(row)])
+    return [[at for at in range(first, last) if text[at]] for first, last in bounds]
 
 
 @pytest.mark.parametrize("whole_words", [False, True])

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, VOCAB
+from tests.helpers import ROOT
 from tests.pretrain.running import SHAPE, SMALL
 from tests.pretrain.running import run as pretrain
 from tests.pretrain.stopping import assert_same_run
-from tests.pretrain.texts import random_documents, write_documents
 
 # one core for both: as many threads as `--ranks 2` has here, and so the same bytes
 ON_ONE_CORE = """
@@ -29,12 +28,8 @@ JOB = ("--text", "text.txt", "--vocab", "vocab", *SHAPE, *SMALL, "--steps", "5")
 
 @pytest.mark.slow
 def test_two_workers_of_torchrun_end_in_the_bytes_of_two_ranks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path,
 ) -> None:
-    write_documents(tmp_path / "text.txt", random_documents(150))
-    (tmp_path / "vocab").mkdir()
-    (tmp_path / "vocab" / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
-    monkeypatch.chdir(tmp_path)
     assert pretrain("--steps", "5", "--ranks", "2", "--output_dir", "whole") == 0
     done = subprocess.run(
         [sys.executable, "-c", ON_ONE_CORE, *TOGETHER, "-m", "minbert.pretrain", *JOB],
