@@ -16,9 +16,15 @@ from minbert.tasks import heads
 _SIZE, _CLASSES, _CENTER = 6, 5, 2.5
 
 
+def _output_weights(source: torch.Generator, outputs: int, inputs: int) -> Tensors:
+    return {
+        "weight of output.weight": normal(source, outputs, inputs),
+        "weight of output.bias": normal(source, outputs),
+    }
+
+
 def _vector_inputs(source: torch.Generator) -> Tensors:
-    shapes = {"weight": (_CLASSES, _SIZE), "bias": (_CLASSES,)}
-    weights = {f"weight of output.{name}": normal(source, *own) for name, own in shapes.items()}
+    weights = _output_weights(source, _CLASSES, _SIZE)
     return {"pooled": normal(source, 1, 4, _SIZE), **weights}
 
 
@@ -62,8 +68,7 @@ def _logits(inputs: Tensors) -> Tensors:
 
 
 def _pair_inputs(source: torch.Generator) -> Tensors:
-    shapes = {"weight": (2, 3 * _SIZE), "bias": (2,)}
-    weights = {f"weight of output.{name}": normal(source, *own) for name, own in shapes.items()}
+    weights = _output_weights(source, 2, 3 * _SIZE)
     return {"pooled": normal(source, 2, 4, _SIZE), **weights}
 
 
