@@ -47,6 +47,7 @@ from minbert.training.optimizer import optimizer_for, rate_schedule
 from minbert.training.plan import DivisibleBatch, Plan, Trainee
 from minbert.training.shared import shared
 
+_FITTED_ROWS = 128  # with thousands of words, enough for a map between some hundred dimensions
 _LEAST_AGREEMENT = 0.5  # of the words: a teacher that reads fewer of them teaches little
 
 Pretrainee = Trainee[PretrainingBert, DivisibleBatch]
@@ -68,7 +69,10 @@ def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
     model = _model(config, source, teacher, device)
     tokenizer = WordPieceTokenizer.from_folder(source, NO_LIMIT, model.published.vocab_size)
     counted = config.weights is None and config.embeddings == "neighbours"
-    lessons = [] if teacher is None else [_taught(config, teacher, tokenizer)]
+    if teacher is not None and config.weights is None and config.embeddings == "teacher":
+        size = model.encoder.word_embeddings.weight.shape
+        _take_vectors(model, principal_components(teacher, tokenizer.vocab, *size))
+    lessons = [] if teacher is None else [_taught(config, model, teacher, tokenizer)]
     if config.guesses or counted:
         recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
         packed = cached(Path(config.cache), text_files(config), tokenizer, recipe)
@@ -76,9 +80,6 @@ def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
             _take_vectors(model, _neighbours(model, packed, tokenizer))
         if config.guesses:
             lessons.append(_guessing(config, packed, tokenizer, model.device))
-    if teacher is not None and config.weights is None and config.embeddings == "teacher":
-        size = model.encoder.word_embeddings.weight.shape
-        _take_vectors(model, principal_components(teacher, tokenizer.vocab, *size))
     return Ingredients(config, model, lessons)
 
 
@@ -106,7 +107,12 @@ def _guessing(
     )
 
 
-def _taught(config: PretrainConfig, teacher: Teacher, tokenizer: WordPieceTokenizer) -> Lesson:
+def _taught(
+    config: PretrainConfig,
+    model: PretrainingBert,
+    teacher: Teacher,
+    tokenizer: WordPieceTokenizer,
+) -> Lesson:
     """The teacher's vectors of words and sentences. Raises InputError where it reads no words."""
     recipe = RowRecipe(config.pair_share, config.held_out, config.seed)
     folder = cached_sentences(Path(config.cache), text_files(config), tokenizer, recipe)
@@ -126,6 +132,7 @@ def _taught(config: PretrainConfig, teacher: Teacher, tokenizer: WordPieceTokeni
     pairs = None if config.scored_pairs is None else read_pairs(Path(config.scored_pairs), reader)
     terms = Weights(config.word_weight, config.sentence_weight, config.score_weight)
     objective = TeachingObjective(teacher, reader, terms, piece)
+    objective.fit(model, read(train.sample(_FITTED_ROWS)))
     return Lesson(
         name=TAUGHT,
         text=train,

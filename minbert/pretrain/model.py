@@ -37,6 +37,35 @@ class MaskedLanguageHead(nn.Module):
         return F.linear(self.norm(F.gelu(self.dense(hidden))), word_embeddings, self.bias)
 
 
+class Isometry(nn.Module):
+    """A linear map between vectors of two sizes that keeps lengths and angles.
+
+    Where the vectors that it makes are the shorter ones, it keeps those of what it does not drop.
+    Its matrix has orthonormal columns (rows), by QR decomposition of the weight.
+    """
+
+    def __init__(self, size: int, target: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(target, size)))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Vectors (N, target) from vectors (N, size)."""
+        tall = self.weight if len(self.weight) >= self.weight.shape[1] else self.weight.T
+        q, r = torch.linalg.qr(tall)
+        columns = q * r.diagonal().sign()  # so that an orthonormal weight is the matrix itself
+        return F.linear(vectors, columns if tall is self.weight else columns.T)
+
+    @torch.no_grad()
+    def fit(self, products: Tensor) -> None:
+        """Take the matrix by which `products` (target, size) is largest in sum.
+
+        For `products` the sum of y x^T over unit vectors x and y, it brings the x nearest to the y
+        by the mean of their cosines (the orthogonal Procrustes problem, Schönemann 1966).
+        """
+        u, _, v = torch.linalg.svd(products, full_matrices=False)
+        self.weight.copy_(u @ v)
+
+
 class PretrainingBert(nn.Module):
     """Encoder, masked-language head, and next-sentence head unless left out."""
 
@@ -72,7 +101,7 @@ class PretrainingBert(nn.Module):
                 nn.init.zeros_(module.bias)
         self.to_teacher = self.to_score = None
         if teacher_size is not None:
-            self.to_teacher = nn.Linear(config.hidden_size, teacher_size)
+            self.to_teacher = Isometry(config.hidden_size, teacher_size)
             self.to_score = nn.Linear(config.hidden_size, 1)
         self._autocast = autocast
 

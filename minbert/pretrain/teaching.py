@@ -1,18 +1,19 @@
 """The objective of learning from a teacher: its vectors of words and sentences, and its cosines.
 
-With h a vector of the student, t that of the teacher, A the map between them, s the score that the
-student gives a pair that it reads together, and a, b the teacher's vectors of the pair's texts:
+With h a vector of the student, t that of the teacher, A the isometry between them, s the score that
+the student gives a pair that it reads together, and a, b the teacher's vectors of the pair's texts:
 
     loss = word_weight · mean over words (1 - cos(t, A h))
          + sentence_weight · mean over sentences (1 - cos(t, A h))
          + score_weight · mean over pairs (s - cos(a, b))²
 
 A word's vector is the mean over its pieces in the last layer, a sentence's that over its tokens.
+A keeps angles, so the student's own cosines become the teacher's, and A is not needed afterwards.
 The teacher reads every text alone: a pair's words are drawn to what they are without the other.
 Sanh et al. 2019 (DistilBERT, section 3) draw hidden vectors together by their cosine; Jiao et al.
 2020 (TinyBERT, section 3.1) map between widths. Thakur et al. 2021 (Augmented SBERT) teach an
 encoder of single texts by one of pairs; here it is the other way round.
-Dimensions: B rows, N texts, W words, D the teacher's hidden size.
+Dimensions: B rows, N texts, W words, P pairs, H the student's hidden size, D the teacher's.
 """
 
 from __future__ import annotations
@@ -82,6 +83,15 @@ class Weights(NamedTuple):
     score: float
 
 
+class Match(NamedTuple):
+    """Vectors of the student, with the teacher's, of a piece of a batch."""
+
+    words: tuple[Tensor, Tensor]  # (W, H) and (W, D)
+    sentences: tuple[Tensor, Tensor]  # (N, H) and (N, D), of the texts that are read alone
+    pairs: Tensor  # (P, H), the pooler's, of pairs that are read together
+    cosines: Tensor  # (P,), the teacher's
+
+
 class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
     """The distance of a student from its teacher. A batch runs in pieces of readings."""
 
@@ -128,6 +138,18 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
             weighted = [w * part for w, part in zip(self._weights, parts.values(), strict=False)]
             yield {**parts, "loss": torch.stack(weighted).sum()}
 
+    @torch.no_grad()
+    def fit(self, model: PretrainingBert, reads: Reads) -> None:
+        """Begin the map with the isometry that suits these words and sentences best."""
+        assert model.to_teacher is not None
+        theirs = self._teacher.read(reads.texts, self._piece)
+        products = torch.zeros_like(model.to_teacher.weight)
+        for rows in like_lengths([r.row for r in reads.readings], self._piece):
+            match = self._match(model, [reads.readings[row] for row in rows], theirs, None)
+            for ours, their in (match.words, match.sentences):
+                products += (F.normalize(their).T @ F.normalize(ours)).to(products)
+        model.to_teacher.fit(products)
+
     def _sums(
         self,
         model: PretrainingBert,
@@ -136,6 +158,23 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
         mask_seed: int | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The losses of a piece, summed over its words, its sentences and its pairs."""
+        assert model.to_teacher is not None
+        match = self._match(model, piece, theirs, mask_seed)
+        by_word, by_text = (
+            1 - F.cosine_similarity(model.to_teacher(ours), their, dim=-1)
+            for ours, their in (match.words, match.sentences)
+        )
+        by_pair = (model.scores(match.pairs) - match.cosines).square()
+        return by_word.sum(), by_text.sum(), by_pair.sum()
+
+    def _match(
+        self,
+        model: PretrainingBert,
+        piece: Sequence[Reading],
+        theirs: TextVectors,
+        mask_seed: int | None,
+    ) -> Match:
+        """What the student makes of a piece, beside what the teacher makes of it."""
         tokens = self.reader.collate([reading.row for reading in piece], model.device)
         hidden, pooled = model.vectors(tokens, mask_seed)
         known = [
@@ -148,22 +187,21 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
         ]
         words = word_means(hidden, [[span for span, _ in row] for row in known])
         numbers = [number for row in known for _, number in row]
-        by_word = self._distances(model, words, theirs.words, numbers)
         alone = [row for row, reading in enumerate(piece) if len(reading.texts) == 1]
         pairs = [row for row, reading in enumerate(piece) if len(reading.texts) == 2]
         texts = [piece[row].texts[0] for row in alone]
-        by_text = self._distances(model, row_means(hidden, tokens)[alone], theirs.texts, texts)
         a, b = (theirs.texts[[piece[row].texts[side] for row in pairs]] for side in (0, 1))
-        by_pair = (model.scores(pooled[pairs]) - F.cosine_similarity(a, b, dim=-1)).square()
-        return by_word.sum(), by_text.sum(), by_pair.sum()
+        return Match(
+            words=(words, _of(theirs.words, numbers)),
+            sentences=(row_means(hidden, tokens)[alone], _of(theirs.texts, texts)),
+            pairs=pooled[pairs],
+            cosines=F.cosine_similarity(a, b, dim=-1),
+        )
 
-    def _distances(
-        self, model: PretrainingBert, ours: Tensor, theirs: Tensor, numbers: Sequence[int]
-    ) -> Tensor:
-        """1 - cosine between the student's mapped vectors and the teacher's of these numbers."""
-        assert model.to_teacher is not None
-        index = to_device(np.array(numbers, dtype=np.int64), theirs.device)
-        return 1 - F.cosine_similarity(model.to_teacher(ours), theirs[index], dim=-1)
+
+def _of(vectors: Tensor, numbers: Sequence[int]) -> Tensor:
+    """The vectors of these numbers, (N, D)."""
+    return vectors[to_device(np.array(numbers, dtype=np.int64), vectors.device)]
 
 
 @torch.no_grad()

@@ -46,6 +46,17 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor]:
     }
 
 
+def orthonormal(weight: Tensor) -> Tensor:
+    """The shorter of columns and rows, made orthonormal one after another (Gram-Schmidt)."""
+    found: list[Tensor] = []
+    tall = weight if len(weight) >= weight.shape[1] else weight.T
+    for column in tall.T:
+        rest = column - sum((column @ other) * other for other in found)
+        found.append(rest / rest.norm())
+    matrix = torch.stack(found, dim=1)
+    return matrix if tall is weight else matrix.T
+
+
 def reference(reads: Reads, weights: Weights) -> tuple[dict, dict]:
     """Values and gradients of the formula: a row at a time without padding, a word at a time."""
     student, teacher = tiny_student().double(), tiny_teacher(dtype=torch.float64).encoder
@@ -57,7 +68,7 @@ def reference(reads: Reads, weights: Weights) -> tuple[dict, dict]:
         return outputs["last_hidden_state"][0], outputs["pooler_output"][0]
 
     def distance(h: Tensor, t: Tensor) -> Tensor:
-        mapped = student.to_teacher.weight @ h + student.to_teacher.bias
+        mapped = orthonormal(student.to_teacher.weight) @ h
         return 1 - (mapped @ t) / (mapped.norm() * t.norm())
 
     theirs = [read(teacher, row)[0] for row in reads.texts]
