@@ -126,9 +126,9 @@ class PretrainFlags(shared_flags.Readable):
         None,
         TEACHER,
         "draw the encoder's vectors to those of this one (a folder or name, as for --weights; it "
-        "may have another vocabulary and shape), through a linear map that is not saved. Rows are "
-        "sentences of the text then, one a line. Pool by the mean: without --pair_share the pooler "
-        "does not train",
+        "may have another vocabulary and shape), through a linear map that keeps angles and is not "
+        "saved. Rows are sentences of the text then, one a line. Pool by the mean: without "
+        "--pair_share the pooler does not train",
         metavar="FOLDER|NAME",
     )
     text_share: float = flag(
@@ -158,7 +158,7 @@ class PretrainFlags(shared_flags.Readable):
         1.0, TEACHER, "weight of the sentences' loss", limit=NOT_NEGATIVE, metavar="W", acts=_TAUGHT
     )
     score_weight: float = flag(
-        5.0,
+        1.0,
         TEACHER,
         "weight of the pairs' loss, the squared error of the cosine",
         limit=NOT_NEGATIVE,
