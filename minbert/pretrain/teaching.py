@@ -160,10 +160,9 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
         """The losses of a piece, summed over its words, its sentences and its pairs."""
         assert model.to_teacher is not None
         match = self._match(model, piece, theirs, mask_seed)
-        by_word, by_text = (
-            1 - F.cosine_similarity(model.to_teacher(ours), their, dim=-1)
-            for ours, their in (match.words, match.sentences)
-        )
+        ours, their = (torch.cat(both) for both in zip(match.words, match.sentences, strict=True))
+        distances = 1 - F.cosine_similarity(model.to_teacher(ours), their, dim=-1)
+        by_word, by_text = distances.tensor_split([len(match.words[0])])
         by_pair = (model.scores(match.pairs) - match.cosines).square()
         return by_word.sum(), by_text.sum(), by_pair.sum()
 
