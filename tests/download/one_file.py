@@ -18,7 +18,7 @@ PATH = "/data/file.csv"
 SOON = Patience(
     connect=5, silence=5, window=5, least=2048, tries=3, pause=0.001, longest_pause=0.05
 )
-HASTY = replace(SOON, silence=0.2, window=0.25)  # only for servers that go silent
+HASTY = replace(SOON, connect=0.5, silence=0.2, window=0.25)  # only for servers that go silent
 SILENT = ("stall", "stall before the body", "mute", "drip")
 HEADLESS = ("drip of the head", "for ever 102")  # never silent, and never with an answer
 WHOLE = Expected(blob_sha1(CONTENT), len(CONTENT))
@@ -32,9 +32,7 @@ def client(patience: Patience = SOON) -> http.Client:
 
 def patience_with(fault: str, tries: int = SOON.tries) -> Patience:
     """Short where a server is silent by design: a busy machine may keep a good one waiting."""
-    if fault in HEADLESS:
-        return replace(HASTY, connect=0.5, tries=tries)
-    return replace(HASTY if fault in SILENT else SOON, tries=tries)
+    return replace(HASTY if fault in (*SILENT, *HEADLESS) else SOON, tries=tries)
 
 
 def get(

@@ -100,6 +100,7 @@ def test_costs_are_measured_once(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "METHODS", FEW[:1])
+    monkeypatch.setattr(command, "peak_of_first_steps", lambda *_: 1)  # a process for each
     first = CostPart.planned("smoke", place.extra, tmp_path).run()
     (ledger,) = tmp_path.glob("*.json")
     assert json.loads(ledger.read_text())["examples"] == 4

@@ -8,7 +8,7 @@ from minbert.training import group
 from tests.training import sharing
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_ranks_are_one_process(count: int) -> None:
     """Without dropout and noise, for all that can train: gradients, and ten steps."""
     assert group.launch(count, sharing.check_all) == count
