@@ -43,7 +43,7 @@ def few_methods(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def one_method(few_methods: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+def one_method(few_methods: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "METHODS", FEW[:1])
 
 
