@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbert.finetune.cli")
 _LIBRARIES += ("tests.no_flushing",)
 _LIBRARIES += ("torch._dynamo",)  # which torch loads when it first makes an optimizer: 1.5 s
+_LONGEST = ("faults/test_scoreboard.py", "training/test_shared.py", "job/test_torchrun.py")
 
 # `--precision auto` is fp32 on every CPU, also in processes that tests start
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
@@ -41,6 +42,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """
     named = not all(Path(argument).is_dir() for argument in config.args)
     return 0 if named else (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first: last, one of them would keep one worker busy alone."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(_LONGEST))
 
 
 @pytest.fixture(autouse=True)
