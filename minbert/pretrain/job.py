@@ -79,7 +79,9 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
             if progress.best_epoch is not None:
                 load_best(folder, trained.model, progress)
             dtype = torch.float16 if config.half else None
-            trained.model.save_pretrained(target, dtype, heads=config.guesses)
+            model = trained.model
+            heads = model.heads if steps else model.loaded_heads  # what has learnt something
+            model.save_pretrained(target, dtype, heads=heads if config.guesses else ())
         CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     show(_summary(config, target, progress))
 

@@ -5,7 +5,7 @@ Dimensions: B rows, T tokens, H hidden size, M masked tokens, V vocabulary.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -21,6 +21,12 @@ from minbert.support.console import log
 from minbert.support.device import at_least_fp32
 from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed, seeded
+
+_ARCHITECTURES = {  # the published name of an encoder with these heads
+    frozenset({"mlm"}): "BertForMaskedLM",
+    frozenset({"nsp"}): "BertForNextSentencePrediction",
+    frozenset({"mlm", "nsp"}): "BertForPreTraining",
+}
 
 
 class MaskedLanguageHead(nn.Module):
@@ -99,6 +105,7 @@ class PretrainingBert(nn.Module):
             if module is not None:
                 nn.init.normal_(module.weight, std=config.initializer_range)
                 nn.init.zeros_(module.bias)
+        self.loaded_heads: frozenset[str] = frozenset()  # by `load_published`
         self.to_teacher = self.to_score = None
         if teacher_size is not None:
             self.to_teacher = Isometry(config.hidden_size, teacher_size)
@@ -153,14 +160,23 @@ class PretrainingBert(nn.Module):
         with masks, lowered:
             yield
 
+    @property
+    def heads(self) -> frozenset[str]:
+        """The names of the heads of pretraining."""
+        return frozenset(name.split(".")[0] for name in self._heads())
+
     def save_pretrained(
-        self, folder: Path, dtype: torch.dtype | None = None, *, heads: bool = True
+        self,
+        folder: Path,
+        dtype: torch.dtype | None = None,
+        *,
+        heads: Collection[str] | None = None,
     ) -> None:
-        """Write a published folder, with the heads if they trained; float16 halves the file."""
-        config, kept = self.published.to_published(), None
+        """Write a published folder, with `heads` (their names; None: all); float16 halves it."""
+        config, heads = self.published.to_published(), self.heads if heads is None else heads
         if heads:
-            name = "BertForMaskedLM" if self.nsp is None else "BertForPreTraining"
-            config, kept = {**config, "architectures": [name]}, self._heads()
+            config["architectures"] = [_ARCHITECTURES[frozenset(heads)]]
+        kept = {k: t for k, t in self._heads().items() if k.split(".")[0] in heads}
         files = self.encoder.vocab_files
         weights.write(folder, self.encoder.state_dict(), config, files, heads=kept, dtype=dtype)
 
@@ -176,6 +192,7 @@ class PretrainingBert(nn.Module):
                 loaded = {name: t for name, t in loaded.items() if name not in parts}
         state = {name if name in heads else f"encoder.{name}": t for name, t in loaded.items()}
         self.load_state_dict({**self.state_dict(), **state})
+        self.loaded_heads = frozenset(name.split(".")[0] for name in loaded if name in heads)
         self.encoder.vocab_files = weights.read_vocab_files(folder)
 
     @torch.no_grad()

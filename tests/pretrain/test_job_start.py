@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def test_word_embeddings_begin_with_neighbours_or_random(place: Path) -> None:
         assert run("--steps", "0", "--embeddings", kind, "--save", kind) == 0
         started[kind] = load_file(place / kind / "model.safetensors")
     differing = [k for k, t in started["random"].items() if not t.equal(started["neighbours"][k])]
-    words = "bert.embeddings.word_embeddings.weight"
+    words = "embeddings.word_embeddings.weight"
     assert differing == [words]
     (file,) = place.glob("cache/*/word-vectors-32.npy")
     vectors = torch.from_numpy(np.load(file))
@@ -39,19 +40,32 @@ def test_no_steps_write_the_encoder_as_it_begins(place: Path) -> None:
     assert weights_of("out/encoder") != first
 
 
-def test_going_on_from_an_encoder_without_heads(
+def test_a_head_is_saved_once_it_has_learnt(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_encoder(place / "begun", TINY)
     assert run("--steps", "0", start=("--weights", "begun")) == 0
     assert "no whole mlm head, so it begins fresh" in capsys.readouterr().err
     before, after = (load_file(f"{name}/model.safetensors") for name in ("begun", "out/encoder"))
-    assert all(torch.equal(after[f"bert.{name}"], tensor) for name, tensor in before.items())
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert run("--steps", "3", start=("--weights", "out/encoder")) == 2
     assert "lies in the run's own folder" in capsys.readouterr().err
-    Path("out/encoder").rename("headed")
-    assert run("--steps", "3", start=("--weights", "headed")) == 0
-    assert "begins fresh" not in capsys.readouterr().err
+    assert run("--steps", "3", "--no_nsp", "--save", "headed", start=("--weights", "begun")) == 0
+    assert architecture("headed") == "BertForMaskedLM"
+    capsys.readouterr()
+    assert run("--steps", "0", start=("--weights", "headed")) == 0
+    printed = capsys.readouterr().err
+    assert "no whole nsp head" in printed and "no whole mlm head" not in printed
+    assert weights_of("out/encoder") == weights_of("headed")
+    assert architecture("out/encoder") == "BertForMaskedLM"
+    assert run("--steps", "3", "--save", "both", start=("--weights", "headed")) == 0
+    assert architecture("both") == "BertForPreTraining"
+
+
+def architecture(folder: str) -> str:
+    (name,) = json.loads(Path(folder, "config.json").read_text())["architectures"]
+    return name
 
 
 def test_positions_beyond_the_trained_ones_begin_as_repeats(
@@ -62,7 +76,7 @@ def test_positions_beyond_the_trained_ones_begin_as_repeats(
     assert run("--steps", "0", "--repeat_positions", "5", start=start) == 0
     name = "position_embeddings.weight"
     before = load_file("begun/model.safetensors")[f"embeddings.{name}"]
-    after = load_file("out/encoder/model.safetensors")[f"bert.embeddings.{name}"]
+    after = load_file("out/encoder/model.safetensors")[f"embeddings.{name}"]
     capsys.readouterr()
     source = [0, 1, 2, 3, 4, *([1, 2, 3, 4] * len(before))][: len(before)]
     assert torch.equal(after, before[source])
@@ -75,7 +89,7 @@ def test_positions_beyond_the_trained_ones_begin_as_repeats(
 def test_embeddings_can_be_scaled(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_encoder(place / "begun", TINY)
     assert run("--steps", "0", "--embedding_std", "0.5", start=("--weights", "begun")) == 0
-    words = load_file("out/encoder/model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    words = load_file("out/encoder/model.safetensors")["embeddings.word_embeddings.weight"]
     assert float(words.std()) == pytest.approx(0.5)
     capsys.readouterr()
     assert run("--steps", "0", "--embedding_std", "1e-6", start=("--weights", "begun")) == 2
