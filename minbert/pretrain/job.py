@@ -15,6 +15,7 @@ from minbert.pretrain import corpus
 from minbert.pretrain.budget import keep_steps, total_steps
 from minbert.pretrain.build import Ingredients, gather, text_files, trainee
 from minbert.pretrain.config import PretrainConfig
+from minbert.pretrain.model import PretrainingBert
 from minbert.support import durable_files, untrusted
 from minbert.support.command import show
 from minbert.support.console import clock, log
@@ -78,12 +79,16 @@ def run(config: PretrainConfig, stop: StopRequest) -> None:
         with stop.immediate():
             if progress.best_epoch is not None:
                 load_best(folder, trained.model, progress)
-            dtype = torch.float16 if config.half else None
-            model = trained.model
-            heads = model.heads if steps else model.loaded_heads  # what has learnt something
-            model.save_pretrained(target, dtype, heads=heads if config.guesses else ())
+            _save(config, trained.model, target, learnt=steps > 0)
         CheckpointStore(folder).finish({**facts, **dataclasses.asdict(progress)})
     show(_summary(config, target, progress))
+
+
+def _save(config: PretrainConfig, model: PretrainingBert, target: Path, *, learnt: bool) -> None:
+    """Write the encoder, with the heads that know something: by this run, or by what it took."""
+    heads = model.heads if learnt else model.loaded_heads
+    dtype = torch.float16 if config.half else None
+    model.save_pretrained(target, dtype, heads=heads if config.guesses else ())
 
 
 def _check_writable(save: str | None, target: Path) -> None:
