@@ -69,10 +69,12 @@ def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
     model = _model(config, source, teacher, device)
     tokenizer = WordPieceTokenizer.from_folder(source, NO_LIMIT, model.published.vocab_size)
     counted = config.weights is None and config.embeddings == "neighbours"
-    if teacher is not None and config.weights is None and config.embeddings == "teacher":
-        size = model.encoder.word_embeddings.weight.shape
-        _take_vectors(model, principal_components(teacher, tokenizer.vocab, *size))
-    lessons = [] if teacher is None else [_taught(config, model, teacher, tokenizer)]
+    lessons = []
+    if teacher is not None:
+        if config.weights is None and config.embeddings == "teacher":
+            size = model.encoder.word_embeddings.weight.shape
+            _take_vectors(model, principal_components(teacher, tokenizer.vocab, *size))
+        lessons.append(_taught(config, model, teacher, tokenizer))
     if config.guesses or counted:
         recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
         packed = cached(Path(config.cache), text_files(config), tokenizer, recipe)

@@ -5,13 +5,16 @@ Such a folder is whole or absent.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from minbert.pretrain.corpus import fingerprint
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.pretrain.corpus import Document, fingerprint, read_documents
 from minbert.support import durable_files, untrusted
 from minbert.support.errors import InputError
+
+R = TypeVar("R")  # a recipe, a dataclass
 
 
 def made_of_text(
@@ -37,6 +40,28 @@ def made_of_text(
 
         durable_files.make_once(folder, fill_and_check)
     return folder
+
+
+def rows_of_text(
+    cache: Path,
+    paths: Sequence[Path],
+    tokenizer: WordPieceTokenizer,
+    recipe: R,
+    fill: Callable[[Path, Iterable[Document], WordPieceTokenizer, R], None],
+    *,
+    form: Mapping[str, int],
+    doing: str,
+) -> Path:
+    """The folder of rows that `fill` makes of these files' documents, as `made_of_text` has it.
+
+    `form` names the form of the rows and its version, `doing` the work, for the progress bar.
+    """
+    decisive = {**form, "vocabulary": tokenizer.fingerprint(), **vars(recipe)}
+
+    def fill_draft(draft: Path) -> None:
+        fill(draft, read_documents(paths, doing), tokenizer, recipe)
+
+    return made_of_text(cache, "", paths, decisive, fill_draft)
 
 
 def damaged(folder: Path, error: Exception) -> InputError:

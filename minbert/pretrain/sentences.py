@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.pretrain.cache import damaged, made_of_text
-from minbert.pretrain.corpus import Document, read_documents
+from minbert.pretrain.cache import damaged, rows_of_text
+from minbert.pretrain.corpus import Document
 from minbert.pretrain.shards import HELD_OUT, TRAIN, stretches
 from minbert.support.console import log
 from minbert.support.errors import InputError
@@ -73,14 +73,8 @@ def cached_sentences(
 
     A sentence without a token for `tokenizer`, the student's, is left out.
     """
-    decisive = {"sentences": _FORMAT, "vocabulary": tokenizer.fingerprint(), **vars(recipe)}
-    folder = made_of_text(
-        cache,
-        "",
-        paths,
-        decisive,
-        lambda draft: _fill(draft, read_documents(paths, "sentences"), tokenizer, recipe),
-    )
+    form = {"sentences": _FORMAT}
+    folder = rows_of_text(cache, paths, tokenizer, recipe, _fill, form=form, doing="sentences")
     log.info("sentences: %d files in %s", len(paths), folder)
     return folder
 

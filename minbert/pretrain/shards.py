@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.pretrain.cache import damaged, made_of_text
-from minbert.pretrain.corpus import Document, is_held_out, read_documents
+from minbert.pretrain.cache import damaged, rows_of_text
+from minbert.pretrain.corpus import Document, is_held_out
 from minbert.pretrain.packing import Frame, PackedRow, Sentences, full_rows, pair_rows
 from minbert.support import durable_files, untrusted
 from minbert.support.console import log
@@ -103,14 +103,8 @@ def cached(
     cache: Path, paths: Sequence[Path], tokenizer: WordPieceTokenizer, recipe: Recipe
 ) -> Path:
     """The folder with the packed rows of these files, made now unless it exists."""
-    decisive = {"format": _FORMAT, "vocabulary": tokenizer.fingerprint(), **vars(recipe)}
-    folder = made_of_text(
-        cache,
-        "",
-        paths,
-        decisive,
-        lambda draft: _fill(draft, read_documents(paths, "tokenising"), tokenizer, recipe),
-    )
+    form = {"format": _FORMAT}
+    folder = rows_of_text(cache, paths, tokenizer, recipe, _fill, form=form, doing="tokenising")
     log.info("text: %d files packed in %s", len(paths), folder)
     return folder
 

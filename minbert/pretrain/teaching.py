@@ -41,6 +41,7 @@ from minbert.pretrain.scored_pairs import ScoredPairs
 from minbert.pretrain.teacher import Teacher, TextVectors
 from minbert.support.console import ProgressBar
 from minbert.support.device import to_device
+from minbert.support.errors import InputError
 from minbert.support.randomness import derive_seed
 from minbert.training.plan import Differentiable, Differentiate, Evaluation
 
@@ -140,7 +141,10 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
 
     @torch.no_grad()
     def fit(self, model: PretrainingBert, reads: Reads) -> None:
-        """Begin the map with the isometry that suits these words and sentences best."""
+        """Begin the map with the isometry that suits these words and sentences best.
+
+        Raises InputError where a vector of theirs is not finite.
+        """
         assert model.to_teacher is not None
         theirs = self._teacher.read(reads.texts, self._piece)
         products = torch.zeros_like(model.to_teacher.weight)
@@ -148,6 +152,9 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
             match = self._match(model, [reads.readings[row] for row in rows], theirs, None)
             for ours, their in (match.words, match.sentences):
                 products += (F.normalize(their).T @ F.normalize(ours)).to(products)
+        if not products.isfinite().all():
+            whose = "its vectors, or those of the encoder that learns,"
+            raise InputError(f"--teacher: {whose} are not finite; check the weights of both")
         model.to_teacher.fit(products)
 
     def _sums(
@@ -189,11 +196,11 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
         alone = [row for row, reading in enumerate(piece) if len(reading.texts) == 1]
         pairs = [row for row, reading in enumerate(piece) if len(reading.texts) == 2]
         texts = [piece[row].texts[0] for row in alone]
-        a, b = (theirs.texts[[piece[row].texts[side] for row in pairs]] for side in (0, 1))
+        a, b = (_of(theirs.texts, [piece[row].texts[side] for row in pairs]) for side in (0, 1))
         return Match(
             words=(words, _of(theirs.words, numbers)),
-            sentences=(row_means(hidden, tokens)[alone], _of(theirs.texts, texts)),
-            pairs=pooled[pairs],
+            sentences=(_of(row_means(hidden, tokens), alone), _of(theirs.texts, texts)),
+            pairs=_of(pooled, pairs),
             cosines=F.cosine_similarity(a, b, dim=-1),
         )
 

@@ -18,9 +18,8 @@ PATH = "/data/file.csv"
 SOON = Patience(
     connect=5, silence=5, window=5, least=2048, tries=3, pause=0.001, longest_pause=0.05
 )
-HASTY = replace(SOON, connect=0.5, silence=0.2, window=0.25)  # only for servers that go silent
-SILENT = ("stall", "stall before the body", "mute", "drip")
-HEADLESS = ("drip of the head", "for ever 102")  # never silent, and never with an answer
+HASTY = replace(SOON, connect=0.5, silence=0.2, window=0.25)  # for servers without an answer
+SILENT = ("stall", "stall before the body", "mute", "drip", "drip of the head", "for ever 102")
 WHOLE = Expected(blob_sha1(CONTENT), len(CONTENT))
 
 
@@ -32,7 +31,7 @@ def client(patience: Patience = SOON) -> http.Client:
 
 def patience_with(fault: str, tries: int = SOON.tries) -> Patience:
     """Short where a server is silent by design: a busy machine may keep a good one waiting."""
-    return replace(HASTY if fault in (*SILENT, *HEADLESS) else SOON, tries=tries)
+    return replace(HASTY if fault in SILENT else SOON, tries=tries)
 
 
 def get(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from minbert.encoder.bert import BertModel
-from minbert.pretrain import build, sentences, shards, vocabulary
+from minbert.pretrain import build, cache, vocabulary
 from minbert.pretrain.sentences import RowRecipe, cached_sentences
 from minbert.pretrain.shards import Recipe, cached
 from minbert.pretrain.vocabulary import cached_vocabulary
@@ -76,30 +76,30 @@ def test_a_text_that_changes_while_it_is_read_stops_the_run(
     assert "text.txt: was changed while it was read" in complaint(capsys)
 
 
-@pytest.mark.parametrize("module", [shards, sentences, vocabulary])
+@pytest.mark.parametrize(
+    ("what", "reader"), [("rows", cache), ("sentences", cache), ("vocabulary", vocabulary)]
+)
 def test_nothing_is_kept_under_the_hash_of_a_text_that_was_written_over(
-    place: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+    place: Path, monkeypatch: pytest.MonkeyPatch, what: str, reader: ModuleType
 ) -> None:
     """The first text comes back, and what is made of it is what would have been made at once."""
-    path, read, before = Path("text.txt"), module.read_documents, Path("text.txt").read_text()
+    path, read, before = Path("text.txt"), reader.read_documents, Path("text.txt").read_text()
 
     def written_over(*arguments: Any) -> Any:
         path.write_text(before.replace("film", "plot"))
         return read(*arguments)
 
-    def make(cache: str) -> dict[str, bytes]:
-        texts, tokenizer = [path], make_tokenizer(2**20)
+    def make(place: str) -> dict[str, bytes]:
+        store, texts, tokenizer = Path(place), [path], make_tokenizer(2**20)
         folder = {
-            shards: lambda: cached(Path(cache), texts, tokenizer, Recipe(24, True, 0.2, 0)),
-            sentences: lambda: cached_sentences(
-                Path(cache), texts, tokenizer, RowRecipe(0.0, 0.2, 0)
-            ),
-            vocabulary: lambda: cached_vocabulary(Path(cache), texts, 90, 0.2),
-        }[module]()
+            "rows": lambda: cached(store, texts, tokenizer, Recipe(24, True, 0.2, 0)),
+            "sentences": lambda: cached_sentences(store, texts, tokenizer, RowRecipe(0.0, 0.2, 0)),
+            "vocabulary": lambda: cached_vocabulary(store, texts, 90, 0.2),
+        }[what]()
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
     with monkeypatch.context() as during:
-        during.setattr(module, "read_documents", written_over)
+        during.setattr(reader, "read_documents", written_over)
         with pytest.raises(InputError, match=r"text.txt: was changed while it was read"):
             make("cache")
     path.write_text(before)

@@ -12,7 +12,7 @@ import pytest
 
 from minbert.data.subwords import wordpiece
 from minbert.data.tokenizer import WordPieceTokenizer
-from minbert.pretrain import shards
+from minbert.pretrain import cache, shards
 from minbert.pretrain.corpus import is_held_out
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
 from minbert.support.errors import InputError
@@ -87,7 +87,7 @@ def spelled(ids: np.ndarray) -> str:
 
 
 def test_it_is_packed_once(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "read_documents", None)
+    monkeypatch.setattr(cache, "read_documents", None)
     again = cached(tmp_path / "cache", [tmp_path / "a.txt"], TOKENIZER, RECIPE)
     assert again == folder
 
@@ -115,7 +115,7 @@ def test_a_packing_that_fails_leaves_nothing(
         raise InputError("the disk is gone")
 
     path = write_documents(tmp_path / "a.txt", DOCUMENTS)
-    monkeypatch.setattr(shards, "read_documents", breaks_off)
+    monkeypatch.setattr(cache, "read_documents", breaks_off)
     with pytest.raises(InputError, match="gone"):
         cached(tmp_path / "cache", [path], TOKENIZER, RECIPE)
     assert not list((tmp_path / "cache").iterdir())
@@ -156,7 +156,7 @@ def test_documents_too_short_for_a_pair_are_counted(
 def test_the_same_bytes_read_as_another_kind_of_file_are_other_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "read_documents", lambda *_: iter(DOCUMENTS))
+    monkeypatch.setattr(cache, "read_documents", lambda *_: iter(DOCUMENTS))
     paths = [write_documents(tmp_path / name, DOCUMENTS) for name in ("a.csv", "a.txt", "b.text")]
     table, text, same = (cached(tmp_path / "cache", [path], TOKENIZER, RECIPE) for path in paths)
     assert table != text == same

@@ -59,6 +59,18 @@ def test_it_learns_the_teachers_vectors(taught: Path) -> None:
         assert last["scores"][name] < 0.5 * lines[0][name.replace(" ", "_")] < 0.5
 
 
+def test_a_teacher_whose_vectors_overflow_is_one_line(
+    taught: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file("better/model.safetensors")
+    tensors["embeddings.LayerNorm.weight"] = torch.full_like(
+        tensors["embeddings.LayerNorm.weight"], 3e38
+    )
+    save_file(tensors, "better/model.safetensors")
+    assert run("--steps", "3") == 2
+    assert "--teacher: its vectors" in complaint(capsys)
+
+
 def test_pairs_that_it_reads_together_are_scored(taught: Path) -> None:
     write_course_files(taught / "data", rows=30, tasks=["sts"])
     flags = ("--steps", "30", "--lr", "1e-2", "--pair_share", "1")
