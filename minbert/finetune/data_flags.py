@@ -80,8 +80,8 @@ class DataFlags:
     dev_rows: str = flag(
         "file",
         DATA,
-        "what dev scores are of: file, the dev files; rest, the train rows that --limit_train "
-        "leaves out, which are many more",
+        "which rows the dev scores are of: file, those of the dev files; rest, the train rows "
+        "that --limit_train leaves out, which are many more",
         choices=("file", "rest"),
         acts=[_LITTLE, When(lambda c: c.dev_only, "--dev_only: these rows are not for handing in")],
     )

@@ -118,9 +118,9 @@ class TrainingFlags:
     epoch_rows: str = flag(
         "fresh",
         TRAINING,
-        "rows of a task of which an epoch takes a part: fresh, each epoch goes on where the one "
-        "before it stopped, so that all rows come in turn; fixed, every epoch has the same rows, "
-        "as in the poster's code",
+        "which rows an epoch takes of a task that it does not take whole: fresh, each goes on "
+        "where the one before it stopped, so that all rows come in turn; fixed, every epoch has "
+        "the same rows, as in the poster's code",
         choices=("fresh", "fixed"),
         acts=[When(lambda c: c.rrobin is not None, "--rrobin")],
     )
@@ -149,9 +149,9 @@ class TrainingFlags:
     keep: str = flag(
         "best",
         TRAINING,
-        "whose model is kept, scored and predicts: best, the epoch's with the best dev scores; "
-        "last, the last step's, so that nothing is chosen by dev. Dev is then scored once, at the "
-        "end",
+        "which model is kept, scored and used for predictions: best, that of the epoch with the "
+        "best dev scores; last, that of the last step, so that nothing is chosen by dev. Dev is "
+        "then scored once, at the end",
         choices=("best", "last"),
     )
     seed: int = shared_flags.seed(TRAINING)

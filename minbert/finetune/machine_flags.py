@@ -24,8 +24,8 @@ class MachineFlags:
         1,
         RUN,
         "processes on this machine that train together, each on a part of every batch, and each on "
-        "a GPU of its own where there are any; but for its draws of masks and noise the run is "
-        "that of one process",
+        "a GPU of its own where there are any; the result is that of one process, but "
+        "dropout masks and noise are drawn otherwise",
         limit=AT_LEAST_ONE,
         metavar="N",
     )

@@ -26,7 +26,8 @@ class GradeConfig:
         None,
         _INPUT,
         "folder of the course's data files; default: data/ if they are there, else the bundled "
-        "synthetic sample; of a --task_file: of its files, default where it says",
+        "synthetic sample; with --task_file: the folder of that task's files; default: where the "
+        "file says",
         metavar="FOLDER",
     )
     task_file: tuple[str, ...] = flag(
@@ -47,7 +48,8 @@ class GradeConfig:
     ceiling: PerTask | None = flag(
         None,
         _INPUT,
-        f"score above which a question is put, as in {_EXAMPLE}; a task not named has none; "
+        "score above which the grader asks whether dev examples were trained on, as in "
+        f"{_EXAMPLE}; it changes no mark, and a task that is not named is not asked about; "
         f"default {','.join(_CEILINGS)}, on the bundled sample none",
         limit=RATE,
         metavar="SCORE",

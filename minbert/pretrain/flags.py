@@ -14,7 +14,7 @@ from minbert.support.flags import (
     flag,
 )
 
-TEXT, ENCODER, MASKS = "text", "the encoder", "what is guessed"
+TEXT, ENCODER, MASKS = "text", "the encoder", "masked words"
 TEACHER = "a teacher, whose vectors of words and sentences are learnt"
 LENGTH = "how long (one of the three; default --passes 1)"
 OPTIMIZATION, RUN = "optimization", "the run"
@@ -37,7 +37,7 @@ class PretrainFlags(shared_flags.Readable):
         (),
         TEXT,
         "text files, plain or .gz or .xz: one sentence a line, a blank line between documents; or "
-        "the course's tables, each text a document (they want --no_nsp)",
+        "the course's tables, each text a document (these need --no_nsp)",
         metavar="FILE",
         several=True,
     )
@@ -95,8 +95,8 @@ class PretrainFlags(shared_flags.Readable):
     repeat_positions: int | None = flag(
         None,
         ENCODER,
-        "with --weights that were trained on rows of N tokens only: the position embeddings beyond "
-        "begin as repeats of the first N, not as the noise they are",
+        "with --weights that were trained on rows of N tokens only: the position embeddings "
+        "beyond, which were never trained, are replaced by repeats of the first N",
         limit=Limit(lambda n: n >= 2, "2 or more"),
         metavar="N",
         acts=_GIVEN,
@@ -176,7 +176,7 @@ class PretrainFlags(shared_flags.Readable):
     )
 
     mask_rate: float = _share(
-        0.15, MASKS, "share of the tokens that must be guessed", acts=_GUESSING
+        0.15, MASKS, "share of the tokens that are masked and must be predicted", acts=_GUESSING
     )
     whole_words: bool = flag(False, MASKS, "mask all pieces of a word or none", acts=_GUESSING)
 
@@ -221,7 +221,7 @@ class PretrainFlags(shared_flags.Readable):
         "folder to write the encoder to, in the published layout; default encoder/ in --output_dir",
         metavar="FOLDER",
     )
-    half: bool = flag(False, RUN, "write the weights in half precision")
+    half: bool = flag(False, RUN, "write the weights as 16-bit floats (float16)")
     ranks: int = _count(
         1,
         RUN,

@@ -133,7 +133,8 @@ class R3FFlags:
     r4f_scope: str = flag(
         "head",
         GROUP,
-        "with --rlayer, matrices that are: head, all of it, the layer included; last, the output's",
+        "with --rlayer, which matrices are divided: head, all of the head's, the relational layer "
+        "included; last, the output's",
         choices=("head", "last"),
         acts=[
             When(lambda c: c.r4f, "--r4f"),

@@ -60,7 +60,7 @@ track = partial(
     flag,
     None,
     help="show the run's curves in this program, whose package you install yourself: every value "
-    "of the log, the dev scores and the learning rate, on this machine only",
+    "of the log, the scores of each epoch and the learning rate, on this machine only",
     choices=("tensorboard", "wandb", "trackio"),
 )
 
@@ -85,7 +85,10 @@ def micro_batch_size(default: int | str, group: str) -> Any:
 def precision(group: str, cpu: str | None = None, rest: str = "") -> Any:
     """The training pass's precision; `cpu` says where `auto` is bf16 on a CPU that has it."""
     there = "" if cpu is None else f", on a CPU with avx512_bf16 or AMX{cpu},"
-    text = f"of the training pass; auto is bf16 on CUDA that has it{there} and fp32 elsewhere{rest}"
+    text = (
+        f"of the training pass; auto takes bf16 on a GPU that has it{there} and fp32 "
+        f"elsewhere{rest}"
+    )
     return flag("auto", group, text, choices=("auto", "fp32", "bf16"))
 
 

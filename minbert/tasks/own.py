@@ -1,9 +1,10 @@
 """A task that a user describes, of the kinds that the course's tasks are.
 
 `Definition` is what the description says, checked; `task_file.py` reads it from a file. `task()`
-makes an entry of it, like those in `course.py`. Loss, divergence, head and FreeLB's numbers are
-those of the course's task of the same kind: SST's for a text's class, Quora's for that of two
-texts, STS's for a number.
+makes an entry of it, like those in `course.py`. Loss and divergence follow the kind: `classes` has
+those of SST, `binary` those of Quora, `regression` those of STS. The head of a pair's class is
+Quora's, that of a pair's number is STS's. FreeLB's numbers are those of SST for one text, of Quora
+for two, of STS for a number.
 """
 
 import json

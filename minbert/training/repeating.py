@@ -19,8 +19,8 @@ def add_like(parser: OneLineParser) -> None:
     parser.add_argument(
         f"--{LIKE}",
         metavar="RUN",
-        help="repeat the settings of this run (its folder, or manifest.json); what is typed beside "
-        "it wins, and its outputs go where this command's would",
+        help="repeat the settings of this run (its folder, or manifest.json); flags that "
+        "you type override them, and the outputs go to this command's own folders",
     )
 
 

@@ -8,11 +8,10 @@ from minbert.classroom.marking.sandbox import Limits
 from minbert.classroom.starter import SEED
 from minbert.classroom.starter_command import StarterConfig
 from minbert.classroom.steps import Step, steps_of
-from minbert.grade.config import GradeConfig
 from minbert.grade.gold import Gold, read_gold
 from minbert.support.device import cores
 from minbert.support.errors import InputError
-from minbert.support.flags import AT_LEAST_ONE, NOT_NEGATIVE, flag, same_flag
+from minbert.support.flags import AT_LEAST_ONE, NOT_NEGATIVE, flag
 
 VISIBILITIES = ("hidden", "after_due_date", "after_published", "visible")
 _LIMITS, _MARKS = "what a submission may use", "what it is marked by"
@@ -22,7 +21,13 @@ _LIMITS, _MARKS = "what a submission may use", "what it is marked by"
 class MarkingConfig(StarterConfig):
     """What the local marking and the autograder share. Raises InputError for wrong values."""
 
-    gold: str | None = same_flag(GradeConfig, "gold", _MARKS)
+    gold: str | None = flag(
+        None,
+        _MARKS,
+        "folder of the course's data files, whose dev labels score a submission's prediction "
+        "files; default: data/ if they are there, else the bundled synthetic sample",
+        metavar="FOLDER",
+    )
     seed: int | None = flag(
         None,
         _MARKS,
@@ -34,7 +39,7 @@ class MarkingConfig(StarterConfig):
     memory: int = flag(
         1024,
         _LIMITS,
-        "memory of a process, beside what torch and its like have",
+        "memory of a process, beyond what torch and other libraries take",
         limit=AT_LEAST_ONE,
         metavar="MB",
     )

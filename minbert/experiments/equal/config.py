@@ -73,8 +73,8 @@ class EqualConfig(GridConfig):
     budget: float | None = flag(
         None,
         GRID,
-        "forward units of every run over the batches of an epoch, so that 3 is an epoch of "
-        f"standard training; default: {_by_scale('budget')}",
+        "compute of every run, in forward passes for each batch of an epoch: a plain step takes 3, "
+        f"so 3 is an epoch of standard training; default: {_by_scale('budget')}",
         limit=POSITIVE,
         metavar="UNITS",
     )

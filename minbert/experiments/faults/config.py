@@ -27,7 +27,9 @@ class FaultsConfig:
         metavar="FOLDER",
     )
     resume: bool = flag(
-        False, _FILES, "play what is not written there, and what was lost or silent again"
+        False,
+        _FILES,
+        "run the injections that have no result there, and again those that were lost or silent",
     )
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ class GpuConfig:
         540, _HOW, "seconds in all; what does not fit in any more is cut short or left out"
     )
     patience: float = flag(
-        1.0, _HOW, "times the seconds that a part may take", limit=POSITIVE, metavar="X"
+        1.0, _HOW, "factor on the time limit of every part", limit=POSITIVE, metavar="X"
     )
     out: str = flag("runs/gpu", _HOW, "report.md, report.json, logs and traces", metavar="FOLDER")
 

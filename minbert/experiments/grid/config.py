@@ -41,7 +41,8 @@ class GridConfig:
     scale: str = flag(
         "smoke",
         GRID,
-        "smoke: minutes, to see that all works; small: hours; full: all rows, the published epochs",
+        "smoke: 128 rows of each file, one epoch, minutes; small: at most 20,000 rows, one epoch, "
+        "hours; full: all rows, the published ten epochs",
         choices=tuple(SCALES),
     )
     seeds: int | None = _count(None, GRID, f"runs of every row; default: {_by_scale('seeds')}")
@@ -53,7 +54,7 @@ class GridConfig:
     rows: tuple[str, ...] = flag(
         (),
         GRID,
-        "only these rows, by name, without dashes at its front; default: all",
+        "run only the rows of these names, without the dashes at the front of a name; default: all",
         metavar="NAME",
         several=True,
     )

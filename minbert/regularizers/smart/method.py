@@ -144,7 +144,7 @@ class SmartFlags:
     bregman_beta: float = flag(
         0.995,
         GROUP,
-        "momentum of the averaged weights that it stays close to",
+        "momentum of the average of past weights, to which the model is kept close",
         limit=RATE,
         metavar="BETA",
         acts=_BREGMAN,
