@@ -26,7 +26,7 @@ from minbert.support.errors import InputError
 _MOST_LETTERS = 4_000_000  # a call: the library takes some 150 bytes for each
 Shortened = tuple[tuple[str, ...], bool]  # one text or two, and whether they were cut
 N = TypeVar("N", bound=np.generic)
-_LETTERS = 200  # a token: a text of more letters for each is cut before it is taken apart
+LETTERS = 200  # a token: a text of more letters for each is cut before it is taken apart
 _CHUNK = 4096  # inputs a call: parallel inside, and the library's objects never pile up
 
 
@@ -144,7 +144,7 @@ class WordPieceTokenizer:
 
         The library would first take a text of 15 MB apart into gigabytes.
         """
-        most = self.max_length * _LETTERS
+        most = self.max_length * LETTERS
         if max(map(len, texts)) <= most:
             return texts, False
         joined = self._joins_spaces

@@ -13,7 +13,6 @@ from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.encoder import weights
 from minbert.encoder.bert import BertModel
 from minbert.encoder.config import EncoderConfig
-from minbert.pretrain.alignment import RowReader
 from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.lessons import Lesson, SideBySide
 from minbert.pretrain.masking import Masker
@@ -24,31 +23,18 @@ from minbert.pretrain.objective import (
     score_held_out,
     text_batch,
 )
-from minbert.pretrain.order import TASK, LikeLengths, ShuffledShards
-from minbert.pretrain.pairs import Reads, agreement, read_rows
-from minbert.pretrain.scored_pairs import read_pairs
-from minbert.pretrain.sentences import Row, RowRecipe, SentenceRows, cached_sentences
+from minbert.pretrain.order import TASK, ShuffledShards
 from minbert.pretrain.shards import HELD_OUT, TRAIN, PackedText, Recipe, cached
+from minbert.pretrain.taught_lesson import taught
 from minbert.pretrain.teacher import NO_LIMIT, Teacher, load_teacher, principal_components
-from minbert.pretrain.teaching import (
-    TAUGHT,
-    TaughtBatch,
-    TeachingObjective,
-    Weights,
-    score_taught,
-)
 from minbert.pretrain.vocabulary import cached_vocabulary
 from minbert.pretrain.word_vectors import cached_vectors
 from minbert.support.device import pick_autocast
 from minbert.support.errors import InputError
-from minbert.support.randomness import derive_seed
 from minbert.training.cuda_graphs import graphed
 from minbert.training.optimizer import optimizer_for, rate_schedule
 from minbert.training.plan import DivisibleBatch, Plan, Trainee
 from minbert.training.shared import shared
-
-_FITTED_ROWS = 128  # with thousands of words, enough for a map between some hundred dimensions
-_LEAST_AGREEMENT = 0.5  # of the words: a teacher that reads fewer of them teaches little
 
 Pretrainee = Trainee[PretrainingBert, DivisibleBatch]
 
@@ -74,10 +60,10 @@ def gather(config: PretrainConfig, device: torch.device) -> Ingredients:
         if config.weights is None and config.embeddings == "teacher":
             size = model.encoder.word_embeddings.weight.shape
             _take_vectors(model, principal_components(teacher, tokenizer.vocab, *size))
-        lessons.append(_taught(config, model, teacher, tokenizer))
+        lessons.append(taught(config, model, teacher, tokenizer))
     if config.guesses or counted:
-        recipe = Recipe(config.sequence_length, not config.no_nsp, config.held_out, config.seed)
-        packed = cached(Path(config.cache), text_files(config), tokenizer, recipe)
+        recipe = Recipe(config.sequence_length, config.pairs, config.held_out, config.seed)
+        packed = cached(Path(config.cache), config.text_files, tokenizer, recipe)
         if counted:
             _take_vectors(model, _neighbours(model, packed, tokenizer))
         if config.guesses:
@@ -109,48 +95,6 @@ def _guessing(
     )
 
 
-def _taught(
-    config: PretrainConfig,
-    model: PretrainingBert,
-    teacher: Teacher,
-    tokenizer: WordPieceTokenizer,
-) -> Lesson:
-    """The teacher's vectors of words and sentences. Raises InputError where it reads no words."""
-    recipe = RowRecipe(config.pair_share, config.held_out, config.seed)
-    folder = cached_sentences(Path(config.cache), text_files(config), tokenizer, recipe)
-    train, held_out = (SentenceRows(folder, split) for split in (TRAIN, HELD_OUT))
-    reader = RowReader(tokenizer, config.sequence_length)
-    size, piece = config.batch_size - config.text_rows, config.micro_batch_size
-
-    def read(rows: Sequence[Row], *place: int) -> Reads:
-        return read_rows(rows, reader, teacher.reader, derive_seed(config.seed, "pairs", *place))
-
-    scored = read(held_out.sample(config.scored_rows))
-    if (share := agreement(scored)) < _LEAST_AGREEMENT:
-        raise InputError(
-            f"--teacher {config.teacher}: of the words that it or the student reads, only "
-            f"{share:.0%} are words to both: take one for this script, split into words alike"
-        )
-    pairs = None if config.scored_pairs is None else read_pairs(Path(config.scored_pairs), reader)
-    terms = Weights(config.word_weight, config.sentence_weight, config.score_weight)
-    objective = TeachingObjective(teacher, reader, terms, piece)
-    objective.fit(model, read(train.sample(_FITTED_ROWS)))
-    return Lesson(
-        name=TAUGHT,
-        text=train,
-        title="sentences",
-        held_out=len(held_out),
-        rows=f"sentences of at most {config.sequence_length} tokens",
-        batch_size=size,
-        order=lambda steps: LikeLengths(train, train.lengths, size, steps, config.seed, TAUGHT),
-        draw=lambda rows: TaughtBatch(
-            tuple(f"sentence {row}" for row in rows), read(train.take(rows), *rows[:2]), piece
-        ),
-        objective=objective,
-        evaluate=lambda model: score_taught(model, objective, scored, pairs, piece),
-    )
-
-
 def trainee(
     ingredients: Ingredients, steps: int, model: PretrainingBert | None = None
 ) -> Pretrainee:
@@ -172,18 +116,13 @@ def trainee(
     return Trainee(model, shared(lessons), optimizer_for(model, config), plan)
 
 
-def text_files(config: PretrainConfig) -> list[Path]:
-    """The files to read."""
-    return [Path(name) for name in config.text]
-
-
 def _vocabulary_folder(config: PretrainConfig) -> Path:
     if config.weights is not None:
         weights.check_folder(Path(config.weights))
         return Path(config.weights)
     if config.vocab is not None:
         return Path(config.vocab)
-    files = text_files(config)
+    files = config.text_files
     return cached_vocabulary(Path(config.cache), files, config.vocab_size, config.held_out)
 
 

@@ -1,6 +1,7 @@
 """`PretrainConfig`: everything that decides a pretraining run, and which settings contradict."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from minbert.encoder.config import EncoderConfig
 from minbert.pretrain.flags import PretrainFlags
@@ -37,6 +38,11 @@ class PretrainConfig(PretrainFlags):
             self.check_positions(self.shape(self.vocab_size))
 
     @property
+    def text_files(self) -> list[Path]:
+        """The files to read."""
+        return [Path(name) for name in self.text]
+
+    @property
     def guesses(self) -> bool:
         """Whether masked words are trained."""
         return self.teacher is None or self.text_share > 0
@@ -59,8 +65,12 @@ class PretrainConfig(PretrainFlags):
                 f"--text_share {self.text_share:g}: makes {self.text_rows} of {self.batch_size} "
                 "rows a step; there must be some of both kinds"
             )
-        if self.word_weight == self.sentence_weight == 0:
-            raise InputError("--word_weight 0 and --sentence_weight 0: nothing to learn")
+        scores = self.score_weight if self.pair_share > 0 else 0
+        if self.word_weight == self.sentence_weight == scores == 0:
+            raise InputError(
+                "--word_weight 0 and --sentence_weight 0: nothing to learn, unless --pair_share is "
+                "above 0 and --score_weight too"
+            )
 
     def check_positions(self, shape: EncoderConfig) -> None:
         """Raise InputError where an encoder of this shape has too few positions."""

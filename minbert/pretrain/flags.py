@@ -48,7 +48,11 @@ class PretrainFlags(shared_flags.Readable):
         0.005, TEXT, "share of the documents that is never trained on and measures progress"
     )
     sequence_length: int = flag(
-        128, TEXT, "tokens a row, [CLS] and [SEP] included", limit=_SIXTEEN, metavar="TOKENS"
+        128,
+        TEXT,
+        "tokens a row, [CLS] and [SEP] included; beside a --teacher a longer sentence is cut",
+        limit=_SIXTEEN,
+        metavar="TOKENS",
     )
     no_nsp: bool = flag(
         False,
@@ -126,9 +130,9 @@ class PretrainFlags(shared_flags.Readable):
         None,
         TEACHER,
         "draw the encoder's vectors to those of this one (a folder or name, as for --weights; it "
-        "may have another vocabulary and shape), through a linear map that keeps angles and is not "
-        "saved. Rows are sentences of the text then, one a line. Pool by the mean: without "
-        "--pair_share the pooler does not train",
+        "may have another vocabulary and shape), through a linear map that keeps angles (as far as "
+        "the teacher is as wide) and is not saved. Rows are sentences of the text then, one a "
+        "line. Pool by the mean: without --pair_share the pooler does not train",
         metavar="FOLDER|NAME",
     )
     text_share: float = flag(
@@ -172,7 +176,7 @@ class PretrainFlags(shared_flags.Readable):
         "its similarities and the cosines of the encoder's mean vectors (with --pair_share, also "
         "the scores of pairs that it reads together)",
         metavar="FILE",
-        acts=_TAUGHT,
+        acts=[*_TAUGHT, When(lambda c: c.steps != 0, "--steps above 0")],
     )
 
     mask_rate: float = _share(

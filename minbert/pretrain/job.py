@@ -13,7 +13,7 @@ import torch
 from minbert.encoder import weights
 from minbert.pretrain import corpus
 from minbert.pretrain.budget import keep_steps, total_steps
-from minbert.pretrain.build import Ingredients, gather, text_files, trainee
+from minbert.pretrain.build import Ingredients, gather, trainee
 from minbert.pretrain.config import PretrainConfig
 from minbert.pretrain.model import PretrainingBert
 from minbert.support import durable_files, untrusted
@@ -101,12 +101,14 @@ def _check_writable(save: str | None, target: Path) -> None:
 
 def _check_files(config: PretrainConfig, folder: Path, target: Path) -> None:
     """Raise InputError for what cannot be read or written, or lies in the run's own folder."""
-    corpus.check_files(text_files(config), pairs=config.pairs)
+    corpus.check_files(config.text_files, pairs=config.pairs)
     _check_target(target)
     for key in ("weights", "vocab", "teacher"):
         source = getattr(config, key)
         if source and folder.resolve() in Path(source).resolve().parents:
             raise InputError(f"--{key} {source}: lies in the run's own folder {folder}")
+        if source and key != "weights" and target.resolve() == Path(source).resolve():
+            raise InputError(f"--save {target}: would replace the --{key}; name another folder")
 
 
 def _check_target(target: Path) -> None:
@@ -121,7 +123,7 @@ def _check_target(target: Path) -> None:
 
 def _files(config: PretrainConfig) -> dict[str, Path]:
     """Every file that the run reads."""
-    read = {f"text {number}": path for number, path in enumerate(text_files(config))}
+    read = {f"text {number}": path for number, path in enumerate(config.text_files)}
     if config.weights is not None:
         read |= weights.input_files(Path(config.weights))
     if config.vocab is not None:

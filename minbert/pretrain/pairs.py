@@ -16,6 +16,7 @@ from minbert.pretrain.sentences import Row
 
 _FOLLOWING, _ALTERED = 0.4, 0.4  # shares of the pairs; the rest are of any two sentences
 _DROPPED = 0.6  # the largest share of words that is left out
+_LOOKED_AT = 1000  # letters of a sentence tell whether two tokenizers agree on its words
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,17 @@ def read_rows(rows: Sequence[Row], student: RowReader, teacher: RowReader, seed:
     return Reads(teacher.read([(text,) for text in texts]), readings)
 
 
-def agreement(reads: Reads) -> float:
-    """The share of the words in texts, read by either, that both read; 0 where neither does."""
-    alone = [reading for reading in reads.readings if len(reading.texts) == 1]
-    ours = {place for reading in alone for place, _ in reading.words}
-    texts = enumerate(reads.texts[: len(alone)])
-    theirs = {(number, begin, end) for number, row in texts for _, begin, end in row.words}
-    return len(ours & theirs) / max(len(ours | theirs), 1)
+def agreement(sentences: Sequence[str], ours: RowReader, theirs: RowReader) -> float:
+    """The share of the words, read by either, that both read; 0 where neither reads any.
+
+    The readers' rows have room for all, so that no word is lost to one of them by its length.
+    """
+    rows = [(sentence[:_LOOKED_AT],) for sentence in sentences]
+    first, second = (
+        {(number, *place) for number, row in enumerate(reader.read(rows)) for place in row.words}
+        for reader in (ours, theirs)
+    )
+    return len(first & second) / max(len(first | second), 1)
 
 
 def _pairs(

@@ -17,6 +17,7 @@ from minbert.data.batches import Padded
 from minbert.data.reading import read_split
 from minbert.pretrain.alignment import ReadRow, RowReader, row_means
 from minbert.pretrain.model import PretrainingBert
+from minbert.support.errors import InputError
 from minbert.tasks.course import STS
 from minbert.tasks.metrics import pearson
 
@@ -59,6 +60,9 @@ def _batches(
 def read_pairs(path: Path, reader: RowReader) -> ScoredPairs:
     """The pairs of a file in the format of the course's STS files. Raises InputError."""
     examples = [e for e in read_split(STS, "dev", path).examples if e.label is not None]
+    if len({example.label for example in examples}) < 2:
+        what = "all its similarities are equal, so nothing can correlate with them"
+        raise InputError(f"--scored_pairs {path}: {what}; give two pairs or more that differ")
     first, second = (reader.read([(e.texts[side],) for e in examples]) for side in (0, 1))
     together = reader.read([e.texts for e in examples])
     return ScoredPairs(first, second, together, np.array([e.label for e in examples]))

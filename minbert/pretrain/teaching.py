@@ -8,7 +8,8 @@ the student gives a pair that it reads together, and a, b the teacher's vectors 
          + score_weight · mean over pairs (s - cos(a, b))²
 
 A word's vector is the mean over its pieces in the last layer, a sentence's that over its tokens.
-A keeps angles, so the student's own cosines become the teacher's, and A is not needed afterwards.
+Where the student is not the wider one, A keeps angles: so the student's own cosines become the
+teacher's, and A is not needed afterwards.
 The teacher reads every text alone: a pair's words are drawn to what they are without the other.
 Sanh et al. 2019 (DistilBERT, section 3) draw hidden vectors together by their cosine; Jiao et al.
 2020 (TinyBERT, section 3.1) map between widths. Thakur et al. 2021 (Augmented SBERT) teach an
@@ -143,7 +144,7 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
     def fit(self, model: PretrainingBert, reads: Reads) -> None:
         """Begin the map with the isometry that suits these words and sentences best.
 
-        Raises InputError where a vector of theirs is not finite.
+        Raises InputError where vectors of theirs are not finite, or have no direction at all.
         """
         assert model.to_teacher is not None
         theirs = self._teacher.read(reads.texts, self._piece)
@@ -152,9 +153,9 @@ class TeachingObjective(Differentiable[PretrainingBert, TaughtBatch]):
             match = self._match(model, [reads.readings[row] for row in rows], theirs, None)
             for ours, their in (match.words, match.sentences):
                 products += (F.normalize(their).T @ F.normalize(ours)).to(products)
-        if not products.isfinite().all():
+        if not products.isfinite().all() or not products.any():  # F.normalize makes inf zero
             whose = "its vectors, or those of the encoder that learns,"
-            raise InputError(f"--teacher: {whose} are not finite; check the weights of both")
+            raise InputError(f"{whose} are zero or not finite; check the weights of both")
         model.to_teacher.fit(products)
 
     def _sums(

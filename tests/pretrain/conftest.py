@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import VOCAB
+from tests.pretrain.taught import save_teacher
 from tests.pretrain.texts import random_documents, write_documents
 
 
@@ -19,3 +20,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "vocab" / "vocab.txt").write_text("".join(f"{token}\n" for token in VOCAB))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def taught(place: Path) -> Path:
+    """That folder with a teacher in it."""
+    save_teacher(place / "better")
+    return place

@@ -21,6 +21,11 @@ def run(*argv: str, start: tuple[str, ...] = ("--vocab", "vocab")) -> int:
     return pretrain.main(["--text", "text.txt", *start, *shape, *SMALL, *argv])
 
 
+def run_taught(*argv: str, start: tuple[str, ...] = ("--vocab", "vocab")) -> int:
+    """The same with the teacher of the fixture `taught`."""
+    return run("--teacher", "better", *argv, start=start)
+
+
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
+from tokenizers import Encoding
 
 from minbert.data.subwords import SPECIAL_TOKENS, wordpiece
-from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.data.tokenizer import LETTERS, WordPieceTokenizer
 from minbert.pretrain.alignment import (
     Place,
     Reading,
@@ -125,6 +128,20 @@ def test_words_behind_a_difference_are_still_found() -> None:
     text = "中文 film 中 good"
     read = (reader.read([(text,)])[0] for reader in (splitting, whole))
     assert [text[begin:end] for _, begin, end in shared(*read)] == ["film", "中", "good"]
+
+
+def test_of_a_huge_text_the_start_alone_is_taken_apart(monkeypatch) -> None:
+    reader, given = our_reader(8), []
+    taken_apart = WordPieceTokenizer.encodings
+
+    def watching(self: WordPieceTokenizer, texts: Sequence[str]) -> list[Encoding]:
+        given.extend(map(len, texts))
+        return taken_apart(self, texts)
+
+    monkeypatch.setattr(WordPieceTokenizer, "encodings", watching)
+    (read,) = reader.read([("the film " * 100_000,)])
+    assert max(given) <= 8 * LETTERS
+    assert [read] == reader.read([("the film " * 10,)])
 
 
 def test_a_batch_reads_like_its_rows() -> None:

@@ -13,35 +13,22 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from minbert.data.subwords import SPECIAL_TOKENS
 from minbert.encoder.bert import BertModel
 from minbert.pretrain import __main__ as pretrain
 from minbert.pretrain import budget, build, lessons, teaching
 from minbert.pretrain.teacher import Teacher
 from minbert.training.checkpoint import CheckpointStore
-from tests.helpers import CPU, TINY, VOCAB, save_encoder, write_course_files
-from tests.pretrain.running import complaint, manifest, weights_of
-from tests.pretrain.running import run as run_plain
+from tests.helpers import CPU, VOCAB, save_encoder, write_course_files
+from tests.pretrain.running import manifest, weights_of
+from tests.pretrain.running import run_taught as run
 from tests.pretrain.stopping import assert_same_run, check_stops, stop_at
-from tests.pretrain.taught import SHAPE, save_teacher
+from tests.pretrain.taught import SHAPE
 from tests.pretrain.texts import random_documents, write_documents
 
 BESIDE = ("--text_share", "0.25", "--pair_share", "0.5")
 KINDS = [(), ("--text_share", "0.25"), (*BESIDE, "--no_nsp", "--dropout", "0")]
-
-
-@pytest.fixture
-def taught(place: Path) -> Path:
-    """The folder of pretraining's tests, with a teacher in it."""
-    save_teacher(place / "better")
-    return place
-
-
-def run(*argv: str, start: tuple[str, ...] = ("--vocab", "vocab")) -> int:
-    return run_plain("--teacher", "better", *argv, start=start)
 
 
 def test_it_learns_the_teachers_vectors(taught: Path) -> None:
@@ -57,18 +44,6 @@ def test_it_learns_the_teachers_vectors(taught: Path) -> None:
     for name in ("word loss", "sentence loss"):
         assert last["scores"][name] < first["scores"][name]
         assert last["scores"][name] < 0.5 * lines[0][name.replace(" ", "_")] < 0.5
-
-
-def test_a_teacher_whose_vectors_overflow_is_one_line(
-    taught: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tensors = load_file("better/model.safetensors")
-    tensors["embeddings.LayerNorm.weight"] = torch.full_like(
-        tensors["embeddings.LayerNorm.weight"], 3e38
-    )
-    save_file(tensors, "better/model.safetensors")
-    assert run("--steps", "3") == 2
-    assert "--teacher: its vectors" in complaint(capsys)
 
 
 def test_pairs_that_it_reads_together_are_scored(taught: Path) -> None:
@@ -230,87 +205,10 @@ def test_word_embeddings_begin_with_the_teachers(taught: Path) -> None:
 
 def test_course_files_need_no_flag_where_no_sentence_is_guessed(taught: Path) -> None:
     write_course_files(taught, rows=60, tasks=["sst"])
-    argv = ["--vocab", "vocab", "--teacher", "better", "--embeddings", "random", "--steps", "2"]
+    argv = ["--vocab", "vocab", "--teacher", "better", "--steps", "2"]
     argv += ["--positions", "32", "--sequence_length", "16", "--hidden_size", "32"]
     argv += ["--held_out", "0.2", "--cache", "cache", "--output_dir", "out", "--batch_size", "4"]
     assert pretrain.main(["--text", "ids-sst-train.csv", *argv]) == 0
-
-
-def test_a_teacher_by_name_in_the_local_cache(taught: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(taught / "hub"))
-    assert run("--teacher", "someone/else", "--steps", "0") == 2
-    last = complaint(capsys)
-    assert "--teacher someone/else: no such folder" in last
-    assert "python -m minbert.download --weights someone/else" in last
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["--teacher", "nowhere"], "--teacher nowhere: no such folder"),
-        (["--teacher", "vocab"], "lacks config.json"),
-        (["--teacher", "roberta"], "'RobertaModel' is not BERT's"),
-        (["--teacher", "chinese"], "only 0% are words to both"),
-        (["--teacher", "short"], "--sequence_length 24: the teacher has 20 positions"),
-        (["--text_share", "1"], "--text_share 1.0: must be at least 0 and below 1"),
-        (["--text_share", "0.01"], "makes 0 of 16 rows"),
-        (["--text_share", "0.99"], "makes 16 of 16 rows"),
-        (["--pair_share", "1.5"], "--pair_share 1.5: must be 0 to 1"),
-        (["--word_weight", "0", "--sentence_weight", "0"], "nothing to learn"),
-        (["--mask_rate", "0.2"], "--mask_rate would do nothing here: it needs no --teacher, or"),
-        (["--whole_words"], "--whole_words would do nothing"),
-        (["--no_nsp"], "--no_nsp would do nothing"),
-        (["--scored_pairs", "nowhere.csv"], "nowhere.csv: cannot be read"),
-        (["--embeddings", "mine"], "invalid choice"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_usage_is_one_line(taught: Path, capsys, argv: list[str], words: str) -> None:
-    tokens = [*SPECIAL_TOKENS, *"中文字"]
-    for name, changes in (
-        ("chinese", {"vocab_size": len(tokens)}),
-        ("single", {"type_vocab_size": 1}),
-        ("short", {"max_position_embeddings": 20}),
-    ):
-        save_encoder(taught / name, TINY, **changes)
-    (taught / "chinese" / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
-    (taught / "roberta").mkdir()
-    for file in ("vocab.txt", "model.safetensors"):
-        (taught / "roberta" / file).write_bytes((taught / "single" / file).read_bytes())
-    (taught / "roberta" / "config.json").write_text('{"architectures": ["RobertaModel"]}')
-    assert run("--steps", "1", *argv) == 2
-    assert words in complaint(capsys)
-    assert not Path("out").exists()
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["--embeddings", "teacher"], "--embeddings teacher: there is none"),
-        (["--text_share", "0.5"], "--text_share would do nothing here: it needs --teacher"),
-        (["--pair_share", "0.5"], "--pair_share would do nothing"),
-        (["--word_weight", "2"], "--word_weight would do nothing"),
-        (["--score_weight", "2"], "--score_weight would do nothing here: it needs --pair_share"),
-        (["--scored_pairs", "a.csv"], "--scored_pairs would do nothing"),
-    ],
-)
-def test_its_flags_do_nothing_without_it(place: Path, capsys, argv, words) -> None:
-    assert run_plain("--steps", "1", *argv) == 2
-    assert words in complaint(capsys)
-
-
-def test_another_teacher_is_no_run_to_go_on_with(taught: Path, capsys) -> None:
-    assert run("--steps", "3") == 0
-    Path("better").rename("elsewhere")
-    assert run("--teacher", "elsewhere", "--steps", "3", "--resume") == 0
-    tensors = load_file("elsewhere/model.safetensors")
-    save_file({name: tensor + 1 for name, tensor in tensors.items()}, "elsewhere/model.safetensors")
-    capsys.readouterr()
-    assert run("--teacher", "elsewhere", "--steps", "3", "--resume") == 2
-    assert "another teacher" in complaint(capsys)
-    Path("elsewhere").rename("out/inside")
-    assert run("--teacher", "out/inside", "--steps", "3") == 2
-    assert "--teacher out/inside: lies in the run's own folder" in complaint(capsys)
 
 
 def test_the_students_dropout_and_vocabulary_are_its_own(taught: Path) -> None:

@@ -102,15 +102,15 @@ def test_any_text_can_be_altered(text: str) -> None:
 
 
 def test_agreement_is_a_share_of_the_words_of_either() -> None:
-    ours = our_reader()
-    rows = [("the film",), ("unknownword a",)]
+    ours = our_reader(2**30)
+    sentences = ["the film", "unknownword a"]
 
-    def share(theirs: RowReader, rows: list[tuple[str, ...]] = rows) -> float:
-        return agreement(read_rows(rows, ours, theirs, 0))
+    def share(theirs: RowReader, sentences: list[str] = sentences) -> float:
+        return agreement(sentences, ours, theirs)
 
     assert share(ours) == 1.0
-    assert share(their_reader()) == 3 / 4
-    assert share(their_reader(), [("the film", "unknownword a")]) == 3 / 4
+    assert share(their_reader(2**30)) == 3 / 4
+    assert share(their_reader(2**30), ["the film unknownword a"]) == 3 / 4
     chinese = {t: i for i, t in enumerate([*SPECIAL_TOKENS, "中", "文"])}
-    assert share(RowReader(WordPieceTokenizer(wordpiece(chinese), 2**30), 32)) == 0.0
-    assert share(ours, [("",)]) == 0.0
+    assert share(RowReader(WordPieceTokenizer(wordpiece(chinese), 2**30), 2**30)) == 0.0
+    assert share(ours, [""]) == 0.0
