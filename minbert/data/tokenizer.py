@@ -26,7 +26,7 @@ from minbert.support.errors import InputError
 _MOST_LETTERS = 4_000_000  # a call: the library takes some 150 bytes for each
 Shortened = tuple[tuple[str, ...], bool]  # one text or two, and whether they were cut
 N = TypeVar("N", bound=np.generic)
-LETTERS = 200  # a token: a text of more letters for each is cut before it is taken apart
+_LETTERS = 200  # a token: a text of more letters for each is cut before it is taken apart
 _CHUNK = 4096  # inputs a call: parallel inside, and the library's objects never pile up
 
 
@@ -144,19 +144,21 @@ class WordPieceTokenizer:
 
         The library would first take a text of 15 MB apart into gigabytes.
         """
-        most = self.max_length * LETTERS
+        most = self.max_length * _LETTERS
         if max(map(len, texts)) <= most:
             return texts, False
         joined = self._joins_spaces
         plain = [" ".join(t.split()) if joined and len(t) > most else t for t in texts]
         return tuple(text[:most] for text in plain), max(map(len, plain)) > most
 
-    def encodings(self, texts: Sequence[str]) -> list[Encoding]:
+    def encodings(self, texts: Sequence[str], longest: int | None = None) -> list[Encoding]:
         """The library's records of single texts, without [CLS] and [SEP].
 
-        They know each token's word and its place in the text, in characters.
+        They know each token's word and its place in the text, in characters. With `longest` a text
+        lacks what surely lies beyond so many tokens.
         """
-        return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        most = None if longest is None else longest * _LETTERS
+        return self._tokenizer.encode_batch([t[:most] for t in texts], add_special_tokens=False)
 
 
 def _chunks(texts: Iterable[Shortened]) -> Iterator[list[Shortened]]:

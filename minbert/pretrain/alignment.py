@@ -16,7 +16,7 @@ from tokenizers import Encoding
 from torch import Tensor
 
 from minbert.data.batches import Padded
-from minbert.data.tokenizer import LETTERS, WordPieceTokenizer
+from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.support.device import at_least_fp32, to_device
 
 Place = tuple[int, int, int]  # a word's text (a number), its first character, that after its last
@@ -56,8 +56,8 @@ class RowReader:
 
     def read(self, rows: Sequence[tuple[str, ...]]) -> list[ReadRow]:
         """The rows. Their words are those with all pieces in the row and none of them [UNK]."""
-        most = self._length * LETTERS
-        encodings = iter(self._tokenizer.encodings([text[:most] for row in rows for text in row]))
+        texts = [text for row in rows for text in row]
+        encodings = iter(self._tokenizer.encodings(texts, self._length))
         return [self._read([next(encodings) for _ in row]) for row in rows]
 
     def _read(self, texts: Sequence[Encoding]) -> ReadRow:

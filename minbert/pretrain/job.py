@@ -107,6 +107,7 @@ def _check_files(config: PretrainConfig, folder: Path, target: Path) -> None:
         source = getattr(config, key)
         if source and folder.resolve() in Path(source).resolve().parents:
             raise InputError(f"--{key} {source}: lies in the run's own folder {folder}")
+        # what --weights names may be replaced: the run goes on from it
         if source and key != "weights" and target.resolve() == Path(source).resolve():
             raise InputError(f"--save {target}: would replace the --{key}; name another folder")
 

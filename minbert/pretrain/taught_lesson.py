@@ -90,7 +90,7 @@ def _check_agreement(
 
 
 def _warn_of_cuts(train: SentenceRows, length: int) -> None:
-    """Say how many texts are longer than a row."""
+    """Say how many rows have more tokens than are read."""
     if cut := int((train.lengths > length - 2).sum()):
         log.warning(
             "--text: %d of %d rows have more than the %d tokens of --sequence_length; what lies "

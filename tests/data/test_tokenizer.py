@@ -187,7 +187,7 @@ def test_a_long_text_is_cut_before_it_is_taken_apart(monkeypatch: pytest.MonkeyP
     texts += [(long_text(rng, 600), long_text(rng, rng.randint(1, 30))) for _ in range(20)]
     whole, early = make_tokenizer(16), make_tokenizer(16)
     expected = whole.encode(texts)
-    monkeypatch.setattr("minbert.data.tokenizer.LETTERS", 12)
+    monkeypatch.setattr("minbert.data.tokenizer._LETTERS", 12)
     found = early.encode(texts)
     assert found.ids.tolist() == expected.ids.tolist() and found.truncated == expected.truncated
     seen = [early._shortened(text)[0] for text in texts]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
-from tokenizers import Encoding
 
 from minbert.data.subwords import SPECIAL_TOKENS, wordpiece
-from minbert.data.tokenizer import LETTERS, WordPieceTokenizer
+from minbert.data.tokenizer import WordPieceTokenizer
 from minbert.pretrain.alignment import (
     Place,
     Reading,
@@ -20,7 +17,7 @@ from minbert.pretrain.alignment import (
     row_means,
     word_means,
 )
-from tests.helpers import CPU, VOCAB
+from tests.helpers import CPU, VOCAB, make_tokenizer
 from tests.pretrain.taught import THEIRS, our_reader, their_reader
 
 HOSTILE = [
@@ -131,17 +128,12 @@ def test_words_behind_a_difference_are_still_found() -> None:
 
 
 def test_of_a_huge_text_the_start_alone_is_taken_apart(monkeypatch) -> None:
-    reader, given = our_reader(8), []
-    taken_apart = WordPieceTokenizer.encodings
-
-    def watching(self: WordPieceTokenizer, texts: Sequence[str]) -> list[Encoding]:
-        given.extend(map(len, texts))
-        return taken_apart(self, texts)
-
-    monkeypatch.setattr(WordPieceTokenizer, "encodings", watching)
-    (read,) = reader.read([("the film " * 100_000,)])
-    assert max(given) <= 8 * LETTERS
-    assert [read] == reader.read([("the film " * 10,)])
+    monkeypatch.setattr("minbert.data.tokenizer._LETTERS", 12)
+    tokenizer = make_tokenizer(2**30)
+    (start,) = tokenizer.encodings(["the film " * 100_000], 8)
+    assert start.offsets[-1][1] <= 8 * 12
+    long, short = RowReader(tokenizer, 8).read([("the film " * 100_000,), ("the film " * 10,)])
+    assert long == short
 
 
 def test_a_batch_reads_like_its_rows() -> None:

@@ -41,8 +41,8 @@ class GridConfig:
     scale: str = flag(
         "smoke",
         GRID,
-        "smoke: 128 rows of each file, one epoch, minutes; small: at most 20,000 rows, one epoch, "
-        "hours; full: all rows, the published ten epochs",
+        f"smoke: {SCALES['smoke'].limit} rows of each file, minutes; small: at most "
+        f"{SCALES['small'].limit:,}, hours; full: all rows, the published epochs",
         choices=tuple(SCALES),
     )
     seeds: int | None = _count(None, GRID, f"runs of every row; default: {_by_scale('seeds')}")
