@@ -127,7 +127,13 @@ class MultitaskBert(nn.Module):
         mask, types = tokens.attention_mask, tokens.types
         select = cls_token if self._pooling == "cls" else every_token
         outputs = self.encoder.encode(
-            embeddings, mask, types, select=select, token_count=tokens.real, scoring=scoring
+            embeddings,
+            mask,
+            types,
+            select=select,
+            token_count=tokens.real,
+            computed=tokens.computed,
+            scoring=scoring,
         )
         if self._pooling == "cls":
             return outputs["pooler_output"]

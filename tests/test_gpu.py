@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from minbert.data import batches
 from minbert.data.batches import Padded
 from minbert.encoder.config import EncoderConfig
 from minbert.encoder.split_products import _cut, split_product
@@ -87,6 +88,16 @@ def losses(model: MultitaskBert, steps: int, *, smart: bool) -> list[float]:
     return values
 
 
+@pytest.fixture(params=[1, 10**9], ids=["without padding", "padded"])
+def padding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the padding of small batches is left out."""
+    monkeypatch.setattr(batches, "_LEAST_SAVED", request.param)
+    batch = random_dataset("para", 64).batch(np.arange(8), torch.device("cuda"))
+    assert batch.tokens is not None
+    assert (batch.tokens.computed is None) == (request.param > 1)
+
+
+@pytest.mark.usefixtures("padding")
 def test_first_20_losses_agree_with_the_cpu(tiny: EncoderConfig) -> None:
     model = make_model(make_encoder(tiny, **NO_DROPOUT), head_dropout=0.0)
     on_gpu = copy.deepcopy(model).cuda()
@@ -243,6 +254,7 @@ METHODS: dict[str, Callable[[MultitaskBert], Any]] = {
 }
 
 
+@pytest.mark.usefixtures("padding")
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", METHODS)
 def test_replayed_steps_are_the_steps_as_ever(

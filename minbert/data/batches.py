@@ -23,13 +23,18 @@ from minbert.support.device import to_device
 from minbert.support.randomness import derive_seed
 from minbert.tasks.task import Task
 
+# Positions that must be saved on a GPU, so that it pays to gather tokens. An estimate: a layer of
+# BERT-base has a dozen kernels more then, which take as long as computing 350 positions.
+_LEAST_SAVED = 512
+
 
 @dataclass(frozen=True)
 class Padded:
     """N texts as equally long rows: `input_ids`, `attention_mask`, `token_type_ids`, all (N, T).
 
     `lengths` are the tokens of each text, (N,), and `one_type` says that all token types are 0:
-    both are known without asking the device.
+    both are known without asking the device. `computed` has the positions in the flattened (N · T,)
+    that the encoder computes, where it shall leave padding out on a GPU.
     """
 
     input_ids: Tensor
@@ -37,11 +42,17 @@ class Padded:
     token_type_ids: Tensor
     lengths: NDArray[np.int64]
     one_type: bool = False
+    computed: Tensor | None = None
 
-    def mapped(self, change: Callable[[Tensor], Tensor], lengths: NDArray[np.int64]) -> Padded:
-        """The texts after `change` of each tensor, with their `lengths` after it."""
+    def mapped(
+        self,
+        change: Callable[[Tensor], Tensor],
+        lengths: NDArray[np.int64],
+        computed: Tensor | None,
+    ) -> Padded:
+        """The texts after `change` of each tensor, with `lengths` and `computed` after it."""
         ids, mask, types = map(change, (self.input_ids, self.attention_mask, self.token_type_ids))
-        return Padded(ids, mask, types, lengths, self.one_type)
+        return Padded(ids, mask, types, lengths, self.one_type, computed)
 
     @property
     def types(self) -> Tensor | None:
@@ -79,7 +90,13 @@ class Batch:
         """The batch `count` times over, as one batch of `count` · B examples."""
         assert self.tokens is not None
         lengths = np.tile(self.tokens.lengths.reshape(self.views, -1), count).reshape(-1)
-        tokens = self.tokens.mapped(lambda rows: stacked([rows] * count, self.views), lengths)
+        computed = self.tokens.computed
+        if computed is not None:
+            size = self.tokens.input_ids.numel() // self.views
+            computed = _positions_of_copies(computed, count, size)
+        tokens = self.tokens.mapped(
+            lambda rows: stacked([rows] * count, self.views), lengths, computed
+        )
         return replace(self, ids=self.ids * count, labels=self.labels.repeat(count), tokens=tokens)
 
     def part(self, rows: slice, seed: int) -> tuple[Batch, float, int]:
@@ -98,13 +115,15 @@ class Batch:
             return replace(self, ids=ids, labels=labels, features=self.features[:, rows])
         lengths = self.tokens.lengths.reshape(self.views, -1)[:, rows].reshape(-1)
 
-        longest = self.tokens.input_ids.size(1)
-        width = padded_width(int(lengths.max()), longest, self.tokens.input_ids.device)
+        longest, device = self.tokens.input_ids.size(1), self.tokens.input_ids.device
+        width = padded_width(int(lengths.max()), longest, device)
+        computed = computed_positions(lengths, width, device)
 
         def taken(texts: Tensor) -> Tensor:  # (V·B, T)
             return texts.unflatten(0, (self.views, -1))[:, rows, :width].flatten(0, 1)
 
-        return replace(self, ids=ids, labels=labels, tokens=self.tokens.mapped(taken, lengths))
+        tokens = self.tokens.mapped(taken, lengths, computed)
+        return replace(self, ids=ids, labels=labels, tokens=tokens)
 
     @property
     def real_tokens(self) -> int:
@@ -120,6 +139,16 @@ class Batch:
 def stacked(copies: Sequence[Tensor], views: int) -> Tensor:
     """Rows (V·B, ...) of several batches as one batch: all first texts, then all second ones."""
     return torch.cat([rows.unflatten(0, (views, -1)) for rows in copies], dim=1).flatten(0, 1)
+
+
+def _positions_of_copies(positions: Tensor, count: int, size: int) -> Tensor:
+    """Positions in a batch to those in `count` copies of it; a view has `size` positions.
+
+    The device computes them: a recorded pass (a CUDA graph) gets nothing anew from the host.
+    """
+    copies = torch.arange(count, device=positions.device)[:, None]
+    earlier = positions // size * (count - 1)  # copies of the views before
+    return (positions + size * (earlier + copies)).flatten()
 
 
 @dataclass(frozen=True)
@@ -206,7 +235,8 @@ def pad(
     type_ids[mask] = texts.type_ids[flat]
     tensors = (input_ids, mask.astype(np.int64), type_ids)
     ids, attention_mask, types = (to_device(array, device) for array in tensors)
-    return Padded(ids, attention_mask, types, lengths, one_type=not type_ids.any())
+    computed = computed_positions(lengths, width, device)
+    return Padded(ids, attention_mask, types, lengths, not type_ids.any(), computed)
 
 
 def padded_width(length: int, longest: int, device: torch.device, step: int = 8) -> int:
@@ -218,6 +248,31 @@ def padded_width(length: int, longest: int, device: torch.device, step: int = 8)
     if device.type != "cuda":
         return length
     return min(-(-length // step) * step, longest)
+
+
+def computed_positions(
+    lengths: NDArray[np.int64], width: int, device: torch.device
+) -> Tensor | None:
+    """The positions that a GPU computes of texts padded to `width`, where that saves enough.
+
+    None stands for all of them, and for another device.
+    """
+    places = len(lengths) * width
+    if device.type != "cuda" or places - int(lengths.sum()) < _LEAST_SAVED:
+        return None
+    positions = positions_of(lengths, width)
+    return to_device(positions, device) if places - len(positions) >= _LEAST_SAVED else None
+
+
+def positions_of(lengths: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """The positions of all tokens of texts padded to `width`, and of some padding.
+
+    With it their number is a whole number of sixteenths of all, so there are few shapes of batches.
+    """
+    mask = (np.arange(width) < lengths[:, None]).reshape(-1)
+    tokens, step = int(lengths.sum()), -(-len(mask) // 16)
+    padding = np.flatnonzero(~mask)[: -tokens % step]
+    return np.concatenate([np.flatnonzero(mask), padding])
 
 
 def by_length(lengths: NDArray[np.int64], most_tokens: int) -> Iterator[NDArray[np.int64]]:

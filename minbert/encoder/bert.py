@@ -157,12 +157,15 @@ class BertModel(nn.Module):
         *,
         select: Select = every_token,
         token_count: int | None = None,
+        computed: Tensor | None = None,
         scoring: bool = False,
     ) -> dict[str, Tensor]:
         """Word embeddings (B, T, H) to `last_hidden_state` and `pooler_output` (B, H).
 
         `attention_mask` (B, T) is 1 at tokens and 0 at padding, where the output means nothing;
-        `token_count` is the number of its ones, counted if not given. Token types default to 0.
+        `token_count` is the number of its ones, counted if not given; `computed` (N,) names the
+        positions to compute, where a GPU shall leave padding out (`choose_layout`). Token types
+        default to 0.
         `select` names the tokens that the last layer computes, and so decides the shape of
         `last_hidden_state`: (B, T, H) for all. `scoring` says that no gradient is wanted, and
         takes the attention that is fastest then. Raises ValueError for a mask of another shape.
@@ -170,7 +173,8 @@ class BertModel(nn.Module):
         if attention_mask.shape != embeddings.shape[:2]:
             shapes = f"{tuple(attention_mask.shape)}, not {tuple(embeddings.shape[:2])}"
             raise ValueError(f"attention_mask: {shapes}, as the texts have it")
-        layout = choose_layout(attention_mask, self.config.num_attention_heads, token_count)
+        heads = self.config.num_attention_heads
+        layout = choose_layout(attention_mask, heads, token_count, computed)
         attend = self.attention.scoring if scoring else self.attention.default
         hidden = self._normed(layout.flatten(self._summed(embeddings, token_type_ids)))  # (N, H)
         for layer in self.layers[:-1]:

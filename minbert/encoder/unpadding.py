@@ -5,12 +5,12 @@ D = H / A. A position is the index of a token in the padded texts, flattened to 
 the vector of a token that is computed; its number is an index into the N.
 
 Linear layers, dropout, GELU and LayerNorm treat every token alone, so N rows without padding are
-enough for them. Attention needs a padded text for each head. Splitting the heads copies the tokens
-in any case, and the same copy puts the padding back.
+enough for them. Attention needs a padded text for each head.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,19 +22,29 @@ Move = Callable[[Tensor], Tensor]
 _MOST_TOKENS = 0.95  # share of tokens that are no padding, up to which the gathers pay
 
 
-def choose_layout(attention_mask: Tensor, heads: int, token_count: int | None = None) -> Layout:
-    """The faster layout for a mask (B, T) that is 1 at tokens; `token_count`: its ones, if known.
+def choose_layout(
+    attention_mask: Tensor,
+    heads: int,
+    token_count: int | None = None,
+    computed: Tensor | None = None,
+) -> Layout:
+    """The faster layout for a mask (B, T) that is 1 at tokens.
 
-    On a CPU padding is left out where there is enough of it to pay. It is computed on a GPU, and
-    where a text does not begin with a token.
+    A CPU leaves padding out where there is enough of it to pay, and each text begins with a token;
+    `token_count` is the number of tokens, if known. To count them the host would have to wait for a
+    GPU. There padding is left out where `computed` (N,) has the positions to compute: all tokens,
+    and maybe some padding.
     """
+    key_mask = attention_mask.bool()[:, None, None, :]
+    if computed is not None:
+        return UnpaddedLayout(key_mask, heads, computed)
     if attention_mask.device.type == "cpu":
         if token_count is None:
             token_count = int(attention_mask.count_nonzero())
         sparse = token_count <= _MOST_TOKENS * attention_mask.numel()
         if sparse and bool(attention_mask[:, 0].all()):
-            return UnpaddedLayout.of(attention_mask.bool(), heads)
-    return PaddedLayout(attention_mask.bool()[:, None, None, :], heads)
+            return UnpaddedParts.of(attention_mask.bool(), heads)
+    return PaddedLayout(key_mask, heads)
 
 
 def texts_shape(layout: Layout) -> tuple[int, int]:
@@ -43,28 +53,27 @@ def texts_shape(layout: Layout) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class PaddedLayout:
-    """N = B · T rows: padding is computed like any token, and masked as a key."""
+class Layout(ABC):
+    """Which N rows the layers compute of the padded texts, and the ways between the two."""
 
     key_mask: Tensor  # (B, 1, 1, T), True at tokens and False at padding
     heads: int  # A
 
+    @abstractmethod
     def flatten(self, texts: Tensor) -> Tensor:
         """Padded texts (B, T, H) to rows (N, H)."""
-        return texts.flatten(0, 1)
 
+    @abstractmethod
     def unflatten(self, rows: Tensor) -> Tensor:
         """Rows (N, H) to padded texts (B, T, H), 0 where nothing was computed."""
-        return rows.unflatten(0, texts_shape(self))
 
+    @abstractmethod
     def cls_rows(self, rows: Tensor) -> Tensor:
         """Rows (N, H) to those of [CLS], the first token of each text: (B, H)."""
-        # contiguous, as torch multiplies a strided matrix in another way where gradients are wanted
-        return self.unflatten(rows)[:, 0].contiguous()
 
+    @abstractmethod
     def row_numbers(self, positions: Tensor) -> Tensor:
         """Positions (M,), none of them padding, to the numbers of their rows (M,)."""
-        return positions
 
     def split_heads(self, rows: Tensor) -> Tensor:
         """Rows (N, H) to padded texts for each head, (B, A, T, D)."""
@@ -72,27 +81,77 @@ class PaddedLayout:
 
     def join_heads(self, context: Tensor) -> Tensor:
         """Padded texts for each head, (B, A, T, D), to rows (N, H)."""
-        return context.transpose(1, 2).flatten(2).flatten(0, 1)
+        return self.flatten(context.transpose(1, 2).flatten(2))
 
 
 @dataclass(frozen=True)
-class UnpaddedLayout:
-    """N rows, tokens alone; padding exists between `split_heads` and `join_heads`, where it is 0.
+class PaddedLayout(Layout):
+    """N = B · T rows: padding is computed like any token, and masked as a key."""
 
-    Fields and methods named as in PaddedLayout do what they do there. A part is what one head has
-    of one row, (D,). Parts are numbered as they lie in the rows, and their places as they lie in
-    the padded heads.
+    def flatten(self, texts: Tensor) -> Tensor:
+        return texts.flatten(0, 1)
+
+    def unflatten(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(0, texts_shape(self))
+
+    def cls_rows(self, rows: Tensor) -> Tensor:
+        # contiguous, as torch multiplies a strided matrix in another way where gradients are wanted
+        return self.unflatten(rows)[:, 0].contiguous()
+
+    def row_numbers(self, positions: Tensor) -> Tensor:
+        return positions
+
+
+@dataclass(frozen=True)
+class UnpaddedLayout(Layout):
+    """Rows of given positions, in any order: all tokens, and maybe some padding.
+
+    Nothing in it makes the host wait for a GPU.
     """
 
-    key_mask: Tensor
-    heads: int
-    positions: Tensor  # (N,): the position of each row, ascending
+    positions: Tensor  # (N,): the position of each row
+
+    def flatten(self, texts: Tensor) -> Tensor:
+        return _moved(texts, self._to_rows, self._to_texts)
+
+    def unflatten(self, rows: Tensor) -> Tensor:
+        return _moved(rows, self._to_texts, self._to_rows)
+
+    def cls_rows(self, rows: Tensor) -> Tensor:
+        count, length = texts_shape(self)
+        starts = torch.arange(0, count * length, length, device=rows.device)
+        return rows.index_select(0, self.row_numbers(starts))
+
+    def row_numbers(self, positions: Tensor) -> Tensor:
+        count, length = texts_shape(self)
+        own = torch.arange(len(self.positions), device=positions.device)
+        numbers = own.new_zeros(count * length).index_copy(0, self.positions, own)
+        return numbers.index_select(0, positions)
+
+    def _to_rows(self, texts: Tensor) -> Tensor:
+        return texts.flatten(0, 1).index_select(0, self.positions)
+
+    def _to_texts(self, rows: Tensor) -> Tensor:
+        count, length = texts_shape(self)
+        empty = rows.new_zeros(count * length, *rows.shape[1:])
+        return empty.index_copy(0, self.positions, rows).unflatten(0, (count, length))
+
+
+@dataclass(frozen=True)
+class UnpaddedParts(UnpaddedLayout):
+    """For a CPU: the rows of all tokens and no padding, whose heads are split by one copy.
+
+    Splitting the heads copies the tokens in any case there, and the same copy puts the padding
+    back. A part is what one head has of one row, (D,). Parts are numbered as they lie in the rows,
+    and their places as they lie in the padded heads.
+    """
+
     cls_numbers: Tensor  # (B,): the row of each text's [CLS]
     part_places: Tensor  # (N · A,): the place of each part
     part_numbers: Tensor  # (B · A · T,): the part at each place; N · A at padding
 
     @classmethod
-    def of(cls, mask: Tensor, heads: int) -> UnpaddedLayout:
+    def of(cls, mask: Tensor, heads: int) -> UnpaddedParts:
         """Lay out `mask` (B, T), True at tokens, the first token of every text among them."""
         (count, length), device = mask.shape, mask.device
         positions = mask.flatten().nonzero().squeeze(1)
@@ -105,31 +164,14 @@ class UnpaddedLayout:
         starts = lengths.cumsum(0) - lengths
         return cls(mask[:, None, None, :], heads, positions, starts, places, numbers)
 
-    def flatten(self, texts: Tensor) -> Tensor:
-        return _moved(texts, self._to_rows, self._to_texts)
-
-    def unflatten(self, rows: Tensor) -> Tensor:
-        return _moved(rows, self._to_texts, self._to_rows)
-
     def cls_rows(self, rows: Tensor) -> Tensor:
         return rows.index_select(0, self.cls_numbers)
-
-    def row_numbers(self, positions: Tensor) -> Tensor:
-        return torch.searchsorted(self.positions, positions)
 
     def split_heads(self, rows: Tensor) -> Tensor:
         return _moved(rows, self._split, self._join)
 
     def join_heads(self, context: Tensor) -> Tensor:
         return _moved(context, self._join, self._split)
-
-    def _to_rows(self, texts: Tensor) -> Tensor:
-        return texts.flatten(0, 1).index_select(0, self.positions)
-
-    def _to_texts(self, rows: Tensor) -> Tensor:
-        count, length = texts_shape(self)
-        empty = rows.new_zeros(count * length, *rows.shape[1:])
-        return empty.index_copy(0, self.positions, rows).unflatten(0, (count, length))
 
     def _split(self, rows: Tensor) -> Tensor:
         parts = rows.reshape(len(self.part_places), -1)  # (N · A, D)
@@ -140,9 +182,6 @@ class UnpaddedLayout:
     def _join(self, context: Tensor) -> Tensor:
         parts = context.reshape(len(self.part_numbers), -1)  # (B · A · T, D)
         return parts.index_select(0, self.part_places).view(len(self.positions), -1)
-
-
-Layout = PaddedLayout | UnpaddedLayout
 
 
 class _Move(torch.autograd.Function):

@@ -14,15 +14,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minbert.encoder.bert import BertModel
 from minbert.encoder.selection import Select, cls_and_tokens_at, cls_token, every_token
-from minbert.encoder.unpadding import Layout, PaddedLayout, UnpaddedLayout
+from minbert.encoder.unpadding import Layout, PaddedLayout, UnpaddedLayout, UnpaddedParts
 from tests.helpers import TINY, make_encoder
 
 A, H, LENGTHS = 2, 8, (6, 3, 1)
 MASK = torch.arange(6) < torch.tensor(LENGTHS)[:, None]
 POSITIONS = torch.tensor([7, 0, 4, 8])  # in any order, a [CLS] among them
+ANY_ORDER = torch.cat([torch.tensor([17]), MASK.flatten().nonzero().squeeze(1).flip(0)])
 LAYOUTS = {
     "padded": lambda: PaddedLayout(MASK[:, None, None, :], A),
-    "unpadded": lambda: UnpaddedLayout.of(MASK, A),
+    "unpadded": lambda: UnpaddedParts.of(MASK, A),
+    "in any order": lambda: UnpaddedLayout(MASK[:, None, None, :], A, ANY_ORDER),
 }
 each_layout = pytest.mark.parametrize("make", LAYOUTS.values(), ids=LAYOUTS.keys())
 

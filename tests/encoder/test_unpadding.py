@@ -15,7 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from minbert.encoder import bert
 from minbert.encoder.bert import BertModel
 from minbert.encoder.selection import Select, cls_and_tokens_at, cls_token, every_token
-from minbert.encoder.unpadding import Layout, PaddedLayout, UnpaddedLayout, choose_layout
+from minbert.encoder.unpadding import (
+    Layout,
+    PaddedLayout,
+    UnpaddedLayout,
+    UnpaddedParts,
+    choose_layout,
+)
 from tests.helpers import TINY, make_encoder
 
 A, H = 2, 8
@@ -31,7 +37,15 @@ def padded(mask: Tensor, heads: int = A) -> PaddedLayout:
     return PaddedLayout(mask[:, None, None, :], heads)
 
 
-both = pytest.mark.parametrize("make", [UnpaddedLayout.of, padded])
+def chosen(mask: Tensor, heads: int = A) -> UnpaddedLayout:
+    """As on a GPU: all tokens in another order, and a position of padding where there is one."""
+    flat = mask.flatten()
+    tokens, padding = (rows.nonzero().squeeze(1) for rows in (flat, ~flat))
+    return UnpaddedLayout(mask[:, None, None, :], heads, torch.cat([tokens.flip(0), padding[-1:]]))
+
+
+each_layout = pytest.mark.parametrize("make", [UnpaddedParts.of, chosen, padded])
+unpadded = pytest.mark.parametrize("make", [UnpaddedParts.of, chosen])
 
 
 def drawn(*shape: int) -> Tensor:
@@ -44,7 +58,7 @@ def small_encoder(attention: str = "reference") -> BertModel:
 
 
 @each_mask
-@both
+@each_layout
 def test_tokens_come_back_to_their_places(
     mask: Tensor, make: Callable[[Tensor, int], Layout]
 ) -> None:
@@ -60,18 +74,25 @@ def test_tokens_come_back_to_their_places(
 
 
 @each_mask
-def test_padding_is_left_out_and_comes_back_as_nought(mask: Tensor) -> None:
-    layout, x = UnpaddedLayout.of(mask, A), drawn(*mask.shape, H)
-    rows = layout.flatten(x)
-    assert len(rows) == mask.sum()
-    assert not layout.unflatten(rows)[~mask].any()
-    assert not layout.split_heads(rows).transpose(1, 2)[~mask].any()
+@unpadded
+def test_padding_is_left_out_and_comes_back_as_nought(
+    mask: Tensor, make: Callable[[Tensor, int], UnpaddedLayout]
+) -> None:
+    layout, x = make(mask, A), drawn(*mask.shape, H)
+    rows, left = layout.flatten(x), ~mask
+    left.flatten()[layout.positions] = False
+    assert len(rows) == mask.sum() + (make is chosen)
+    assert not layout.unflatten(rows)[left].any()
+    assert not layout.split_heads(rows).transpose(1, 2)[left].any()
 
 
 @each_mask
-def test_gradients_are_those_of_finite_differences(mask: Tensor) -> None:
-    layout = UnpaddedLayout.of(mask, A)
-    tokens, count = int(mask.sum()), len(mask)
+@unpadded
+def test_gradients_are_those_of_finite_differences(
+    mask: Tensor, make: Callable[[Tensor, int], UnpaddedLayout]
+) -> None:
+    layout, count = make(mask, A), len(mask)
+    tokens = len(layout.positions)
     positions = mask.flatten().nonzero().squeeze(1)[1::2].contiguous()
     for move, x in (
         (layout.flatten, drawn(*mask.shape, H)),
@@ -88,8 +109,13 @@ def test_gradients_are_those_of_finite_differences(mask: Tensor) -> None:
 @each_mask
 @pytest.mark.parametrize("select", [every_token, cls_token])
 @pytest.mark.parametrize("attention", ["reference", "fused"])
+@unpadded
 def test_encoder_says_the_same_without_padding(
-    mask: Tensor, select: Select, attention: str, monkeypatch: pytest.MonkeyPatch
+    mask: Tensor,
+    select: Select,
+    attention: str,
+    make: Callable[[Tensor, int], UnpaddedLayout],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Values, and gradients in every weight and word embedding."""
     encoder = small_encoder(attention)
@@ -97,11 +123,11 @@ def test_encoder_says_the_same_without_padding(
     seen: list[Layout] = []
 
     def outcome(make: Callable[[Tensor, int], Layout]) -> list[Tensor]:
-        def chosen(mask: Tensor, heads: int, _count: int | None) -> Layout:
+        def one(mask: Tensor, heads: int, *_: object) -> Layout:
             seen.append(make(mask.bool(), heads))
             return seen[-1]
 
-        monkeypatch.setattr(bert, "choose_layout", chosen)
+        monkeypatch.setattr(bert, "choose_layout", one)
         found = encoder.encode(embeddings, mask.long(), ids, select=select)
         hidden, pooled = found["last_hidden_state"], found["pooler_output"]
         values = [hidden[mask] if select is every_token else hidden, pooled]
@@ -111,9 +137,9 @@ def test_encoder_says_the_same_without_padding(
         return [*values, *torch.autograd.grad(loss, [embeddings, *weights])]
 
     words = encoder.word_embeddings.weight
-    for found, expected in zip(outcome(UnpaddedLayout.of), outcome(padded), strict=True):
+    for found, expected in zip(outcome(make), outcome(padded), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-    assert [type(layout) for layout in seen] == [UnpaddedLayout, PaddedLayout]
+    assert [isinstance(layout, UnpaddedLayout) for layout in seen] == [True, False]
 
 
 def test_what_stands_at_padding_has_no_say() -> None:
@@ -151,8 +177,8 @@ def test_a_mask_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
 
 def test_padding_is_left_out_where_that_pays() -> None:
     ragged = MASKS["ragged"].long()
-    assert isinstance(choose_layout(ragged, A), UnpaddedLayout)
-    assert isinstance(choose_layout(ragged, A, int(ragged.sum())), UnpaddedLayout)
+    assert isinstance(choose_layout(ragged, A), UnpaddedParts)
+    assert isinstance(choose_layout(ragged, A, int(ragged.sum())), UnpaddedParts)
     assert isinstance(choose_layout(torch.ones_like(ragged), A), PaddedLayout)
     # a row that does not begin with a token has no [CLS] to point to
     assert isinstance(choose_layout(ragged.flip(1), A), PaddedLayout)
@@ -160,4 +186,11 @@ def test_padding_is_left_out_where_that_pays() -> None:
     one[-1, -1] = 0
     assert isinstance(choose_layout(one, A), PaddedLayout)
     one[-1, 5:] = 0
-    assert isinstance(choose_layout(one, A), UnpaddedLayout)
+    assert isinstance(choose_layout(one, A), UnpaddedParts)
+
+
+def test_a_gpu_computes_the_positions_that_it_is_told() -> None:
+    ragged = MASKS["ragged"]
+    layout = choose_layout(ragged.long(), A, int(ragged.sum()), chosen(ragged).positions)
+    assert type(layout) is UnpaddedLayout
+    assert torch.equal(layout.positions, chosen(ragged).positions)

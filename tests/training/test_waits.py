@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from minbert.encoder import bert
 from minbert.encoder.config import EncoderConfig
-from minbert.encoder.unpadding import PaddedLayout
+from minbert.encoder.unpadding import Layout, PaddedLayout, UnpaddedLayout
 from minbert.regularizers import spectral
 from minbert.regularizers.freelb import FreeLB
 from minbert.regularizers.objective import Objective
@@ -88,15 +88,18 @@ def test_what_waits_is_counted(work: Any) -> None:
     assert waits(lambda: torch.eye(2) @ torch.eye(2)) == 0
 
 
+@pytest.mark.parametrize("layout", [PaddedLayout, UnpaddedLayout])
 @pytest.mark.parametrize("method", ["plain", "SMART", "R3F", "R4F", "FreeLB"])
 def test_a_step_waits_where_the_log_is_flushed_and_nowhere_else(
-    tiny: EncoderConfig, method: str, monkeypatch: pytest.MonkeyPatch
+    tiny: EncoderConfig, method: str, layout: type[Layout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(  # as on a GPU
-        bert,
-        "choose_layout",
-        lambda mask, heads, _: PaddedLayout(mask.bool()[:, None, None], heads),
-    )
+    def as_on_a_gpu(mask: Tensor, heads: int, *_: object) -> Layout:
+        key_mask, every = mask.bool()[:, None, None], torch.arange(mask.numel())
+        if layout is PaddedLayout:
+            return PaddedLayout(key_mask, heads)
+        return UnpaddedLayout(key_mask, heads, every)
+
+    monkeypatch.setattr(bert, "choose_layout", as_on_a_gpu)
     model = make_model(make_encoder(tiny))
     objectives = {
         "plain": lambda: Objective(),

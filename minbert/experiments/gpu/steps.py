@@ -1,12 +1,14 @@
 """Training steps of this package beside the reference library's, on the same batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from minbert.data.batches import Batch, positions_of
 from minbert.experiments.gpu import library
 from minbert.experiments.gpu.ceilings import copy_rate
 from minbert.experiments.gpu.findings import Facts, Findings
@@ -15,6 +17,7 @@ from minbert.experiments.measuring.profiling import kernels_of
 from minbert.experiments.measuring.rates import counted_operations, rate_of
 from minbert.experiments.measuring.spread import Spread, with_quartiles
 from minbert.experiments.measuring.trial import Trial, interleaved, peak_memory, seconds_of
+from minbert.support.device import to_device
 
 _ADAMW_BYTES = 28  # of a weight: it, its gradient and two moments are read, all but one written
 OURS = "minbert"
@@ -41,6 +44,8 @@ def measure(setting: Setting, findings: Findings) -> None:
     for method, (pairs, length), precision in _cases(setting):
         name = f"{method}, {precision}, {named(pairs, length)}"
         findings.add(name, times, setting, ceilings, method, (pairs, length), precision, need=6)
+    for batch in setting.sizes.batches:
+        findings.add(f"without padding, {named(*batch)}", unpadded, setting, batch, need=3)
 
 
 def _cases(setting: Setting) -> Iterator[tuple[str, tuple[int, int], str]]:
@@ -75,6 +80,32 @@ def times(
         share = floor * 1e3 / facts["ms"] if method == "plain" else None
         facts |= {"floor of a plain step, ms": floor * 1e3, "floor / ms": share}
     return {**facts, **ratios(taken, *kinds)}
+
+
+def unpadded(setting: Setting, size: tuple[int, int]) -> Facts:
+    """A plain step that leaves padding out beside one that computes it: where does that pay?"""
+    whole = setting.batch(*size)
+    batches = {OURS: _computing(whole, _positions(whole)), "padded": _computing(whole, None)}
+    trials = {
+        name: setting.trial("plain", setting.encoder(), batch, setting.precision)
+        for name, batch in batches.items()
+    }
+    taken = in_rounds(setting, {name: trial.step for name, trial in trials.items()})
+    ratio = with_quartiles(*Spread.of_ratios(taken["padded"], taken[OURS]))
+    saved = whole.padded_tokens - len(_positions(whole))
+    return {**milliseconds(taken[OURS]), "positions left out": saved, "padded / unpadded": ratio}
+
+
+def _positions(batch: Batch) -> Tensor:
+    assert batch.tokens is not None
+    positions = positions_of(batch.tokens.lengths, batch.tokens.input_ids.size(1))
+    return to_device(positions, batch.labels.device)
+
+
+def _computing(batch: Batch, positions: Tensor | None) -> Batch:
+    """The batch of whose texts the encoder computes these positions; all for None."""
+    assert batch.tokens is not None
+    return replace(batch, tokens=replace(batch.tokens, computed=positions))
 
 
 def in_rounds(setting: Setting, steps: Mapping[str, Callable[[], None]]) -> dict[str, list[float]]:

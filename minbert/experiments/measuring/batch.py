@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from minbert.data.batches import Batch, Padded
+from minbert.data.batches import Batch, Padded, computed_positions
 from minbert.data.reading import read_split
 from minbert.encoder.bert import BertModel
 from minbert.finetune.build_data import build_tokenizer, encoded
@@ -54,7 +54,8 @@ def random_batch(
         lengths[1:] = np.random.default_rng(0).integers(shortest, length + 1, len(ids) - 1)
     mask = torch.from_numpy((np.arange(length) < lengths[:, None]).astype(np.int64))
     ids, mask = to_device(ids * mask, device), to_device(mask, device)
-    tokens = Padded(ids, mask, torch.zeros_like(ids), lengths)
+    computed = computed_positions(lengths, length, device)
+    tokens = Padded(ids, mask, torch.zeros_like(ids), lengths, one_type=True, computed=computed)
     labels = (torch.arange(size, device=device) % 2).float()  # a label of every task
     names = tuple(str(number) for number in range(size))
     return Batch(TASKS[task], names, labels, views, tokens)

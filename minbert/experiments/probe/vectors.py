@@ -48,7 +48,8 @@ def layer_vectors(encoder: BertModel, dataset: Dataset, most: int) -> Vectors:
 def hidden_states(encoder: BertModel, tokens: Padded) -> Iterator[Tensor]:
     """What the embeddings and each layer make of texts, (B, T, H), without dropout."""
     assert not encoder.training
-    layout = choose_layout(tokens.attention_mask, encoder.config.num_attention_heads, tokens.real)
+    heads, mask = encoder.config.num_attention_heads, tokens.attention_mask
+    layout = choose_layout(mask, heads, tokens.real, tokens.computed)
     embedded = encoder.embedding_output(encoder.embed(tokens.input_ids), tokens.token_type_ids)
     hidden, selection = layout.flatten(embedded), every_token(layout)
     yield layout.unflatten(hidden)

@@ -11,7 +11,7 @@ import pytest
 
 from minbert.experiments.gpu import steps
 from minbert.experiments.gpu.findings import Findings
-from minbert.experiments.gpu.material import METHODS, READABLE, Setting
+from minbert.experiments.gpu.material import METHODS, READABLE, TINY, Setting, named
 from minbert.support.places import SAMPLE
 
 
@@ -59,7 +59,13 @@ def test_steps_stand_beside_the_librarys_where_it_is_installed(
         pytest.importorskip("transformers")
     monkeypatch.setattr(steps.library, "is_there", lambda: there)
     found = measured("steps", tmp_path)
-    assert len(found) == len(METHODS) + len(READABLE)
+    (batch,) = TINY.batches
+    unpadded = found[f"without padding, {named(*batch)}"]
+    assert len(found) == len(METHODS) + len(READABLE) + 1
+    whole = Setting("cpu", True, SAMPLE, tmp_path).batch(*batch)
+    padding, step = whole.padded_tokens - whole.real_tokens, whole.padded_tokens // 16
+    assert unpadded["positions left out"] == padding // step * step > 0
+    assert unpadded["ms"] > 0
     plain = next(facts for name, facts in found.items() if name.startswith("plain"))
     assert plain["ms"] > 0
     assert all(
