@@ -74,12 +74,17 @@ class MultitaskBert(nn.Module):
     @property
     def has_dropout(self) -> bool:
         """Whether any dropout acts in a training pass, so that the masks' seed matters."""
-        rates = self.encoder.config
-        within = max(rates.hidden_dropout_prob, rates.attention_probs_dropout_prob)
         related = self.relational is not None and any(
             isinstance(module, nn.Dropout) and module.p > 0 for module in self.relational.modules()
         )
-        return related or self._head_dropout.p > 0 or (self._encoder_dropout and within > 0)
+        return related or self._head_dropout.p > 0 or self.encoder_has_dropout
+
+    @property
+    def encoder_has_dropout(self) -> bool:
+        """Whether it acts in the encoder; otherwise pooled vectors are the same under all masks."""
+        rates = self.encoder.config
+        within = max(rates.hidden_dropout_prob, rates.attention_probs_dropout_prob)
+        return self._encoder_dropout and within > 0
 
     def embed(self, batch: Batch) -> Tensor | None:
         """Word embeddings (V·B, T, H) of a batch; None for a batch that carries features."""
@@ -103,11 +108,19 @@ class MultitaskBert(nn.Module):
                 pooled = self._pooled(batch, embeddings)
             return self._logits(batch, at_least_fp32(pooled))
 
+    def logits(self, batch: Batch, pooled: Tensor, *, mask_seed: int | None) -> Tensor:
+        """Logits (B, k) from pooled vectors (V, B, H).
+
+        They are those of a pass under `mask_seed` where the encoder has no dropout.
+        """
+        with self._masks(mask_seed):
+            return self._logits(batch, pooled)
+
     def pooled(
         self, batch: Batch, embeddings: Tensor | None = None, *, mask_seed: int | None = None
     ) -> Tensor:
-        """Pooled vectors (V, B, H) before the heads' dropout, replayable as the logits are."""
-        with self._masks(mask_seed):
+        """Pooled vectors (V, B, H) before the heads' dropout, replayable as exact logits are."""
+        with self._masks(mask_seed), self._precision(True):
             return self._pooled(batch, embeddings)
 
     def embedding_output(

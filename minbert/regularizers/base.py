@@ -51,13 +51,16 @@ class TrainingPass:
         coarse = model.lowers_precision and not model.has_dropout
         alone = coarse or any(term.replays_masks for term in terms)
         beside = [t.name for t in terms if t.name in self.copies and t.dropout == "independent"]
+        self._pooled: Tensor | None = None  # of an encoder without dropout, for exact clean logits
         self._copied: dict[str, Tensor] = {}  # logits of copies that went through with the batch
         if beside and not alone:
             copies = [self.copies[name] for name in beside]
             self.logits, *others = self._together(copies, seed, exact=False)
             self._copied = dict(zip(beside, others, strict=True))
-        else:
+        elif model.lowers_precision:
             self.logits = model(batch, self.embeddings, mask_seed=seed, exact=False)
+        else:
+            self.logits = self._exact_logits(seed)
         self._branches: dict[int | None, Tensor] = {}  # seed of the masks -> exact clean logits
         if not model.lowers_precision:
             self._branches[seed] = self.logits
@@ -68,20 +71,28 @@ class TrainingPass:
         """Logits (B, k) of the unperturbed batch in the weights' precision, with gradients."""
         seed = None if dropout == "off" else self.seed
         if seed not in self._branches:
-            self._branches[seed] = self._model(self._batch, self.embeddings, mask_seed=seed)
+            self._branches[seed] = self._exact_logits(seed)
         return self._branches[seed]
+
+    def _exact_logits(self, seed: int | None) -> Tensor:
+        """Logits of the unperturbed batch under the masks of `seed`; they may share a pass."""
+        if self._model.encoder_has_dropout:
+            return self._model(self._batch, self.embeddings, mask_seed=seed)
+        if self._pooled is None:
+            self._pooled = self._model.pooled(self._batch, self.embeddings)
+        return self._model.logits(self._batch, self._pooled, mask_seed=seed)
 
     def pair_logits(self, name: str, dropout: str) -> tuple[Tensor, Tensor]:
         """Logits (B, k) of the batch and of the copy that the term `name` made of it.
 
         Both are exact, but for copies that went through with the batch. It takes two passes if
-        both need the same masks, or if the clean logits are known already; otherwise one pass
-        computes both.
+        both need the same masks, or if the clean branch's pass was made already; otherwise one
+        pass computes both.
         """
         if name in self._copied:
             return self.logits, self._copied[name]
         copy, seed = self.copies[name], None if dropout == "off" else self.seed
-        if dropout == "shared" or seed in self._branches:
+        if dropout == "shared" or seed in self._branches or self._pooled is not None:
             masks = self.mask_seed(dropout, name)
             return self.clean_logits(dropout), self._model(self._batch, copy, mask_seed=masks)
         logits, copied = self._together([copy], seed)

@@ -7,6 +7,7 @@ import torch
 
 from minbert.model import MultitaskBert
 from minbert.regularizers.base import TrainingPass
+from minbert.regularizers.r3f import R3F
 from tests.tiny_models import CASES, Case, tiny_batch, tiny_model
 
 SST = Case("sst", "bi")
@@ -67,6 +68,48 @@ def test_frozen_encoder_without_dropout_costs_nothing_more_either() -> None:
     model, batch = tiny_model(SST, dropout=0.1, head_dropout=0, frozen=True), tiny_batch(SST)
     record = TrainingPass(model, batch, SEED)
     assert record.clean_logits("off") is record.logits
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_encoder_without_dropout_encodes_once_for_all_masks_of_the_heads(case: Case) -> None:
+    model, batch = tiny_model(case, dropout=0.0), tiny_batch(case)
+    encoded: list[object] = []
+    model.encoder.layers[0].register_forward_hook(lambda *_: encoded.append(0))
+    record = TrainingPass(model, batch, SEED)
+    branch = record.clean_logits("off")
+    assert record.clean_logits("shared") is record.logits
+    assert len(encoded) == 1
+    assert torch.equal(record.logits, model(batch, mask_seed=SEED))
+    assert torch.equal(branch, model(batch))
+    assert not torch.equal(branch, record.logits)
+
+
+def test_branches_that_share_the_encoders_pass_have_the_gradients_of_passes_of_their_own() -> None:
+    case, gradients = Case("sts", "relational"), []
+    for apart in (False, True):
+        model, batch = tiny_model(case, dropout=0.0), tiny_batch(case)
+        record = TrainingPass(model, batch, SEED)
+        logits = [record.logits, record.clean_logits("off")]
+        if apart:
+            logits = [model(batch, mask_seed=SEED), model(batch)]
+        sum((n + 1) * one.square().sum() for n, one in enumerate(logits)).backward()
+        gradients.append([own.grad for own in model.parameters() if own.grad is not None])
+    for ours, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dropout", ["off", "shared"])
+def test_a_pair_then_takes_two_passes_in_all(dropout: str) -> None:
+    model, batch = tiny_model(SST, dropout=0.0), tiny_batch(SST)
+    term = R3F(sigma=1e-2, dropout=dropout)
+    rows: list[int] = []
+    model.encoder.layers[0].register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    record = TrainingPass(model, batch, SEED, [term])
+    clean, copied = record.pair_logits(term.name, dropout)
+    assert len(rows) == 2 and rows[0] == rows[1]
+    seed = SEED if dropout == "shared" else None
+    assert torch.equal(clean, model(batch, mask_seed=seed))
+    assert torch.equal(copied, model(batch, record.copies[term.name], mask_seed=seed))
 
 
 @pytest.mark.parametrize("rates", [(0.1, 0.0), (0.0, 0.3)])

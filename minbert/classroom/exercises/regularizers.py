@@ -31,6 +31,7 @@ class _Smooth(nn.Module):
     """A model whose logits depend on the texts of each example alone, padding included."""
 
     lowers_precision = has_dropout = False
+    encoder_has_dropout = True  # so that it is asked for logits alone
 
     def __init__(self) -> None:
         super().__init__()
