@@ -213,8 +213,7 @@ class PretrainFlags(shared_flags.Readable):
     dropout: float = flag(
         0.1,
         OPTIMIZATION,
-        "in pretraining; 0 is faster and better where no text is seen twice. The encoder that is "
-        "written fine-tunes with the rates of its config.json (0.1)",
+        "in pretraining; 0 is faster and better where no text is seen twice",
         limit=RATE,
         metavar="P",
     )
@@ -226,6 +225,14 @@ class PretrainFlags(shared_flags.Readable):
         metavar="FOLDER",
     )
     half: bool = flag(False, RUN, "write the weights as 16-bit floats (float16)")
+    finetune_dropout: float | None = flag(
+        None,
+        RUN,
+        "dropout that config.json of the written encoder names, which fine-tuning then has in the "
+        "encoder's layers; default: that of --weights, else 0.1",
+        limit=RATE,
+        metavar="P",
+    )
     ranks: int = _count(
         1,
         RUN,

@@ -122,3 +122,26 @@ def test_going_on_from_a_name_in_the_local_cache(
     assert run("--steps", "0", start=("--weights", "someone/tiny")) == 0
     assert run("--steps", "0", start=("--weights", "someone/else")) == 2
     assert "python -m minbert.download --weights someone/else" in capsys.readouterr().err
+
+
+def test_the_saved_encoder_fine_tunes_with_the_dropout_asked_for(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever pretraining itself has; the weights are the same."""
+
+    def rates(folder: str) -> set[float]:
+        config = json.loads(Path(folder, "config.json").read_text())
+        return {config[f"{kind}_dropout_prob"] for kind in ("hidden", "attention_probs")}
+
+    few = ("--steps", "2", "--dropout", "0.2")
+    assert run(*few, "--save", "usual") == 0
+    assert run(*few, "--finetune_dropout", "0", "--save", "none") == 0
+    assert (rates("usual"), rates("none")) == ({0.1}, {0.0})
+    assert weights_of("none") == weights_of("usual")
+    begun = ("--weights", "none")
+    assert run("--steps", "0", "--save", "kept", start=begun) == 0
+    assert run("--steps", "0", "--finetune_dropout", "0.3", "--save", "given", start=begun) == 0
+    assert (rates("kept"), rates("given")) == ({0.0}, {0.3})
+    capsys.readouterr()
+    assert run("--steps", "0", "--finetune_dropout", "1") == 2
+    assert "--finetune_dropout" in complaint(capsys)
