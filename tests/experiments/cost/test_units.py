@@ -86,11 +86,15 @@ LIMITS: list[tuple[dict[str, Any], float]] = [
 
 
 def step_of(
-    settings: dict[str, Any], layers: int, task: str = "para", **model_flags: Any
+    settings: dict[str, Any],
+    layers: int,
+    task: str = "para",
+    rate: float = 0.1,
+    **model_flags: Any,
 ) -> ledger.Count:
-    """A step of the main job with these flags."""
+    """A step of the main job with these flags; `rate` is the dropout of the encoder's layers."""
     job = RunConfig(option="finetune", tasks=(task,), **settings, **model_flags).resolved()
-    model = build_model(job, BertModel(shape(layers), "reference"), CPU)
+    model = build_model(job, BertModel(shape(layers, rate), "reference"), CPU)
     return ledger.count(model, build_objective(job, model, steps=1), wide_batch(task))
 
 
@@ -98,6 +102,16 @@ def step_of(
 def test_a_step_costs_what_it_must(settings: dict[str, Any], most: float) -> None:
     """With a whole layer, and the last one, which computes [CLS] alone."""
     assert most - 0.2 < step_of(settings, layers=2).units <= most
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"), [(OFF, 9.05), ({"r3f": True, "r3f_dropout": "off"}, 6.02)], ids=str
+)
+def test_without_dropout_in_the_encoder_off_costs_what_shared_does(
+    settings: dict[str, Any], most: float
+) -> None:
+    """The heads have dropout, of 0.3; their passes count next to nothing."""
+    assert most - 0.2 < step_of(settings, layers=2, rate=0.0).units <= most
 
 
 @pytest.mark.slow
