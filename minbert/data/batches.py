@@ -267,7 +267,8 @@ def computed_positions(
 def positions_of(lengths: NDArray[np.int64], width: int) -> NDArray[np.int64]:
     """The positions of all tokens of texts padded to `width`, and of some padding.
 
-    With it their number is a whole number of sixteenths of all, so there are few shapes of batches.
+    Padding makes their number a multiple of a sixteenth of all (rounded up), so that batches have
+    few shapes.
     """
     mask = (np.arange(width) < lengths[:, None]).reshape(-1)
     tokens, step = int(lengths.sum()), -(-len(mask) // 16)

@@ -33,7 +33,7 @@ def choose_layout(
     A CPU leaves padding out where there is enough of it to pay, and each text begins with a token;
     `token_count` is the number of tokens, if known. To count them the host would have to wait for a
     GPU. There padding is left out where `computed` (N,) has the positions to compute: all tokens,
-    and maybe some padding.
+    and maybe some padding. What it has is computed on any device.
     """
     key_mask = attention_mask.bool()[:, None, None, :]
     if computed is not None:
@@ -73,7 +73,7 @@ class Layout(ABC):
 
     @abstractmethod
     def row_numbers(self, positions: Tensor) -> Tensor:
-        """Positions (M,), none of them padding, to the numbers of their rows (M,)."""
+        """Positions (M,) of tokens, none of them padding, to the numbers of their rows (M,)."""
 
     def split_heads(self, rows: Tensor) -> Tensor:
         """Rows (N, H) to padded texts for each head, (B, A, T, D)."""

@@ -32,7 +32,7 @@ from minbert.training.run_folder import ENCODER, MANIFEST, check_shared, held
 from minbert.training.session import load_best, starting_point, train
 
 _HOW = ("output_dir", "resume", "checkpoint_every", "device", "threads", "track")
-_INDIFFERENT = (*_HOW, "cache", "save", "half")
+_INDIFFERENT = (*_HOW, "cache", "save", "half", "finetune_dropout")
 _PLACES = ("text", "weights", "vocab", "teacher", "scored_pairs")
 
 

@@ -79,7 +79,8 @@ class TrainingPass:
         if self._model.encoder_has_dropout:
             return self._model(self._batch, self.embeddings, mask_seed=seed)
         if self._pooled is None:
-            self._pooled = self._model.pooled(self._batch, self.embeddings)
+            # with the seed, though nothing is drawn by it: the model's mode need not change
+            self._pooled = self._model.pooled(self._batch, self.embeddings, mask_seed=seed)
         return self._model.logits(self._batch, self._pooled, mask_seed=seed)
 
     def pair_logits(self, name: str, dropout: str) -> tuple[Tensor, Tensor]:

@@ -228,7 +228,8 @@ def _bounds(config: Any, model: MultitaskBert) -> str | None:
     return f"Lipschitz bound of the heads (product of spectral norms): {shown}"
 
 
-# Table 6 of the paper. Its dropout, .1, is the encoder's own, and its eps is our default.
+# Table 6 of the paper. Its dropout, .1, is what config.json of published encoders says, and its eps
+# is our default.
 _RECIPE = Recipe(
     "r3f",
     "betas .9 .98, weight decay .01, 6% warm-up, polynomial decay of power 1",

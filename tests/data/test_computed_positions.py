@@ -114,7 +114,13 @@ def test_every_method_trains_alike(case: Case, pooling: str, method: str) -> Non
     outcomes = []
     for batch in (padded(tiny_batch(case), 2), told(padded(tiny_batch(case), 2))):
         model = tiny_model(case, dropout=0.0, head_dropout=0.0, pooling=pooling)
+        rows: list[int] = []
+        model.encoder.layers[0].register_forward_hook(lambda _, x, __, n=rows: n.append(len(x[0])))
+        assert batch.tokens is not None
+        computed = batch.tokens.computed
+        expected = batch.real_tokens if computed is None else len(computed)
         values = TERMS[method]().backward(model, batch, 1, 1)
+        assert {count % expected for count in rows} == {0}  # R3F's has the batch twice
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
         outcomes.append([values["loss"], *gradients])
     for ours, expected in zip(*outcomes, strict=True):

@@ -84,6 +84,16 @@ def test_an_encoder_without_dropout_encodes_once_for_all_masks_of_the_heads(case
     assert not torch.equal(branch, record.logits)
 
 
+@pytest.mark.parametrize("dropout", ["off", "shared"])
+def test_the_shared_pass_is_exact_under_lowered_precision(dropout: str) -> None:
+    changes = {"dtype": torch.float32, "dropout": 0.0}
+    model = tiny_model(SST, autocast=torch.bfloat16, **changes)
+    record = TrainingPass(model, tiny_batch(SST), SEED)
+    exact = tiny_model(SST, **changes)
+    seed = None if dropout == "off" else SEED
+    assert torch.equal(record.clean_logits(dropout), exact(tiny_batch(SST), mask_seed=seed))
+
+
 def test_branches_that_share_the_encoders_pass_have_the_gradients_of_passes_of_their_own() -> None:
     case, gradients = Case("sts", "relational"), []
     for apart in (False, True):

@@ -5,6 +5,7 @@ A GPU works behind the host's back until the host asks for a number, or for how 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,11 +94,16 @@ def test_what_waits_is_counted(work: Any) -> None:
 def test_a_step_waits_where_the_log_is_flushed_and_nowhere_else(
     tiny: EncoderConfig, method: str, layout: type[Layout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def as_on_a_gpu(mask: Tensor, heads: int, *_: object) -> Layout:
-        key_mask, every = mask.bool()[:, None, None], torch.arange(mask.numel())
-        if layout is PaddedLayout:
+    chosen: list[type[Layout]] = []
+
+    def as_on_a_gpu(
+        mask: Tensor, heads: int, _count: int | None, computed: Tensor | None = None
+    ) -> Layout:
+        key_mask = mask.bool()[:, None, None]
+        chosen.append(PaddedLayout if computed is None else UnpaddedLayout)
+        if computed is None:
             return PaddedLayout(key_mask, heads)
-        return UnpaddedLayout(key_mask, heads, every)
+        return UnpaddedLayout(key_mask, heads, computed)
 
     monkeypatch.setattr(bert, "choose_layout", as_on_a_gpu)
     model = make_model(make_encoder(tiny))
@@ -122,7 +128,12 @@ def test_a_step_waits_where_the_log_is_flushed_and_nowhere_else(
     journal = Journal(log, ACCELERATOR, flush_every=FLUSHED)
 
     def step(number: int) -> None:
-        train_step(trainee, number, [data.batch(np.arange(8), torch.device("cpu"))], journal)
+        batch = data.batch(np.arange(8), torch.device("cpu"))
+        if layout is UnpaddedLayout:
+            computed = torch.arange(batch.padded_tokens)
+            batch = replace(batch, tokens=replace(batch.tokens, computed=computed))
+        train_step(trainee, number, [batch], journal)
 
     found = [waits(lambda n=number: step(n)) for number in range(1, 2 * FLUSHED + 1)]
     assert found == [0, 0, 1] * 2
+    assert set(chosen) == {layout}

@@ -30,8 +30,7 @@ _LENGTHS, _SIZE, _OUTPUTS, _VIEWS = (4, 2, 3, 4), 5, 3, 2
 class _Smooth(nn.Module):
     """A model whose logits depend on the texts of each example alone, padding included."""
 
-    lowers_precision = has_dropout = False
-    encoder_has_dropout = True  # so that it is asked for logits alone
+    lowers_precision = has_dropout = encoder_has_dropout = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,8 +45,16 @@ class _Smooth(nn.Module):
 
     def forward(self, batch: Batch, embeddings: Tensor | None = None, **_: Any) -> Tensor:
         """Logits (B, k)."""
+        return self.logits(batch, self.pooled(batch, embeddings))
+
+    def pooled(self, batch: Batch, embeddings: Tensor | None = None, **_: Any) -> Tensor:
+        """(V, B, k)."""
         embeddings = self.embed(batch) if embeddings is None else embeddings
-        first, second = self.output(embeddings.tanh()).sum(dim=1).unflatten(0, (batch.views, -1))
+        return self.output(embeddings.tanh()).sum(dim=1).unflatten(0, (batch.views, -1))
+
+    def logits(self, _batch: Batch, pooled: Tensor, **_: Any) -> Tensor:
+        """(V, B, k) to (B, k)."""
+        first, second = pooled
         return (first + 2 * second).sin()
 
 
