@@ -95,6 +95,7 @@ def test_from_flags_to_table_and_files(
     assert "SMART Bregman, off" in picture.replace("<!-- ", "").replace(" -->", "")
 
 
+@pytest.mark.slow  # tests/experiments/measuring/test_trial.py has a smaller one
 def test_pieces_of_a_batch_hold_less_memory(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
