@@ -82,9 +82,7 @@ class MultitaskBert(nn.Module):
     @property
     def encoder_has_dropout(self) -> bool:
         """Whether it acts in the encoder; otherwise pooled vectors are the same under all masks."""
-        rates = self.encoder.config
-        within = max(rates.hidden_dropout_prob, rates.attention_probs_dropout_prob)
-        return self._encoder_dropout and within > 0
+        return self._encoder_dropout and self.encoder.config.has_dropout
 
     def embed(self, batch: Batch) -> Tensor | None:
         """Word embeddings (V·B, T, H) of a batch; None for a batch that carries features."""

@@ -65,9 +65,7 @@ def tiny_model(
     The same weights at every call, whatever the rates and the precision.
     """
     torch.manual_seed(11)
-    shape = dataclasses.replace(
-        TINY, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
-    )
+    shape = TINY.with_dropout(dropout)
     rlayer = "relational" in case.form
     own = {
         name: build_head(TASKS[name], shape.hidden_size, case.views, rlayer=rlayer)

@@ -165,10 +165,9 @@ class BertModel(nn.Module):
         `attention_mask` (B, T) is 1 at tokens and 0 at padding, where the output means nothing;
         `token_count` is the number of its ones, counted if not given; `computed` (N,) names the
         positions to compute, where a GPU shall leave padding out (`choose_layout`). Token types
-        default to 0.
-        `select` names the tokens that the last layer computes, and so decides the shape of
-        `last_hidden_state`: (B, T, H) for all. `scoring` says that no gradient is wanted, and
-        takes the attention that is fastest then. Raises ValueError for a mask of another shape.
+        default to 0. `select` names the tokens that the last layer computes, and so decides the
+        shape of `last_hidden_state`: (B, T, H) for all. `scoring` says that no gradient is wanted,
+        and takes the attention that is fastest then. Raises ValueError for a mask of another shape.
         """
         if attention_mask.shape != embeddings.shape[:2]:
             shapes = f"{tuple(attention_mask.shape)}, not {tuple(embeddings.shape[:2])}"

@@ -93,6 +93,17 @@ class EncoderConfig:
         """The tokens of the longest text that has a position for each."""
         return self.max_position_embeddings - self.first_position
 
+    @property
+    def has_dropout(self) -> bool:
+        """Whether a layer has any dropout."""
+        return max(self.hidden_dropout_prob, self.attention_probs_dropout_prob) > 0
+
+    def with_dropout(self, rate: float) -> EncoderConfig:
+        """The same shape with this rate of dropout, also on the attention weights."""
+        return dataclasses.replace(
+            self, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate
+        )
+
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
             if entry.type == "str":

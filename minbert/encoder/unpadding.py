@@ -35,15 +35,16 @@ def choose_layout(
     GPU. There padding is left out where `computed` (N,) has the positions to compute: all tokens,
     and maybe some padding. What it has is computed on any device.
     """
-    key_mask = attention_mask.bool()[:, None, None, :]
+    mask = attention_mask.bool()
+    key_mask = mask[:, None, None, :]
     if computed is not None:
         return UnpaddedLayout(key_mask, heads, computed)
     if attention_mask.device.type == "cpu":
         if token_count is None:
             token_count = int(attention_mask.count_nonzero())
         sparse = token_count <= _MOST_TOKENS * attention_mask.numel()
-        if sparse and bool(attention_mask[:, 0].all()):
-            return UnpaddedParts.of(attention_mask.bool(), heads)
+        if sparse and bool(mask[:, 0].all()):
+            return UnpaddedParts.of(mask, heads)
     return PaddedLayout(key_mask, heads)
 
 

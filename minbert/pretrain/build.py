@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -137,8 +137,8 @@ def _model(
         BertModel.check_folder(source, shape)  # before memory is taken for what it says
     else:
         shape = config.shape(WordPieceTokenizer.from_folder(source, NO_LIMIT).size)
-    if (rate := config.finetune_dropout) is not None:
-        shape = replace(shape, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+    if config.finetune_dropout is not None:
+        shape = shape.with_dropout(config.finetune_dropout)
     config.check_positions(shape)
     if shape.type_vocab_size < 2 and (config.pairs or config.pair_share > 0):
         take = "--no_nsp" if config.pairs else "--pair_share 0"

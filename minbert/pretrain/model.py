@@ -4,7 +4,6 @@ Dimensions: B rows, T tokens, H hidden size, M masked tokens, V vocabulary.
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -92,11 +91,7 @@ class PretrainingBert(nn.Module):
         """
         super().__init__()
         self.published = config
-        used = config
-        if dropout is not None:
-            used = dataclasses.replace(
-                config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
-            )
+        used = config if dropout is None else config.with_dropout(dropout)
         self.encoder = BertModel(used, attention)
         self.mlm = MaskedLanguageHead(config)
         # class 1 says that b is random, as published

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -51,4 +50,4 @@ def assert_agree(ours: dict[str, Tensor], theirs: Any, mask: Tensor, tolerance: 
 
 
 def no_dropout(config: EncoderConfig) -> EncoderConfig:
-    return dataclasses.replace(config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return config.with_dropout(0.0)

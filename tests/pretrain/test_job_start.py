@@ -138,6 +138,9 @@ def test_the_saved_encoder_fine_tunes_with_the_dropout_asked_for(
     assert run(*few, "--finetune_dropout", "0", "--save", "none") == 0
     assert (rates("usual"), rates("none")) == ({0.1}, {0.0})
     assert weights_of("none") == weights_of("usual")
+    go_on = ("--resume", "--finetune_dropout", "0.4", "--save", "again")
+    assert run(*few, *go_on) == 0
+    assert rates("again") == {0.4}
     begun = ("--weights", "none")
     assert run("--steps", "0", "--save", "kept", start=begun) == 0
     assert run("--steps", "0", "--finetune_dropout", "0.3", "--save", "given", start=begun) == 0

@@ -18,7 +18,7 @@ from minbert.pretrain.model import PretrainingBert, fresh
 from minbert.support.errors import InputError
 from tests.helpers import TINY, VOCAB, save_encoder
 
-NO_DROPOUT = dataclasses.replace(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+NO_DROPOUT = TINY.with_dropout(0.0)
 
 
 def tiny(seed: int = 0, spread: float = 0.3, **settings) -> PretrainingBert:

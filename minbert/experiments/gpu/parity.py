@@ -35,9 +35,7 @@ def measure(setting: Setting, findings: Findings) -> None:
 def still(setting: Setting, method: str, device: torch.device, precision: str) -> Trial:
     """A method without dropout, so that the two devices draw nothing that matters."""
     size, length = setting.sizes.batches[0]
-    shape = dataclasses.replace(
-        setting.sizes.compared_shape, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
+    shape = setting.sizes.compared_shape.with_dropout(0.0)
     flags = {**METHODS[method], **_STILL.get(method, {}), "hidden_dropout_prob": 0.0}
     job = job_of(flags, precision)
     return Trial.prepare(job, setting.encoder(shape), setting.batch(size, length, device))
