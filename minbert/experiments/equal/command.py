@@ -10,12 +10,13 @@ from pathlib import Path
 from minbert.experiments.equal.budget import Spending
 from minbert.experiments.equal.config import EqualConfig
 from minbert.experiments.equal.design import Design, choose, points
+from minbert.experiments.equal.measured import Runs
 from minbert.experiments.equal.outcome import Outcome, gather
 from minbert.experiments.equal.tables import as_csv, result_tables
 from minbert.experiments.equal.verdict import verdict
-from minbert.experiments.grid import gaps
 from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.config import parse
+from minbert.experiments.grid.gaps import Gap
 from minbert.experiments.presentation.tables import command_table
 from minbert.reports import report
 from minbert.reports.report import Plots, Section
@@ -46,18 +47,17 @@ def _run(argv: Sequence[str]) -> None:
     design = Design.of(config, extra)
     for arm, spent in design.spent.items():
         log.info("%s: %s", arm, _said(spent))
+    runs = Runs(Path(config.out), Path(config.known) if config.known else None)
     every, tuning = design.tuning()
-    _finish(config, "tuning", tuning)
-    results, missing = gaps.read(tuning, Path(config.out))
-    if missing:
+    if missing := _finish(config, "tuning", tuning, runs):
         raise RunError(f"{missing[0]}: tuning has to be whole; the same command tries it again")
-    reached = points(every, tuning, results)
+    reached = points(every, tuning, runs.found)
     chosen = choose(config.arms, every, reached)
     for tuned in chosen.values():
         log.info("tuned: %s, %.4f points on dev", tuned.name, reached[tuned.name])
     cells = design.comparison(chosen)
-    _finish(config, "comparison", cells)
-    _write(gather(design, every, reached, chosen, tuning, cells, Path(config.out)))
+    missing = _finish(config, "comparison", cells, runs)
+    _write(gather(design, every, reached, chosen, tuning, cells, runs.found, missing))
 
 
 def _said(spent: Spending) -> str:
@@ -67,25 +67,30 @@ def _said(spent: Spending) -> str:
     )
 
 
-def _finish(config: EqualConfig, stage: str, cells: Sequence[Cell]) -> None:
-    """Bring a stage's cells to their results, as far as it goes, and log what failed."""
+def _finish(config: EqualConfig, stage: str, cells: Sequence[Cell], runs: Runs) -> list[Gap]:
+    """Bring a stage's cells to their results, as far as it goes; log and return what is missing."""
     log.info("%s: %d runs, in %s/cells", stage, len(cells), config.out)
-    runner = config.runner(cells)
-    runner.run(stage)
+    still = runs.open(cells)
+    if config.known:
+        log.info("%s: %d of its runs are in %s", stage, len(cells) - len(still), config.known)
+    runner = config.runner(still, ended=lambda: runs.look(cells))
+    if still:
+        runner.run(stage)
     for cell in cells:
         if cell.key in runner.failed:
             place = cell.folder(Path(config.out)) / "log.txt"
             log.error("failed: %s: %s (%s)", cell.name, runner.failed[cell.key], place)
+    return runs.look(cells)
 
 
 def _write(outcome: Outcome) -> None:
     """Write and print the report. Raises RunError, afterwards, where runs are missing."""
     # imported late: --help need not wait for matplotlib
     from minbert.experiments.equal.plot import score_pictures
-    from minbert.experiments.presentation.section import machines
 
     out, name = Path(outcome.design.config.out), _name(outcome)
-    facts, tables = [verdict(outcome), *machines(outcome.results.values())], result_tables(outcome)
+    made_with = sorted({run.made_with for run in outcome.results.values()} - {""})
+    facts, tables = [verdict(outcome), *made_with], result_tables(outcome)
     commands = command_table(outcome.cells)
     text = "\n".join([f"{fact}\n" for fact in facts] + [t.markdown() for t in (*tables, commands)])
     texts = {out / f"{name}.md": text, out / f"{name}.csv": as_csv(outcome)}

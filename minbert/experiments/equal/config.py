@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from minbert.experiments.equal.arms import ARMS, STANDARD, Arm
-from minbert.experiments.grid.config import GRID, GridConfig
+from minbert.experiments.grid.config import GRID, WHERE, GridConfig
 from minbert.support.errors import InputError
 from minbert.support.flags import AT_LEAST_ONE, POSITIVE, Limit, When, flag
 
@@ -85,6 +85,14 @@ class EqualConfig(GridConfig):
         "default: 1e-4, with full 5e-5",
         limit=POSITIVE,
         metavar="RATE",
+    )
+
+    known: str | None = flag(
+        None,
+        WHERE,
+        "runs.jsonl of the same experiment, as --out of another machine has it: its runs are not "
+        "made again. A run of other code, data, weights or flags is not the same",
+        metavar="FILE",
     )
 
     def __post_init__(self) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from minbert.experiments.equal.arms import Arm, Tuned
 from minbert.experiments.equal.budget import TASK_NAMES, Spending, spendings
 from minbert.experiments.equal.config import BATCH_SIZE, EqualConfig
+from minbert.experiments.equal.measured import Measured
 from minbert.experiments.grid.cells import Cell, plan
 from minbert.experiments.grid.experiment import BASE_SEED, Experiment, GridRow, Scale
-from minbert.experiments.grid.results import CellResult
 from minbert.tasks.registry import overall
 
 _SEEDED = "--seed {seed} --limit_train_seed {seed}"  # a draw is rows, order and heads
@@ -68,7 +68,7 @@ class Design:
 
 
 def points(
-    every: Mapping[str, Tuned], cells: Sequence[Cell], results: Mapping[str, CellResult]
+    every: Mapping[str, Tuned], cells: Sequence[Cell], results: Mapping[str, Measured]
 ) -> dict[str, float]:
     """Each configuration's mean dev points of both tasks over the tuning draws."""
     of_cells = {name: [cell for cell in cells if cell.row == name] for name in every}

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from minbert.experiments.equal import analysis
 from minbert.experiments.equal.analysis import Contrast, Noise, Scores
 from minbert.experiments.equal.arms import Tuned
 from minbert.experiments.equal.budget import TASK_NAMES, Spending
 from minbert.experiments.equal.design import Design
-from minbert.experiments.equal.terms import TermPart, term_parts
-from minbert.experiments.grid import gaps
+from minbert.experiments.equal.measured import Measured
+from minbert.experiments.equal.terms import TermPart, Terms, term_parts
 from minbert.experiments.grid.cells import Cell
 from minbert.experiments.grid.gaps import Gap
-from minbert.experiments.grid.results import CellResult
 from minbert.support.errors import RunError
 
 
@@ -28,7 +26,7 @@ class Outcome:
     reached: Mapping[str, float]  # configuration -> dev points in tuning
     chosen: Mapping[str, Tuned]  # by arm
     cells: Sequence[Cell]
-    results: Mapping[str, CellResult]
+    results: Mapping[str, Measured]
     missing: Sequence[Gap]
     draws: Sequence[int]
     scores: Scores
@@ -49,10 +47,13 @@ def gather(
     chosen: Mapping[str, Tuned],
     tuning: Sequence[Cell],
     cells: Sequence[Cell],
-    out: Path,
+    results: Mapping[str, Measured],
+    missing: Sequence[Gap],
 ) -> Outcome:
-    """Read the comparison's runs and analyse them. Raises RunError with fewer than two draws."""
-    results, missing = gaps.read(cells, out)
+    """Analyse the comparison's runs. Raises RunError with fewer than two whole draws.
+
+    `results` are the finished runs of both stages by key, `missing` the comparison's others.
+    """
     found = {(cell.row, cell.seed): results[cell.key] for cell in cells if cell.key in results}
     seeds = dict.fromkeys(cell.seed for cell in cells)
     draws = [seed for seed in seeds if all((arm, seed) in found for arm in chosen)]
@@ -62,6 +63,10 @@ def gather(
         arm: {task: [found[arm, seed].scores[task] for seed in draws] for task in TASK_NAMES}
         for arm in chosen
     }
+    terms: dict[str, list[Terms]] = {}
+    for cell in (*tuning, *cells):
+        if cell.key in results:
+            terms.setdefault(cell.row, []).append(results[cell.key].terms)
     contrasts = analysis.contrasts(scores)
     return Outcome(
         design,
@@ -75,5 +80,5 @@ def gather(
         scores,
         contrasts,
         analysis.noise(scores, contrasts),
-        term_parts([*tuning, *cells], out),
+        term_parts(terms),
     )

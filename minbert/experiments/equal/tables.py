@@ -6,8 +6,8 @@ import numpy as np
 
 from minbert.experiments.equal.arms import STANDARD
 from minbert.experiments.equal.budget import TASK_NAMES
+from minbert.experiments.equal.measured import Measured
 from minbert.experiments.equal.outcome import Outcome
-from minbert.experiments.grid.results import CellResult
 from minbert.reports.tables import Table, csv_text
 from minbert.statistics.intervals import accuracy_spread, over_seeds, pearson_spread
 from minbert.tasks.registry import TASKS, TITLES
@@ -21,7 +21,7 @@ def result_tables(outcome: Outcome) -> list[Table]:
     return [*tables, *([_terms(outcome)] if outcome.terms else [])]
 
 
-def _results(outcome: Outcome, arm: str) -> Iterator[tuple[int, CellResult]]:
+def _results(outcome: Outcome, arm: str) -> Iterator[tuple[int, Measured]]:
     """The arm's result of every draw that is compared."""
     for cell in outcome.cells:
         if cell.row == arm and cell.seed in outcome.draws:
@@ -125,10 +125,9 @@ def _noise(outcome: Outcome) -> Table:
 def _of_examples(outcome: Outcome, task: str) -> float:
     """The standard error of standard's mean score over other examples of the same number."""
     _, result = next(_results(outcome, STANDARD))
-    count = int((~np.isnan(result.dev[f"{task}_labels"])).sum())
     score = float(np.mean(outcome.scores[STANDARD][task]))
     spread = pearson_spread if TASKS[task].is_correlation else accuracy_spread
-    return spread(score) / count**0.5
+    return spread(score) / result.rows[task] ** 0.5
 
 
 def _tuning(outcome: Outcome) -> Table:

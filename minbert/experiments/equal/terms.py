@@ -13,6 +13,7 @@ from minbert.experiments.grid.cells import RUN, Cell
 from minbert.training.run_folder import LOG
 
 _TERM, _OF_NOISE, _OF_DROPOUT = "r3f", "r3f_of_noise", "r3f_of_dropout"
+Terms = Mapping[str, Sequence[float]]  # task -> the term, of noise, of dropout
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,26 @@ class TermPart:
         return self.of_noise / both if both > 0 else 0.0
 
 
-def term_parts(cells: Sequence[Cell], out: Path) -> list[TermPart]:
-    """A line for each task and each row of finished runs whose log has the term."""
-    by_row: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        by_row.setdefault(cell.row, []).extend(_lines(cell.folder(out) / RUN / LOG))
+def term_parts(runs: Mapping[str, Sequence[Terms]]) -> list[TermPart]:
+    """A line for each task and each row with runs that have terms; all runs of a row are as long.
+
+    `runs` has the terms of each run by row.
+    """
     return [
-        TermPart(row, task, *(_mean(lines, task, name) for name in (_TERM, _OF_NOISE, _OF_DROPOUT)))
-        for row, lines in by_row.items()
-        if any(_OF_NOISE in line for line in lines)
+        TermPart(row, task, *np.mean([terms[task] for terms in known], axis=0).tolist())
+        for row, every in runs.items()
+        if (known := [terms for terms in every if terms])
         for task in TASK_NAMES
     ]
+
+
+def terms_of(cell: Cell, out: Path) -> Terms:
+    """The means over a finished run's steps, by task; none where its log tells no noise apart."""
+    lines = list(_lines(cell.folder(out) / RUN / LOG))
+    if not any(_OF_NOISE in line for line in lines):
+        return {}
+    names = (_TERM, _OF_NOISE, _OF_DROPOUT)
+    return {task: [_mean(lines, task, name) for name in names] for task in TASK_NAMES}
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:

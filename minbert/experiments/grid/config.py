@@ -122,7 +122,7 @@ class GridConfig:
         """What a job asks of the cluster."""
         return Demands(self.minutes, self.partition, self.cpus, self.gpus)
 
-    def runner(self, cells: Sequence[Cell], ended: Callable[[], None] = lambda: None) -> Runner:
+    def runner(self, cells: Sequence[Cell], ended: Callable[[], object] = lambda: None) -> Runner:
         """What brings the cells to their results, here or as jobs of a cluster.
 
         `ended` is called whenever a process has ended. Raises InputError where `out` cannot be

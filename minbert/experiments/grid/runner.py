@@ -83,7 +83,7 @@ class Runner:
         out: Path,
         workers: int,
         start: Launch | None = None,
-        ended: Callable[[], None] = lambda: None,
+        ended: Callable[[], object] = lambda: None,
     ) -> None:
         """Let `start` start a cell's process, by default as a child of this one.
 

@@ -1,15 +1,13 @@
 """An analysed grid as a section of a report: its tables, its plots, its commands."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 from minbert.experiments.analysis import flips
 from minbert.experiments.analysis.analysis import Analysis
 from minbert.experiments.analysis.flips import Flip, Flips
 from minbert.experiments.grid.cells import Cell
-from minbert.experiments.grid.results import CellResult
+from minbert.experiments.grid.made_with import made_with
 from minbert.experiments.presentation import flip_plots, opening, prediction_plots, score_plots
 from minbert.experiments.presentation.tables import command_table, result_tables
 from minbert.reports.picture import Picture
@@ -54,7 +52,7 @@ def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()
         title=analysis.experiment.title,
         headline=opening.headline(analysis),
         opening=opening.picture(analysis) if done and analysis.experiment.tasks else None,
-        facts=[*facts, *machines(c for row in analysis.rows for c in row.all_cells())],
+        facts=[*facts, *_machines(analysis)],
         missing=[str(gap) for gap in analysis.gaps],
         tables=result_tables(analysis),
         rows=[result.row.name for result in analysis.rows],
@@ -63,22 +61,10 @@ def section(analysis: Analysis, cells: Sequence[Cell], facts: Sequence[str] = ()
     )
 
 
-def machines(results: Iterable[CellResult]) -> list[str]:
-    """The weights, machines and versions of finished runs, a line for each combination."""
-    return sorted({_made_with(result.manifest) for result in results} - {""})
-
-
-def _made_with(manifest: Mapping[str, Any]) -> str:
-    if not (manifest.keys() >= {"config", "device", "threads", "versions", "git"}):
-        return ""
-    git = manifest["git"] or {"commit": "unknown", "changed": False}
-    changed = ", with changes" if git["changed"] else ""
-    return (
-        f"weights {Path(manifest['config']['weights']).name}; {manifest['device']}, "
-        f"{manifest.get('processor', 'processor unknown')}, "
-        f"threads: {manifest['threads']}; torch {manifest['versions']['torch']}; "
-        f"commit {git['commit'][:12]}{changed}"
-    )
+def _machines(analysis: Analysis) -> list[str]:
+    """The weights, machines and versions of all runs, a line for each combination."""
+    results = (result for row in analysis.rows for result in row.all_cells())
+    return sorted({made_with(result.manifest) for result in results} - {""})
 
 
 def _plots(analysis: Analysis) -> Iterator[Plots]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from minbert.experiments.__main__ import main
 from minbert.experiments.equal import budget
+from minbert.experiments.equal.measured import write_file
 from minbert.experiments.grid import runner
 from minbert.experiments.grid.cell import run_cell
 from minbert.experiments.grid.cells import Cell
+from minbert.support.errors import RunError
 from minbert.support.signals import StopRequest
+from tests.experiments.equal.runs import finished
 from tests.experiments.grids import Place
 from tests.helpers import write_course_files
 
@@ -46,10 +50,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-def command(place: Place, *more: str) -> list[str]:
+def command(place: Place, *more: str, out: Path | None = None) -> list[str]:
     size = ["--train_rows", "16", "--budget", "12"]
     arms = ["--rows", "standard", "R3F, noise only"]
-    return ["equal", *size, *arms, "--out", str(place.out), *more, "--", *place.extra]
+    return ["equal", *size, *arms, "--out", str(out or place.out), *more, "--", *place.extra]
 
 
 def test_both_stages_run_and_the_report_has_everything(
@@ -84,6 +88,29 @@ def test_both_stages_run_and_the_report_has_everything(
     again = capsys.readouterr().out
     assert again.startswith(text) and page.read_text() == text
     assert again.splitlines()[-1] == printed.splitlines()[-1]
+
+    carried = place.root / "carried.jsonl"
+    shutil.copy(place.out / "runs.jsonl", carried)
+    elsewhere = place.root / "elsewhere"
+    assert main(command(place, "--known", str(carried), out=elsewhere)) == 0
+    assert capsys.readouterr().out.startswith(text)
+    assert (elsewhere / "runs.jsonl").read_bytes() == carried.read_bytes()
+
+
+def test_runs_of_another_experiment_are_made_again(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "units_a_step", lambda _command: 6.0)
+    other = Cell("standard, rate 0.0001", 11711, "", "another key")
+    write_file(known := place.root / "other.jsonl", [finished(other, sst=0.5, sts=0.5)])
+
+    def stop(self: runner.Runner, _title: str) -> None:
+        assert len(self._pending) == 6  # configurations, all of tuning
+        raise RunError("enough")
+
+    monkeypatch.setattr(runner.Runner, "run", stop)
+    assert main(command(place, "--lowest_rate", "0.02", "--known", str(known))) == 1
+    assert f"tuning: 0 of its runs are in {known}" in capsys.readouterr().err
 
 
 def test_a_failure_in_tuning_ends_before_the_comparison(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +12,9 @@ from minbert.experiments.equal.budget import Spending
 from minbert.experiments.equal.config import EqualConfig
 from minbert.experiments.equal.design import Design, choose, points
 from minbert.experiments.grid.cells import Cell, configuration
-from minbert.experiments.grid.results import CellResult
 from minbert.finetune.config import ResolvedConfig
 from minbert.support.errors import InputError
+from tests.experiments.equal.runs import finished
 from tests.experiments.grids import Place
 from tests.helpers import write_course_files
 
@@ -148,8 +147,7 @@ def test_the_best_of_each_arm_is_chosen_by_both_tasks_points(
     every, cells = tuning
     best = {"SMART, λ = 5, rate 0.0002", "standard, rate 0.00014"}
     results = {
-        cell.key: CellResult(Path(), {"sst": 0.4, "sts": 0.8 if cell.row in best else 0.7}, 1.0, {})
-        for cell in cells
+        cell.key: finished(cell, sst=0.4, sts=0.8 if cell.row in best else 0.7) for cell in cells
     }
     reached = points(every, cells, results)
     assert reached["SMART, λ = 5, rate 0.0002"] == pytest.approx((0.4 + 0.9) / 2)
@@ -161,10 +159,7 @@ def test_the_best_of_each_arm_is_chosen_by_both_tasks_points(
 
 def test_both_tuning_draws_count(tuning: tuple[dict[str, Tuned], list[Cell]]) -> None:
     every, cells = tuning
-    results = {
-        cell.key: CellResult(Path(), {"sst": float(cell.seed % 2), "sts": 1.0}, 1.0, {})
-        for cell in cells
-    }
+    results = {cell.key: finished(cell, sst=float(cell.seed % 2), sts=1.0) for cell in cells}
     assert points(every, cells, results) == pytest.approx(dict.fromkeys(every, 0.75))
 
 

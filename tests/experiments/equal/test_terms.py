@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minbert.experiments.equal.terms import TermPart, term_parts
+from minbert.experiments.equal.terms import TermPart, term_parts, terms_of
 from minbert.experiments.grid.cells import Cell
 
 
@@ -19,13 +19,14 @@ def write_log(cell: Cell, out: Path, lines: list[dict]) -> None:
 
 def test_means_are_over_the_lines_that_have_them(tmp_path: Path) -> None:
     cells = [Cell("noise", seed, "", f"key{seed}") for seed in (1, 2)]
-    cells += [Cell("standard", 1, "", "other"), Cell("noise", 3, "", "never ran")]
+    standard, never_ran = Cell("standard", 1, "", "other"), Cell("noise", 3, "", "never ran")
     probe = {"r3f_of_noise": 1.0, "r3f_of_dropout": 3.0}
-    for number, cell in enumerate(cells[:2]):
+    for number, cell in enumerate(cells):
         plain = {"step": 1, "task": "sst", "r3f": 2.0 + number}
         write_log(cell, tmp_path, [plain, {**plain, **probe}, {**plain, "task": "sts", "r3f": 7}])
-    write_log(cells[2], tmp_path, [{"step": 1, "task": "sst", "loss": 1.0}])
-    sst, sts = term_parts(cells, tmp_path)
+    write_log(standard, tmp_path, [{"step": 1, "task": "sst", "loss": 1.0}])
+    rows = {"noise": [*cells, never_ran], "standard": [standard]}
+    sst, sts = term_parts({n: [terms_of(c, tmp_path) for c in own] for n, own in rows.items()})
     assert sst == TermPart("noise", "sst", 2.5, 1.0, 3.0)
     assert sst.noise_share == 0.25
     assert (sts.task, sts.term, sts.noise_share) == ("sts", pytest.approx(7), 0.0)
