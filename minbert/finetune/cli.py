@@ -109,8 +109,9 @@ def _explain_defaults(config: RunConfig, given: Mapping[str, Any]) -> None:
         log.info("without --option: the heads train, the encoder does not; try --option finetune")
     if not {"rrobin", "tasks", "task_file"} & given.keys():
         idle = ", ".join(n for n in config.evaluated_tasks if n not in config.trained_tasks)
-        alone = ", ".join(config.trained_tasks)
-        log.info("without --rrobin: %s alone trains, and not %s; try --rrobin", alone, idle)
+        alone = f"{', '.join(config.trained_tasks)} alone trains"
+        others = f", and not {idle}" if idle else ""
+        log.info("without --rrobin: %s%s; try --rrobin", alone, others)
 
 
 def _not_repeated(typed: Collection[str], run: Mapping[str, Any]) -> tuple[str, ...]:

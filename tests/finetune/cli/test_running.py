@@ -57,6 +57,7 @@ def test_defaults_that_leave_much_untrained_are_explained(parse, caplog) -> None
 
     assert "the encoder does not; try --option finetune" in said()
     assert "sst alone trains, and not para, sts; try --rrobin" in said()
+    assert "sst alone trains; try --rrobin" in said("--dev_only")
     assert "without --option" not in said("--option", "pretrain")
     assert "without --rrobin" not in said("--rrobin")
     assert "without --rrobin" not in said("--tasks", "sst")
