@@ -130,8 +130,8 @@ class PretrainFlags(shared_flags.Readable):
         None,
         TEACHER,
         "draw the encoder's vectors to those of this one (a folder or name, as for --weights; it "
-        "may have another vocabulary and shape), through a linear map that keeps angles (as far as "
-        "the teacher is as wide) and is not saved. Rows are sentences of the text then, one a "
+        "may have another vocabulary and shape), through a linear map that keeps angles if the "
+        "teacher is at least as wide, and is not saved. Rows are sentences of the text then, one a "
         "line. Pool by the mean: without --pair_share the pooler does not train",
         metavar="FOLDER|NAME",
     )

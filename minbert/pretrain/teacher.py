@@ -3,7 +3,7 @@
 Dimensions: N texts, W words, V tokens of the student, H its hidden size, D the teacher's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from minbert.pretrain.word_vectors import SIZE
 from minbert.support.device import pick_autocast, to_device
 from minbert.support.errors import InputError
 
+_BEGINNINGS = ("Ġ", "▁")  # of words, in byte-level BPE and in SentencePiece
 NO_LIMIT = 2**30  # rows are cut when they are packed or read, not by the tokenizer
 
 
@@ -96,15 +97,18 @@ def principal_components(
 ) -> NDArray[np.float32]:
     """The `size` (H) principal components of the teacher's word embeddings for `vocab`, (V, H).
 
+    `vocab` is WordPiece's, where ## goes on with a word; the teacher's may mark beginnings instead.
     A token that the teacher splits has the mean of its pieces; one that it drops has zeros. They
     are scaled to the root mean square SIZE. A teacher narrower than the student leaves the last
     columns zero.
     """
     table = teacher.encoder.word_embeddings.weight.cpu().double().numpy()  # (.., D)
     theirs, tokens = teacher.tokenizer.vocab, list(vocab)
-    texts = teacher.tokenizer.encodings([token.removeprefix("##") for token in tokens])
+    names = _as_theirs(tokens, theirs)
+    texts = teacher.tokenizer.encodings([_letters(token) for token in tokens])
     split = [
-        [theirs[t]] if t in theirs else text.ids for t, text in zip(tokens, texts, strict=True)
+        [theirs[name]] if name in theirs else text.ids
+        for name, text in zip(names, texts, strict=True)
     ]
     known = [number for number, ids in enumerate(split) if ids]
     vectors = np.stack([table[split[number]].mean(axis=0) for number in known])
@@ -116,3 +120,16 @@ def principal_components(
     places = [vocab[tokens[number]] for number in known]
     found[places, : components.shape[1]] = components * scale
     return found
+
+
+def _as_theirs(tokens: Sequence[str], theirs: Collection[str]) -> list[str]:
+    """WordPiece's tokens as the teacher's vocabulary would write them."""
+    for mark in _BEGINNINGS:
+        if sum(token.startswith(mark) for token in theirs) > len(theirs) / 10:  # not by chance
+            return [t[2:] if t.startswith("##") else mark + t for t in tokens]
+    return list(tokens)
+
+
+def _letters(token: str) -> str:
+    """The text of a token; a space before it says that a word begins."""
+    return token[2:] if token.startswith("##") else f" {token}"

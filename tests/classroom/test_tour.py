@@ -16,7 +16,7 @@ from tests.helpers import ROOT
 TOUR = ROOT / "docs" / "tour.ipynb"
 NOTEBOOK: dict[str, Any] = json.loads(TOUR.read_text(encoding="utf-8"))
 CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
-MOST_STEPS = 60
+MOST_STEPS = 120
 
 
 def test_it_is_a_notebook_without_outputs() -> None:

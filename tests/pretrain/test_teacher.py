@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from minbert.pretrain.teacher import principal_components
+from minbert.data.tokenizer import WordPieceTokenizer
+from minbert.encoder.bert import BertModel
+from minbert.encoder.config import EncoderConfig
+from minbert.pretrain.alignment import RowReader
+from minbert.pretrain.teacher import NO_LIMIT, Teacher, principal_components
 from minbert.pretrain.word_vectors import SIZE
+from tests.data.other_tokenizers import roberta, xlm_roberta
 from tests.helpers import VOCAB
 from tests.pretrain.taught import THEIRS, their_encoder, tiny_teacher
 
@@ -55,3 +63,26 @@ def test_a_token_that_the_teacher_drops_has_zeros() -> None:
     found = principal_components(tiny_teacher(), vocab, len(vocab), 6)
     assert not found[-1].any()
     assert np.abs(found[:-1]).max(axis=1).all()
+
+
+@pytest.mark.parametrize("kind", ["Ġ", "▁"])
+def test_a_vocabulary_that_marks_beginnings_is_asked_for_words_by_their_beginnings(
+    tmp_path: Path, kind: str
+) -> None:
+    folder = roberta(tmp_path, saved=False) if kind == "Ġ" else xlm_roberta(tmp_path)
+    tokenizer = WordPieceTokenizer.from_folder(folder, NO_LIMIT)
+    shape = EncoderConfig(vocab_size=tokenizer.size, hidden_size=32, num_attention_heads=4)
+    torch.manual_seed(3)
+    encoder = BertModel(shape).requires_grad_(False)
+    teacher = Teacher(encoder, tokenizer, RowReader(tokenizer, 32), None)
+    theirs, table = tokenizer.vocab, encoder.word_embeddings.weight.numpy()
+    both = [t for t in theirs if t.isascii() and t.isalpha() and f"{kind}{t}" in theirs]
+    assert len(both) >= 3  # which stand at the beginning of a word, and within one
+    vocab = {t: n for n, t in enumerate([*both, *(f"##{t}" for t in both)])}
+    wanted = [theirs[f"{kind}{t}"] for t in both] + [theirs[t] for t in both]
+    found = principal_components(teacher, vocab, len(vocab), 32).astype(np.float64)
+    centred = table[wanted] - table[wanted].mean(axis=0)
+    gram, expected = found @ found.T, centred @ centred.T
+    np.testing.assert_allclose(
+        gram / np.linalg.norm(gram), expected / np.linalg.norm(expected), atol=1e-6
+    )

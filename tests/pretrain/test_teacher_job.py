@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from multiprocessing.context import ForkServerContext
@@ -130,7 +131,9 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     check_stops(monkeypatch, run, teaching.TeachingObjective, flags)
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(taught: Path, forking: ForkServerContext) -> None:
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    taught: Path, forking: ForkServerContext, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = ("--steps", "12", *BESIDE)
     assert run(*flags, "--output_dir", "whole") == 0
     process = forking.Process(target=killed_after_a_checkpoint, args=(taught, flags))
@@ -139,6 +142,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(taught: Path, forking: ForkServe
     assert process.exitcode == -signal.SIGKILL
     assert not Path("out/encoder").exists()
     assert run(*flags, "--resume") == 0
+    assert re.search(r"resumed at step \d+ of 12", capsys.readouterr().err)
     assert_same_run()
 
 
