@@ -13,14 +13,19 @@ from minbert.finetune.config import ResolvedConfig
 from minbert.finetune.identity import DATA_PLACES, INDIFFERENT, OUTPUTS
 from minbert.finetune.trained import TrainedRun
 from minbert.statistics.intervals import Interval, accuracy_interval, correlation_interval
+from minbert.support import durable_files
 from minbert.support.console import printable
 from minbert.support.flags import words_for
-from minbert.support.places import MAIN_JOB
+from minbert.support.places import BUNDLED_ENCODER, MAIN_JOB
 from minbert.tasks.metrics import ACCURACY, PEARSON
 from minbert.tasks.task import Task
 
 _PLACES = "Files and folders stand without the folders above them; the hashes say which they are."
 _MARKUP = re.compile(r"[\\`*_<>&\[\]|#]")
+_TEACHER = (
+    "The encoder learnt from a teacher that was tuned on sentence pairs, Quora's among them, so a "
+    "score on Quora's pairs is not that of an encoder which never saw such questions."
+)
 _LEFT_OUT = (*INDIFFERENT, *OUTPUTS, *DATA_PLACES)
 
 
@@ -72,8 +77,17 @@ def _scores(run: TrainedRun) -> list[str]:
         for metric, score in values.items()
     ]
     header = ["| task | set | score | value | 95% interval |", "|---|---|---|---:|---|"]
-    note = "Intervals are over the examples; another seed moves a score too."
-    return ["## Scores", "\n".join([*header, *rows]), note] if rows else []
+    notes = ["Intervals are over the examples; another seed moves a score too."]
+    if _began_bundled(run):
+        notes.append(_TEACHER)
+    return ["## Scores", "\n".join([*header, *rows]), " ".join(notes)] if rows else []
+
+
+def _began_bundled(run: TrainedRun) -> bool:
+    """Whether the run fine-tuned the encoder that comes with the package."""
+    bundled = BUNDLED_ENCODER / "model.safetensors"
+    own = run.manifest["sha256"].get("weights")
+    return bundled.is_file() and own == durable_files.sha256_of(bundled)
 
 
 def _interval(run: TrainedRun, task: str, split: str, metric: str, score: float) -> str:

@@ -17,6 +17,7 @@ from minbert.data.reading import read_split
 from minbert.data.tokenizer_files import read_vocab
 from minbert.encoder.weights import read_vocab_files
 from minbert.export import __main__ as command
+from minbert.export import card as model_card
 from minbert.export.export import export
 from minbert.export.forms import exportable, why_not
 from minbert.finetune.cli import make_parser
@@ -255,6 +256,17 @@ def test_the_card_tells_scores_data_and_command(make_run: MakeRun, tmp_path: Pat
     (line,) = [line for line in card.splitlines() if line.startswith("python multitask")]
     for words in ("--option=finetune", "--rrobin=equal", "--weights=encoder", "--data_dir=data"):
         assert words in line
+
+
+def test_the_bundled_encoders_card_names_what_its_teacher_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, said = finished_run(tmp_path), "a teacher that was tuned on sentence pairs, Quora's among"
+    (folder,) = export(run, tmp_path / "out", "transformers")
+    assert said not in (folder / "README.md").read_text()
+    monkeypatch.setattr(model_card, "BUNDLED_ENCODER", tmp_path / "encoder")
+    (folder,) = export(run, tmp_path / "bundled", "transformers")
+    assert said in (folder / "README.md").read_text()
 
 
 def test_the_cards_command_repeats_the_run(make_run: MakeRun, tmp_path: Path) -> None:
