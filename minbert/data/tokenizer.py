@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
+from tokenizers.models import BPE, Unigram
 from tokenizers.processors import ByteLevel, TemplateProcessing
 from tokenizers.processors import Sequence as Steps
 
@@ -97,6 +98,12 @@ class WordPieceTokenizer:
     def size(self) -> int:
         """The embeddings that its ids need."""
         return max(self.vocab.values()) + 1
+
+    @property
+    def beginning(self) -> str:
+        """What its vocabulary writes before a word's first piece; WordPiece marks the others."""
+        model = self._tokenizer.model
+        return "Ġ" if isinstance(model, BPE) else "▁" if isinstance(model, Unigram) else ""
 
     @property
     def pad_id(self) -> int:

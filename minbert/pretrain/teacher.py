@@ -3,7 +3,7 @@
 Dimensions: N texts, W words, V tokens of the student, H its hidden size, D the teacher's.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,6 @@ from minbert.pretrain.word_vectors import SIZE
 from minbert.support.device import pick_autocast, to_device
 from minbert.support.errors import InputError
 
-_BEGINNINGS = ("Ġ", "▁")  # of words, in byte-level BPE and in SentencePiece
 NO_LIMIT = 2**30  # rows are cut when they are packed or read, not by the tokenizer
 
 
@@ -104,7 +103,7 @@ def principal_components(
     """
     table = teacher.encoder.word_embeddings.weight.cpu().double().numpy()  # (.., D)
     theirs, tokens = teacher.tokenizer.vocab, list(vocab)
-    names = _as_theirs(tokens, theirs)
+    names = [_as_theirs(token, teacher.tokenizer.beginning) for token in tokens]
     texts = teacher.tokenizer.encodings([_letters(token) for token in tokens])
     split = [
         [theirs[name]] if name in theirs else text.ids
@@ -122,12 +121,9 @@ def principal_components(
     return found
 
 
-def _as_theirs(tokens: Sequence[str], theirs: Collection[str]) -> list[str]:
-    """WordPiece's tokens as the teacher's vocabulary would write them."""
-    for mark in _BEGINNINGS:
-        if sum(token.startswith(mark) for token in theirs) > len(theirs) / 10:  # not by chance
-            return [t[2:] if t.startswith("##") else mark + t for t in tokens]
-    return list(tokens)
+def _as_theirs(token: str, beginning: str) -> str:
+    """A token of WordPiece as a vocabulary has it that writes `beginning` before a word."""
+    return token.removeprefix("##") if beginning and token.startswith("##") else beginning + token
 
 
 def _letters(token: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,12 +16,8 @@ from minbert.data.reading import read_split
 from minbert.data.tokenizer_files import read_vocab
 from minbert.encoder.weights import read_vocab_files
 from minbert.export import __main__ as command
-from minbert.export import card as model_card
 from minbert.export.export import export
 from minbert.export.forms import exportable, why_not
-from minbert.finetune.cli import make_parser
-from minbert.finetune.config import RunConfig
-from minbert.finetune.identity import settings
 from minbert.finetune.trained import read_run
 from minbert.predict import Predictor, load
 from minbert.support.errors import InputError
@@ -238,44 +233,6 @@ def test_a_users_own_tasks_go_along_on_their_own_scale(tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "# A \\<b\\>mark\\</b\\> \\# of \\`mine\\`\\\\x1b: a BERT" in card
     assert "kept within -2 and 6" in card and str(tmp_path) not in card
-
-
-def test_the_card_tells_scores_data_and_command(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run()
-    manifest = json.loads((run / "manifest.json").read_text())
-    (folder,) = export(run, tmp_path / "out", "transformers")
-    card = (folder / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: transformers\n")
-    for task, score in manifest["dev"].items():
-        (row,) = [line for line in card.splitlines() if line.startswith(f"| {task} | dev ")]
-        low, high = map(float, row.split("|")[5].split("(")[0].split(" to "))
-        assert f"{score:.3f}" in row and low <= score <= high and "(16 examples)" in row
-    for name, digest in manifest["sha256"].items():
-        assert f"- {name}: `{digest}`" in card
-    assert 'model="out/sst"' in card and str(tmp_path) not in card  # whose folders are nobody's
-    (line,) = [line for line in card.splitlines() if line.startswith("python multitask")]
-    for words in ("--option=finetune", "--rrobin=equal", "--weights=encoder", "--data_dir=data"):
-        assert words in line
-
-
-def test_the_bundled_encoders_card_names_what_its_teacher_saw(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, said = finished_run(tmp_path), "a teacher that was tuned on sentence pairs, Quora's among"
-    (folder,) = export(run, tmp_path / "out", "transformers")
-    assert said not in (folder / "README.md").read_text()
-    monkeypatch.setattr(model_card, "BUNDLED_ENCODER", tmp_path / "encoder")
-    (folder,) = export(run, tmp_path / "bundled", "transformers")
-    assert said in (folder / "README.md").read_text()
-
-
-def test_the_cards_command_repeats_the_run(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run(**HEADS["R4F"][0])
-    (folder, *_) = export(run, tmp_path / "out", "transformers")
-    card = (folder / "README.md").read_text().splitlines()
-    (line,) = [line for line in card if line.startswith("python multitask")]
-    typed = vars(make_parser().parse_args(shlex.split(line)[2:]))
-    assert settings(RunConfig(**typed)) == settings(read_run(run).config)
 
 
 def check_rows_of(data: Path, home: Path, **flags: Any) -> None:

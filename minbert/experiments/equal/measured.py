@@ -92,8 +92,9 @@ class Runs:
 
         Then the folder's file has all that are found.
         """
-        results, missing = gaps.read(self.open(cells), self._out)
-        for cell in self.open(cells):
+        still = self.open(cells)
+        results, missing = gaps.read(still, self._out)
+        for cell in still:
             if cell.key in results:
                 self.found[cell.key] = Measured.of(cell, results[cell.key], self._out)
         if len(self.found) > self._written:
