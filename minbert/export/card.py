@@ -17,15 +17,12 @@ from minbert.support import durable_files
 from minbert.support.console import printable
 from minbert.support.flags import words_for
 from minbert.support.places import BUNDLED_ENCODER, MAIN_JOB
+from minbert.tasks.course import BUNDLED_TEACHER
 from minbert.tasks.metrics import ACCURACY, PEARSON
 from minbert.tasks.task import Task
 
 _PLACES = "Files and folders stand without the folders above them; the hashes say which they are."
 _MARKUP = re.compile(r"[\\`*_<>&\[\]|#]")
-_TEACHER = (
-    "The encoder learnt from a teacher that was tuned on sentence pairs, Quora's among them, so a "
-    "score on Quora's pairs is not that of an encoder which never saw such questions."
-)
 _LEFT_OUT = (*INDIFFERENT, *OUTPUTS, *DATA_PLACES)
 
 
@@ -79,7 +76,7 @@ def _scores(run: TrainedRun) -> list[str]:
     header = ["| task | set | score | value | 95% interval |", "|---|---|---|---:|---|"]
     notes = ["Intervals are over the examples; another seed moves a score too."]
     if _began_bundled(run):
-        notes.append(_TEACHER)
+        notes.append(BUNDLED_TEACHER)
     return ["## Scores", "\n".join([*header, *rows]), " ".join(notes)] if rows else []
 
 
