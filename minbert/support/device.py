@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minbert.support.errors import InputError
+from minbert.support.waiting import watch_for_other_work
 
 # how torch, oneDNN, the CUDA libraries, the linker and the interpreter say that memory ran out
 _NO_MEMORY = re.compile(
@@ -44,6 +45,8 @@ def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.devic
     torch.set_float32_matmul_precision("highest")  # no TF32: it would drown an ε-sized effect
     # cuDNN's attention plans anew for every length of text, and rounds the dropout rate
     torch.backends.cuda.enable_cudnn_sdp(False)
+    if name == "cpu":
+        watch_for_other_work()
     return torch.device(name)
 
 
