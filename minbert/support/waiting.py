@@ -5,7 +5,7 @@ woken between two pieces can take as long as a piece, so threads that stay awake
 fast. Beside other work they are up to five times slower, since a thread that waits holds the core
 that the one it waits for needs. OpenMP reads how to wait once, as torch is imported. But GNU's
 OpenMP lets no thread stay awake while there are more of them than cores (`do_spin` in libgomp's
-config/linux/wait.h). So a second team of threads, with nothing to do, sends the first to sleep.
+config/linux/wait.h). So idle teams of threads send the others to sleep.
 """
 
 import functools
@@ -36,22 +36,26 @@ class Crowding:
         return self._quiet_seconds < _TRUSTED
 
 
-class IdleTeam:
-    """A second team of OpenMP threads, as large as the first, from now until it is dismissed."""
+class IdleTeams:
+    """Teams of OpenMP threads that make threads outnumber the cores until they are dismissed."""
 
     def __init__(self) -> None:
+        threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+        count = max(1, (cores - threads) // (threads - 1) + 1)  # a team's leader is not OpenMP's
         self._end = threading.Event()
-        self._leader = threading.Thread(target=self._lead, daemon=True)
-        self._leader.start()
+        self._leaders = [threading.Thread(target=self._lead, daemon=True) for _ in range(count)]
+        for leader in self._leaders:
+            leader.start()
 
     def _lead(self) -> None:
         torch.ones(_SHARED_SIZE).sum()  # OpenMP makes a team for each thread that shares its work
         self._end.wait()  # and ends the team with it
 
     def dismiss(self) -> None:
-        """End the team's threads."""
+        """End the teams' threads."""
         self._end.set()
-        self._leader.join()
+        for leader in self._leaders:
+            leader.join()
 
 
 @functools.cache  # once a process
@@ -66,16 +70,16 @@ def watch_for_other_work() -> None:
 
 
 def _watch() -> None:
-    crowding, team, before = Crowding(), None, _interruptions()
+    crowding, teams, before = Crowding(), None, _interruptions()
     while True:
         time.sleep(_INTERVAL)
         now = _interruptions()
         crowded, before = crowding.after(now - before), now
-        if crowded and team is None:
-            team = IdleTeam()
-        elif team is not None and not crowded:
-            team.dismiss()
-            team = None
+        if crowded and teams is None:
+            teams = IdleTeams()
+        elif teams is not None and not crowded:
+            teams.dismiss()
+            teams = None
 
 
 def _interruptions() -> int:

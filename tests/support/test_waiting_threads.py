@@ -65,27 +65,33 @@ def _threads() -> int:
 
 
 @ON_LINUX
-def test_an_idle_team_has_threads_of_its_own_until_it_is_dismissed() -> None:
+@pytest.mark.parametrize("cores", [2, 3, 8])
+def test_threads_outnumber_the_cores_until_idle_teams_are_dismissed(
+    cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More threads than cores are what sends the computation's threads to sleep."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(cores)))
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
         torch.ones(1 << 17).sum()  # this thread's own team
         before = _threads()
-        team = waiting.IdleTeam()
-        assert _soon(lambda: _threads() == before + 3)
-        team.dismiss()
+        teams = waiting.IdleTeams()
+        leaders = len(teams._leaders)
+        assert cores < 3 + 2 * leaders <= max(cores + 2, 5)
+        assert _soon(lambda: _threads() == before + 3 * leaders)
+        teams.dismiss()
         assert _soon(lambda: _threads() == before)
     finally:
         torch.set_num_threads(threads)
 
 
-def test_a_team_idles_while_the_cores_are_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teams_idle_while_the_cores_are_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
 
-    class Team:
+    class Teams:
         def __init__(self) -> None:
-            events.append("team")
+            events.append("teams")
 
         def dismiss(self) -> None:
             events.append("dismissed")
@@ -101,13 +107,13 @@ def test_a_team_idles_while_the_cores_are_crowded(monkeypatch: pytest.MonkeyPatc
 
     count = [0]
     monkeypatch.setattr(waiting, "_INTERVAL", 0)
-    monkeypatch.setattr(waiting, "IdleTeam", Team)
+    monkeypatch.setattr(waiting, "IdleTeams", Teams)
     monkeypatch.setattr(waiting, "_interruptions", interruptions)
     with pytest.raises(SystemExit):
         waiting._watch()
     changes = [event for event in events if not event.isdigit()]
-    assert changes == ["team", "dismissed"] * 2
-    assert events[events.index("team") - 1] == "900"
+    assert changes == ["teams", "dismissed"] * 2
+    assert events[events.index("teams") - 1] == "900"
 
 
 @pytest.mark.parametrize(
