@@ -69,8 +69,10 @@ def reference(reads: Reads, weights: Weights) -> tuple[dict, dict]:
         outputs = encoder(ids, torch.ones_like(ids), types)
         return outputs["last_hidden_state"][0], outputs["pooler_output"][0]
 
+    isometry = orthonormal(student.to_teacher.weight)
+
     def distance(h: Tensor, t: Tensor) -> Tensor:
-        mapped = orthonormal(student.to_teacher.weight) @ h
+        mapped = isometry @ h
         return 1 - (mapped @ t) / (mapped.norm() * t.norm())
 
     theirs = [read(teacher, row)[0] for row in reads.texts]
@@ -105,13 +107,18 @@ def reference_of_hostile(weights: Weights) -> tuple[dict, dict]:
     return reference(hostile(), weights)
 
 
-@pytest.mark.parametrize("piece", [1, 5, 1000])
 @pytest.mark.parametrize(
-    "weights",
-    [ONE, Weights(0.3, 2.0, 5.0), Weights(0.0, 1.0, 0.0), Weights(0.0, 0.0, 1.0)],
+    ("weights", "piece"),
+    [
+        (ONE, 5),
+        (Weights(0.3, 2.0, 5.0), 1),
+        (Weights(0.3, 2.0, 5.0), 1000),
+        (Weights(0.0, 1.0, 0.0), 5),
+        (Weights(0.0, 0.0, 1.0), 5),
+    ],
     ids=str,
 )
-def test_it_equals_the_formula(piece: int, weights: Weights) -> None:
+def test_it_equals_the_formula(weights: Weights, piece: int) -> None:
     reads = hostile()
     expected, expected_gradients = reference_of_hostile(weights)
     model = tiny_student().double()
@@ -131,7 +138,7 @@ def test_it_learns_to_compare_texts_that_it_reads_together() -> None:
     """It comes to explain nearly all that differs between the teacher's cosines of some pairs."""
     words = [word for word in VOCAB if word.isalpha()]
     rng = np.random.default_rng(1)
-    texts = [" ".join(rng.choice(words, size=4)) for _ in range(24)]
+    texts = [" ".join(rng.choice(words, size=4)) for _ in range(16)]
     reads = hostile(list(zip(texts[::2], texts[1::2], strict=True)))
     taught = objective(weights=Weights(0.0, 0.0, 1.0))
     model = fresh(TINY, 0, dropout=0.0, teacher_size=SHAPE.hidden_size)
@@ -139,8 +146,8 @@ def test_it_learns_to_compare_texts_that_it_reads_together() -> None:
     pairs = [reading.texts for reading in reads.readings if len(reading.texts) == 2]
     a, b = (vectors[[pair[side] for pair in pairs]] for side in (0, 1))
     spread = torch.cosine_similarity(a, b).var()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for step in range(100):
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
+    for step in range(40):
         optimizer.zero_grad()
         found = taught.backward(model, batch_of(reads), step)
         optimizer.step()
@@ -216,9 +223,9 @@ def test_a_batch_counts_the_students_tokens() -> None:
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_held_out_scores_do_not_hang_on_the_pieces(tmp_path: Path, piece: int) -> None:
-    write_course_files(tmp_path, rows=20, tasks=["sts"])
+    write_course_files(tmp_path, rows=10, tasks=["sts"])
     pairs = read_pairs(tmp_path / "sts-dev.csv", our_reader())
-    model, rows, weights = tiny_student(), hostile(), Weights(0.5, 2.0, 3.0)
+    model, rows, weights = tiny_student(), hostile((*TWO, *ROWS[::3])), Weights(0.5, 2.0, 3.0)
     scored = score_taught(model, objective(piece, weights), rows, pairs, piece)
     values = objective(100, weights).backward(model, batch_of(rows), 3)
     assert scored.criterion == pytest.approx(-values["loss"].item(), rel=1e-5)

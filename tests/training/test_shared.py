@@ -9,6 +9,6 @@ from tests.training import sharing
 
 
 @pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 3])
-def test_ranks_are_one_process(count: int) -> None:
-    """Without dropout and noise, for all that can train: gradients, and ten steps."""
+def test_ranks_are_one_process(forked_ranks: None, count: int) -> None:
+    """Without dropout and noise, for all that can train: gradients, and some steps."""
     assert group.launch(count, sharing.check_all) == count
