@@ -10,13 +10,14 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed import run as torchrun
 from torch.distributed.launcher import api
 
 from minbert.experiments.faults import grids
@@ -55,6 +56,32 @@ def fork_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
         return lambda _flag, code: launch(config, _follow)(code, *told)
 
     monkeypatch.setattr(api, "elastic_launch", forked)
+
+
+def fork_torchruns_ranks(
+    monkeypatch: pytest.MonkeyPatch, told: Mapping[str, str], work: Callable[[], None]
+) -> None:
+    """Let torchrun's `main` do `work` in its ranks, which know what they are `told`.
+
+    They are forked in the current folder, and write where this process does.
+    """
+    launch = api.elastic_launch
+
+    def forked(config: api.LaunchConfig, entrypoint: str) -> Any:
+        config = dataclasses.replace(config, start_method="forkserver")
+        place = (Path.cwd(), os.getpid(), Streams())
+        return lambda *_command: launch(config, _be_a_rank)(told, work, *place)
+
+    monkeypatch.setattr(torchrun, "elastic_launch", forked)
+
+
+def _be_a_rank(
+    told: Mapping[str, str], work: Callable[[], None], folder: Path, launcher: int, _: Streams
+) -> None:
+    os.environ.update(told)
+    os.chdir(folder)
+    os.getppid = lambda: launcher  # not the process that all are forked from
+    work()
 
 
 def run_command(

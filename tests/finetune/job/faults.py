@@ -153,7 +153,11 @@ def two_agents_alike(port: int) -> list[list[str]]:
     return [[*common, "--rdzv-endpoint", f"127.0.0.1:{port}"]] * 2
 
 
+def be_a_rank(faults: Sequence[Fault], argv: Sequence[str] | None = None) -> None:
+    """The main job in the current folder, with the faults that have not happened there yet."""
+    install(faults, struck(Path()) if Path(_STRUCK).exists() else 0)
+    sys.exit(cli.main(argv))
+
+
 if __name__ == "__main__":
-    past = Path(_STRUCK).stat().st_size if Path(_STRUCK).exists() else 0
-    install([Fault(**fault) for fault in json.loads(os.environ[FAULTS])], past)
-    sys.exit(cli.main())
+    be_a_rank([Fault(**fault) for fault in json.loads(os.environ[FAULTS])])

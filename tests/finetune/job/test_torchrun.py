@@ -18,6 +18,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+from torch.distributed import run as torchrun
 
 from tests.finetune.job import faults as module
 from tests.finetune.job.faults import (
@@ -27,6 +28,7 @@ from tests.finetune.job.faults import (
     Fault,
     agent,
     all_gone,
+    be_a_rank,
     last_strike,
     struck,
     two_agents,
@@ -34,7 +36,7 @@ from tests.finetune.job.faults import (
     work_as_rank,
 )
 from tests.finetune.job.running import SHORT, SIX, make_place, run, steps_logged, written
-from tests.forked import fork_ranks
+from tests.forked import fork_ranks, fork_torchruns_ranks
 
 FLAGS = ("--option", "finetune", "--rrobin", "--batch_size", "5", "--checkpoint_every", "3")
 JOB = (*SHORT, *FLAGS)
@@ -76,23 +78,19 @@ def whole(forking: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) 
         return written()
 
 
-def check_kills(
-    place: Path, whole: dict[str, bytes], kills: int, machines: Sequence[Sequence[str]]
-) -> None:
-    """A rank is killed in every life of the group but the last: before a checkpoint, at random.
-
-    `machines` has torchrun's options on each.
-    """
-    draw = random.Random(kills)
+def kills(count: int) -> list[Fault]:
+    """A rank is killed in every life of the group but the last: before a checkpoint, at random."""
+    draw = random.Random(count)
     step, faults = draw.randrange(3), []
-    for attempt in range(kills):
+    for attempt in range(count):
         step = draw.randrange(step - step % 3, STEPS) if attempt else step
         fault = Fault(step, rank=draw.randrange(2), attempt=attempt, delay=draw.uniform(0, 0.02))
         faults.append(fault)
-    again = ("--max-restarts", str(kills))
-    agents = [agent(place, (*options, *again), JOB, *faults) for options in machines]
-    said = "\n".join(ended(*agents))
-    assert [one.returncode for one in agents] == [0] * len(agents), said
+    return faults
+
+
+def check_went_on(place: Path, whole: dict[str, bytes], kills: int, said: str) -> None:
+    """All is there that would be there without the kills, and the log tells of each."""
     assert written(place / "predictions") == whole and set(whole) == set(SIX)
     assert [line["step"] for line in steps_logged(place / "out")] == list(range(STEPS))
     assert not list(place.glob("out.old*")) and all_gone(place)
@@ -101,9 +99,15 @@ def check_kills(
 
 
 def test_killed_ranks_come_back_and_end_in_the_same_bytes(
-    place: Path, whole: dict[str, bytes]
+    place: Path,
+    whole: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    check_kills(place, whole, 2, [ONE_MACHINE])
+    """By torchrun's own command line and agent, in this process, over ranks that are forked."""
+    fork_torchruns_ranks(monkeypatch, TOLD, partial(be_a_rank, kills(2), JOB))
+    torchrun.main([*ONE_MACHINE, "--max-restarts", "2", module.__file__, *JOB])
+    check_went_on(place, whole, 2, capfd.readouterr().err)
 
 
 @pytest.mark.slow
@@ -112,7 +116,13 @@ def test_killed_ranks_come_back_and_end_in_the_same_bytes(
 def test_ranks_killed_many_times_end_in_the_same_bytes(
     place: Path, whole: dict[str, bytes], machines: int
 ) -> None:
-    check_kills(place, whole, 20, [ONE_MACHINE] if machines == 1 else two_agents_alike(free_port()))
+    """By torchrun as it is typed, with interpreters of their own."""
+    each = [ONE_MACHINE] if machines == 1 else two_agents_alike(free_port())
+    again = ("--max-restarts", "20")
+    agents = [agent(place, (*options, *again), JOB, *kills(20)) for options in each]
+    said = "\n".join(ended(*agents))
+    assert [one.returncode for one in agents] == [0] * len(agents), said
+    check_went_on(place, whole, 20, said)
 
 
 @pytest.mark.slow
