@@ -29,13 +29,14 @@ from tests.pretrain.taught import SHAPE
 from tests.pretrain.texts import random_documents, write_documents
 
 BESIDE = ("--text_share", "0.25", "--pair_share", "0.5")
-KINDS = [(), ("--text_share", "0.25"), (*BESIDE, "--no_nsp", "--dropout", "0")]
+AT_ONCE = ("--micro_batch_size", "16", "--checkpoint_every", "500")  # as few passes as can be
+KINDS = [("--text_share", "0.25"), (*BESIDE, "--no_nsp", "--dropout", "0")]
 
 
 def test_it_learns_the_teachers_vectors(taught: Path) -> None:
     write_course_files(taught / "data", rows=30, tasks=["sts"])
     flags = ("--steps", "120", "--lr", "1e-2", "--dropout", "0", "--embeddings", "teacher")
-    assert run(*flags, "--scored_pairs", "data/sts-dev.csv") == 0
+    assert run(*flags, *AT_ONCE, "--scored_pairs", "data/sts-dev.csv") == 0
     (first, *_, last) = manifest()["epochs"]
     assert set(last["scores"]) == {"word loss", "sentence loss", "pairs' r"}
     losses = last["scores"]["word loss"] + last["scores"]["sentence loss"]
@@ -50,7 +51,7 @@ def test_it_learns_the_teachers_vectors(taught: Path) -> None:
 def test_pairs_that_it_reads_together_are_scored(taught: Path) -> None:
     write_course_files(taught / "data", rows=30, tasks=["sts"])
     flags = ("--steps", "30", "--lr", "1e-2", "--pair_share", "1")
-    assert run(*flags, "--scored_pairs", "data/sts-dev.csv") == 0
+    assert run(*flags, *AT_ONCE, "--scored_pairs", "data/sts-dev.csv") == 0
     scores = [epoch["scores"] for epoch in manifest()["epochs"]]
     assert {"score loss", "pairs' r", "together"} < set(scores[0])
     lines = [json.loads(line) for line in Path("out/log.jsonl").read_text().splitlines()]
@@ -134,7 +135,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
 def test_a_killed_run_goes_on_to_the_same_bytes(
     taught: Path, forking: ForkServerContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ("--steps", "12", *BESIDE)
+    flags = ("--steps", "12")
     assert run(*flags, "--output_dir", "whole") == 0
     process = forking.Process(target=killed_after_a_checkpoint, args=(taught, flags))
     process.start()
@@ -183,15 +184,15 @@ def test_measuring_leaves_no_trace(taught: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lessons.SideBySide, "backward", noted)
 
     monkeypatch.setattr(budget, "_affordable", five)
-    assert run("--time_budget", "20s", *BESIDE) == 0
+    assert run("--time_budget", "10s", *BESIDE) == 0
     assert measured[:4] == ["teacher", "text"] * 2
     assert weights_of("out/encoder") == weights_of("whole/encoder")
 
 
 def test_passes_are_over_the_sentences(taught: Path) -> None:
-    write_documents(taught / "text.txt", random_documents(60))
+    write_documents(taught / "text.txt", random_documents(30))
     sentences = [line for line in Path("text.txt").read_text().splitlines() if line]
-    assert run("--passes", "1", "--batch_size", "4", "--text_share", "0.5") == 0
+    assert run("--passes", "1", "--batch_size", "4", "--text_share", "0.5", *AT_ONCE) == 0
     assert manifest()["total_steps"] == pytest.approx(0.9 * len(sentences) / 2, rel=0.1)
 
 

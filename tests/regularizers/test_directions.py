@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,19 +37,25 @@ def directions(model: MultitaskBert, batch: Batch, **settings: Any) -> Tensor:
     return by_example.flatten(1).double()
 
 
+@functools.cache
+def plain_in_float64(case: Case) -> tuple[Batch, Tensor, Tensor]:
+    """24 random examples, a start for each, and where the plain ascent in float64 leads."""
+    lengths = ((7, 4, 5) * 8 + (3, 6, 7) * 8)[: 24 * case.views]
+    model, batch = tiny_model(case), tiny_batch(case, lengths=lengths)
+    noise = 1e-5 * torch.randn(*batch.tokens.input_ids.shape, 16)
+    with pytest.MonkeyPatch.context() as patched:
+        hold_noise(patched, noise)
+        return batch, noise, directions(model, batch)
+
+
 def cosines(
     case: Case, patch: pytest.MonkeyPatch, lowered: Mapping[str, Any], **settings: Any
 ) -> Tensor:
     """Of the directions in a lowered precision with those of the plain ascent in float64."""
-    found, low, high = [], tiny_model(case, **lowered), tiny_model(case)
-    for seed in range(8):
-        batch = tiny_batch(case, seed=seed)
-        noise = torch.randn(*batch.tokens.input_ids.shape, 16)
-        hold_noise(patch, 1e-5 * noise)
-        single = directions(low, batch, **settings)
-        double = directions(high, batch)
-        found.append(torch.cosine_similarity(single, double, dim=-1))
-    return torch.cat(found)
+    batch, noise, double = plain_in_float64(case)
+    hold_noise(patch, noise)
+    single = directions(tiny_model(case, **lowered), batch, **settings)
+    return torch.cosine_similarity(single, double, dim=-1)
 
 
 SINGLE = {"dtype": torch.float32}
@@ -76,28 +83,27 @@ def test_the_clean_passs_slope_has_the_right_sign_in_fp32_too(
     assert cosines(case, monkeypatch, lowered, reuse_clean=True).min() >= 0.999
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("dropout", ["off", "shared"])
 @pytest.mark.parametrize("case", ONE_OUTPUT, ids=str)
 def test_the_clean_passs_slope_leads_where_the_plain_ascent_does(
     case: Case, dropout: str, steps: int
 ) -> None:
     """In float64, at the paper's numbers: direction, place in the ball, and the term's value."""
-    model = tiny_model(case)
-    for seed in range(2):
-        batch = tiny_batch(case, seed=seed)
-        terms = [
-            Adversarial(dropout=dropout, steps=steps, reuse_clean=reuse) for reuse in (False, True)
-        ]
-        plain, reused = (perturbed(term, model, batch) for term in terms)
-        assert (reused - plain).abs().max() <= 0.03 * 1e-5
-        examples = (
-            delta.unflatten(0, (batch.views, -1)).transpose(0, 1).flatten(1)
-            for delta in (plain, reused)
-        )
-        assert torch.cosine_similarity(*examples, dim=-1).min() >= 1 - 1e-5
-        values = [value_of(term, model, batch) for term in terms]
-        assert values[1] == pytest.approx(values[0], rel=1e-3)
+    lengths = ((7, 4, 5) * 2 + (3, 6, 7) * 2)[: 6 * case.views]
+    model, batch = tiny_model(case), tiny_batch(case, lengths=lengths)
+    terms = [
+        Adversarial(dropout=dropout, steps=steps, reuse_clean=reuse) for reuse in (False, True)
+    ]
+    plain, reused = (perturbed(term, model, batch) for term in terms)
+    assert (reused - plain).abs().max() <= 0.03 * 1e-5
+    examples = (
+        delta.unflatten(0, (batch.views, -1)).transpose(0, 1).flatten(1)
+        for delta in (plain, reused)
+    )
+    assert torch.cosine_similarity(*examples, dim=-1).min() >= 1 - 1e-5
+    values = [value_of(term, model, batch) for term in terms]
+    assert values[1] == pytest.approx(values[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("case", ONE_OUTPUT, ids=str)
