@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-DRAWS = 2000
+DRAWS = 1000
 
 
 def noisy(labels: np.ndarray, right: float, seed: int) -> np.ndarray:
