@@ -8,6 +8,7 @@ takes from the words and productions that are held out, which only dev and test 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from random import Random
 from typing import TypeVar
 
@@ -66,9 +67,7 @@ class ExampleDraw:
 
     def production(self, options: Sequence[str]) -> str:
         """Return one of a rule's productions, without the star of one held out."""
-        kept = tuple(option for option in options if not option.startswith("*"))
-        starred = tuple(option for option in options if option.startswith("*"))
-        option = self._new(kept, starred, self.productions)
+        option = self._new(*_apart(tuple(options)), self.productions)
         self.productions.append(option)
         return option.removeprefix("*")
 
@@ -88,6 +87,13 @@ class ExampleDraw:
             if item not in taken:
                 break
         return item
+
+
+@cache
+def _apart(options: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A rule's productions that are kept, and those with a star, which are held out."""
+    kept = tuple(option for option in options if not option.startswith("*"))
+    return kept, tuple(option for option in options if option.startswith("*"))
 
 
 def shuffled(rng: Random, items: Iterable[T]) -> list[T]:

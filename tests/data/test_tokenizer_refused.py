@@ -252,7 +252,8 @@ def test_junk_at_any_place_is_read_or_refused(whole: Path, name: str, named: str
     outcomes = set()
     for place in places(files[name]):
         for junk in JUNK:
-            write(whole, **{name: with_junk(files[name], place, junk)})
+            (whole / f"{name}.json").unlink()  # some file systems flush what is written over
+            (whole / f"{name}.json").write_text(json.dumps(with_junk(files[name], place, junk)))
             try:
                 WordPieceTokenizer.from_folder(whole, 16).encode([("the film [E1]", "x")])
                 outcomes.add("read")

@@ -84,6 +84,7 @@ def test_two_ranks_exchange_and_only_one_speaks(
     ],
     ids=["fail", "crash"],
 )
+@pytest.mark.usefixtures("forked_ranks")
 def test_a_rank_that_fails_is_named(work, words: str) -> None:
     with pytest.raises(RunError, match=words):
         group.launch(2, work)

@@ -177,6 +177,6 @@ def test_a_run_that_learns_is_not_marked(place: Path, capsys: pytest.CaptureFixt
         "ids-sst-dev.csv"
     ):  # what it trains on, so that it is learned
         path.write_text((place / "data" / "ids-sst-train.csv").read_text())
-    assert run("--option", "finetune", "--epochs", "60", "--lr", "3e-3") == 0
+    assert run("--option", "finetune", "--epochs", "20", "--lr", "1e-2") == 0
     assert "degenerate" not in manifest()
     assert "degenerate" not in capsys.readouterr().err
