@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,19 +48,50 @@ def contents(out: Path, made: list[Step]) -> dict[tuple[str, int], bytes]:
 FIGURE_4 = ("--figure", "4", "--methods", "standard,r4f", "--seeds", "1")
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A chain that has run: its steps in their order, what it printed, and its files in `out`."""
+
+    out: Path
+    made: list[Step]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def wholes() -> list[Whole]:
+    """The chains that have run for this file's tests: one, or none so far."""
+    return []
+
+
+@pytest.fixture
+def whole(place: Place, wholes: list[Whole]) -> Whole:
+    """The chain of `FIGURE_4`, run once, by the first test that asks for it."""
+    if not wholes:
+        made: list[Step] = []
+        printed = io.StringIO()
+        with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(printed):
+            in_process(patched, made)
+            assert main(command(place, *FIGURE_4)) == 0
+        wholes.append(Whole(place.out, made, printed.getvalue()))
+    return wholes[0]
+
+
+def copied(whole: Whole, out: Path) -> Path:
+    """A folder of a test's own, in which the chain has run."""
+    shutil.copytree(whole.out, out)
+    return out
+
+
 def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
-    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Place, whole: Whole, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made: list[Step] = []
-    in_process(monkeypatch, made)
-    assert main(command(place, *FIGURE_4)) == 0
-    printed = capsys.readouterr().out
-    kinds = [step.kind for step in made]
+    kinds = [step.kind for step in whole.made]
     assert kinds.count(LINK) == 2 * 2 and kinds.count(FEATURES) == kinds.count(PROBES) == 4 + 2
-    assert len({step.key for step in made}) == len(made)
-    (page,) = place.out.glob("probe-smoke-*.md")
+    assert len({step.key for step in whole.made}) == len(whole.made)
+    out = copied(whole, tmp_path / "out")
+    (page,) = out.glob("probe-smoke-*.md")
     text = page.read_text()
-    assert text in printed
+    assert text in whole.printed
     assert sha256_of(place.root / "encoder" / "model.safetensors") in text
     for title in ("Figure 4: degradation", "Verdicts", "Probes", "Drift of", "Spearman's", "layer"):
         assert title in text
@@ -67,15 +102,16 @@ def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
     assert len(rows) == (4 + 2) * 3  # encoders, probes
     html = (page.with_suffix(".html")).read_text()
     assert html.count("<svg") == 2 and "the paper&#39;s shape" in html.replace("'", "&#39;")
-    assert not list(place.out.glob(f"cells/*/{ENCODER}")), "encoders go when they have served"
+    assert not list(out.glob(f"cells/*/{ENCODER}")), "encoders go when they have served"
 
-    made.clear()
-    assert main(command(place, *FIGURE_4)) == 0
+    made: list[Step] = []
+    in_process(monkeypatch, made)
+    assert main(command(place, *FIGURE_4, out=out)) == 0
     assert not made and page.read_text() == text
 
     # a longer chain needs an encoder that is gone: it comes to the same weights
-    before = {path: path.read_bytes() for path in place.out.glob(f"cells/*/{DEV}")}
-    with_more = command(place, *FIGURE_4)
+    before = {path: path.read_bytes() for path in out.glob(f"cells/*/{DEV}")}
+    with_more = command(place, *FIGURE_4, out=out)
     with_more[with_more.index("sst,para")] = "sst,para,cfimdb"
     assert main(with_more) == 0
     assert [step.row for step in made if step.kind == LINK].count("standard 2 (para)") == 1
@@ -83,12 +119,8 @@ def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
 
 
 def test_a_chain_that_was_killed_in_its_middle_ends_in_the_same_bytes(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    place: Place, whole: Whole, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole: list[Step] = []
-    in_process(monkeypatch, whole)
-    assert main(command(place, *FIGURE_4, out=tmp_path / "whole")) == 0
-
     made: list[Step] = []
     in_process(monkeypatch, made)
     publish, count = process._publish, 0
@@ -104,15 +136,13 @@ def test_a_chain_that_was_killed_in_its_middle_ends_in_the_same_bytes(
         publish(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(process, "_publish", killed)
-    again = command(place, *FIGURE_4, out=tmp_path / "killed")
+    again = command(place, *FIGURE_4, out=tmp_path)
     with pytest.raises(Killed):
         main(again)
     assert main(again) == 0
-    assert len({step.key for step in made}) == len(made) == len(whole)
-    assert contents(tmp_path / "killed", made) == contents(tmp_path / "whole", whole)
-    pages = [
-        next((tmp_path / name).glob("probe-*.md")).read_bytes() for name in ("whole", "killed")
-    ]
+    assert len({step.key for step in made}) == len(made) == len(whole.made)
+    assert contents(tmp_path, made) == contents(whole.out, whole.made)
+    pages = [next(out.glob("probe-*.md")).read_bytes() for out in (whole.out, tmp_path)]
     assert pages[0] == pages[1]
 
 
