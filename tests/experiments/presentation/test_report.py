@@ -20,6 +20,7 @@ from minbert.experiments.presentation import opening
 from minbert.experiments.presentation import section as grid_section
 from minbert.experiments.presentation.prediction_plots import confusion
 from minbert.reports import report
+from minbert.reports.report import Section
 from minbert.tasks.metrics import accuracy
 from tests.experiments.grids import experiment, write_result
 from tests.reports.figures import watched
@@ -82,11 +83,27 @@ class Page(HTMLParser):
 
 
 def page(analysis: Analysis, cells: list[Cell]) -> Page:
-    return Page(report.as_html(GRID.title, [grid_section.section(analysis, cells)]))
+    return page_of(grid_section.section(analysis, cells))
 
 
-def test_the_page_needs_nothing_else(made: Made) -> None:
-    found = page(*made(2, 0)[:2])
+def page_of(section: Section) -> Page:
+    return Page(report.as_html(GRID.title, [section]))
+
+
+@pytest.fixture(scope="module")
+def whole(made: Made) -> Section:
+    """The section of two seeds' runs, all of them there; its plots take seconds."""
+    return grid_section.section(*made(2, 0)[:2])
+
+
+@pytest.fixture
+def few_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is made for its words: the opening plot and the flips are enough."""
+    monkeypatch.setattr(grid_section, "_PLOTS", ())
+
+
+def test_the_page_needs_nothing_else(whole: Section) -> None:
+    found = page_of(whole)
     assert not {"script", "link", "img", "image", "iframe", "object", "base"} & set(found.tags)
     assert not {"src", "srcset", "data", "action"} & {name for name, _ in found.attributes}
     links = [value for name, value in found.attributes if name in ("href", "xlink:href")]
@@ -94,39 +111,35 @@ def test_the_page_needs_nothing_else(made: Made) -> None:
     assert "url(h" not in found.text and "@import" not in found.text
 
 
-def test_every_number_of_every_table_is_there(made: Made) -> None:
-    analysis, cells, _ = made(2, 0)
-    section = grid_section.section(analysis, cells)
-    words = "".join(page(analysis, cells).words.split())
-    assert section.commands is not None
-    for table in (*section.tables, section.commands, *(t for p in section.plots for t in p.tables)):
+def test_every_number_of_every_table_is_there(whole: Section) -> None:
+    words = "".join(page_of(whole).words.split())
+    assert whole.commands is not None
+    for table in (*whole.tables, whole.commands, *(t for p in whole.plots for t in p.tables)):
         for text in (*table.header, *(cell for row in table.rows for cell in row), *table.notes):
             assert "".join(text.strip("`").split()) in words
 
 
-def test_every_plot_is_there_with_its_words(made: Made) -> None:
-    analysis, cells, _ = made(2, 0)
-    pictures = list(grid_section.section(analysis, cells).pictures)
+def test_every_plot_is_there_with_its_words(whole: Section) -> None:
+    pictures = list(whole.pictures)
     kinds = {picture.name.split("-")[1] for picture in pictures}
     assert kinds == {"overall", "cost", "seeds", "epochs", "confusion", "values", "flips"}
     assert len({picture.name for picture in pictures}) == len(pictures)
-    found = page(analysis, cells)
+    found = page_of(whole)
     assert found.tags.count("svg") == found.tags.count("desc") == len(pictures)
     for picture in pictures:
         assert picture.title and any(letter.isdecimal() for letter in picture.words)
         assert " ".join(picture.words.split()) in found.words
 
 
-def test_names_are_never_markup(made: Made) -> None:
-    found = page(*made(2, 0)[:2])
+def test_names_are_never_markup(whole: Section) -> None:
+    found = page_of(whole)
     assert not {"script", "b", "i"} & set(found.tags)
     assert HOSTILE in found.words
 
 
-def test_the_same_results_give_the_same_files(made: Made, tmp_path: Path) -> None:
+def test_the_same_results_give_the_same_files(made: Made, whole: Section, tmp_path: Path) -> None:
     analysis, cells, _ = made(2, 0)
-    for name in ("one", "two"):
-        section = grid_section.section(analysis, cells)
+    for name, section in (("one", whole), ("two", grid_section.section(analysis, cells))):
         report.write(tmp_path / name, "grid", GRID.title, [section])
     one, two = (
         {
@@ -140,8 +153,9 @@ def test_the_same_results_give_the_same_files(made: Made, tmp_path: Path) -> Non
     assert sum(path.suffix == ".svg" for path in one) == 13
 
 
-def test_a_partly_finished_grid_is_marked(made: Made) -> None:
-    assert "ncomplete" not in page(*made(2, 0)[:2]).words.replace("INCOMPLETE", "incomplete")
+@pytest.mark.usefixtures("few_plots")
+def test_a_partly_finished_grid_is_marked(made: Made, whole: Section) -> None:
+    assert "ncomplete" not in page_of(whole).words.replace("INCOMPLETE", "incomplete")
     analysis, cells, out = made(2, 1)
     words = page(analysis, cells).words
     assert "Incomplete report." in words
@@ -153,9 +167,10 @@ def test_a_partly_finished_grid_is_marked(made: Made) -> None:
     assert "failed: no <luck>" in page(analyse(GRID, cells, out), cells).words
 
 
-def test_runs_that_have_learned_nothing_are_named(made: Made) -> None:
-    analysis, cells, out = made(2, 0)
-    assert "degenerate" not in page(analysis, cells).words
+@pytest.mark.usefixtures("few_plots")
+def test_runs_that_have_learned_nothing_are_named(made: Made, whole: Section) -> None:
+    _, cells, out = made(2, 0)
+    assert "degenerate" not in page_of(whole).words
     path = cells[-1].folder(out) / RESULT
     record = json.loads(path.read_text())
     record["manifest"]["degenerate"] = True
@@ -208,9 +223,10 @@ def test_no_letters_cover_each_other_and_no_tick_repeats(made: Made) -> None:
         assert not (set(found) - mirrored if "-flips-" in name else found), (name, found)
 
 
-def test_the_page_opens_with_its_result_and_folds_what_is_no_difference(made: Made) -> None:
-    analysis, cells, _ = made(2, 0)
-    section = grid_section.section(analysis, cells)
+def test_the_page_opens_with_its_result_and_folds_what_is_no_difference(
+    made: Made, whole: Section
+) -> None:
+    analysis, section = made(2, 0)[0], whole
     text = report.as_html(GRID.title, [section])
     best = max(analysis.rows, key=lambda row: np.mean(opening.points(row, ("sst", "sts"))))
     assert best.row.name == "plain" and "“plain” has the highest mean" in section.headline[0]
@@ -226,6 +242,7 @@ def test_the_page_opens_with_its_result_and_folds_what_is_no_difference(made: Ma
     assert folded.count("<tr><td") == len(quiet) and folded.count(">no</td>") == len(quiet)
 
 
+@pytest.mark.usefixtures("few_plots")
 def test_rows_that_give_the_same_answers_are_not_tested(tmp_path: Path) -> None:
     rows = (GridRow("one", ("--a",)), GridRow("two", ("--b",)), GridRow("other", ("--c",)))
     pairs = [("one", "two"), ("other", "one")]
