@@ -22,7 +22,7 @@ def profiler(device: torch.device, **settings: Any) -> profile:
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    return profile(activities=activities, acc_events=True, **settings)  # without it torch warns
+    return profile(activities=activities, **settings)
 
 
 @dataclass(frozen=True)
