@@ -17,7 +17,7 @@ from minbert.experiments.grid.finished import FinishedRun
 from minbert.finetune import cli
 from minbert.training.record import read_finished
 from minbert.training.run_folder import MANIFEST
-from tests.helpers import TINY, save_encoder, write_course_files
+from tests.helpers import TINY, no_report, save_encoder, write_course_files
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for t in ("sst", "para", "sts")
         for s in ("dev", "test")
     ]
-    for seed in ("1", "2", "3"):
-        run = ["--seed", seed, "--output_dir", str(place / f"run{seed}")]
-        assert cli.main([*flags, *outs, *run]) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cli, "leave_report", no_report)
+        for seed in ("1", "2", "3"):
+            run = ["--seed", seed, "--output_dir", str(place / f"run{seed}")]
+            assert cli.main([*flags, *outs, *run]) == 0
     return place
 
 
