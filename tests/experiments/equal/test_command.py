@@ -60,7 +60,7 @@ def command(place: Place, *more: str, out: Path | None = None) -> list[str]:
 def test_both_stages_run_and_the_report_has_everything(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget, "units_a_step", cache(budget.units_a_step))  # a second each
+    monkeypatch.setattr(budget, "units_a_step", cache(budget.units_a_step))  # a second a count
     assert main(command(place)) == 0
     printed, said = capsys.readouterr()
     assert re.search(r"standard: 3\.\d\d forward units a step, \d+ steps, 1[12]\.\d\d unit", said)
