@@ -77,7 +77,7 @@ def compare_with_formulas(
     assert_is_the_formula(model, ours, weights, expected)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+@pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("dropout", POLICIES)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_term_is_the_formulas_in_value_and_gradient(case: Case, dropout: str, steps: int) -> None:
@@ -131,7 +131,7 @@ def test_gradient_is_the_finite_difference_with_the_perturbation_held(
 # -------------------------------------------------------------------------------- the perturbation
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+@pytest.mark.parametrize("steps", [0, 1, 5])
 @pytest.mark.parametrize("eta", [1e-3, 1e6])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_perturbation_stays_in_the_ball_and_off_the_padding(
