@@ -79,12 +79,15 @@ def test_two_ranks_exchange_and_only_one_speaks(
 @pytest.mark.parametrize(
     ("work", "words"),
     [
-        (fail, r"^rank 1: ValueError\('no such weight'\)$"),
+        pytest.param(
+            fail,
+            r"^rank 1: ValueError\('no such weight'\)$",
+            marks=pytest.mark.usefixtures("forked_ranks"),
+        ),
         (crash, "^rank 1 was killed by SIGABRT$"),
     ],
     ids=["fail", "crash"],
 )
-@pytest.mark.usefixtures("forked_ranks")
 def test_a_rank_that_fails_is_named(work, words: str) -> None:
     with pytest.raises(RunError, match=words):
         group.launch(2, work)
