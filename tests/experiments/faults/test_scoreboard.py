@@ -21,7 +21,7 @@ from tests.experiments.faults.places import site, sources, without_flushes, with
 @pytest.mark.parametrize(
     ("only", "least"),
     [
-        pytest.param(["--only", "kills", "checkpoints"], 4, id="kills and checkpoints"),
+        pytest.param(["--only", "kills"], 2, id="kills"),
         pytest.param([], 15, id="all classes", marks=pytest.mark.slow),
     ],
 )
