@@ -29,7 +29,8 @@ class _BarFriendlyHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = printable(self.format(record)).replace("\n", r"\n")
         with contextlib.suppress(OSError, ValueError):
-            tqdm.write(line, file=sys.stderr)
+            # with its end at once: ranks write there together
+            tqdm.write(line + "\n", file=sys.stderr, end="")
 
 
 def set_up_logging() -> None:

@@ -19,7 +19,8 @@ SOON = Patience(
     connect=5, silence=5, window=5, least=2048, tries=3, pause=0.001, longest_pause=0.05
 )
 HASTY = replace(SOON, connect=0.5, silence=0.2, window=0.25)  # for servers without an answer
-SILENT = ("stall", "stall before the body", "mute", "drip", "drip of the head", "for ever 102")
+ENDLESS = ("drip", "drip of the head", "for ever 102")  # each try waits for its whole patience
+SILENT = ("stall", "stall before the body", "mute", *ENDLESS)
 WHOLE = Expected(blob_sha1(CONTENT), len(CONTENT))
 
 
@@ -29,8 +30,9 @@ def client(patience: Patience = SOON) -> http.Client:
     return open_client(patience)
 
 
-def patience_with(fault: str, tries: int = SOON.tries) -> Patience:
+def patience_with(fault: str, tries: int | None = None) -> Patience:
     """Short where a server is silent by design: a busy machine may keep a good one waiting."""
+    tries = tries or (2 if fault in ENDLESS else SOON.tries)
     return replace(HASTY if fault in SILENT else SOON, tries=tries)
 
 
