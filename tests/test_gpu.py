@@ -47,8 +47,8 @@ from tests.helpers import (
     random_dataset,
 )
 from tests.pretrain.texts import random_documents, write_documents
+from tests.regularizers.ascents import hold_noise
 from tests.regularizers.test_directions import directions
-from tests.regularizers.test_smart import hold_noise
 from tests.tiny_models import CASES, Case, tiny_batch, tiny_model
 
 pytestmark = [

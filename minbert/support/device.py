@@ -27,7 +27,10 @@ _NUMBERS = {"family": "cpu family", "model": "model"}  # a virtual machine's nam
 
 
 def pick_device(name: str = "auto", *, require_gpu: bool = False) -> torch.device:
-    """The device; `auto` takes cuda, then mps, then cpu. Raises InputError for an absent one."""
+    """The device, ready to compute; `auto` takes cuda, then mps, then cpu.
+
+    Raises InputError for an absent one.
+    """
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

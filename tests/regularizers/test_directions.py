@@ -19,8 +19,8 @@ from minbert.regularizers.base import TrainingPass
 from minbert.regularizers.smart.adversarial import Adversarial
 from minbert.tasks.registry import TASKS
 from tests.regularizers import formulas
+from tests.regularizers.ascents import LARGE, hold_noise, perturbed, value_of
 from tests.regularizers.checks import assert_is_the_formula, net_of, seen_masks, weights_of
-from tests.regularizers.test_smart import LARGE, hold_noise, perturbed, value_of
 from tests.tiny_models import CASES, Case, tiny_batch, tiny_model
 
 SEED = 77
