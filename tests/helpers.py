@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
@@ -50,6 +51,15 @@ VOCAB = {t: i for i, t in enumerate(dict.fromkeys([*SPECIAL_TOKENS, *WORDS.split
 _PLAIN = [word for word in VOCAB if word not in SPECIAL_TOKENS and not word.startswith("##")]
 _STEMS = {"sst": "ids-sst", "para": "quora", "sts": "sts", "cfimdb": "ids-cfimdb"}
 _TOP_LABEL = {"sst": 4, "para": 1, "sts": 5, "cfimdb": 1}
+
+
+def rest_slow(first: int, cases: Iterable[Any]) -> list[Any]:
+    """Cases for `parametrize`: those after the `first` ones run only among the slow tests."""
+    cases = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [
+        pytest.param(*case, marks=[pytest.mark.slow] if number >= first else [])
+        for number, case in enumerate(cases)
+    ]
 
 
 def no_report(*_outcome: Any) -> None:

@@ -15,7 +15,7 @@ from minbert.finetune import glue_zip
 from minbert.tasks.glue import GLUE, SUBMISSION
 from minbert.tasks.task import kind_of
 from tests.finetune.glue_files import cells_of, header, write
-from tests.finetune.job.running import complaint, make_place, manifest, run
+from tests.finetune.job.running import complaint, go_on, make_place, manifest, run
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_finished_run_is_found_again_and_repeated_without_the_folder(place: Pa
     argv = ("--option", "finetune", "--tasks", "rte", "--glue_dir", "glue", "--epochs", "1")
     assert run(*argv) == 0
     first = manifest()
-    assert run(*argv, "--resume") == 0
+    go_on(*argv)
     assert manifest()["dev"] == first["dev"]
     (place / "out").rename(place / "before")
     assert run("--like", "before", "--epochs", "1") == 0

@@ -39,6 +39,7 @@ def check_stops(
         assert run("--steps", "9", *resume, *flags) == 143
         assert not Path("out/encoder").exists()
     assert run("--steps", "9", "--resume", *flags) == 0
+    assert not list(Path().glob("out.old*"))  # as a run that begins afresh would leave
     assert_same_run()
 
 

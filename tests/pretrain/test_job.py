@@ -75,6 +75,7 @@ def test_passes_over_the_text(place: Path) -> None:
     assert abs(manifest()["total_steps"] - 2 * half) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_ranks")
 def test_ranks_are_one_process_and_agree_on_a_time_budget(
     place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

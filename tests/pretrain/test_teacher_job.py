@@ -30,7 +30,6 @@ from tests.pretrain.texts import random_documents, write_documents
 
 BESIDE = ("--text_share", "0.25", "--pair_share", "0.5")
 AT_ONCE = ("--micro_batch_size", "16", "--checkpoint_every", "500")  # as few passes as can be
-KINDS = [("--text_share", "0.25"), (*BESIDE, "--no_nsp", "--dropout", "0")]
 
 
 def test_it_learns_the_teachers_vectors(taught: Path) -> None:
@@ -125,7 +124,14 @@ def test_the_map_is_in_checkpoints_and_the_teacher_is_not(taught: Path, monkeypa
     assert Path("better/model.safetensors").read_bytes() == file
 
 
-@pytest.mark.parametrize("flags", KINDS, ids=str)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (*BESIDE, "--no_nsp", "--dropout", "0"),
+        pytest.param(("--text_share", "0.25"), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     taught: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:

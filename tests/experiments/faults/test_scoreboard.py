@@ -18,11 +18,12 @@ from minbert.experiments.faults.process import Order
 from tests.experiments.faults.places import site, sources, without_flushes, without_hashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("only", "least"),
     [
         pytest.param(["--only", "kills"], 2, id="kills"),
-        pytest.param([], 15, id="all classes", marks=pytest.mark.slow),
+        pytest.param([], 15, id="all classes"),
     ],
 )
 def test_a_quick_round_loses_nothing_and_tells_it_in_three_formats(
@@ -48,6 +49,7 @@ def json_of(out: Path) -> dict:
     return json.loads((out / "faults.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("life", "plan", "chosen"),
     [

@@ -118,6 +118,7 @@ def test_a_chain_is_trained_probed_and_reported_and_nothing_is_made_twice(
     assert all(path.read_bytes() == own for path, own in before.items())
 
 
+@pytest.mark.slow
 def test_a_chain_that_was_killed_in_its_middle_ends_in_the_same_bytes(
     place: Place, whole: Whole, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_from_flags_to_table_and_files(place: Path, capsys: pytest.CaptureFixtur
     assert main(flags(place, "--axes", "layers", "--layers", "2", *named)) == 0  # over its own
 
 
+@pytest.mark.slow
 def test_only_what_is_asked_for_grows(place: Path) -> None:
     """Operations: in proportion to pairs and layers, with a square term in the length."""
     found = place / "steps.json"
@@ -124,6 +125,7 @@ def test_wrong_usage_is_one_line(
     assert words in captured.err and not captured.out
 
 
+@pytest.mark.slow
 def test_memory_hardly_grows_with_the_pairs_and_a_large_parent_does_not_hide_it(
     place: Path,
 ) -> None:

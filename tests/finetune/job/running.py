@@ -34,6 +34,13 @@ def run(*argv: str) -> int:
     return cli.main([*SHORT, *argv])
 
 
+def go_on(*argv: str) -> None:
+    """Run with --resume, to the end. One that began afresh would set the earlier run aside."""
+    aside = set(Path().glob("*.old*"))
+    assert run(*argv, "--resume") == 0
+    assert set(Path().glob("*.old*")) == aside
+
+
 def in_process(folder: Path, argv: Sequence[str]) -> None:
     """The whole life of a process that runs the command line in `folder`, as a shell would.
 

@@ -123,6 +123,7 @@ def check_files(place: Path, start: Start, operations: Sequence[int]) -> None:
             assert written(place / "predictions") == files[1]  # and no draft beside them
 
 
+@pytest.mark.slow
 def test_a_kill_among_the_prediction_files_mixes_no_two_runs(place: Path, start: Start) -> None:
     rng = random.Random(8)
     check_files(place, start, [rng.randrange(7, 19)])

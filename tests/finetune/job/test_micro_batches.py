@@ -14,6 +14,7 @@ from minbert.regularizers.objective import Objective
 from tests.finetune.job.running import (
     MAIN,
     complaint,
+    go_on,
     manifest,
     run,
     steps_logged,
@@ -63,6 +64,7 @@ def test_pieces_change_neither_log_nor_scores(calm: Path, method: tuple[str, ...
     assert "micro_batch_size" not in pieces.keys() | whole.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_ranks")
 def test_a_ranks_part_is_cut_too(calm: Path) -> None:
     whole = [*CALM, "--option", "finetune", "--ranks", "2"]
@@ -99,7 +101,7 @@ def test_short_of_memory_the_job_goes_on_in_halves(
         assert run(*again) == 143
     assert capsys.readouterr().err.count(SAID) == 1
     lack_memory(monkeypatch, rows=4, since=99)
-    assert run(*again, "--resume") == 0
+    go_on(*again)
     assert "out of memory" not in capsys.readouterr().err
     assert written() == expected
     assert logged("again") == logged("out")

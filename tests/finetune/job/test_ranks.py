@@ -78,6 +78,7 @@ def test_ended_and_resumed_it_ends_in_the_same_bytes(
     assert written() == whole and len(steps_logged()) == count
 
 
+@pytest.mark.slow  # one that crashes: training/test_group.py
 def test_a_killed_rank_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_killed_rank_is_named(
     assert not list(place.glob("predictions/*")) and all_gone()
 
 
+@pytest.mark.slow
 def test_ranks_end_with_a_killed_launcher(place: Path, start: Start) -> None:
     job = start(place, *SHORT, *TWO, "--epochs", "500", work=launcher_killed)
     job.join(120)

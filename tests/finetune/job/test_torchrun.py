@@ -98,6 +98,7 @@ def check_went_on(place: Path, whole: dict[str, bytes], kills: int, said: str) -
     assert struck(place) == kills
 
 
+@pytest.mark.slow
 def test_killed_ranks_come_back_and_end_in_the_same_bytes(
     place: Path,
     whole: dict[str, bytes],

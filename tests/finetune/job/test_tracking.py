@@ -13,7 +13,7 @@ import pytest
 from tests.finetune.job import curves
 from tests.finetune.job.conftest import Start
 from tests.finetune.job.curves import Curves
-from tests.finetune.job.running import MAIN, SHORT, complaint, manifest, run, steps_logged
+from tests.finetune.job.running import MAIN, SHORT, complaint, go_on, manifest, run, steps_logged
 from tests.finetune.job.test_kills import killing_itself
 
 _SHARED = ("lr", "grad_norm", "tokens_per_s")
@@ -78,12 +78,12 @@ def test_a_killed_run_goes_on_in_the_same_curves(place: Path, start: Start) -> N
     assert process.exitcode == -signal.SIGKILL
     behind = len(steps_logged())
     assert behind >= 7
-    assert run(*MAIN, *short, "--resume") == 0
+    go_on(*MAIN, *short)
     assert len(steps_logged()) > behind
     check(curves.tensorboard(Path("out")))
     # one that was begun without a tracker has all curves from its start
     (place / "out" / "tensorboard").rename(place / "elsewhere")
-    assert run(*MAIN, *short, "--resume") == 0
+    go_on(*MAIN, *short)
     check(curves.tensorboard(Path("out")))
 
 
