@@ -78,6 +78,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Prepared]:
     return own, own.prepare()
 
 
+@pytest.mark.slow
 def test_every_class_is_large_enough_and_operations_are_distinct(
     place: tuple[Site, Prepared],
 ) -> None:

@@ -13,6 +13,7 @@ from minbert.experiments.grid.cells import RESULT, RUN, Cell
 from minbert.experiments.grid.pace import Pace, share_done
 from minbert.experiments.grid.runner import Runner
 from minbert.support import console
+from tests.helpers import rest_slow
 
 STEPS = 200
 
@@ -71,7 +72,7 @@ def cells(draw: random.Random, rows: int, seeds: int) -> tuple[list[Cell], dict[
     return grid, seconds
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", rest_slow(3, range(8)))
 def test_after_a_tenth_the_time_left_is_right_within_a_factor_of_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
