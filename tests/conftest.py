@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _LIBRARIES = ("pytest", "scipy.stats", "tokenizers", "safetensors.torch", "minbert.finetune.cli")
 _LIBRARIES += ("tests.no_flushing",)
 _LIBRARIES += ("torch._dynamo",)  # which torch loads when it first makes an optimizer: 1.5 s
-_LONGEST = ("faults/test_scoreboard.py", "training/test_shared.py", "job/test_torchrun.py")
+_LONGEST = ("cost/test_command.py", "scale/test_command.py", "pretrain/test_teacher_job.py")
 
 # `--precision auto` is fp32 on every CPU, also in processes that tests start
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"

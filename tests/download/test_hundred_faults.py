@@ -113,6 +113,7 @@ def play(it: Scenario, folder: Path) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 def test_a_hundred_faults_poison_no_file(tmp_path: Path) -> None:
     scenarios = [scenario(number) for number in range(100)]
     assert {it.kind for it in scenarios} == KINDS.keys()

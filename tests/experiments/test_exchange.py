@@ -66,6 +66,7 @@ def test_on_paper_by_hand() -> None:
     assert two.even_pairs == four.even_pairs == 32  # a sixteenth of a second each: two seconds
 
 
+@pytest.mark.slow
 def test_published_shapes_have_their_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

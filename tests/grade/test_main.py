@@ -312,6 +312,7 @@ def test_without_gold_the_sample_is_it_and_has_no_ceiling(
     assert capsys.readouterr().out.count("question for me") == 3
 
 
+@pytest.mark.slow
 def test_a_class_is_read_by_several_processes_alike(tmp_path: Path, gold: Gold) -> None:
     for seed in range(33):
         hand_in(tmp_path / "class" / f"s{seed:02d}", gold, guesses(gold, 0.5, seed))

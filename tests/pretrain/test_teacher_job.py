@@ -138,6 +138,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(
     check_stops(monkeypatch, run, teaching.TeachingObjective, flags)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(
     taught: Path, forking: ForkServerContext, capsys: pytest.CaptureFixture[str]
 ) -> None:

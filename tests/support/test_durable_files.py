@@ -26,6 +26,7 @@ from minbert.support.durable_files import (
     write_json,
     write_text,
 )
+from tests.helpers import rest_slow
 
 
 def names(folder: Path) -> list[str]:
@@ -206,7 +207,7 @@ HARMS = {
 }
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("harm", rest_slow(1, HARMS))
 def test_old_and_new_files_never_stand_side_by_side(tmp_path: Path, harm: str) -> None:
     """At every operation on files a process is killed or fails; then the next one tidies up."""
     paths = [tmp_path / folder / f"{name}.csv" for folder in "ab" for name in "xyz"]

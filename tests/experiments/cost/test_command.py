@@ -152,6 +152,7 @@ def test_tasks_and_heads(
     assert ("R4F, independent is left out" in capfd.readouterr().err) == (methods == 1)
 
 
+@pytest.mark.slow
 def test_bf16_is_counted_with_the_branches_that_it_needs(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

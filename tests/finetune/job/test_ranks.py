@@ -55,6 +55,7 @@ def test_without_dropout_two_ranks_are_one(calm: Path, capfd: pytest.CaptureFixt
 
 
 @FORKED
+@pytest.mark.slow
 def test_ended_and_resumed_it_ends_in_the_same_bytes(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
