@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from minbert.download.fetch import Expected, fetch, partial_of
 from minbert.support.errors import RunError
 from tests.download import faulty_server as faulty
