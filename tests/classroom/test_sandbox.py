@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,9 +134,10 @@ def test_what_a_user_leaves_is_removed(tmp_path: Path, monkeypatch: pytest.Monke
     user, folder = sandbox._user(7), tmp_path / "for all"
     monkeypatch.setattr(jail, "_EVERYBODYS", (str(folder),))
     folder.mkdir()
-    for above in (folder, *folder.parents[: len(folder.parents) - 1]):
-        if above.stat().st_uid == 0 and above.is_relative_to("/tmp/pytest-of-root"):
-            above.chmod(0o755)
+    for above in folder.parents:
+        mode = above.stat().st_mode
+        if above.is_relative_to(tempfile.gettempdir()) and not mode & 0o001:
+            above.chmod(mode | 0o011)
     folder.chmod(0o1777)
     (folder / "ours").write_text("x")
     library = ctypes.CDLL(None)
