@@ -21,10 +21,8 @@ from tests.experiments.faults.places import site, sources, without_flushes, with
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("only", "least"),
-    [
-        pytest.param(["--only", "kills"], 2, id="kills"),
-        pytest.param([], 15, id="all classes"),
-    ],
+    [(["--only", "kills"], 2), ([], 15)],
+    ids=["kills", "all classes"],
 )
 def test_a_quick_round_loses_nothing_and_tells_it_in_three_formats(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], only: list[str], least: int
